@@ -1,0 +1,133 @@
+#include "core.h"
+
+static PyObject *numpy_empty, *numpy_float32;
+/// Makes an array of what has no buffer: a torch tensor, a list, a number.
+static PyObject *as_array;
+
+int core_buffers_init(void) {
+    PyObject *numpy = PyImport_ImportModule("numpy");
+    if (numpy == NULL) return -1;
+    numpy_empty = PyObject_GetAttrString(numpy, "empty");
+    numpy_float32 = PyObject_GetAttrString(numpy, "float32");
+    Py_DECREF(numpy);
+    return numpy_empty == NULL || numpy_float32 == NULL ? -1 : 0;
+}
+
+PyObject *core_set_array_hook(PyObject *module, PyObject *hook) {
+    (void)module;
+    PyObject *before = as_array;
+    Py_INCREF(hook);
+    as_array = hook;
+    Py_XDECREF(before);
+    Py_RETURN_NONE;
+}
+
+char core_format_letter(const Buffer *buffer) {
+    const char *format = buffer->view.format;
+    const uint16_t one = 1;
+    char native = *(const char *)&one ? '<' : '>';
+    if (format == NULL) return 'B';
+    if (*format == '@' || *format == '=' || *format == native) format++;
+    return format[0] != 0 && format[1] == 0 ? format[0] : 0;
+}
+
+static int check_elements(const Buffer *buffer, const char *name, Element element) {
+    const Py_buffer *view = &buffer->view;
+    char letter = core_format_letter(buffer);
+    switch (element) {
+    case ELEMENT_ANY: return 0;
+    case ELEMENT_FLOAT32:
+        if (letter == 'f' && view->itemsize == 4) return 0;
+        PyErr_Format(PyExc_ValueError, "%s must be float32 in native byte order, not '%s'", name,
+            view->format == NULL ? "B" : view->format);
+        return -1;
+    case ELEMENT_ID:
+        // The letters of the C types differ between platforms; their size does not.
+        if ((letter == 'i' || letter == 'l' || letter == 'q') && (view->itemsize == 4 || view->itemsize == 8)) return 0;
+        PyErr_Format(
+            PyExc_ValueError, "%s must be int32 or int64 in native byte order, not '%s'", name,
+            view->format == NULL ? "B" : view->format);
+        return -1;
+    }
+    return -1;
+}
+
+static int take(PyObject *object, const char *name, int flags, Element element, Buffer *buffer) {
+    if (PyObject_GetBuffer(object, &buffer->view, PyBUF_FORMAT | PyBUF_ND | flags) < 0) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        PyObject *reason = value == NULL ? NULL : PyObject_Str(value);
+        PyErr_Clear();
+        // Asked for without strides, an exporter refuses what is not C-contiguous.
+        if (reason != NULL)
+            PyErr_Format(
+                PyExc_ValueError, "%s must be %sC-contiguous: %U", name, flags & PyBUF_WRITABLE ? "writable and " : "",
+                reason);
+        else
+            PyErr_Format(PyExc_ValueError, "%s must be C-contiguous", name);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        Py_XDECREF(reason);
+        return -1;
+    }
+    buffer->held = true;
+    if (check_elements(buffer, name, element) < 0) {
+        core_buffer_release(buffer);
+        return -1;
+    }
+    return 0;
+}
+
+int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer) {
+    buffer->held = false;
+    if (PyObject_CheckBuffer(object)) return take(object, name, 0, element, buffer);
+    if (as_array == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s must be an array", name);
+        return -1;
+    }
+    PyObject *array = PyObject_CallFunction(as_array, "Os", object, name);
+    if (array == NULL) return -1;
+    int result = take(array, name, 0, element, buffer);
+    Py_DECREF(array); // the view keeps it
+    return result;
+}
+
+int core_output(PyObject *object, const char *name, Buffer *buffer) {
+    buffer->held = false;
+    if (PyObject_CheckBuffer(object)) return take(object, name, PyBUF_WRITABLE, ELEMENT_FLOAT32, buffer);
+    PyErr_Format(PyExc_TypeError, "%s must be a writable float32 array", name);
+    return -1;
+}
+
+void core_buffer_release(Buffer *buffer) {
+    if (buffer->held) PyBuffer_Release(&buffer->view);
+    buffer->held = false;
+}
+
+int64_t core_buffer_count(const Buffer *buffer) {
+    return buffer->view.itemsize == 0 ? 0 : buffer->view.len / buffer->view.itemsize;
+}
+
+bool core_buffers_overlap(const Buffer *a, const Buffer *b) {
+    if (!a->held || !b->held || a->view.len == 0 || b->view.len == 0) return false;
+    const char *start_a = a->view.buf, *start_b = b->view.buf;
+    return start_a < start_b + b->view.len && start_b < start_a + a->view.len;
+}
+
+PyObject *core_empty(int rank, const int64_t *shape, Buffer *buffer) {
+    buffer->held = false;
+    PyObject *sizes = PyTuple_New(rank);
+    if (sizes == NULL) return NULL;
+    for (int i = 0; i < rank; i++) {
+        PyObject *size = PyLong_FromLongLong(shape[i]);
+        if (size == NULL || PyTuple_SetItem(sizes, i, size) < 0) {
+            Py_DECREF(sizes);
+            return NULL;
+        }
+    }
+    PyObject *array = PyObject_CallFunctionObjArgs(numpy_empty, sizes, numpy_float32, NULL);
+    Py_DECREF(sizes);
+    if (array != NULL && take(array, "out", PyBUF_WRITABLE, ELEMENT_FLOAT32, buffer) < 0) Py_CLEAR(array);
+    return array;
+}

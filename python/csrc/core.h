@@ -1,0 +1,102 @@
+// Shared by the files of the extension. It checks every argument before Swift sees it, holds buffers while Swift works,
+// and turns statuses into exceptions; it decides nothing.
+#ifndef EMBEDCOMPRESS_CORE_H
+#define EMBEDCOMPRESS_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "embedcompress.h"
+
+// MARK: - Errors (errors.c)
+
+int core_errors_init(PyObject *module);
+/// Raises the exception of a status; returns -1, or 0 for EC_OK. Needs the thread that made the call.
+int core_check(ec_status status);
+
+// MARK: - Arguments (arguments.c)
+
+/// The parameters of a function: positional or by name from the first on.
+typedef struct Parameters {
+    const char *function;
+    int count;
+    /// How many must be given.
+    int required;
+    const char *names[12];
+} Parameters;
+
+/// Puts the arguments of a METH_FASTCALL | METH_KEYWORDS call in their places; those not given become NULL. Borrowed references.
+int core_bind(
+    const Parameters *parameters, PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **values);
+/// These leave the target as it is when the value is NULL or (for the second) None.
+int core_int64(PyObject *value, const char *name, int64_t *target);
+int core_optional_int64(PyObject *value, const char *name, int64_t *target);
+int core_bool(PyObject *value, const char *name, int32_t *target);
+/// The position of a string among `names`, which ends with NULL.
+int core_choice(PyObject *value, const char *name, const char *const *names, int *target);
+
+// MARK: - Buffers (buffers.c)
+
+/// What elements a buffer must have.
+typedef enum Element { ELEMENT_ID, ELEMENT_FLOAT32, ELEMENT_ANY } Element;
+
+/// A C-contiguous array of a caller's, held until core_buffer_release.
+typedef struct Buffer {
+    Py_buffer view;
+    bool held;
+} Buffer;
+
+/// Takes a buffer of `object`; anything without one goes through the `as_array` function of the Python side first. Raises
+/// ValueError for one that is strided, byte-swapped or of other elements.
+int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer);
+/// The same for an output: writable, and never copied.
+int core_output(PyObject *object, const char *name, Buffer *buffer);
+/// The struct letter of the elements in this machine's byte order; 0 for anything else.
+char core_format_letter(const Buffer *buffer);
+void core_buffer_release(Buffer *buffer);
+int64_t core_buffer_count(const Buffer *buffer);
+bool core_buffers_overlap(const Buffer *a, const Buffer *b);
+/// A new float32 array from numpy.empty, and its buffer.
+PyObject *core_empty(int rank, const int64_t *shape, Buffer *buffer);
+int core_buffers_init(void);
+PyObject *core_set_array_hook(PyObject *module, PyObject *hook);
+
+// MARK: - Progress (progress.c)
+
+/// Takes the GIL now and then from within a call that has released it: checks signals, and calls a Python function.
+typedef struct ProgressContext {
+    PyThreadState *saved;
+    /// NULL for none.
+    PyObject *callable;
+    int64_t last_milliseconds;
+} ProgressContext;
+
+int32_t core_progress(int64_t done, int64_t total, void *context);
+/// NULL for None; sets TypeError for what cannot be called.
+int core_progress_init(ProgressContext *context, PyObject *callable);
+
+/// Runs a statement without the GIL, with a progress context that knows how to take it.
+#define CORE_WITHOUT_GIL(context, statement)                                                                           \
+    do {                                                                                                               \
+        (context)->saved = PyEval_SaveThread();                                                                        \
+        statement;                                                                                                     \
+        PyEval_RestoreThread((context)->saved);                                                                        \
+    } while (0)
+
+// MARK: - Tables (table.c, making.c)
+
+int core_table_init(PyObject *module);
+int core_making_init(PyObject *module);
+/// A Python object that owns the handle; releases the handle on failure.
+PyObject *core_table_wrap(ec_table *handle);
+/// The handle of a table object, or NULL with TypeError.
+ec_table *core_table_handle(PyObject *object, const char *name);
+PyObject *core_set_table_type(PyObject *module, PyObject *type);
+/// The text as a str; releases it.
+PyObject *core_text(ec_string text);
+extern PyMethodDef core_making_methods[];
+
+#endif

@@ -1,0 +1,74 @@
+"""Compress embedding tables to a byte budget, and look rows up from the compressed form.
+
+>>> import numpy as np, embedcompress as ec
+>>> weight = np.random.default_rng(0).standard_normal((1000, 64), dtype=np.float32)
+>>> table = ec.compress(weight, "greedy", bits=4)
+>>> table.stored_bytes
+36000
+>>> table.lookup([3, 1, 4]).shape
+(3, 64)
+
+Everything here needs NumPy only. `embedcompress.nn` has the torch modules.
+"""
+
+from __future__ import annotations
+
+from . import _loader
+
+_core = _loader.load()
+
+from ._arrays import as_array  # noqa: E402
+from ._compress import compress  # noqa: E402
+from ._evaluate import Evaluation, evaluate  # noqa: E402
+from ._files import contents, load, save  # noqa: E402
+from ._methods import Method, Option, methods  # noqa: E402
+from ._table import Table, dense, remap  # noqa: E402
+
+_core.set_array_hook(as_array)
+_core.set_table_type(Table)
+
+BudgetError: type[ValueError] = _core.BudgetError
+FormatError: type[ValueError] = _core.FormatError
+
+__version__: str = _core.version()
+
+
+def isa() -> str:
+    """Return the instruction set that the loaded core was compiled for, such as "x86-64-v3"."""
+    name: str = _core.isa()
+    return name
+
+
+def set_num_threads(n: int) -> None:
+    """Set the most threads that one call uses, from 1 to 256.
+
+    It starts as OMP_NUM_THREADS, or the number of processors that this process may run on. Results don't depend on it.
+    """
+    _core.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Return the most threads that one call uses."""
+    count: int = _core.get_num_threads()
+    return count
+
+
+__all__ = [
+    "BudgetError",
+    "Evaluation",
+    "FormatError",
+    "Method",
+    "Option",
+    "Table",
+    "compress",
+    "contents",
+    "dense",
+    "evaluate",
+    "get_num_threads",
+    "isa",
+    "load",
+    "methods",
+    "remap",
+    "save",
+    "set_num_threads",
+]

@@ -1,0 +1,167 @@
+"""The Table class, and the expressions that are made by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _core
+from ._arrays import as_array, as_matrix
+
+Progress = Callable[[int, int], object]
+"""Called as progress(done, total) now and then; returning False stops the call with KeyboardInterrupt."""
+
+_NUMPY = {
+    "u8": np.uint8,
+    "i8": np.int8,
+    "u16": np.uint16,
+    "i16": np.int16,
+    "f16": np.float16,
+    "bf16": np.uint16,
+    "u32": np.uint32,
+    "i32": np.int32,
+    "f32": np.float32,
+    "u64": np.uint64,
+    "i64": np.int64,
+    "f64": np.float64,
+}
+
+
+class Array(NamedTuple):
+    """One array of a table."""
+
+    dtype: str
+    """Such as "u8" or "f16"; "bf16" travels as uint16."""
+    values: np.ndarray[Any, Any]
+
+
+class Table(_core.Table):
+    """A compressed embedding table: an expression of stores and routes that rows are looked up in.
+
+    Made by `compress`, `load` and their like. Immutable; any number of threads may use one. `print(table)` shows the expression as
+    a tree with the bytes of each piece.
+
+    Attributes:
+        rows: ids are 0 to rows - 1.
+        dimension: columns of a row.
+        stored_bytes: every byte of the expression: codes, scales, maps, constants.
+        invalid_count: ids that were answered with zeros under on_invalid="zero".
+    """
+
+    __slots__ = ()
+
+    @property
+    def ratio(self) -> float:
+        """`stored_bytes` over the bytes of the same table in f32; 0 for a table without rows."""
+        return self.stored_bytes / (self.rows * self.dimension * 4) if self.rows else 0.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, dimension)."""
+        return self.rows, self.dimension
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.rows
+
+    def __repr__(self) -> str:
+        """Return one line about the table."""
+        return f"<Table {self.rows} x {self.dimension}, {self.stored_bytes:,} bytes, {self.ratio:.2%} of f32>"
+
+    def save(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str = "weight",
+        metadata: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write this table to a safetensors file, atomically.
+
+        Args:
+            path: The file; it appears complete or not at all.
+            name: What the table is called in the file.
+            metadata: Strings to store beside it.
+            progress: See `embedcompress._table.Progress`.
+
+        Raises:
+            OSError: the file can't be written; what was there before still is.
+        """
+        _core.save(path, ((name, self),), json.dumps(dict(metadata or {})), progress)
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return the expression as a tree of plain values, and its arrays by name, on this table's memory."""
+        arrays = {
+            name: Array(dtype, np.frombuffer(memory, _NUMPY[dtype]).reshape(shape))
+            for name, dtype, shape, memory in _core.arrays(self)
+        }
+        return json.loads(_core.tree(self)), arrays
+
+    @classmethod
+    def from_parts(cls, tree: Mapping[str, Any], arrays: Mapping[str, Array | tuple[str, Any]]) -> Table:
+        """Build a table from what `parts` returns, on the memory of the arrays.
+
+        Raises:
+            FormatError: the parts are not those of a table; the message says which rule they break.
+        """
+        listed = tuple((name, dtype, values) for name, (dtype, values) in arrays.items())
+        table: Table = _core.assemble(json.dumps(tree), listed)
+        return table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as parts."""
+        return _unpickle, self.parts()
+
+
+def _unpickle(tree: dict[str, Any], arrays: dict[str, Array]) -> Table:
+    return Table.from_parts(tree, arrays)
+
+
+def dense(weight: object) -> Table:
+    """Return a table of the rows as they are, on the memory of `weight`, which must not change while the table lives.
+
+    Args:
+        weight: (rows, dimension), f32, f16 or bf16, C-contiguous: a NumPy array, a torch CPU tensor, or a buffer.
+    """
+    if isinstance(weight, Table):
+        return weight
+    table: Table = _core.dense(*as_matrix(weight))
+    return table
+
+
+def remap(
+    table: Table,
+    *,
+    rows: int | None = None,
+    modulo: int | None = None,
+    divisor: int | None = None,
+    map: object | None = None,
+) -> Table:
+    """Return a table whose rows are those of `table` at f(id). Give exactly one of:
+
+    Args:
+        table: The inner table.
+        rows: Ids of the result are 0 to rows - 1; needed with `modulo` and `divisor`.
+        modulo: f(id) = id % modulo, the simplest hash.
+        divisor: f(id) = id // divisor.
+        map: f(id) = map[id], integers of shape (rows,), where -1 stands for a row of zeros.
+    """
+    if sum(choice is not None for choice in (modulo, divisor, map)) != 1:
+        raise ValueError("give exactly one of modulo, divisor and map")
+    result: Table
+    if map is not None:
+        entries = as_array(map, "map") if not isinstance(map, np.ndarray) else map
+        if entries.dtype.kind not in "iu" or entries.ndim != 1:
+            raise ValueError("map must be integers and have one axis")
+        if rows is not None and rows != len(entries):
+            raise ValueError(f"map has {len(entries)} entries, not {rows}")
+        result = _core.remap_array(table, np.ascontiguousarray(entries, dtype=np.int64))
+    else:
+        if rows is None:
+            raise ValueError("rows is needed with modulo and divisor")
+        result = _core.remap(table, rows, modulo, divisor)
+    return result
