@@ -91,6 +91,19 @@ static inline float ec_half_to_float(uint16_t half) {
 #endif
 }
 
+typedef float ec_floats4 __attribute__((vector_size(16)));
+
+/// The two halves at `source`, and two zeros.
+static inline ec_floats4 ec_two_halves(const void *source) {
+    uint32_t both;
+    memcpy(&both, source, 4);
+#if defined(__F16C__)
+    return (ec_floats4)_mm_cvtph_ps(_mm_cvtsi32_si128((int)both));
+#else
+    return (ec_floats4){ec_half_to_float((uint16_t)both), ec_half_to_float((uint16_t)(both >> 16)), 0, 0};
+#endif
+}
+
 static inline uint16_t ec_float_to_half(float value) {
 #if defined(__F16C__)
     return (uint16_t)_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -119,6 +132,104 @@ static inline uint16_t ec_float_to_half(float value) {
     uint32_t odd = (magnitude >> 13) & 1;
     return (uint16_t)(sign | ((magnitude - 0x38000000u + 0xfff + odd) >> 13));
 #endif
+}
+
+// MARK: - Codes to floats
+
+typedef float ec_floats16 __attribute__((vector_size(64)));
+
+static inline uint64_t ec_load64(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, 8);
+    return word;
+}
+
+// Sixteen `b`-bit codes, b from 1 to 7, that start at a byte, as floats. Code i takes bits [i * b, i * b + b), low bits first. May read 16
+// bytes. `b` is a constant wherever this is used, and so are the vectors that it makes.
+//
+// Written with intrinsics because the compiler turns the same expression over vector types, which it understands, into
+// something three times as long.
+__attribute__((always_inline)) static inline ec_floats16 ec_codes_to_floats(const uint8_t *codes, int b) {
+#define EC_BYTE(i) ((i) * b / 8)
+#define EC_SHIFT(i) ((i) * b % 8)
+// Two bytes of the source to the low half of a 32-bit lane.
+#define EC_WINDOW(i) (int)(0x80800000u | (uint32_t)((EC_BYTE(i) + 1) & 15) << 8 | (uint32_t)EC_BYTE(i))
+#define EC_FOUR(X, i) X(i), X((i) + 1), X((i) + 2), X((i) + 3)
+#define EC_DIGIT(i) (float)((i) & ((1 << b) - 1))
+#if defined(__AVX512BW__)
+    if (b <= 4) {
+        // A permute reads the low four bits of each index: as a table of digits it masks and converts in one instruction.
+        uint32_t low, high;
+        memcpy(&low, codes, 4);
+        memcpy(&high, codes + b, 4);
+        __m512i words = _mm512_mask_set1_epi32(_mm512_set1_epi32((int)low), 0xff00, (int)high);
+        __m512i shifted = _mm512_srlv_epi32(
+            words, (__m512i)(__v16si){0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b,
+                                      0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b});
+        __m512 digits = {
+            EC_FOUR(EC_DIGIT, 0), EC_FOUR(EC_DIGIT, 4), EC_FOUR(EC_DIGIT, 8), EC_FOUR(EC_DIGIT, 12)};
+        return (ec_floats16)_mm512_permutexvar_ps(shifted, digits);
+    }
+    __m512i windows = _mm512_shuffle_epi8(
+        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)codes)),
+        (__m512i)(__v16si){
+            EC_FOUR(EC_WINDOW, 0), EC_FOUR(EC_WINDOW, 4), EC_FOUR(EC_WINDOW, 8), EC_FOUR(EC_WINDOW, 12)});
+    __m512i shifted = _mm512_srlv_epi32(
+        windows,
+        (__m512i)(__v16si){EC_FOUR(EC_SHIFT, 0), EC_FOUR(EC_SHIFT, 4), EC_FOUR(EC_SHIFT, 8), EC_FOUR(EC_SHIFT, 12)});
+    return (ec_floats16)_mm512_cvtepi32_ps(_mm512_and_si512(shifted, _mm512_set1_epi32((1 << b) - 1)));
+#elif defined(__AVX2__)
+    union { __m256 halves[2]; ec_floats16 all; } out;
+    for (int half = 0; half < 2; half++) {
+        const uint8_t *start = codes + half * b;
+        __m256i shifted;
+        if (b <= 4) {
+            uint32_t word;
+            memcpy(&word, start, 4);
+            shifted = _mm256_srlv_epi32(
+                _mm256_set1_epi32((int)word), (__m256i)(__v8si){0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b});
+        } else {
+            __m256i windows = _mm256_shuffle_epi8(
+                _mm256_set1_epi64x((long long)ec_load64(start)),
+                (__m256i)(__v8si){EC_FOUR(EC_WINDOW, 0), EC_FOUR(EC_WINDOW, 4)});
+            shifted = _mm256_srlv_epi32(windows, (__m256i)(__v8si){EC_FOUR(EC_SHIFT, 0), EC_FOUR(EC_SHIFT, 4)});
+        }
+        // A permute reads the low three bits of each index: as a table of digits it masks and converts in one instruction.
+        out.halves[half] =
+            b <= 3 ? _mm256_permutevar8x32_ps((__m256){EC_FOUR(EC_DIGIT, 0), EC_FOUR(EC_DIGIT, 4)}, shifted)
+                   : _mm256_cvtepi32_ps(_mm256_and_si256(shifted, _mm256_set1_epi32((1 << b) - 1)));
+    }
+    return out.all;
+#elif defined(__SSSE3__)
+    // No shift by lane here: the code stays where it is in its window, and a power of two brings the float down, exactly.
+#define EC_MASK(i) (((1 << b) - 1) << EC_SHIFT(i))
+#define EC_FACTOR(i) (1.0f / (float)(1 << EC_SHIFT(i)))
+    union { __m128 quarters[4]; ec_floats16 all; } out;
+    for (int half = 0; half < 2; half++) {
+        __m128i source = _mm_loadl_epi64((const __m128i *)(codes + half * b));
+        __m128i low = _mm_shuffle_epi8(source, (__m128i)(__v4si){EC_FOUR(EC_WINDOW, 0)});
+        __m128i high = _mm_shuffle_epi8(source, (__m128i)(__v4si){EC_FOUR(EC_WINDOW, 4)});
+        low = _mm_and_si128(low, (__m128i)(__v4si){EC_FOUR(EC_MASK, 0)});
+        high = _mm_and_si128(high, (__m128i)(__v4si){EC_FOUR(EC_MASK, 4)});
+        out.quarters[2 * half] = _mm_mul_ps(_mm_cvtepi32_ps(low), (__m128){EC_FOUR(EC_FACTOR, 0)});
+        out.quarters[2 * half + 1] = _mm_mul_ps(_mm_cvtepi32_ps(high), (__m128){EC_FOUR(EC_FACTOR, 4)});
+    }
+    return out.all;
+#undef EC_MASK
+#undef EC_FACTOR
+#else
+    ec_floats16 out;
+    for (int half = 0; half < 2; half++) {
+        uint64_t word = ec_load64(codes + half * b);
+        for (int i = 0; i < 8; i++) out[8 * half + i] = (float)(int32_t)((word >> (i * b)) & ((1u << b) - 1));
+    }
+    return out;
+#endif
+#undef EC_BYTE
+#undef EC_DIGIT
+#undef EC_SHIFT
+#undef EC_WINDOW
+#undef EC_FOUR
 }
 
 #endif

@@ -19,20 +19,22 @@ struct RowBlock {
     func row(_ index: Int) -> UnsafeMutablePointer<Float> { base + index * stride }
 }
 
-/// A run of ids in a block whose rows are summed into one output row.
+/// A run of ids in a block, at least one, whose rows are summed into one output row.
 struct Segment {
     var start: Int
     var end: Int
     var output: UnsafeMutablePointer<Float>
+    /// Whether the sum replaces what is there, as the first piece of a bag does, or is added to it.
+    var replaces: Bool
     /// What the output is divided by once the block is summed; more than 1 only for a mean's last piece.
     var divisor: Float = 1
 }
 
-/// A block of a pooled lookup. Each segment's weighted sum is added to its output.
+/// A block of a pooled lookup.
 struct BagBlock {
     let ids: IDBlock
-    /// One for each id; nil for all ones.
-    let weights: UnsafePointer<Float>?
+    /// One for each id.
+    let weights: UnsafePointer<Float>
     let segments: UnsafePointer<Segment>
     let segmentCount: Int
 }

@@ -1,97 +1,81 @@
+internal import CEmbedCompress.Shims
+
 /// How `b`-bit codes lie in memory: element `j` takes bits `[j * b, (j + 1) * b)` of its row's bit string, low bits first. For 1,
 /// 2, 4, 8 and 16 bits this is the order that PyTorch and FBGEMM use.
 ///
 /// One type for each width, so that kernels are compiled for each.
-protocol CodeFormat {
+protocol CodeFormat: RowFormat {
     static var bits: Int { get }
-    /// The codes of elements `16 * chunk ..< 16 * chunk + 16` of the row at `codes`. May read up to `rowOverread` bytes past the
-    /// last element.
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32>
 }
 
 extension CodeFormat {
-    /// Up to 4 bits: eight elements lie within 32 bits, which every lane shifts by its own amount.
+    /// For widths of 1 to 7 bits.
     @inline(__always)
-    static func narrow(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> {
-        let start = codes + chunk * 2 * bits
-        let low = SIMD8<UInt32>(repeating: start.loadUnaligned(as: UInt32.self))
-        let high = SIMD8<UInt32>(repeating: (start + bits).loadUnaligned(as: UInt32.self))
-        let step = UInt32(bits)
-        let shift = SIMD8<UInt32>(0, step, 2 * step, 3 * step, 4 * step, 5 * step, 6 * step, 7 * step)
-        let mask = SIMD16<UInt32>(repeating: (1 << step) - 1)
-        return unsafeBitCast(SIMD16(lowHalf: low &>> shift, highHalf: high &>> shift) & mask, to: SIMD16<Int32>.self)
-    }
-
-    /// 5 to 7 bits: four elements lie within 32 bits.
-    @inline(__always)
-    static func wide(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> {
-        let start = codes + chunk * 2 * bits
-        let first = start.loadUnaligned(as: UInt64.self)
-        let second = (start + bits).loadUnaligned(as: UInt64.self)
-        let step = UInt32(bits)
-        let shift = SIMD4<UInt32>(0, step, 2 * step, 3 * step)
-        let half = UInt64(4 * bits)
-        @inline(__always)
-        func four(_ word: UInt64) -> SIMD4<UInt32> { SIMD4(repeating: UInt32(truncatingIfNeeded: word)) &>> shift }
-        let low = SIMD8(lowHalf: four(first), highHalf: four(first &>> half))
-        let high = SIMD8(lowHalf: four(second), highHalf: four(second &>> half))
-        let mask = SIMD16<UInt32>(repeating: (1 << step) - 1)
-        return unsafeBitCast(SIMD16(lowHalf: low, highHalf: high) & mask, to: SIMD16<Int32>.self)
+    static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 {
+        ec_codes_to_floats((row + chunk &* (2 &* bits)).assumingMemoryBound(to: UInt8.self), Int32(truncatingIfNeeded: bits))
     }
 }
 
-enum Codes1: CodeFormat {
-    static var bits: Int { 1 }
-    @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> { narrow(codes, chunk: chunk) }
-}
+enum Codes1: CodeFormat { static var bits: Int { 1 } }
 enum Codes2: CodeFormat {
     static var bits: Int { 2 }
+
+    /// Chunk `k` has the columns whose position is `k` modulo 4: all that a byte's shift by `2 * k` gives.
     @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> { narrow(codes, chunk: chunk) }
-}
-enum Codes3: CodeFormat {
-    static var bits: Int { 3 }
+    static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile {
+        let bytes = (row + chunk &* 4).loadUnaligned(as: SIMD16<UInt8>.self)
+        return Tile(
+            chunk0: EmbedCompress.floats(bytes & 3), chunk1: EmbedCompress.floats((bytes &>> 2) & 3),
+            chunk2: EmbedCompress.floats((bytes &>> 4) & 3), chunk3: EmbedCompress.floats(bytes &>> 6))
+    }
+
     @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> { narrow(codes, chunk: chunk) }
+    static func ordered(_ tile: Tile) -> Tile {
+        let even = interleaved(tile.chunk0, tile.chunk2)
+        let odd = interleaved(tile.chunk1, tile.chunk3)
+        let low = interleaved(even.lowHalf, odd.lowHalf)
+        let high = interleaved(even.highHalf, odd.highHalf)
+        return Tile(chunk0: low.lowHalf, chunk1: low.highHalf, chunk2: high.lowHalf, chunk3: high.highHalf)
+    }
 }
+enum Codes3: CodeFormat { static var bits: Int { 3 } }
 enum Codes4: CodeFormat {
     static var bits: Int { 4 }
+
+    /// Even columns, odd columns, twice: the low and high halves of the bytes.
     @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> { narrow(codes, chunk: chunk) }
-}
-enum Codes5: CodeFormat {
-    static var bits: Int { 5 }
+    static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile {
+        let first = (row + chunk &* 8).loadUnaligned(as: SIMD16<UInt8>.self)
+        let second = (row + (chunk &* 8 &+ 16)).loadUnaligned(as: SIMD16<UInt8>.self)
+        return Tile(
+            chunk0: EmbedCompress.floats(first & 15), chunk1: EmbedCompress.floats(first &>> 4),
+            chunk2: EmbedCompress.floats(second & 15), chunk3: EmbedCompress.floats(second &>> 4))
+    }
+
     @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> { wide(codes, chunk: chunk) }
+    static func ordered(_ tile: Tile) -> Tile {
+        let low = interleaved(tile.chunk0, tile.chunk1)
+        let high = interleaved(tile.chunk2, tile.chunk3)
+        return Tile(chunk0: low.lowHalf, chunk1: low.highHalf, chunk2: high.lowHalf, chunk3: high.highHalf)
+    }
 }
-enum Codes6: CodeFormat {
-    static var bits: Int { 6 }
-    @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> { wide(codes, chunk: chunk) }
-}
-enum Codes7: CodeFormat {
-    static var bits: Int { 7 }
-    @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> { wide(codes, chunk: chunk) }
-}
+enum Codes5: CodeFormat { static var bits: Int { 5 } }
+enum Codes6: CodeFormat { static var bits: Int { 6 } }
+enum Codes7: CodeFormat { static var bits: Int { 7 } }
 enum Codes8: CodeFormat {
     static var bits: Int { 8 }
     @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> {
-        let bytes = (codes + chunk * 16).loadUnaligned(as: SIMD16<UInt8>.self)
-        var result = SIMD16<Int32>()
-        for lane in 0..<16 { result[lane] = Int32(bytes[lane]) }
-        return result
+    static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 {
+        EmbedCompress.floats((row + chunk &* 16).loadUnaligned(as: SIMD16<UInt8>.self))
     }
 }
 enum Codes16: CodeFormat {
     static var bits: Int { 16 }
     @inline(__always)
-    static func load(_ codes: UnsafeRawPointer, chunk: Int) -> SIMD16<Int32> {
-        let words = (codes + chunk * 32).loadUnaligned(as: SIMD16<UInt16>.self)
-        var result = SIMD16<Int32>()
-        for lane in 0..<16 { result[lane] = Int32(words[lane]) }
+    static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 {
+        let words = (row + chunk &* 32).loadUnaligned(as: SIMD16<UInt16>.self)
+        var result = Floats16()
+        for lane in 0..<16 { result[lane] = Float(words[lane]) }
         return result
     }
 }

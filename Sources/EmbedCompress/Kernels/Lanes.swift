@@ -16,9 +16,18 @@ func multiplyAdd(_ a: Floats16, _ b: Floats16, _ c: Floats16) -> Floats16 {
 }
 
 @inline(__always)
-func floats(_ lanes: SIMD16<Int32>) -> Floats16 {
+func floats(_ bytes: SIMD16<UInt8>) -> Floats16 {
     var result = Floats16()
-    for lane in 0..<16 { result[lane] = Float(lanes[lane]) }
+    for lane in 0..<16 { result[lane] = Float(bytes[lane]) }
+    return result
+}
+
+/// `even[0], odd[0], even[1], odd[1], …`
+@inline(__always)
+func interleaved(_ even: Floats16, _ odd: Floats16) -> SIMD32<Float> {
+    var result = SIMD32<Float>()
+    result.evenHalf = even
+    result.oddHalf = odd
     return result
 }
 
@@ -32,23 +41,15 @@ func store16(_ value: Floats16, to target: UnsafeMutablePointer<Float>) {
     UnsafeMutableRawPointer(target).storeBytes(of: value, as: Floats16.self)
 }
 
-/// Adds the first `count` lanes (all, if it is 16 or more) to `target`.
+/// Adds the first `count` lanes, fewer than 16, to `target`.
 @inline(__always)
 func add16(_ value: Floats16, to target: UnsafeMutablePointer<Float>, count: Int) {
-    if count >= 16 {
-        store16(load16(target) + value, to: target)
-    } else {
-        for lane in 0..<count { target[lane] += value[lane] }
-    }
+    for lane in 0..<count { target[lane] += value[lane] }
 }
 
-/// Writes the first `count` lanes (all, if it is 16 or more) to `target`.
+/// Writes the first `count` lanes, fewer than 16, to `target`.
 @inline(__always)
 func put16(_ value: Floats16, to target: UnsafeMutablePointer<Float>, count: Int) {
-    if count >= 16 {
-        store16(value, to: target)
-        return
-    }
     var lane = 0
     if count >= 8 {
         UnsafeMutableRawPointer(target).storeBytes(of: value.lowHalf, as: SIMD8<Float>.self)

@@ -15,6 +15,9 @@ struct RowMemory: Sendable {
     /// A row of zeros, then rows `copiedFrom ..< rows`.
     private let spare: Bytes
     private let copiedFrom: Int
+    // The addresses of `bytes` and `spare`, which keep them valid.
+    nonisolated(unsafe) private let start: UnsafeRawPointer
+    nonisolated(unsafe) private let spareStart: UnsafeRawPointer
 
     /// `bytes` holds exactly `rows * rowBytes` bytes; the caller has checked that.
     init(_ bytes: Bytes, rows: Int, rowBytes: Int) throws {
@@ -29,27 +32,46 @@ struct RowMemory: Sendable {
         spare = Bytes(try ByteStorage.allocate((copied + 1) * rowBytes))
         (spare.mutablePointer + rowBytes).copyMemory(
             from: bytes.pointer + copiedFrom * rowBytes, byteCount: copied * rowBytes)
+        start = bytes.pointer
+        spareStart = spare.pointer
     }
 
-    /// The row of an id in `-1 ..< rows`.
+    /// The rows of a block of ids in `-1 ..< rows`.
     @inline(__always)
-    func pointer(_ id: Int64) -> UnsafeRawPointer {
-        let index = Int(truncatingIfNeeded: id)
-        if UInt(bitPattern: index) < UInt(bitPattern: copiedFrom) { return bytes.pointer + index * rowBytes }
-        return spare.pointer + (index < 0 ? 0 : index - copiedFrom + 1) * rowBytes
+    func locate(_ ids: IDBlock, _ rows: UnsafeMutablePointer<UnsafeRawPointer>) {
+        let last = Int64(copiedFrom) &- 1
+        var outside: Int64 = 0
+        for index in 0..<ids.count {
+            let id = ids.ids[index]
+            outside |= id | (last &- id)
+            rows[index] = start + Int(truncatingIfNeeded: id) &* rowBytes
+        }
+        // The sign says whether any id is -1 or one of the copied rows; most blocks have none.
+        guard outside < 0 else { return }
+        for index in 0..<ids.count {
+            let id = Int(truncatingIfNeeded: ids.ids[index])
+            if id < 0 {
+                rows[index] = spareStart
+            } else if id >= copiedFrom {
+                rows[index] = spareStart + (id &- copiedFrom &+ 1) &* rowBytes
+            }
+        }
     }
+
+    /// Whether rows are likely to come from beyond the second-level cache.
+    @inline(__always)
+    var isWorthPrefetching: Bool { bytes.count > 512 << 10 }
 
     /// Asks for every cache line of a row, and no other.
     @inline(__always)
-    func prefetch(_ id: Int64) {
-        let row = pointer(id)
+    func prefetch(_ row: UnsafeRawPointer) {
         ec_prefetch(row)
         var next = 64
         while next < rowBytes {
             ec_prefetch(row + next)
-            next += 64
+            next &+= 64
         }
-        ec_prefetch(row + max(rowBytes - 1, 0))
+        ec_prefetch(row + max(rowBytes &- 1, 0))
     }
 
     /// Rows `range`, on the same memory.

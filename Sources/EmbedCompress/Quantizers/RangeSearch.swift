@@ -64,7 +64,7 @@ extension Uniform {
             }
             let range = search.range(of: columns, extent: extent, widest: widest, lastCode: lastCode, type: layout.scaleType)
             columns.encode(range, lastCode: lastCode, to: codes + group.firstColumn)
-            if let offset = group.scaleOffset { layout.scaleType.store(range, at: target + offset) }
+            layout.scaleType.store(range, at: target + group.scaleOffset)
         }
         CodePacking.pack(codes, count: layout.dimension, bits: layout.bits, to: target)
     }

@@ -47,7 +47,7 @@ public struct Dense: Node {
         self.dimension = dimension
         memory = try RowMemory(bytes, rows: rows, rowBytes: rowBytes)
         groups = [
-            ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, scaleOffset: nil, scaleType: .float32)
+            ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, scaleOffset: 0)
         ]
     }
 
@@ -74,17 +74,17 @@ public struct Dense: Node {
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         switch element {
-        case .float32: RowKernels<FloatRows>.gather(memory, groups: groups, ids: ids, into: output)
-        case .float16: RowKernels<HalfRows>.gather(memory, groups: groups, ids: ids, into: output)
-        case .bfloat16: RowKernels<BrainFloatRows>.gather(memory, groups: groups, ids: ids, into: output)
+        case .float32: RowKernels<FloatRows, Unscaled>.gather(memory, groups: groups, ids: ids, into: output)
+        case .float16: RowKernels<HalfRows, Unscaled>.gather(memory, groups: groups, ids: ids, into: output)
+        case .bfloat16: RowKernels<BrainFloatRows, Unscaled>.gather(memory, groups: groups, ids: ids, into: output)
         }
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
         switch element {
-        case .float32: RowKernels<FloatRows>.accumulate(memory, groups: groups, block)
-        case .float16: RowKernels<HalfRows>.accumulate(memory, groups: groups, block)
-        case .bfloat16: RowKernels<BrainFloatRows>.accumulate(memory, groups: groups, block)
+        case .float32: RowKernels<FloatRows, Unscaled>.accumulate(memory, groups: groups, block)
+        case .float16: RowKernels<HalfRows, Unscaled>.accumulate(memory, groups: groups, block)
+        case .bfloat16: RowKernels<BrainFloatRows, Unscaled>.accumulate(memory, groups: groups, block)
         }
     }
 }

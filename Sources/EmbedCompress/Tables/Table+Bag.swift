@@ -120,6 +120,7 @@ extension Table {
                         var filler = BlockFiller(
                             table: self, bags: bags, context: context, output: output, ids: ids, weights: floats,
                             segments: segments, rows: floats + blockCapacity)
+                        floats.update(repeating: 1, count: blockCapacity)
                         for bag in range { filler.add(bag) }
                         filler.flush()
                     }
@@ -138,6 +139,7 @@ private struct BlockFiller {
     let context: LookupContext
     let output: UnsafeMutablePointer<Float>
     let ids: UnsafeMutablePointer<Int64>
+    /// Ones, unless the bags have weights.
     let weights: UnsafeMutablePointer<Float>
     let segments: UnsafeMutablePointer<Segment>
     /// Only for max: the block's rows.
@@ -148,9 +150,7 @@ private struct BlockFiller {
     mutating func add(_ bag: Int) {
         let dimension = table.dimension
         let target = output + bag * dimension
-        target.update(repeating: 0, count: dimension)
         let range = bags.range(bag)
-        if range.isEmpty { return }
         if idCount + min(range.count, blockCapacity) > blockCapacity || segmentCount == blockCapacity { flush() }
         var pooled = 0
         var start = range.lowerBound
@@ -159,17 +159,22 @@ private struct BlockFiller {
             if start > range.lowerBound { flush() }
             let first = idCount
             append(start..<end)
-            // For max, a bag's first piece replaces the zeros; an empty piece has nothing to say.
-            if idCount > first {
-                segments[segmentCount] = Segment(start: first, end: idCount, output: target)
+            let kept = idCount - first
+            if kept > 0 {
+                segments[segmentCount] = Segment(start: first, end: idCount, output: target, replaces: pooled == 0)
                 segmentCount += 1
-                if bags.pooling == .max { reduceMaximum(isFirst: pooled == 0) }
-                pooled += idCount - first
+                if bags.pooling == .max { reduceMaximum() }
+                pooled += kept
             }
             start = end
         }
-        if bags.pooling == .mean, segmentCount > 0, pooled > 1, segments[segmentCount - 1].output == target {
+        if pooled == 0 { target.update(repeating: 0, count: dimension) }
+        guard bags.pooling == .mean, pooled > 1 else { return }
+        if segmentCount > 0, segments[segmentCount - 1].output == target {
             segments[segmentCount - 1].divisor = Float(pooled)
+        } else {
+            // The last piece was padding alone: what came before it is summed already.
+            for column in 0..<dimension { target[column] /= Float(pooled) }
         }
     }
 
@@ -195,8 +200,7 @@ private struct BlockFiller {
     mutating func flush() {
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(
-                ids: IDBlock(ids: ids, count: idCount), weights: bags.weights == nil ? nil : UnsafePointer(weights),
-                segments: segments, segmentCount: segmentCount)
+                ids: IDBlock(ids: ids, count: idCount), weights: weights, segments: segments, segmentCount: segmentCount)
             table.root.accumulate(block, context: context)
             for index in 0..<segmentCount where segments[index].divisor > 1 {
                 let target = segments[index].output
@@ -207,7 +211,7 @@ private struct BlockFiller {
         segmentCount = 0
     }
 
-    private mutating func reduceMaximum(isFirst: Bool) {
+    private mutating func reduceMaximum() {
         let dimension = table.dimension
         let segment = segments[segmentCount - 1]
         table.root.gather(
@@ -215,7 +219,7 @@ private struct BlockFiller {
             into: RowBlock(base: rows, stride: dimension), context: context)
         for index in 0..<segment.end - segment.start {
             let row = rows + index * dimension
-            if isFirst, index == 0 {
+            if segment.replaces, index == 0 {
                 segment.output.update(from: row, count: dimension)
             } else {
                 for column in 0..<dimension where row[column] > segment.output[column] {

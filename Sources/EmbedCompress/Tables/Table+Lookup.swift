@@ -21,41 +21,49 @@ package struct IDs {
             : Int64((base + index * 4).loadUnaligned(as: Int32.self))
     }
 
-    /// Positions outside `[0, rows)`: the first, and how many.
-    func invalid(rows: Int) -> (first: Int, count: Int)? {
-        // Counting is branch-free and therefore vector code; most calls find none.
-        let count = width == 8 ? countInvalid(Int64.self, rows: rows) : countInvalid(Int32.self, rows: rows)
-        guard count > 0 else { return nil }
-        for index in 0..<self.count where UInt64(bitPattern: self[index]) >= UInt64(rows) { return (index, count) }
-        return nil
+    /// Whether any id is outside `[0, rows)`.
+    func areValid(rows: Int) -> Bool {
+        // For ids from 0 on, `last - id` can't overflow, and is negative just for those that are too large.
+        let last = Int64(rows) &- 1
+        var signs: Int64 = 0
+        if width == 8 {
+            for index in 0..<count {
+                let id = (base + index &* 8).loadUnaligned(as: Int64.self)
+                signs |= id | (last &- id)
+            }
+        } else {
+            for index in 0..<count {
+                let id = Int64((base + index &* 4).loadUnaligned(as: Int32.self))
+                signs |= id | (last &- id)
+            }
+        }
+        return signs >= 0
     }
 
-    @inline(__always)
-    private func countInvalid<ID: FixedWidthInteger & SignedInteger>(_: ID.Type, rows: Int) -> Int {
-        // Above every ID there is, nothing is too large.
-        let last = ID(clamping: rows - 1)
-        var count = 0
-        for index in 0..<self.count {
-            let id = (base + index * MemoryLayout<ID>.size).loadUnaligned(as: ID.self)
-            count &+= (id < 0 || id > last) ? 1 : 0
-        }
-        return count
+    /// The ids outside `[0, rows)`: the position of the first, and how many.
+    func invalid(rows: Int) -> (first: Int, count: Int)? {
+        if areValid(rows: rows) { return nil }
+        let positions = (0..<count).lazy.filter { UInt64(bitPattern: self[$0]) >= UInt64(rows) }
+        guard let first = positions.first else { return nil }
+        return (first, positions.count)
     }
 
     /// Copies ids to a block, in which those outside `[0, rows)` become -1. Callers check ids first; doing it again on the
     /// copy keeps kernels in bounds even if another thread changes the array meanwhile.
     @inline(__always)
     func copy(from start: Int, count: Int, rows: Int, to target: UnsafeMutablePointer<Int64>) {
-        let limit = UInt64(rows)
+        let last = Int64(rows) &- 1
         if width == 8 {
+            let source = base + start &* 8
             for index in 0..<count {
-                let id = (base + (start + index) * 8).loadUnaligned(as: Int64.self)
-                target[index] = UInt64(bitPattern: id) < limit ? id : -1
+                let id = (source + index &* 8).loadUnaligned(as: Int64.self)
+                target[index] = id | ((id | (last &- id)) &>> 63)
             }
         } else {
+            let source = base + start &* 4
             for index in 0..<count {
-                let id = Int64((base + (start + index) * 4).loadUnaligned(as: Int32.self))
-                target[index] = UInt64(bitPattern: id) < limit ? id : -1
+                let id = Int64((source + index &* 4).loadUnaligned(as: Int32.self))
+                target[index] = id | ((id | (last &- id)) &>> 63)
             }
         }
     }

@@ -42,7 +42,7 @@ public struct Uniform: Node {
             groups = stride(from: 0, to: dimension, by: width).enumerated().map { index, first in
                 ColumnGroup(
                     firstColumn: first, columns: min(width, dimension - first), offset: first * bits / 8,
-                    scaleOffset: codeBytes + index * 2 * scaleType.byteCount, scaleType: scaleType)
+                    scaleOffset: codeBytes + index * 2 * scaleType.byteCount)
             }
             rowBytes = codeBytes + groups.count * 2 * scaleType.byteCount
         }
@@ -94,32 +94,42 @@ public struct Uniform: Node {
     }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
-        let groups = layout.groups
-        switch bits {
-        case 1: RowKernels<CodeRows<Codes1>>.gather(memory, groups: groups, ids: ids, into: output)
-        case 2: RowKernels<CodeRows<Codes2>>.gather(memory, groups: groups, ids: ids, into: output)
-        case 3: RowKernels<CodeRows<Codes3>>.gather(memory, groups: groups, ids: ids, into: output)
-        case 4: RowKernels<CodeRows<Codes4>>.gather(memory, groups: groups, ids: ids, into: output)
-        case 5: RowKernels<CodeRows<Codes5>>.gather(memory, groups: groups, ids: ids, into: output)
-        case 6: RowKernels<CodeRows<Codes6>>.gather(memory, groups: groups, ids: ids, into: output)
-        case 7: RowKernels<CodeRows<Codes7>>.gather(memory, groups: groups, ids: ids, into: output)
-        case 8: RowKernels<CodeRows<Codes8>>.gather(memory, groups: groups, ids: ids, into: output)
-        default: RowKernels<CodeRows<Codes16>>.gather(memory, groups: groups, ids: ids, into: output)
-        }
+        scaleType == .float16 ? gather(HalfScaled.self, ids, output) : gather(FloatScaled.self, ids, output)
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
+        scaleType == .float16 ? accumulate(HalfScaled.self, block) : accumulate(FloatScaled.self, block)
+    }
+
+    @inline(__always)
+    private func gather<Scaling: RowScaling>(_: Scaling.Type, _ ids: IDBlock, _ output: RowBlock) {
         let groups = layout.groups
         switch bits {
-        case 1: RowKernels<CodeRows<Codes1>>.accumulate(memory, groups: groups, block)
-        case 2: RowKernels<CodeRows<Codes2>>.accumulate(memory, groups: groups, block)
-        case 3: RowKernels<CodeRows<Codes3>>.accumulate(memory, groups: groups, block)
-        case 4: RowKernels<CodeRows<Codes4>>.accumulate(memory, groups: groups, block)
-        case 5: RowKernels<CodeRows<Codes5>>.accumulate(memory, groups: groups, block)
-        case 6: RowKernels<CodeRows<Codes6>>.accumulate(memory, groups: groups, block)
-        case 7: RowKernels<CodeRows<Codes7>>.accumulate(memory, groups: groups, block)
-        case 8: RowKernels<CodeRows<Codes8>>.accumulate(memory, groups: groups, block)
-        default: RowKernels<CodeRows<Codes16>>.accumulate(memory, groups: groups, block)
+        case 1: RowKernels<Codes1, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 2: RowKernels<Codes2, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 3: RowKernels<Codes3, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 4: RowKernels<Codes4, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 5: RowKernels<Codes5, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 6: RowKernels<Codes6, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 7: RowKernels<Codes7, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 8: RowKernels<Codes8, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        default: RowKernels<Codes16, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        }
+    }
+
+    @inline(__always)
+    private func accumulate<Scaling: RowScaling>(_: Scaling.Type, _ block: BagBlock) {
+        let groups = layout.groups
+        switch bits {
+        case 1: RowKernels<Codes1, Scaling>.accumulate(memory, groups: groups, block)
+        case 2: RowKernels<Codes2, Scaling>.accumulate(memory, groups: groups, block)
+        case 3: RowKernels<Codes3, Scaling>.accumulate(memory, groups: groups, block)
+        case 4: RowKernels<Codes4, Scaling>.accumulate(memory, groups: groups, block)
+        case 5: RowKernels<Codes5, Scaling>.accumulate(memory, groups: groups, block)
+        case 6: RowKernels<Codes6, Scaling>.accumulate(memory, groups: groups, block)
+        case 7: RowKernels<Codes7, Scaling>.accumulate(memory, groups: groups, block)
+        case 8: RowKernels<Codes8, Scaling>.accumulate(memory, groups: groups, block)
+        default: RowKernels<Codes16, Scaling>.accumulate(memory, groups: groups, block)
         }
     }
 }
