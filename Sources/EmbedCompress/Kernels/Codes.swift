@@ -6,6 +6,8 @@ internal import CEmbedCompress.Shims
 /// One type for each width, so that kernels are compiled for each.
 protocol CodeFormat: RowFormat {
     static var bits: Int { get }
+    /// Writes sixteen codes, which are whole numbers below `2^bits`, to `2 * bits` bytes.
+    static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer)
 }
 
 extension CodeFormat {
@@ -14,6 +16,39 @@ extension CodeFormat {
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 {
         ec_codes_to_floats((row + chunk &* (2 &* bits)).assumingMemoryBound(to: UInt8.self), Int32(truncatingIfNeeded: bits))
     }
+
+    /// For widths of up to 8 bits: eight codes make `bits` bytes.
+    @inline(__always)
+    static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer) {
+        let bytes = codeBytes(codes)
+        packEight(bytes.lowHalf, to: target)
+        packEight(bytes.highHalf, to: target + bits)
+    }
+
+    @inline(__always)
+    private static func packEight(_ codes: SIMD8<UInt8>, to target: UnsafeMutableRawPointer) {
+        // Neighbours are joined three times: pairs in 16 bits, fours in 32, eights in 64.
+        let step = UInt64(bits)
+        var word = unsafeBitCast(codes, to: UInt64.self)
+        let pair: UInt64 = 0x00ff_00ff_00ff_00ff
+        word = (word & pair) | ((word &>> 8) & pair) &<< step
+        let four: UInt64 = 0x0000_ffff_0000_ffff
+        word = (word & four) | ((word &>> 16) & four) &<< (2 &* step)
+        word = (word & 0xffff_ffff) | (word &>> 32) &<< (4 &* step)
+        for byte in 0..<bits {
+            (target + byte).storeBytes(of: UInt8(truncatingIfNeeded: word &>> UInt64(8 &* byte)), as: UInt8.self)
+        }
+    }
+}
+
+/// Whole numbers below 256, as bytes.
+@inline(__always)
+private func codeBytes(_ codes: Floats16) -> SIMD16<UInt8> {
+    // In a float between 2^23 and 2^24, the low bits are the number.
+    let bits = unsafeBitCast(codes + 8_388_608, to: SIMD16<UInt32>.self)
+    var bytes = SIMD16<UInt8>()
+    for lane in 0..<16 { bytes[lane] = UInt8(truncatingIfNeeded: bits[lane]) }
+    return bytes
 }
 
 enum Codes1: CodeFormat { static var bits: Int { 1 } }
@@ -68,6 +103,11 @@ enum Codes8: CodeFormat {
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 {
         EmbedCompress.floats((row + chunk &* 16).loadUnaligned(as: SIMD16<UInt8>.self))
     }
+
+    @inline(__always)
+    static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer) {
+        target.storeBytes(of: codeBytes(codes), as: SIMD16<UInt8>.self)
+    }
 }
 enum Codes16: CodeFormat {
     static var bits: Int { 16 }
@@ -78,27 +118,12 @@ enum Codes16: CodeFormat {
         for lane in 0..<16 { result[lane] = Float(words[lane]) }
         return result
     }
-}
 
-/// Packs codes to the bit.
-enum CodePacking {
-    /// Writes `count` codes of `bits` bits to `target`, which holds `byteCount(count, bits:)` bytes.
-    static func pack(_ codes: UnsafePointer<UInt16>, count: Int, bits: Int, to target: UnsafeMutableRawPointer) {
-        var word: UInt64 = 0
-        var held = 0
-        var output = target
-        for index in 0..<count {
-            word |= UInt64(codes[index]) << UInt64(held)
-            held += bits
-            while held >= 8 {
-                output.storeBytes(of: UInt8(truncatingIfNeeded: word), as: UInt8.self)
-                output += 1
-                word >>= 8
-                held -= 8
-            }
-        }
-        if held > 0 { output.storeBytes(of: UInt8(truncatingIfNeeded: word), as: UInt8.self) }
+    @inline(__always)
+    static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer) {
+        let bits = unsafeBitCast(codes + 8_388_608, to: SIMD16<UInt32>.self)
+        var words = SIMD16<UInt16>()
+        for lane in 0..<16 { words[lane] = UInt16(truncatingIfNeeded: bits[lane]) }
+        target.storeBytes(of: words, as: SIMD16<UInt16>.self)
     }
-
-    static func byteCount(_ count: Int, bits: Int) -> Int { (count * bits + 7) / 8 }
 }

@@ -8,30 +8,30 @@ struct Greedy: RangeSearch {
     var bins = 200
     var ratio = 0.16
 
-    func range(
-        of row: RowValues, extent: (minimum: Float, maximum: Float), widest: StoredRange, lastCode: Float, type: ScaleType
-    ) -> StoredRange {
-        var low = extent.minimum
-        var high = extent.maximum
+    func ranges(of batch: RowBatch) -> Ranges {
+        var low = batch.minimum
+        var high = batch.maximum
         let step = (high - low) / Float(bins)
-        let leastWidth = Float(bins) * Float(1 - ratio) * step
-        var best = widest
-        var bestError = row.squaredError(widest, lastCode: lastCode)
+        let leastWidth = step * (Float(bins) * Float(1 - ratio))
+        var best = batch.widest
+        var bestErrors = batch.squaredErrors(best)
         // Steps are counted because a step can be too small to move an end.
-        var stepsLeft = bins
-        while low + leastWidth < high, stepsLeft > 0 {
-            stepsLeft -= 1
-            let left = StoredRange(minimum: low + step, maximum: high, lastCode: lastCode, type: type)
-            let right = StoredRange(minimum: low, maximum: high - step, lastCode: lastCode, type: type)
-            let leftError = row.squaredError(left, lastCode: lastCode)
-            let rightError = row.squaredError(right, lastCode: lastCode)
-            if leftError < rightError {
-                low += step
-                if leftError < bestError { (best, bestError) = (left, leftError) }
-            } else {
-                high -= step
-                if rightError < bestError { (best, bestError) = (right, rightError) }
-            }
+        for _ in 0..<bins {
+            let active = low + leastWidth .< high
+            guard any(active) else { break }
+            let left = batch.format.ranges(low + step, high)
+            let right = batch.format.ranges(low, high - step)
+            let leftErrors = batch.squaredErrors(left)
+            let rightErrors = batch.squaredErrors(right)
+            let goesLeft = leftErrors .< rightErrors
+            var candidate = right
+            candidate.replace(with: left, where: goesLeft)
+            let errors = rightErrors.replacing(with: leftErrors, where: goesLeft)
+            let improves = active .& (errors .< bestErrors)
+            best.replace(with: candidate, where: improves)
+            bestErrors = bestErrors.replacing(with: errors, where: improves)
+            low = low.replacing(with: low + step, where: active .& goesLeft)
+            high = high.replacing(with: high - step, where: active .& .!goesLeft)
         }
         return best
     }
@@ -45,5 +45,5 @@ extension Method {
             Option("b", .integer(1...100_000), default: .integer(200), "steps that the first range is divided into"),
             Option("r", .number(0...1), default: .number(0.16), "share of the first range that the search may give up"),
         ]
-    ) { options in Greedy(bins: try options.integer("b"), ratio: try options.number("r")) }
+    ) { options, _ in Greedy(bins: try options.integer("b"), ratio: try options.number("r")) }
 }

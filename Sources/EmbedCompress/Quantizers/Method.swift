@@ -18,7 +18,7 @@ public struct Method: Sendable {
     let run: @Sendable (_ source: any Node, _ options: OptionValues, _ progress: Progress.Callback?) throws -> any Node
 
     /// Every method, in the order of the papers.
-    public static let all: [Method] = [.asym, .greedy]
+    public static let all: [Method] = [.asym, .greedy, .leastSquares]
 
     /// The method of that name.
     public static func named(_ name: String) throws -> Method {
@@ -49,16 +49,16 @@ extension Table {
 extension Method {
     /// A method of the 4-bit paper: its format options are common to all, and a budget chooses the bits.
     static func ranges(
-        name: String, title: String, summary: String, cost: String, options: [Option] = [],
-        search: @escaping @Sendable (OptionValues) throws -> any RangeSearch
+        name: String, title: String, paper: String = "Guan et al. 2019, arXiv 1911.02079", summary: String, cost: String,
+        options: [Option] = [], search: @escaping @Sendable (OptionValues, UniformFormat) throws -> any RangeSearch
     ) -> Method {
         Method(
-            name: name, title: title, paper: "Guan et al. 2019, arXiv 1911.02079", kind: "post-training", summary: summary,
+            name: name, title: title, paper: paper, kind: "post-training", summary: summary,
             bytesPerRow: "ceil(d * bits / 8) + groups * 2 * (2 for f16, 4 for f32)", cost: cost,
             options: formatOptions + options
         ) { source, options, progress in
             let format = try uniformFormat(options, name: name, source: source)
-            return try Uniform.quantize(source, format: format, search: try search(options), progress: progress)
+            return try Uniform.quantize(source, format: format, search: try search(options, format), progress: progress)
         }
     }
 

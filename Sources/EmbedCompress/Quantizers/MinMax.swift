@@ -1,15 +1,11 @@
 /// ASYM: from the smallest value to the largest, no clipping. One pass over the row.
 struct MinMax: RangeSearch {
-    func range(
-        of row: RowValues, extent: (minimum: Float, maximum: Float), widest: StoredRange, lastCode: Float, type: ScaleType
-    ) -> StoredRange {
-        widest
-    }
+    func ranges(of batch: RowBatch) -> Ranges { batch.widest }
 }
 
 extension Method {
     static let asym = Method.ranges(
         name: "asym", title: "ASYM", summary: "from the smallest to the largest value of the row",
         cost: "one pass over the row"
-    ) { _ in MinMax() }
+    ) { _, _ in MinMax() }
 }

@@ -34,7 +34,7 @@ public struct Uniform: Node {
                     "group must be a multiple of 8 columns, or the whole row of \(dimension), not \(group)")
             }
             let width = min(group ?? dimension, dimension)
-            let codeBytes = CodePacking.byteCount(dimension, bits: bits)
+            let codeBytes = (dimension * bits + 7) / 8
             self.dimension = dimension
             self.bits = bits
             self.group = width

@@ -1,0 +1,86 @@
+/// A group of columns of one row, as floats: what needs no search.
+struct RowValues {
+    /// At least `count` rounded up to 16 floats are readable.
+    let base: UnsafePointer<Float>
+    let count: Int
+
+    private var full: Int { count &>> 4 }
+
+    @inline(__always)
+    private func chunk(_ index: Int) -> Floats16 { load16(base + index &* 16) }
+
+    /// The last, partial chunk; the lanes past the row repeat its first value.
+    @inline(__always)
+    private var rest: Floats16 {
+        let inside = SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) .< Int32(truncatingIfNeeded: count & 15)
+        return Floats16(repeating: base[0]).replacing(with: chunk(full), where: inside)
+    }
+
+    /// Smallest and largest value; nil if one is NaN or infinite.
+    @inline(__always)
+    func extent() -> (minimum: Float, maximum: Float)? {
+        var low = Floats16(repeating: base[0])
+        var high = low
+        // What is not finite has a difference with itself that is not 0.
+        var strange = Floats16()
+        for index in 0..<full {
+            let values = chunk(index)
+            low = low.replacing(with: values, where: values .< low)
+            high = high.replacing(with: values, where: values .> high)
+            strange += values - values
+        }
+        if count & 15 != 0 {
+            let values = rest
+            low = low.replacing(with: values, where: values .< low)
+            high = high.replacing(with: values, where: values .> high)
+            strange += values - values
+        }
+        guard total(strange) == 0 else { return nil }
+        return (folded(low) { $0 < $1 ? $0 : $1 }, folded(high) { $0 > $1 ? $0 : $1 })
+    }
+
+    /// The nearest codes of the row under a range, packed to the bit. The group starts at a byte; its last byte may be shared with nothing.
+    @inline(__always)
+    func encode<Format: CodeFormat>(_ ranges: Ranges, _ format: RangeFormat, as _: Format.Type, to target: UnsafeMutableRawPointer) {
+        var output = target
+        for index in 0..<full {
+            Format.pack(format.codes(chunk(index), ranges), to: output)
+            output += 2 &* Format.bits
+        }
+        guard count & 15 != 0 else { return }
+        // Sixteen codes of 16 bits at most.
+        withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { last in
+            guard let last = last.baseAddress else { return }
+            Format.pack(format.codes(rest, ranges), to: last)
+            let bits = (count & 15) &* Format.bits
+            let bytes = (bits &+ 7) &>> 3
+            // Bits past the row are zeros, so that equal rows have equal bytes.
+            if bits & 7 != 0 {
+                let mask = UInt8(truncatingIfNeeded: (1 << (bits & 7)) - 1)
+                let place = last + (bytes &- 1)
+                place.storeBytes(of: place.load(as: UInt8.self) & mask, as: UInt8.self)
+            }
+            output.copyMemory(from: last, byteCount: bytes)
+        }
+    }
+}
+
+/// Lane by lane halves, to one value.
+@inline(__always)
+func folded(_ lanes: Floats16, _ combine: (Float, Float) -> Float) -> Float {
+    var values = lanes
+    var width = 8
+    while width > 0 {
+        for lane in 0..<width { values[lane] = combine(values[lane], values[lane &+ width]) }
+        width &>>= 1
+    }
+    return values[0]
+}
+
+@inline(__always)
+func total(_ lanes: Floats16) -> Float {
+    let eight = lanes.lowHalf + lanes.highHalf
+    let four = eight.lowHalf + eight.highHalf
+    let two = four.lowHalf + four.highHalf
+    return two[0] + two[1]
+}

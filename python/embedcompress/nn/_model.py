@@ -1,0 +1,273 @@
+"""`compress_model_`: every embedding of a model, in place."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .. import compress, evaluate
+from .._evaluate import Evaluation
+from .._table import Progress
+from ._modules import CompressedEmbedding, CompressedEmbeddingBag, check_module, plain_weight
+from ._parts import Parts
+from ._report import Layer, Report
+
+_Dense = nn.Embedding | nn.EmbeddingBag
+_ALREADY = "it is compressed already"
+_FILTERED = "filter_fn leaves it out"
+
+
+@dataclass
+class _Place:
+    """A name at which an embedding hangs."""
+
+    name: str
+    parent: nn.Module
+    attribute: str
+    module: nn.Module
+    reason: str = ""
+    """Why it is left as it is; empty if it is compressed."""
+    note: str = ""
+
+
+@dataclass
+class _Weight:
+    """A weight, the places that compress it, and what becomes of it."""
+
+    tensor: Tensor
+    places: list[_Place] = field(default_factory=list)
+    parts: Parts | None = None
+    evaluation: Evaluation | None = None
+
+
+def compress_model_(
+    model: nn.Module,
+    method: str = "greedy",
+    *,
+    filter_fn: Callable[[str, nn.Module], bool] | None = None,
+    tied: Literal["skip", "untie"] = "skip",
+    progress: Progress | None = None,
+    **options: Any,
+) -> Report:
+    """Put a compressed embedding in the place of every torch.nn.Embedding and torch.nn.EmbeddingBag of a model.
+
+    Embeddings that share a weight share one table, and one module at two names stays one. A weight that something else
+    uses too, such as the output layer of a language model, is not compressed unless `tied` says so. Whatever is left as
+    it is stands in the report with the reason, and in a warning unless it was asked for. The new modules return rows in
+    the dtype of the old weights, and need the CPU.
+
+    Args:
+        model: It is changed only after everything has been compressed: if anything fails, it is as it was.
+        method: A name from `embedcompress.methods()`.
+        filter_fn: Called as filter_fn(name, module) for each embedding; those for which it is false are left out.
+        tied: What to do with an embedding whose weight is used elsewhere too. "skip" leaves it; "untie" compresses it
+            and leaves the dense weight to the others, so that the two differ by the compression's error.
+        progress: Called as progress(rows done, rows in all); returning False stops with KeyboardInterrupt.
+        **options: The method's own, and budget, for each table; see `embedcompress.compress`.
+
+    Returns:
+        A row for each embedding, with its bytes and error.
+
+    Raises:
+        ValueError: the model is itself an embedding, which can't be changed in place; or as `embedcompress.compress`
+            has it, with a note that names the layer.
+    """
+    if tied not in ("skip", "untie"):
+        raise ValueError(f"tied must be 'skip' or 'untie', not {tied!r}")
+    if _is_embedding(model):
+        raise ValueError("the model is itself an embedding; use CompressedEmbedding.from_module(model) or its like")
+    places = _find(model)
+    for place in places:
+        place.reason = _obstacle(place.module)
+        if filter_fn is not None and not filter_fn(place.name, place.module):
+            place.reason = _FILTERED
+    weights = _gather(places)
+    for weight in weights:
+        _heed_ties(model, weight, tied)
+    weights = [weight for weight in weights if not weight.places[0].reason]
+    _compress(weights, method, progress, options)
+    _swap(weights)
+    for place in places:
+        if place.reason not in ("", _ALREADY, _FILTERED):
+            warnings.warn(f"{place.name} is not compressed: {place.reason}", UserWarning, stacklevel=2)
+    if not places:
+        warnings.warn("the model has no torch.nn.Embedding or EmbeddingBag", UserWarning, stacklevel=2)
+    return _report(places, weights, method)
+
+
+def _is_embedding(module: nn.Module) -> bool:
+    # torch.ao's quantized modules have these names, but are not subclasses.
+    known = isinstance(module, (nn.Embedding, nn.EmbeddingBag, CompressedEmbedding, CompressedEmbeddingBag))
+    return known or type(module).__name__ in ("Embedding", "EmbeddingBag")
+
+
+def _find(model: nn.Module) -> list[_Place]:
+    places = []
+    for prefix, parent in model.named_modules():
+        for attribute, child in parent._modules.items():
+            if child is not None and _is_embedding(child):
+                name = f"{prefix}.{attribute}" if prefix else attribute
+                places.append(_Place(name, parent, attribute, child))
+    return places
+
+
+def _obstacle(module: nn.Module) -> str:
+    """Return why a module can't be replaced, or an empty string."""
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    if isinstance(module, (CompressedEmbedding, CompressedEmbeddingBag)):
+        return _ALREADY
+    if not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return f"{kind} is not a torch.nn.Embedding or EmbeddingBag"
+    base = nn.Embedding if isinstance(module, nn.Embedding) else nn.EmbeddingBag
+    if type(module).forward is not base.forward or "forward" in vars(module):
+        return f"{kind} has a forward of its own, which would be lost"
+    try:
+        check_module(module)
+    except NotImplementedError as error:
+        return str(error)
+    weight = module._parameters.get("weight")
+    if weight is None:
+        return "its weight is not a parameter but computed"
+    if type(weight) is not nn.Parameter or weight.layout != torch.strided:
+        return f"its weight is a {type(weight).__name__} of layout {weight.layout}"
+    if weight.device.type != "cpu":
+        return f"its weight is on {weight.device}, and a compressed table works on the CPU"
+    if not weight.dtype.is_floating_point or weight.element_size() == 1:
+        return f"its weight is of {weight.dtype}"
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "it has forward hooks, which would be lost"
+    return ""
+
+
+def _gather(places: list[_Place]) -> list[_Weight]:
+    """Return the weights to compress, each with all the places that use it in full."""
+    weights: dict[object, _Weight] = {}
+    for place in places:
+        if not place.reason:
+            tensor = place.module.weight
+            assert isinstance(tensor, Tensor)
+            key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else id(tensor)
+            weights.setdefault(key, _Weight(tensor)).places.append(place)
+    return list(weights.values())
+
+
+def _heed_ties(model: nn.Module, weight: _Weight, tied: str) -> None:
+    """Find what would keep a weight's memory when its places are gone; leave them as they are, or note it."""
+    replaced = {id(place.module) for place in weight.places}
+    kept = _staying(model, weight)
+    begin, end = _span(weight.tensor)
+    holders = []
+    for prefix, module in model.named_modules():
+        for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is None or (attribute == "weight" and id(module) in replaced and id(module) not in kept):
+                continue
+            other = _span(tensor)
+            if begin < other[1] and other[0] < end:
+                holders.append(kept.get(id(module)) or (f"{prefix}.{attribute}" if prefix else attribute))
+    if holders:
+        for place in weight.places:
+            if tied == "untie":
+                place.note = f"untied from {', '.join(holders)}, which keeps the dense weight"
+            else:
+                place.reason = f"its weight is tied to {', '.join(holders)} (tied='untie' compresses it all the same)"
+
+
+def _staying(model: nn.Module, weight: _Weight) -> dict[int, str]:
+    """Return the modules of a weight that keep another place in the model, which filter_fn left out, and that place."""
+    mine = {id(place.module) for place in weight.places}
+    gone = {(id(place.parent), place.attribute) for place in weight.places}
+    return {
+        id(place.module): f"{place.name}.weight"
+        for place in _find(model)
+        if id(place.module) in mine and (id(place.parent), place.attribute) not in gone
+    }
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """Return the range of addresses that a tensor lies in; an empty one if it has no memory."""
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.numel() == 0:
+        return 0, 0
+    try:
+        begin = tensor.data_ptr()
+    except RuntimeError:
+        # A tensor subclass may stand on no memory of its own.
+        return 0, 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return begin, begin + (last + 1) * tensor.element_size()
+
+
+def _compress(weights: list[_Weight], method: str, progress: Progress | None, options: dict[str, Any]) -> None:
+    total = sum(len(weight.tensor) for weight in weights)
+    before = 0
+    for weight in weights:
+        rows = len(weight.tensor)
+        source = plain_weight(weight.tensor)
+        step = None if progress is None else _step(progress, before, rows, total)
+        try:
+            table = compress(source, method, progress=step, **options)
+        except (ValueError, TypeError) as error:
+            error.add_note(f"in the layer {weight.places[0].name}; the model is as it was")
+            raise
+        weight.evaluation = evaluate(table, source, queries=0)
+        weight.parts = Parts(table)
+        before += rows
+
+
+def _step(progress: Progress, before: int, rows: int, total: int) -> Progress:
+    return lambda done, of: progress(before + done * rows // max(of, 1), total)
+
+
+def _swap(weights: list[_Weight]) -> None:
+    """Replace the modules. Nothing here can fail, so the model never stays half changed."""
+    pairs = []
+    made: dict[int, nn.Module] = {}
+    for weight in weights:
+        for place in weight.places:
+            if id(place.module) not in made:
+                made[id(place.module)] = _replacement(place.module, weight)
+            pairs.append((place, made[id(place.module)]))
+    for place, module in pairs:
+        place.parent._modules[place.attribute] = module
+
+
+def _replacement(module: nn.Module, weight: _Weight) -> nn.Module:
+    assert weight.parts is not None
+    new: CompressedEmbedding | CompressedEmbeddingBag
+    if isinstance(module, nn.EmbeddingBag):
+        new = CompressedEmbeddingBag(
+            weight.parts, module.mode, module.padding_idx, module.include_last_offset, dtype=weight.tensor.dtype
+        )
+    else:
+        assert isinstance(module, nn.Embedding)
+        new = CompressedEmbedding(weight.parts, module.padding_idx, dtype=weight.tensor.dtype)
+    return new.train(module.training)
+
+
+def _report(places: list[_Place], weights: list[_Weight], method: str) -> Report:
+    weight_of = {id(place): weight for weight in weights for place in weight.places}
+    return Report([_layer(place, weight_of.get(id(place)), method) for place in places])
+
+
+def _layer(place: _Place, weight: _Weight | None, method: str) -> Layer:
+    if weight is None:
+        tensor = getattr(place.module, "weight", None)
+        size = tensor.numel() * tensor.element_size() if isinstance(tensor, Tensor) else 0
+        if isinstance(place.module, (CompressedEmbedding, CompressedEmbeddingBag)):
+            size = place.module.table.stored_bytes
+        rows, dimension = (int(getattr(place.module, name, 0)) for name in ("num_embeddings", "embedding_dim"))
+        return Layer(place.name, rows, dimension, None, "skipped", place.reason, size, size, None, None)
+    assert weight.parts is not None and weight.evaluation is not None
+    rows, dimension = weight.tensor.shape
+    errors = weight.evaluation.normalized_l2, weight.evaluation.mean_cosine
+    first = weight.places[0]
+    if place is not first:
+        same = "the same module as" if place.module is first.module else "the table of"
+        return Layer(place.name, rows, dimension, method, "shared", f"{same} {first.name}", 0, 0, *errors)
+    before = weight.tensor.numel() * weight.tensor.element_size()
+    after = weight.evaluation.stored_bytes
+    return Layer(place.name, rows, dimension, method, "compressed", place.note, before, after, *errors)

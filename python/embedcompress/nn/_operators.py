@@ -1,0 +1,187 @@
+"""What looks rows up in terms of tensors, and the torch operators of it.
+
+`embedcompress::lookup` and `embedcompress::bag` take the arrays of a table and its text, so a traced graph holds all
+that it needs. They make a Table on those arrays in each call, which takes microseconds. Modules outside a trace skip
+the operators: see `runs_eagerly`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import Table
+from ._expression import assemble, parse
+
+_ID_DTYPES = (torch.int64, torch.int32)
+
+
+def runs_eagerly(ids: object) -> bool:
+    """Whether a call on these ids is only computed, not traced, compiled, faked or intercepted."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(ids) is Tensor
+        and ids.is_cpu
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    )
+
+
+def _check_ids(ids: Tensor, name: str) -> None:
+    if ids.dtype not in _ID_DTYPES:
+        raise RuntimeError(f"{name} must be int32 or int64, not {ids.dtype}")
+
+
+def lookup(table: Table, ids: Tensor) -> Tensor:
+    """Look rows up.
+
+    Args:
+        table: (rows, dimension).
+        ids: int32 or int64, any shape, any strides.
+
+    Returns:
+        (*ids.shape, dimension), f32.
+
+    Raises:
+        IndexError: an id is outside [0, rows).
+        RuntimeError: ids are not integers.
+    """
+    _check_ids(ids, "input")
+    return torch.from_numpy(table.lookup(ids.contiguous().numpy()))
+
+
+def _check_bags(
+    ids: Tensor, offsets: Tensor | None, mode: str, per_sample_weights: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Check what shapes and dtypes tell, in torch's order; return ids and offsets as integers that the core takes."""
+    if per_sample_weights is not None and ids.size() != per_sample_weights.size():
+        raise ValueError(
+            f"per_sample_weights, of shape {tuple(per_sample_weights.shape)}, must have the shape of input, "
+            f"{tuple(ids.shape)}"
+        )
+    if ids.dim() == 2:
+        if offsets is not None:
+            raise ValueError("offsets must be None if input has two axes: each of its rows is a bag")
+    elif ids.dim() != 1:
+        raise ValueError(f"input must have one axis or two, not {ids.dim()}")
+    elif offsets is None:
+        raise ValueError("offsets has to be given if input has one axis")
+    elif offsets.dim() != 1:
+        raise ValueError(f"offsets must have one axis, not {offsets.dim()}")
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"mode must be one of sum, mean and max, not {mode!r}")
+    if per_sample_weights is not None:
+        if mode != "sum":
+            raise NotImplementedError(f"per_sample_weights go with mode='sum' only, not with mode={mode!r}")
+        if per_sample_weights.dtype is not torch.float32:
+            raise RuntimeError(f"per_sample_weights must be float32, not {per_sample_weights.dtype}")
+    if offsets is not None and ids.dtype is not offsets.dtype:
+        # As torch does: int16 ids with int64 offsets become int64, float offsets make both float.
+        common = torch.promote_types(ids.dtype, offsets.dtype)
+        ids, offsets = ids.to(common), offsets.to(common)
+    _check_ids(ids, "input" if offsets is None else "input and offsets")
+    return ids, offsets
+
+
+def bag(
+    table: Table,
+    ids: Tensor,
+    offsets: Tensor | None,
+    mode: str,
+    per_sample_weights: Tensor | None,
+    include_last_offset: bool,
+    padding_idx: int | None,
+) -> Tensor:
+    """Look rows up and pool them, as torch.nn.functional.embedding_bag does.
+
+    Args:
+        table: (rows, dimension).
+        ids: (ids,) with offsets, or (bags, ids of each) without.
+        offsets: (bags,), or one more with include_last_offset.
+        mode: "sum", "mean" or "max".
+        per_sample_weights: The shape of ids, f32; with "sum" only.
+        include_last_offset: The last offset is the number of ids.
+        padding_idx: Ids that take no part.
+
+    Returns:
+        (bags, dimension), f32.
+
+    Raises:
+        RuntimeError: an id is outside [0, rows); offsets don't begin at 0, decrease or leave the ids; not integers.
+        ValueError: wrong ranks, or weights of another shape.
+        NotImplementedError: weights with another mode than "sum".
+    """
+    ids, offsets = _check_bags(ids, offsets, mode, per_sample_weights)
+    try:
+        rows = table.bag(
+            ids.contiguous().numpy(),
+            None if offsets is None else offsets.contiguous().numpy(),
+            mode,
+            None if per_sample_weights is None else per_sample_weights.detach().contiguous().numpy(),
+            # Rows of a matrix have offsets of our own.
+            include_last_offset and offsets is not None,
+            padding_idx,
+        )
+    except (IndexError, ValueError) as error:
+        # torch's bags raise RuntimeError for an id that its Embedding raises IndexError for.
+        raise RuntimeError(str(error)) from None
+    return torch.from_numpy(rows)
+
+
+def _lookup(arrays: Sequence[Tensor], expression: str, ids: Tensor) -> Tensor:
+    return lookup(assemble(expression, arrays), ids)
+
+
+def _fake_lookup(arrays: Sequence[Tensor], expression: str, ids: Tensor) -> Tensor:
+    _check_ids(ids, "input")
+    return torch.empty((*ids.shape, parse(expression).dimension), dtype=torch.float32, device=ids.device)
+
+
+def _bag(
+    arrays: Sequence[Tensor],
+    expression: str,
+    ids: Tensor,
+    offsets: Tensor | None,
+    mode: str,
+    per_sample_weights: Tensor | None,
+    include_last_offset: bool,
+    padding_idx: int | None,
+) -> Tensor:
+    table = assemble(expression, arrays)
+    return bag(table, ids, offsets, mode, per_sample_weights, include_last_offset, padding_idx)
+
+
+def _fake_bag(
+    arrays: Sequence[Tensor],
+    expression: str,
+    ids: Tensor,
+    offsets: Tensor | None,
+    mode: str,
+    per_sample_weights: Tensor | None,
+    include_last_offset: bool,
+    padding_idx: int | None,
+) -> Tensor:
+    _check_bags(ids, offsets, mode, per_sample_weights)
+    bags = ids.shape[0] if offsets is None else offsets.shape[0] - bool(include_last_offset)
+    return torch.empty((bags, parse(expression).dimension), dtype=torch.float32, device=ids.device)
+
+
+_library = torch.library.Library("embedcompress", "DEF")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
+    "lookup(Tensor[] arrays, str expression, Tensor ids) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.define(  # type: ignore[no-untyped-call]
+    "bag(Tensor[] arrays, str expression, Tensor ids, Tensor? offsets, str mode, Tensor? per_sample_weights, "
+    "bool include_last_offset, int? padding_idx) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.impl("lookup", _lookup, "CPU")  # type: ignore[no-untyped-call]
+_library.impl("bag", _bag, "CPU")  # type: ignore[no-untyped-call]
+torch.library.register_fake("embedcompress::lookup", _fake_lookup, lib=_library)
+torch.library.register_fake("embedcompress::bag", _fake_bag, lib=_library)
+
+lookup_operator = torch.ops.embedcompress.lookup.default
+bag_operator = torch.ops.embedcompress.bag.default

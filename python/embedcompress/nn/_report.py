@@ -1,0 +1,109 @@
+"""What `compress_model_` did, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, overload
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One embedding of a model."""
+
+    name: str
+    """Where it is in the model, such as "encoder.tokens"."""
+    rows: int
+    dimension: int
+    method: str | None
+    """None for a layer that was skipped."""
+    status: Literal["compressed", "shared", "skipped"]
+    """"shared": it uses the table of a layer above it."""
+    reason: str
+    """Why it was skipped, what it shares, or what it was untied from; else empty."""
+    bytes_before: int
+    """0 for a shared layer: its weight is counted once."""
+    bytes_after: int
+    normalized_l2: float | None
+    """||X - Q(X)|| / ||X|| of the table; None if the layer was skipped."""
+    mean_cosine: float | None
+    """Mean over rows of the cosine between a row and its copy."""
+
+    @property
+    def ratio(self) -> float:
+        """`bytes_after` over `bytes_before`; 0 without bytes."""
+        return self.bytes_after / self.bytes_before if self.bytes_before else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+class Report(Sequence[Layer]):
+    """The layers that `compress_model_` met, in the model's order; `print` shows a table.
+
+    Attributes:
+        bytes_before: Of the weights that were compressed, each counted once.
+        bytes_after: Of their tables.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+        compressed = [layer for layer in self._layers if layer.status == "compressed"]
+        self.bytes_before = sum(layer.bytes_before for layer in compressed)
+        self.bytes_after = sum(layer.bytes_after for layer in compressed)
+
+    @property
+    def ratio(self) -> float:
+        """`bytes_after` over `bytes_before`; 0 if nothing was compressed."""
+        return self.bytes_after / self.bytes_before if self.bytes_before else 0.0
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Layer]: ...
+    def __getitem__(self, index: int | slice) -> Layer | Sequence[Layer]:
+        """Return a layer."""
+        return self._layers[index]
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self._layers)
+
+    def __repr__(self) -> str:
+        """Return one line about the model."""
+        compressed = sum(layer.status != "skipped" for layer in self)
+        return (
+            f"<Report: {compressed} of {len(self)} embeddings compressed, "
+            f"{self.bytes_before:,} -> {self.bytes_after:,} bytes>"
+        )
+
+    def __str__(self) -> str:
+        """Return the layers as a table."""
+        head = ("layer", "rows", "dim", "method", "bytes before", "after", "ratio", "norm. l2", "cosine", "status")
+        lines = [head, *(_cells(layer) for layer in self)]
+        if self.bytes_before:
+            total = ("total", "", "", "", f"{self.bytes_before:,}", f"{self.bytes_after:,}", f"{self.ratio:.2%}")
+            lines.append((*total, "", "", ""))
+        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        left = {0, 3, len(head) - 1}
+        return "\n".join(
+            "  ".join(
+                cell.ljust(width) if column in left else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+
+def _cells(layer: Layer) -> tuple[str, ...]:
+    status = f"{layer.status}: {layer.reason}" if layer.reason else layer.status
+    figures: tuple[str, ...]
+    if layer.status == "compressed":
+        figures = (f"{layer.bytes_before:,}", f"{layer.bytes_after:,}", f"{layer.ratio:.2%}")
+    elif layer.status == "skipped":
+        figures = (f"{layer.bytes_before:,}", "", "")
+    else:
+        figures = ("", "", "")
+    errors = tuple("" if x is None else f"{x:.5f}" for x in (layer.normalized_l2, layer.mean_cosine))
+    return layer.name, f"{layer.rows:,}", str(layer.dimension), layer.method or "", *figures, *errors, status
