@@ -70,6 +70,20 @@ int core_bool(PyObject *value, const char *name, int32_t *target) {
     return 0;
 }
 
+const char *core_string(PyObject *value, const char *name) {
+    if (!PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "%s must be a string", name);
+        return NULL;
+    }
+    Py_ssize_t count;
+    const char *text = PyUnicode_AsUTF8AndSize(value, &count);
+    if (text != NULL && strlen(text) != (size_t)count) {
+        PyErr_Format(PyExc_ValueError, "%s must not contain a null character", name);
+        return NULL;
+    }
+    return text;
+}
+
 int core_choice(PyObject *value, const char *name, const char *const *names, int *target) {
     if (value == NULL) return 0;
     if (PyUnicode_Check(value)) {

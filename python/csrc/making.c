@@ -90,8 +90,8 @@ static PyObject *compress(PyObject *module, PyObject *const *args, Py_ssize_t co
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
     ec_table *source = core_table_handle(values[0], "source");
     if (source == NULL) return NULL;
-    const char *method = PyUnicode_AsUTF8AndSize(values[1], NULL);
-    const char *options = method == NULL ? NULL : PyUnicode_AsUTF8AndSize(values[2], NULL);
+    const char *method = core_string(values[1], "method");
+    const char *options = method == NULL ? NULL : core_string(values[2], "options");
     if (options == NULL || core_progress_init(&context, values[3]) < 0) return NULL;
     ec_table *table;
     ec_status status;
@@ -108,7 +108,7 @@ static int describe_array(PyObject *item, Buffer *buffer, int64_t *shape, ec_arr
         PyErr_SetString(PyExc_TypeError, "each array must be a tuple of name, dtype and values");
         return -1;
     }
-    array->name = PyUnicode_AsUTF8AndSize(name, NULL);
+    array->name = core_string(name, "the name of an array");
     if (array->name == NULL || core_choice(dtype, "dtype", dtype_names, &type) < 0) return -1;
     if (core_buffer(values, array->name, ELEMENT_ANY, buffer) < 0) return -1;
     if (check_dtype(buffer, array->name, type) < 0) return -1;
@@ -129,7 +129,7 @@ static PyObject *assemble(PyObject *module, PyObject *const *args, Py_ssize_t co
     static const Parameters parameters = {"assemble", 2, 2, {"tree", "arrays"}};
     PyObject *values[2], *result = NULL;
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    const char *tree = PyUnicode_AsUTF8AndSize(values[0], NULL);
+    const char *tree = core_string(values[0], "tree");
     if (tree == NULL) return NULL;
     if (!PyTuple_Check(values[1])) {
         PyErr_SetString(PyExc_TypeError, "arrays must be a tuple");
@@ -302,7 +302,7 @@ static PyObject *save(PyObject *module, PyObject *const *args, Py_ssize_t count,
     PyObject *values[4], *path = NULL, *result = NULL;
     ProgressContext context;
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    const char *metadata = PyUnicode_AsUTF8AndSize(values[2], NULL);
+    const char *metadata = core_string(values[2], "metadata");
     if (metadata == NULL || core_progress_init(&context, values[3]) < 0) return NULL;
     if (!PyTuple_Check(values[1])) {
         PyErr_SetString(PyExc_TypeError, "tables must be a tuple of (name, table)");
@@ -319,7 +319,7 @@ static PyObject *save(PyObject *module, PyObject *const *args, Py_ssize_t count,
     for (Py_ssize_t i = 0; i < total; i++) {
         PyObject *item = PyTuple_GetItem(values[1], i), *name, *table;
         if (!PyArg_ParseTuple(item, "UO", &name, &table)) goto cleanup;
-        names[i] = PyUnicode_AsUTF8AndSize(name, NULL);
+        names[i] = core_string(name, "the name of a table");
         tables[i] = core_table_handle(table, "table");
         if (names[i] == NULL || tables[i] == NULL) goto cleanup;
     }
@@ -342,7 +342,7 @@ static PyObject *load(PyObject *module, PyObject *const *args, Py_ssize_t count,
     const char *name = NULL;
     int32_t map = 1;
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    if (values[1] != Py_None && (name = PyUnicode_AsUTF8AndSize(values[1], NULL)) == NULL) return NULL;
+    if (values[1] != Py_None && (name = core_string(values[1], "name")) == NULL) return NULL;
     if (core_bool(values[2], "mmap", &map) < 0 || !PyUnicode_FSConverter(values[0], &path)) return NULL;
     const char *source = PyBytes_AsString(path);
     ec_table *table;

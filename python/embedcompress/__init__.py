@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from . import _loader
 
-_core = _loader.load()
+_loader.load()
 
+from . import _core  # noqa: E402
 from ._arrays import as_array  # noqa: E402
 from ._compress import compress  # noqa: E402
 from ._evaluate import Evaluation, evaluate  # noqa: E402

@@ -40,7 +40,7 @@ def _from_tensor(tensor: torch.Tensor, name: str) -> tuple[np.ndarray[Any, Any],
 def as_array(value: object, name: str) -> np.ndarray[Any, Any]:
     """Return an array of `value`, which has no buffer of its own: a tensor, a list, a number.
 
-    The core calls this for ids, offsets and weights. Integers become int64 and other numbers float32, so that a list works;
+    The core calls this for ids, offsets and weights. A list of integers becomes int64, and weights become float32;
     what is already an array or a tensor keeps its dtype.
     """
     if is_tensor(value):
@@ -52,7 +52,7 @@ def as_array(value: object, name: str) -> np.ndarray[Any, Any]:
         if array.size == 0:
             # NumPy takes an empty list for floats.
             return array.astype(np.float32 if name == "per_sample_weights" else np.int64)
-        if array.dtype.kind == "f" and name == "per_sample_weights":
+        if array.dtype.kind in "iuf" and name == "per_sample_weights":
             return array.astype(np.float32)
     return array
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
 from . import _core
 from ._table import Progress, Table, dense
 
@@ -46,6 +48,8 @@ def compress(
 
 def budget_bytes(budget: int | float, source: Table) -> int:
     """Return a budget in bytes."""
+    if isinstance(budget, np.generic):
+        budget = budget.item()
     if isinstance(budget, bool) or not isinstance(budget, (int, float)):
         raise TypeError(f"budget must be a number, not {type(budget).__name__}")
     if isinstance(budget, float):

@@ -33,8 +33,9 @@ struct Segment {
 /// A block of a pooled lookup.
 struct BagBlock {
     let ids: IDBlock
-    /// One for each id.
+    /// One for each id; all ones unless `isWeighted`.
     let weights: UnsafePointer<Float>
+    let isWeighted: Bool
     let segments: UnsafePointer<Segment>
     let segmentCount: Int
 }

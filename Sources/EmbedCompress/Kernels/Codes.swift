@@ -11,6 +11,8 @@ protocol CodeFormat: RowFormat {
 }
 
 extension CodeFormat {
+    static var precision: Int { bits }
+
     /// For widths of 1 to 7 bits.
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 {

@@ -9,10 +9,11 @@ typealias Floats16 = SIMD16<Float>
 @inline(__always)
 var hasWideRegisters: Bool { EC_HAS_FMA != 0 }
 
-/// `a * b + c`, fused where the processor can.
+/// `a * b + c`, with the product rounded unless `isExact` says that it needs no rounding. Then, and only then, it is fused where the
+/// processor can: every instruction set gives the same bits.
 @inline(__always)
-func multiplyAdd(_ a: Floats16, _ b: Floats16, _ c: Floats16) -> Floats16 {
-    hasWideRegisters ? c.addingProduct(a, b) : a * b + c
+func multiplyAdd(_ a: Floats16, _ b: Floats16, _ c: Floats16, isExact: Bool) -> Floats16 {
+    hasWideRegisters && isExact ? c.addingProduct(a, b) : a * b + c
 }
 
 @inline(__always)

@@ -2,6 +2,8 @@ internal import CEmbedCompress.Shims
 
 /// Sixteen columns of a row as floats: codes, or dense elements.
 protocol RowFormat {
+    /// Significant bits of an element.
+    static var precision: Int { get }
     /// Columns `16 * chunk ..< 16 * chunk + 16` of the row at `row`. May read up to `rowOverread` bytes past the last column.
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16
     /// Four chunks from `chunk` on, in an order that is cheap to make and that `ordered` undoes. Sums are ordered once for all rows.
@@ -30,14 +32,17 @@ extension RowFormat {
 }
 
 enum FloatRows: RowFormat {
+    static var precision: Int { 24 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { load16(row + chunk &* 64) }
 }
 enum HalfRows: RowFormat {
+    static var precision: Int { 11 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromHalves(row + chunk &* 32) }
 }
 enum BrainFloatRows: RowFormat {
+    static var precision: Int { 8 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromBrainFloats(row + chunk &* 32) }
 }
@@ -46,22 +51,27 @@ enum BrainFloatRows: RowFormat {
 protocol RowScaling {
     /// Whether there is anything to do.
     static var isScaled: Bool { get }
+    /// Significant bits of a scale.
+    static var precision: Int { get }
     /// Scale and bias in the first two lanes.
     static func parameters(_ place: UnsafeRawPointer) -> SIMD4<Float>
 }
 
 enum Unscaled: RowScaling {
     static var isScaled: Bool { false }
+    static var precision: Int { 0 }
     @inline(__always)
     static func parameters(_ place: UnsafeRawPointer) -> SIMD4<Float> { SIMD4(1, 0, 0, 0) }
 }
 enum HalfScaled: RowScaling {
     static var isScaled: Bool { true }
+    static var precision: Int { 11 }
     @inline(__always)
     static func parameters(_ place: UnsafeRawPointer) -> SIMD4<Float> { ec_two_halves(place) }
 }
 enum FloatScaled: RowScaling {
     static var isScaled: Bool { true }
+    static var precision: Int { 24 }
     @inline(__always)
     static func parameters(_ place: UnsafeRawPointer) -> SIMD4<Float> {
         SIMD4(lowHalf: place.loadUnaligned(as: SIMD2<Float>.self), highHalf: SIMD2())

@@ -5,8 +5,28 @@ private let prefetchDistance = 16
 @inline(__always)
 private var tileWidth: Int { hasWideRegisters ? 4 : 2 }
 
+/// Whether a tile is the first of its segment. A type, like the width, so that each case is compiled on its own.
+private protocol TilePlace { static var isFirst: Bool { get } }
+private enum FirstTile: TilePlace { static var isFirst: Bool { true } }
+private enum LaterTile: TilePlace { static var isFirst: Bool { false } }
+
+/// Whether an element times its scale needs no rounding.
+private protocol ProductKind { static var areExact: Bool { get } }
+private enum Exact: ProductKind { static var areExact: Bool { true } }
+private enum Rounded: ProductKind { static var areExact: Bool { false } }
+
+private protocol TileWidth { static var chunks: Int { get } }
+private enum Width1: TileWidth { static var chunks: Int { 1 } }
+private enum Width2: TileWidth { static var chunks: Int { 2 } }
+private enum Width3: TileWidth { static var chunks: Int { 3 } }
+private enum Width4: TileWidth { static var chunks: Int { 4 } }
+
 /// The loops over rows, compiled for each format and scaling.
 enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
+    /// Whether an element times an unweighted scale fits a float without rounding.
+    @inline(__always)
+    private static var isExact: Bool { Format.precision + Scaling.precision <= 24 }
+
     /// Row by row, `scale * x + bias`.
     static func gather(_ memory: RowMemory, groups: [ColumnGroup], ids: IDBlock, into output: RowBlock) {
         withRows(memory, ids) { rows in
@@ -44,7 +64,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         @inline(__always)
         func values(_ chunk: Int) -> Floats16 {
             let columns = Format.floats(source, chunk: chunk)
-            return Scaling.isScaled ? multiplyAdd(columns, scale, bias) : columns
+            return Scaling.isScaled ? multiplyAdd(columns, scale, bias, isExact: isExact) : columns
         }
         let full = group.columns &>> 4
         for chunk in 0..<full { store16(values(chunk), to: target + chunk &* 16) }
@@ -64,7 +84,11 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                         let prefetchEnd =
                             position == 0 && memory.isWorthPrefetching ? block.ids.count &- prefetchDistance : 0
                         for index in 0..<block.segmentCount {
-                            pass.accumulate(block.segments[index], group, prefetchEnd: prefetchEnd)
+                            if block.isWeighted || !isExact {
+                                pass.accumulate(Rounded.self, block.segments[index], group, prefetchEnd: prefetchEnd)
+                            } else {
+                                pass.accumulate(Exact.self, block.segments[index], group, prefetchEnd: prefetchEnd)
+                            }
                         }
                     }
                 }
@@ -81,42 +105,56 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         let scales: UnsafeMutablePointer<Float>
 
         @inline(__always)
-        func accumulate(_ segment: Segment, _ group: ColumnGroup, prefetchEnd: Int) {
+        func accumulate<Products: ProductKind>(
+            _: Products.Type, _ segment: Segment, _ group: ColumnGroup, prefetchEnd: Int
+        ) {
             let chunks = (group.columns &+ 15) &>> 4
-            let bias = tile(segment, group, isFirst: true, chunk: 0, of: chunks, bias: 0, prefetchEnd: prefetchEnd)
+            let bias = tile(
+                Products.self, FirstTile.self, segment, group, chunk: 0, of: chunks, bias: 0, prefetchEnd: prefetchEnd)
             var chunk = tileWidth
             while chunk < chunks {
-                _ = tile(segment, group, isFirst: false, chunk: chunk, of: chunks, bias: bias, prefetchEnd: 0)
+                _ = tile(
+                    Products.self, LaterTile.self, segment, group, chunk: chunk, of: chunks, bias: bias, prefetchEnd: 0)
                 chunk &+= tileWidth
             }
         }
 
         /// Sums a tile of columns in registers and writes it to the output. Returns the segment's sum of biases.
         @inline(__always)
-        private func tile(
-            _ segment: Segment, _ group: ColumnGroup, isFirst: Bool, chunk: Int, of chunks: Int, bias: Float, prefetchEnd: Int
+        private func tile<Products: ProductKind, Place: TilePlace>(
+            _: Products.Type, _: Place.Type, _ segment: Segment, _ group: ColumnGroup, chunk: Int, of chunks: Int,
+            bias: Float, prefetchEnd: Int
         ) -> Float {
             @inline(__always)
-            func sum(_ width: Int) -> Float {
-                self.sum(segment, group, isFirst: isFirst, chunk: chunk, width: width, bias: bias, prefetchEnd: prefetchEnd)
+            func sum<Width: TileWidth>(_: Width.Type) -> Float {
+                self.sum(
+                    Products.self, Place.self, Width.self, segment, group, chunk: chunk, bias: bias, prefetchEnd: prefetchEnd)
             }
             switch min(chunks &- chunk, tileWidth) {
-            case 1: return sum(1)
-            case 2: return sum(2)
-            case 3: return sum(3)
-            default: return sum(4)
+            case 1: return sum(Width1.self)
+            case 2: return sum(Width2.self)
+            case 3: return sum(Width3.self)
+            default: return sum(Width4.self)
             }
         }
 
         @inline(__always)
-        private func sum(
-            _ segment: Segment, _ group: ColumnGroup, isFirst: Bool, chunk: Int, width: Int, bias known: Float, prefetchEnd: Int
+        private func sum<Products: ProductKind, Place: TilePlace, Width: TileWidth>(
+            _: Products.Type, _: Place.Type, _: Width.Type, _ segment: Segment, _ group: ColumnGroup, chunk: Int,
+            bias known: Float, prefetchEnd: Int
         ) -> Float {
+            let width = Width.chunks
+            let isFirst = Place.isFirst
+            @inline(__always)
+            func add(_ columns: Floats16, _ scale: Floats16, to sum: inout Floats16) {
+                sum = multiplyAdd(columns, scale, sum, isExact: Products.areExact)
+            }
             var biases = SIMD4<Float>()
             var sum0 = Floats16()
             var sum1 = Floats16()
             var sum2 = Floats16()
             var sum3 = Floats16()
+            let hasMoreTiles = group.columns > tileWidth &* 16
             var index = segment.start
             while index < segment.end {
                 let row = rows[index]
@@ -127,7 +165,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                     // The lane of the scales is summed too, for nothing and at no cost.
                     if Scaling.isScaled { biases += parameters }
                     scale = parameters[0]
-                    scales[index] = scale
+                    if hasMoreTiles { scales[index] = scale }
                 } else {
                     scale = scales[index]
                 }
@@ -135,16 +173,16 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let scaling = Floats16(repeating: scale)
                 if width == 4 {
                     let tile = Format.tile(source, chunk: chunk)
-                    sum0 = multiplyAdd(tile.chunk0, scaling, sum0)
-                    sum1 = multiplyAdd(tile.chunk1, scaling, sum1)
-                    sum2 = multiplyAdd(tile.chunk2, scaling, sum2)
-                    sum3 = multiplyAdd(tile.chunk3, scaling, sum3)
+                    add(tile.chunk0, scaling, to: &sum0)
+                    add(tile.chunk1, scaling, to: &sum1)
+                    add(tile.chunk2, scaling, to: &sum2)
+                    add(tile.chunk3, scaling, to: &sum3)
                     index &+= 1
                     continue
                 }
-                sum0 = multiplyAdd(Format.floats(source, chunk: chunk), scaling, sum0)
-                if width > 1 { sum1 = multiplyAdd(Format.floats(source, chunk: chunk &+ 1), scaling, sum1) }
-                if width > 2 { sum2 = multiplyAdd(Format.floats(source, chunk: chunk &+ 2), scaling, sum2) }
+                add(Format.floats(source, chunk: chunk), scaling, to: &sum0)
+                if width > 1 { add(Format.floats(source, chunk: chunk &+ 1), scaling, to: &sum1) }
+                if width > 2 { add(Format.floats(source, chunk: chunk &+ 2), scaling, to: &sum2) }
                 index &+= 1
             }
             if width == 4 {

@@ -170,7 +170,8 @@ public struct Remap: Node {
     func accumulate(_ block: BagBlock, context: LookupContext) {
         withInnerIDs(block.ids, context) { ids in
             let innerBlock = BagBlock(
-                ids: ids, weights: block.weights, segments: block.segments, segmentCount: block.segmentCount)
+                ids: ids, weights: block.weights, isWeighted: block.isWeighted, segments: block.segments,
+                segmentCount: block.segmentCount)
             inner.accumulate(innerBlock, context: context)
         }
     }

@@ -200,7 +200,8 @@ private struct BlockFiller {
     mutating func flush() {
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(
-                ids: IDBlock(ids: ids, count: idCount), weights: weights, segments: segments, segmentCount: segmentCount)
+                ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil, segments: segments,
+                segmentCount: segmentCount)
             table.root.accumulate(block, context: context)
             for index in 0..<segmentCount where segments[index].divisor > 1 {
                 let target = segments[index].output

@@ -1,0 +1,168 @@
+import CEmbedCompress.ABI
+import EmbedCompressABI
+import Foundation
+import XCTest
+
+final class TablesABITests: ABITestCase {
+    // MARK: Dense
+
+    func testDenseTablesOfEachType() throws {
+        let halves: [UInt16] = [0x3C00, 0x4000]
+        for (data, type, expected): (UnsafeRawPointer, ec_dtype, [Float]) in [
+            (permanent([Float(1), 2]), EC_F32, [1, 2]), (permanent(halves), EC_F16, [1, 2]),
+            (permanent([UInt16](arrayLiteral: 0x3F80, 0x4000)), EC_BF16, [1, 2]),
+        ] {
+            let owned = try make { ec_table_dense(data, type, 1, 2, nil, nil, $0) }
+            XCTAssertEqual(decode(owned.table), expected)
+            XCTAssertEqual(ec_table_rows(owned.table), 1)
+            XCTAssertEqual(ec_table_dimension(owned.table), 2)
+            XCTAssertEqual(ec_table_stored_bytes(owned.table), type == EC_F32 ? 8 : 4)
+            XCTAssertEqual(ec_table_invalid_count(owned.table), 0)
+        }
+    }
+
+    func testDenseArgumentsThatCannotBe() {
+        let data = permanent([Float(1), 2])
+        let releases = ReleaseCount()
+        for (data, type, rows, dimension, text): (UnsafeRawPointer?, ec_dtype, Int64, Int64, String) in [
+            (data, EC_F32, -1, 2, "rows must not be negative"), (data, EC_F32, 1, -2, "dimension must not be negative"),
+            (data, EC_F32, 1, 0, "columns"), (data, EC_F64, 1, 2, "f32, f16 or bf16"),
+            (data, ec_dtype(rawValue: 99), 1, 2, "f32, f16 or bf16"), (nil, EC_F32, 1, 2, "has no memory"),
+            (data, EC_F32, .max, .max, "cannot have the shape"), (data, EC_F32, .min, 1, "rows must not be negative"),
+            (data, EC_F32, .max, 4, "cannot have the shape"),
+        ] {
+            refuse(EC_INVALID_ARGUMENT, text) {
+                ec_table_dense(data, type, rows, dimension, releases.callback, releases.context, $0)
+            }
+        }
+        refuse(
+            EC_INVALID_ARGUMENT, "out must not be null",
+            ec_table_dense(data, EC_F32, 1, 2, releases.callback, releases.context, nil))
+        XCTAssertEqual(releases.count, 0, "memory that was not taken is not given back")
+    }
+
+    func testMemoryIsGivenBackOnceWhenTheLastTableIsGone() throws {
+        let releases = ReleaseCount()
+        let data = permanent([Float](repeating: 2, count: 400))
+        let table = try make { ec_table_dense(data, EC_F32, 100, 4, releases.callback, releases.context, $0) }
+        let slice = try make { ec_table_slice(table.table, 10, 20, $0) }
+        let route = try make { ec_table_remap_modulo(slice.table, 50, 10, $0) }
+        let copy = try make { ec_table_compress(route.table, "asym", nil, nil, nil, $0) }
+        table.release()
+        slice.release()
+        XCTAssertEqual(releases.count, 0)
+        XCTAssertEqual(decode(route.table), [Float](repeating: 2, count: 200))
+        route.release()
+        XCTAssertEqual(releases.count, 1, "compressing keeps nothing of its source")
+        XCTAssertEqual(decode(copy.table), [Float](repeating: 2, count: 200))
+        copy.release()
+        XCTAssertEqual(releases.count, 1)
+        try make { ec_table_dense(nil, EC_F32, 0, 4, releases.callback, releases.context, $0) }.release()
+        XCTAssertEqual(releases.count, 2)
+    }
+
+    // MARK: Compressing
+
+    func testCompressing() throws {
+        let source = try dense((0..<640).map { Float($0 % 37) }, dimension: 64)
+        let progress = ProgressCount()
+        let copy = try make {
+            ec_table_compress(source.table, "greedy", #"{"bits": 8}"#, progress.callback, progress.context, $0)
+        }
+        XCTAssertEqual(ec_table_stored_bytes(copy.table), 680)
+        XCTAssertEqual(progress.calls.last?.done, 10)
+        XCTAssertEqual(progress.calls.last?.total, 10)
+        var quality = ec_quality()
+        XCTAssertEqual(ec_table_evaluate(copy.table, source.table, nil, nil, &quality), EC_OK)
+        XCTAssertLessThan(quality.normalized_l2, 0.01)
+        XCTAssertGreaterThan(quality.mean_cosine, 0.999)
+    }
+
+    func testCompressingWithBadArguments() throws {
+        let source = try dense([1, 2, .nan, 4], dimension: 2)
+        let good = try dense([1, 2, 3, 4], dimension: 2)
+        for (method, options, status, text): (String?, String?, ec_status, String) in [
+            ("nope", nil, EC_INVALID_ARGUMENT, "there is no method 'nope'"),
+            (nil, nil, EC_INVALID_ARGUMENT, "method must not be null"),
+            ("asym", "[]", EC_INVALID_ARGUMENT, "options must be a JSON object"),
+            ("asym", #"{"bits": [4]}"#, EC_INVALID_ARGUMENT, "option 'bits' must be"),
+            ("asym", #"{"bits": 12}"#, EC_INVALID_ARGUMENT, "not 12"),
+            ("asym", #"{"x": 1}"#, EC_INVALID_ARGUMENT, "no option 'x'"),
+            ("asym", #"{"budget": 1}"#, EC_BUDGET, "the least it can reach is 10 bytes"),
+        ] {
+            refuse(status, text) { ec_table_compress(good.table, method, options, nil, nil, $0) }
+        }
+        var table = untouched
+        for text in ["{", "", "{]", #"{"bits":}"#, "{} {}"] {
+            XCTAssertNotEqual(ec_table_compress(good.table, "asym", text, nil, nil, &table), EC_OK)
+            XCTAssertEqual(table, untouched)
+            XCTAssertFalse(lastError.isEmpty)
+        }
+        refuse(EC_INVALID_ARGUMENT, "row 1 has nan") { ec_table_compress(source.table, "asym", nil, nil, nil, $0) }
+        refuse(EC_INVALID_ARGUMENT, "source must not be null") { ec_table_compress(nil, "asym", nil, nil, nil, $0) }
+        refuse(EC_INVALID_ARGUMENT, "out must", ec_table_compress(good.table, "asym", nil, nil, nil, nil))
+        let invalidUTF8: [CChar] = [-1, 0]
+        refuse(EC_INVALID_ARGUMENT, "method must be UTF-8") {
+            ec_table_compress(good.table, invalidUTF8, nil, nil, nil, $0)
+        }
+    }
+
+    func testCancelling() throws {
+        let source = try dense([Float](repeating: 1, count: 80_000), dimension: 8)
+        let progress = ProgressCount(stopsAt: 1)
+        refuse(EC_CANCELLED, "cancelled") {
+            ec_table_compress(source.table, "asym", nil, progress.callback, progress.context, $0)
+        }
+        XCTAssertEqual(progress.calls.count, 1)
+        var quality = ec_quality()
+        quality.mean_cosine = -7
+        let again = ProgressCount(stopsAt: 1)
+        refuse(
+            EC_CANCELLED, "cancelled",
+            ec_table_evaluate(source.table, source.table, again.callback, again.context, &quality))
+        XCTAssertEqual(quality.mean_cosine, -7)
+    }
+
+    // MARK: Slices and routes
+
+    func testSlicesAndRoutes() throws {
+        let table = try dense([0, 1, 2, 3], dimension: 1)
+        XCTAssertEqual(decode(try make { ec_table_slice(table.table, 1, 3, $0) }.table), [1, 2])
+        XCTAssertEqual(decode(try make { ec_table_slice(table.table, 4, 4, $0) }.table), [])
+        XCTAssertEqual(decode(try make { ec_table_remap_modulo(table.table, 6, 4, $0) }.table), [0, 1, 2, 3, 0, 1])
+        XCTAssertEqual(decode(try make { ec_table_remap_quotient(table.table, 4, 3, $0) }.table), [0, 0, 0, 1])
+        let map: [Int64] = [3, -1, 0]
+        XCTAssertEqual(decode(try make { ec_table_remap_array(table.table, map, 3, $0) }.table), [3, 0, 0])
+        XCTAssertEqual(ec_table_rows(try make { ec_table_remap_array(table.table, nil, 0, $0) }.table), 0)
+    }
+
+    func testSlicesAndRoutesThatCannotBe() throws {
+        let table = try dense([0, 1, 2, 3], dimension: 1)
+        for (start, stop) in [(-1, 2), (0, 5), (3, 2), (Int64.min, 0), (0, Int64.max)] as [(Int64, Int64)] {
+            refuse(EC_INVALID_ARGUMENT, "") { ec_table_slice(table.table, start, stop, $0) }
+        }
+        for (rows, by) in [(-1, 2), (6, 0), (6, 5), (6, -1)] as [(Int64, Int64)] {
+            refuse(EC_INVALID_ARGUMENT, "") { ec_table_remap_modulo(table.table, rows, by, $0) }
+        }
+        for (rows, by) in [(-1, 2), (6, 0), (6, 1), (6, -1), (.max, 2)] as [(Int64, Int64)] {
+            refuse(EC_INVALID_ARGUMENT, "") { ec_table_remap_quotient(table.table, rows, by, $0) }
+        }
+        let map: [Int64] = [3, 4]
+        refuse(EC_INVALID_ARGUMENT, "map entry 4 at position 1") { ec_table_remap_array(table.table, map, 2, $0) }
+        refuse(EC_INVALID_ARGUMENT, "map must not be null") { ec_table_remap_array(table.table, nil, 2, $0) }
+        refuse(EC_INVALID_ARGUMENT, "rows") { ec_table_remap_array(table.table, map, -2, $0) }
+        refuse(EC_INVALID_ARGUMENT, "table must not be null") { ec_table_slice(nil, 0, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_modulo(nil, 1, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_quotient(nil, 1, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_array(nil, map, 2, $0) }
+        refuse(EC_INVALID_ARGUMENT, "out", ec_table_slice(table.table, 0, 1, nil))
+        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_modulo(table.table, 1, 1, nil))
+        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_quotient(table.table, 1, 1, nil))
+        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_array(table.table, map, 1, nil))
+        XCTAssertEqual(ec_table_rows(nil), 0)
+        XCTAssertEqual(ec_table_dimension(nil), 0)
+        XCTAssertEqual(ec_table_stored_bytes(nil), 0)
+        XCTAssertEqual(ec_table_invalid_count(nil), 0)
+        XCTAssertEqual(ec_table_array_count(nil), 0)
+    }
+}

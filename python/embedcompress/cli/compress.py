@@ -1,0 +1,215 @@
+"""`embedcompress compress`: tables out of a checkpoint or an array into one compressed file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import time
+from typing import Any
+
+import embedcompress as ec
+
+from .._report import figure, percent, printable, size, text_table, to_json
+from ._inputs import Input
+from ._progress import bar
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+BUDGET = re.compile(r"(\d+|\d*\.\d+|\d+\.\d*|\d+e-?\d+) ?(%|b|[kmg]i?b|)")
+
+
+def add(subparsers: Any) -> None:
+    """Add this subcommand."""
+    parser = subparsers.add_parser(
+        "compress",
+        help="compress embedding tables",
+        description="Compress embedding tables of a safetensors checkpoint or a .npy array into one safetensors file.",
+        epilog=_method_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", metavar="INPUT", help="a .safetensors or .npy file")
+    parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file to write; replaced if it exists")
+    parser.add_argument(
+        "--method", default="greedy", help="a name that `embedcompress methods` lists (default: greedy)"
+    )
+    parser.add_argument("--bits", type=int, help="bits of a code, short for --option bits=N")
+    parser.add_argument(
+        "--budget",
+        type=budget,
+        metavar="SIZE",
+        help="most bytes of the result: a share of the f32 size (0.125, 12.5%%) or bytes (6000000, 6MB, 6MiB); "
+        "bytes are shared among several tables by their sizes",
+    )
+    parser.add_argument(
+        "--tensor",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a table of the input, any number of times; needed unless there is only one",
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=option,
+        metavar="KEY=VALUE",
+        help="an option of the method, any number of times",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="most threads to use")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def _method_help() -> str:
+    lines = ["options of the methods:"]
+    for method in ec.methods():
+        lines.append(f"  {method.name}: " + ", ".join(f"{o.name}={json.dumps(o.default)}" for o in method.options))
+    lines.append("`embedcompress methods` says what they mean.")
+    return "\n".join(lines)
+
+
+def option(text: str) -> tuple[str, bool | int | float | str | None]:
+    """Return KEY=VALUE as a pair; values are numbers, true, false, null, or else strings."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return key, value
+    return key, parsed if parsed is None or isinstance(parsed, (bool, int, float, str)) else value
+
+
+def budget(text: str) -> int | float:
+    """Return a share as a float and bytes as an int: 0.125 and 12.5% are shares; 6000000, 6MB and 6MiB are bytes."""
+    match = BUDGET.fullmatch(text.strip().lower().replace(",", "").replace("_", ""))
+    if match:
+        number, unit = float(match[1]), match[2]
+        is_share = unit == "%" or (unit == "" and not match[1].isdigit())
+        share = number / 100 if unit == "%" else number
+        if is_share and 0 < share <= 1:
+            return share
+        if not is_share and number * UNITS[unit] < 2**63:
+            return int(number * UNITS[unit])
+    raise argparse.ArgumentTypeError(
+        f"'{text}' is neither a share of the f32 size (0.125, 12.5%) nor bytes (6000000, 6MB)"
+    )
+
+
+def method_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the method that the arguments give.
+
+    Raises:
+        ValueError: one is given twice.
+    """
+    pairs: list[tuple[str, Any]] = list(arguments.option)
+    if arguments.bits is not None:
+        pairs.append(("bits", arguments.bits))
+    if arguments.budget is not None:
+        pairs.append(("budget", arguments.budget))
+    options: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in options:
+            raise ValueError(f"option {key} is given twice")
+        options[key] = value
+    return options
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compress, save and say what it cost."""
+    options = method_options(arguments)
+    threads_before = ec.get_num_threads()
+    if arguments.threads is not None:
+        ec.set_num_threads(arguments.threads)
+    try:
+        _run(arguments, options)
+    finally:
+        ec.set_num_threads(threads_before)
+
+
+def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
+    source = Input(arguments.input)
+    names = source.choose(arguments.tensor)
+    _check_output(arguments.output, arguments.input)
+    # Every name is looked up before the first table is compressed.
+    weights = {name: source.table(name) for name in names}
+    elements = sum(weight.rows * weight.dimension for weight in weights.values())
+    quiet = arguments.json
+    tables: dict[str, ec.Table] = {}
+    results: list[dict[str, Any]] = []
+    for name, weight in weights.items():
+        own = dict(options)
+        if type(own.get("budget")) is int and len(weights) > 1:
+            own["budget"] = own["budget"] * weight.rows * weight.dimension // max(elements, 1)
+        label = printable(name)
+        start = time.perf_counter()
+        with bar(f"{label}: compress", "rows", quiet) as progress:
+            table = ec.compress(weight, arguments.method, progress=progress, **own)
+        seconds = time.perf_counter() - start
+        with bar(f"{label}: evaluate", "rows", quiet) as progress:
+            quality = ec.evaluate(table, weight, queries=0, progress=progress)
+        tables[name] = table
+        results.append(
+            {
+                "name": name,
+                "rows": table.rows,
+                "dimension": table.dimension,
+                "input_bytes": weight.stored_bytes,
+                **quality.as_dict(),
+                "seconds": seconds,
+            }
+        )
+    written = {"writer": f"embedcompress {ec.__version__}", "method": arguments.method, "options": json.dumps(options)}
+    with bar("save", "B", quiet) as progress:
+        ec.save(arguments.output, tables, metadata=written, progress=progress)
+    present = source.names if source.is_table_file else [tensor.name for tensor in source.tensors]
+    report = {
+        "input": arguments.input,
+        "output": arguments.output,
+        "output_bytes": os.path.getsize(arguments.output),
+        "method": arguments.method,
+        "options": options,
+        "threads": ec.get_num_threads(),
+        "tables": results,
+        "left_out": [name for name in present if name not in tables],
+    }
+    print(to_json(report) if arguments.json else _text(report))
+
+
+def _check_output(output: str, source: str) -> None:
+    """Refuse before the work what could not be written after it."""
+    folder = os.path.dirname(output) or "."
+    if not os.path.isdir(folder):
+        raise ValueError(f"the output's folder '{folder}' does not exist")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"the output's folder '{folder}' can't be written to")
+    if os.path.isdir(output):
+        raise ValueError(f"the output '{output}' is a folder")
+    if os.path.exists(output) and os.path.samefile(output, source):
+        raise ValueError("the output is the input: what of it is not compressed would be lost")
+
+
+def _text(report: dict[str, Any]) -> str:
+    header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "seconds")
+    rows = [
+        (
+            printable(table["name"]),
+            f"{table['rows']:,} x {table['dimension']:,}",
+            size(table["input_bytes"]),
+            size(table["stored_bytes"]),
+            percent(table["stored_bytes"] / table["input_bytes"]) if table["input_bytes"] else "-",
+            figure(table["normalized_l2"]),
+            f"{table['mean_cosine']:.5f}",
+            f"{table['seconds']:.2f}",
+        )
+        for table in report["tables"]
+    ]
+    output = printable(report["output"])
+    lines = [text_table(header, rows), "", f"Wrote {output}, {report['output_bytes']:,} bytes."]
+    if report["left_out"]:
+        count = len(report["left_out"])
+        shown = ", ".join(report["left_out"][:6]) + (", ..." if count > 6 else "")
+        what = "1 tensor" if count == 1 else f"{count} tensors"
+        lines.append(f"Not in it: {what} of the input ({printable(shown)}).")
+    return "\n".join(lines)

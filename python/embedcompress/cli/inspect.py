@@ -1,0 +1,117 @@
+"""`embedcompress inspect`: what a safetensors or .npy file holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+import embedcompress as ec
+
+from .._report import printable, size, text_table, to_json
+from ._inputs import Input
+
+WIDTHS = {"F64": 8, "I64": 8, "U64": 8, "C64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+
+
+def add(subparsers: Any) -> None:
+    """Add this subcommand."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="show what a file holds",
+        description="Show the tables of a file as trees with their bytes, or the tensors of a plain checkpoint.",
+    )
+    parser.add_argument("file", metavar="FILE", help="a .safetensors or .npy file")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what the file holds; its arrays are not read."""
+    source = Input(arguments.file)
+    metadata: dict[str, str] = {}
+    table_tensors: set[str] = set()
+    tables: list[dict[str, Any]] = []
+    texts: list[tuple[str, str]] = []
+    if source.is_table_file:
+        metadata = ec.contents(arguments.file).metadata
+        table_tensors = _table_tensors(arguments.file)
+    for name in source.names if source.is_table_file or not source.tensors else ():
+        table = source.table(name)
+        texts.append((name, str(table)))
+        tables.append(
+            {
+                "name": name,
+                "rows": table.rows,
+                "dimension": table.dimension,
+                "stored_bytes": table.stored_bytes,
+                "ratio": table.ratio,
+                "tree": table.parts()[0],
+            }
+        )
+    others = [tensor for tensor in source.tensors if tensor.name not in table_tensors]
+    report = {
+        "file": arguments.file,
+        "file_bytes": os.path.getsize(arguments.file),
+        "is_table_file": source.is_table_file,
+        "metadata": metadata,
+        "tables": tables,
+        "tensors": [
+            {
+                "name": tensor.name,
+                "dtype": tensor.dtype,
+                "shape": list(tensor.shape),
+                "bytes": _bytes(tensor.dtype, tensor.shape),
+                "is_table": not source.is_table_file and tensor.name in source.names,
+            }
+            for tensor in others
+        ],
+    }
+    print(to_json(report) if arguments.json else _text(report, texts))
+
+
+def _table_tensors(path: str) -> set[str]:
+    """Return the names of the tensors that the tables of a file use. `ec.contents` has checked the header."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    names: set[str] = set()
+    waiting = list(json.loads(header["__metadata__"]["embedcompress.tables"]).values())
+    while waiting:
+        node = waiting.pop()
+        names.update(node.get("tensors", {}).values())
+        waiting.extend(node.get("children", {}).values())
+    return names
+
+
+def _bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    count = WIDTHS.get(dtype, 1)
+    for extent in shape:
+        count *= extent
+    return count
+
+
+def _text(report: dict[str, Any], texts: list[tuple[str, str]]) -> str:
+    parts = [f"{printable(report['file'])}, {report['file_bytes']:,} bytes"]
+    for name, tree in texts:
+        parts.append(printable(name) + "\n" + "\n".join("  " + line for line in tree.splitlines()))
+    if report["metadata"]:
+        pairs = [f"  {printable(key)}: {printable(value)}" for key, value in report["metadata"].items()]
+        parts.append("\n".join(["metadata", *pairs]))
+    if report["tensors"]:
+        rows = [
+            (
+                "  " + printable(tensor["name"]),
+                tensor["dtype"],
+                " x ".join(f"{extent:,}" for extent in tensor["shape"]) or "scalar",
+                size(tensor["bytes"]),
+                "yes" if tensor["is_table"] else "",
+            )
+            for tensor in report["tensors"]
+        ]
+        if report["is_table_file"]:
+            listed = text_table(("other tensors", "type", "shape", "bytes"), [row[:4] for row in rows])
+        else:
+            listed = text_table(("tensors", "type", "shape", "bytes", "can be compressed"), rows)
+        parts.append(listed)
+    return "\n\n".join(parts)

@@ -1,0 +1,262 @@
+"""Slow and obvious: what tables mean, in NumPy and float64, and random tables to try it on.
+
+Nothing here calls the core, except to build the tables.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import strategies as st
+
+import embedcompress as ec
+
+DIMENSIONS = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 300, 768]
+BITS = [1, 2, 3, 4, 5, 6, 7, 8, 16]
+
+
+@dataclass
+class Rows:
+    """Rows in float64, and how large the numbers were that each value was summed from."""
+
+    values: np.ndarray
+    magnitude: np.ndarray
+
+
+def bfloat16(values):
+    """The bits of float32 values cut to bfloat16."""
+    return (np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def from_bfloat16(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+# Meaning of an expression
+
+
+def unpack(packed, dimension, bits):
+    """Codes of rows of packed bytes: element j takes bits j * bits to (j + 1) * bits, low bits first."""
+    stream = np.unpackbits(packed, axis=1, bitorder="little")[:, : dimension * bits]
+    digits = stream.reshape(len(packed), dimension, bits).astype(np.int64)
+    return (digits << np.arange(bits)).sum(axis=2)
+
+
+def pack(codes, bits):
+    digits = (codes[:, :, None] >> np.arange(bits)) & 1
+    return np.packbits(digits.reshape(len(codes), -1).astype(np.uint8), axis=1, bitorder="little")
+
+
+def uniform_fields(packed, dimension, bits, group, scale_type):
+    """Codes, and the scale and bias of each group, of rows as `Uniform` lays them out."""
+    code_bytes = (dimension * bits + 7) // 8
+    codes = unpack(packed[:, :code_bytes], dimension, bits)
+    both = np.ascontiguousarray(packed[:, code_bytes:]).view({"f16": "<f2", "f32": "<f4"}[scale_type])
+    return codes, both[:, 0::2].astype(np.float64), both[:, 1::2].astype(np.float64)
+
+
+def rows_of_parts(tree, arrays):
+    """Every row of the expression that `Table.parts` describes."""
+    dimension = tree["dimension"]
+    if tree["kind"] == "dense":
+        stored = arrays[tree["tensors"]["rows"]].values
+        values = from_bfloat16(stored) if tree["element"] == "bf16" else stored
+        values = values.astype(np.float64)
+        return Rows(values, np.abs(values))
+    if tree["kind"] == "uniform":
+        packed = arrays[tree["tensors"]["rows"]].values
+        codes, scale, bias = uniform_fields(packed, dimension, tree["bits"], tree["group"], tree["scale"])
+        column_group = np.arange(dimension) // tree["group"]
+        scaled, biases = codes * scale[:, column_group], bias[:, column_group]
+        return Rows(scaled + biases, np.abs(scaled) + np.abs(biases))
+    assert tree["kind"] == "remap"
+    inner = rows_of_parts(tree["children"]["inner"], arrays)
+    ids = np.arange(tree["rows"])
+    match tree["function"]:
+        case "modulo":
+            target = (ids + tree["offset"]) % tree["modulus"]
+        case "quotient":
+            target = (ids + tree["offset"]) // tree["divisor"]
+        case _:
+            target = arrays[tree["tensors"]["map"]].values.astype(np.int64)
+    # Row -1 is the row of zeros.
+    zeros = np.zeros((1, dimension))
+    return Rows(np.concatenate([inner.values, zeros])[target], np.concatenate([inner.magnitude, zeros])[target])
+
+
+def rows(table):
+    return rows_of_parts(*table.parts())
+
+
+# Pooling
+
+
+def bag(rows, ids, offsets, mode="sum", weights=None, include_last_offset=False, padding_idx=None):
+    """What torch.nn.EmbeddingBag means, one bag at a time; and the magnitude that its sums went through."""
+    ends = list(offsets) if include_last_offset else [*offsets, len(ids)]
+    values, magnitude = [], []
+    for start, end in pairwise(ends):
+        chosen = np.asarray(ids[start:end], np.int64)
+        weight = np.ones(len(chosen)) if weights is None else np.asarray(weights[start:end], np.float64)
+        if padding_idx is not None:
+            weight, chosen = weight[chosen != padding_idx], chosen[chosen != padding_idx]
+        if len(chosen) == 0:
+            values.append(np.zeros(rows.values.shape[1]))
+            magnitude.append(np.zeros(rows.values.shape[1]))
+            continue
+        x, m = rows.values[chosen], rows.magnitude[chosen]
+        if mode == "max":
+            values.append(x.max(axis=0))
+            magnitude.append(m.max(axis=0))
+        else:
+            divisor = len(chosen) if mode == "mean" else 1
+            values.append((weight[:, None] * x).sum(axis=0) / divisor)
+            magnitude.append((np.abs(weight)[:, None] * m).sum(axis=0) / divisor)
+    shape = (len(ends) - 1, rows.values.shape[1])
+    return Rows(np.reshape(values, shape), np.reshape(magnitude, shape))
+
+
+def ulps(found, wanted, magnitude):
+    """The largest difference, in units in the last place of the magnitude."""
+    spacing = np.spacing(np.maximum(magnitude, np.finfo(np.float32).tiny).astype(np.float32)).astype(np.float64)
+    difference = np.abs(np.asarray(found, np.float64) - wanted) / spacing
+    assert not np.isnan(difference).any()
+    return float(difference.max(initial=0))
+
+
+def assert_rows(found, wanted):
+    """Decoded rows: a product and a sum in f32."""
+    assert found.dtype == np.float32
+    assert found.shape == wanted.values.shape
+    assert ulps(found, wanted.values, wanted.magnitude) <= 1.5
+
+
+def assert_pooled(found, wanted, terms, repeated=False):
+    """Sums of up to `terms` products in f32.
+
+    Roundings add up like a random walk; where ids repeat they can all go the same way, and half of the additions are
+    to partial sums of the last one's magnitude.
+    """
+    assert found.dtype == np.float32
+    assert found.shape == wanted.values.shape
+    assert ulps(found, wanted.values, wanted.magnitude) <= 4 + (terms / 3 if repeated else np.sqrt(terms) / 2)
+
+
+# Quantizers
+
+
+def round_scale(value, scale_type):
+    return np.asarray(value, np.float32).astype({"f16": np.float16, "f32": np.float32}[scale_type]).astype(np.float32)
+
+
+def min_max(row, bits, scale_type="f16"):
+    """Codes, scale and bias of a row (or a group of its columns) from its smallest to its largest value."""
+    last = np.float32(2**bits - 1)
+    row = np.asarray(row, np.float32)
+    return quantize(row, row.min(), row.max(), last, scale_type)
+
+
+def quantize(row, low, high, last, scale_type):
+    bias = round_scale(low, scale_type)
+    with np.errstate(divide="ignore", over="ignore"):
+        scale = round_scale((np.float32(high) - bias) / last, scale_type)
+        if scale <= 0 or not np.isfinite(np.float32(1) / scale):
+            scale = np.float32(1)
+        inverse = np.float32(1) / scale
+    codes = np.rint(np.clip((row - bias) * inverse, np.float32(0), last)).astype(np.int64)
+    return codes, scale, bias
+
+
+def squared_error(row, codes, scale, bias):
+    restored = codes * np.float64(scale) + np.float64(bias)
+    return float(((np.asarray(row, np.float64) - restored) ** 2).sum())
+
+
+def greedy(row, bits, b=200, r=0.16, scale_type="f16"):
+    """Algorithm 1 of Guan et al. 2019, word for word, with errors in float64."""
+    last = np.float32(2**bits - 1)
+    row = np.asarray(row, np.float32)
+    low, high = row.min(), row.max()
+
+    def error(low, high):
+        return squared_error(row, *quantize(row, low, high, last, scale_type))
+
+    best, best_error = (low, high), error(low, high)
+    step = (high - low) / np.float32(b)
+    least = np.float32(b) * np.float32(1 - r) * step
+    for _ in range(b):
+        if not low + least < high:
+            break
+        left, right = error(low + step, high), error(low, high - step)
+        if left < right:
+            low = low + step
+            if left < best_error:
+                best, best_error = (low, high), left
+        else:
+            high = high - step
+            if right < best_error:
+                best, best_error = (low, high), right
+    return quantize(row, *best, last, scale_type)
+
+
+# Random tables
+
+
+def random_dense(rng, rows, dimension, element="f32"):
+    values = rng.standard_normal((rows, dimension)).astype(np.float32)
+    stored = {"f32": lambda: values, "f16": lambda: values.astype(np.float16), "bf16": lambda: bfloat16(values)}[
+        element
+    ]()
+    tree = {"kind": "dense", "rows": rows, "dimension": dimension, "element": element, "tensors": {"rows": "w"}}
+    return ec.Table.from_parts(tree, {"w": (element, stored)})
+
+
+def random_uniform(rng, rows, dimension, bits=4, group=None, scale_type="f16"):
+    """Any codes and any scales, which no quantizer need ever choose."""
+    width = min(group or dimension, dimension)
+    groups = -(-dimension // width)
+    codes = rng.integers(0, 2**bits, (rows, dimension))
+    number = {"f16": "<f2", "f32": "<f4"}[scale_type]
+    scales = rng.standard_normal((rows, 2 * groups)).astype(number)
+    packed = np.concatenate([pack(codes, bits), scales.view(np.uint8).reshape(rows, -1)], axis=1)
+    tree = {
+        "kind": "uniform",
+        "rows": rows,
+        "dimension": dimension,
+        "bits": bits,
+        "group": width,
+        "scale": scale_type,
+        "tensors": {"rows": "codes"},
+    }
+    return ec.Table.from_parts(tree, {"codes": ("u8", packed)})
+
+
+def random_remap(rng, inner, function):
+    count = inner.rows
+    if function == "modulo":
+        return ec.remap(inner, rows=3 * count + 1, modulo=int(rng.integers(1, count + 1)))
+    if function == "divisor":
+        return ec.remap(inner, rows=3 * count, divisor=3)
+    return ec.remap(inner, map=rng.integers(-1, count, 2 * count + 1))
+
+
+@st.composite
+def tables(draw, max_rows=40, max_depth=3):
+    """A table of any kind."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32), label="seed"))
+    rows = draw(st.integers(1, max_rows), label="rows")
+    dimension = draw(st.sampled_from(DIMENSIONS), label="dimension")
+    element = draw(st.sampled_from(["f32", "f16", "bf16", *BITS, *BITS]), label="element or bits")
+    if isinstance(element, str):
+        table = random_dense(rng, rows, dimension, element)
+    else:
+        group = draw(st.sampled_from([None, 8, 32]), label="group")
+        table = random_uniform(rng, rows, dimension, element, group, draw(st.sampled_from(["f16", "f32"])))
+    for function in draw(st.lists(st.sampled_from(["modulo", "divisor", "map"]), max_size=max_depth), label="routes"):
+        if table.rows > 2000:
+            break
+        table = random_remap(rng, table, function)
+    return table
+
+
+id_types = st.sampled_from([np.int32, np.int64])
