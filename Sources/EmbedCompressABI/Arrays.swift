@@ -41,7 +41,9 @@ final class ArrayList {
     private var allocations: [UnsafeMutableRawPointer] = []
 
     init(_ table: Table) { self.table = table }
-    deinit { allocations.forEach { free($0) } }
+    deinit {
+        for allocation in allocations { free(allocation) }
+    }
 
     private func entry(_ array: LentArray) -> ec_array? {
         guard let dtype = elementTypes.first(where: { $0.1 == array.type })?.0, let name = strdup(array.name) else {

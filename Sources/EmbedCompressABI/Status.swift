@@ -106,7 +106,9 @@ func text(_ pointer: UnsafePointer<CChar>?, _ name: StaticString) throws -> Stri
 }
 
 func count(_ value: Int64, _ name: StaticString) throws -> Int {
-    guard value >= 0, let count = Int(exactly: value) else { throw invalid("\(name) must not be negative, not \(value)") }
+    guard value >= 0, let count = Int(exactly: value) else {
+        throw invalid("\(name) must not be negative, not \(value)")
+    }
     return count
 }
 
@@ -116,7 +118,7 @@ func hand(_ text: String, to out: UnsafeMutablePointer<ec_string>) throws {
     out.pointee = ec_string(bytes: UnsafePointer(copy), count: Int64(text.utf8.count))
 }
 
-func progressCallback(_ progress: ec_progress?, _ context: UnsafeMutableRawPointer?) -> Progress.Callback? {
+func progressCallback(_ progress: ec_progress?, _ context: UnsafeMutableRawPointer?) -> ProgressCallback? {
     progress.map { report in { done, total in report(Int64(done), Int64(total), context) == 0 } }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -22,20 +23,22 @@ def compress(
     """Compress an embedding table.
 
     Args:
-        weight: (rows, dimension), f32, f16 or bf16, C-contiguous: a NumPy array, a torch CPU tensor, a buffer, or a Table, such
-            as `load` gives for a tensor of a checkpoint. Never written to, and not kept.
+        weight: (rows, dimension), f32, f16 or bf16, C-contiguous: a NumPy array, a torch CPU tensor, a buffer, or a
+            Table, such as `load` gives for a tensor of a checkpoint. Never written to, and not kept.
         method: A name from `methods()`.
-        budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size. The
-            method chooses its knob for it.
+        budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size.
+            The method chooses its knob for it.
         progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
         **options: The method's own; see `methods()`.
 
     Returns:
-        The compressed table. No row has a larger squared error than plain min-max at the same bits gives it.
+        The compressed table. No row has a larger squared error than plain min-max at the same bits gives it. Scales
+        in f16 can't say less than 6e-8: rows whose whole range is near that become constant; scale_dtype="f32" keeps
+        them.
 
     Raises:
-        ValueError: an unknown method or option; a value that is not finite, or does not fit f16 scales (the message names
-            the row); an array that is strided, byte-swapped, or of the wrong dtype or rank.
+        ValueError: an unknown method or option; a value that is not finite, or does not fit f16 scales (the message
+            names the row); an array that is strided, byte-swapped, or of the wrong dtype or rank.
         BudgetError: the method can't be that small; the message names the least that it can reach.
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
@@ -65,6 +68,8 @@ def _plain(name: str, value: Any) -> Any:
     """Return an option as JSON has it; NumPy's scalars become Python's."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"option {name} must be finite, not {value}")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"option {name} must be a number, a string or a flag, not {type(value).__name__}")

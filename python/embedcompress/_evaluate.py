@@ -39,13 +39,13 @@ def evaluate(
 ) -> Evaluation:
     """Compare a table with what it was made of.
 
-    Recall@10 takes rows of `weight` as queries. A query's true neighbours are the 10 other rows of the largest cosine; the
-    recall is the share of them among its 10 nearest in the table, the query itself staying exact.
+    Recall@10 takes rows of `weight` as queries. A query's true neighbours are the 10 other rows of the largest cosine;
+    the recall is the share of them among its 10 nearest in the table, the query itself staying exact.
 
     Args:
         table: (rows, dimension).
         weight: The same shape; anything that `compress` takes.
-        queries: How many rows to take as queries, at random; 0 leaves recall out. A table of fewer than 11 rows has none.
+        queries: How many rows to take as queries, at random; 0 leaves recall out. A table of up to 10 rows has none.
         seed: Of the choice of queries.
         progress: Called as progress(done, total) while errors are measured.
 
@@ -75,7 +75,7 @@ def evaluate(
 def neighbours(
     table: Table, source: Table, queries: np.ndarray[Any, Any], count: int = 10, block: int = 16_384
 ) -> np.ndarray[Any, Any]:
-    """Return the ids of the `count` rows of `table` of the largest cosine with each query row of `source`, itself excluded."""
+    """Return the `count` rows of `table` of the largest cosine with each query row of `source`, itself excluded."""
     wanted = _unit(source.lookup(queries.astype(np.int64)))
     best = np.full((len(queries), count), -np.inf, dtype=np.float32)
     ids = np.full((len(queries), count), -1, dtype=np.int64)
@@ -96,4 +96,5 @@ def neighbours(
 
 def _unit(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norms, out=rows, where=norms > 0)
+    unit: np.ndarray[Any, Any] = np.divide(rows, norms, out=rows, where=norms > 0)
+    return unit

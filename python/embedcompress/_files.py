@@ -39,8 +39,8 @@ def load(path: str | PathLike[str], name: str | None = None, *, mmap: bool = Tru
     Args:
         path: A safetensors file.
         name: The table, or the two-dimensional f32, f16 or bf16 tensor; None takes the only one.
-        mmap: Leave the arrays in the file, to be read as rows are looked up: opening then takes the same time for any size. The file
-            must not be shortened meanwhile. Otherwise they are read now, and no others of the file.
+        mmap: Leave the arrays in the file, to be read as rows are looked up: opening then takes the same time for any
+            size. The file must not be shortened meanwhile. Otherwise they are read now, and no others of the file.
 
     Raises:
         FormatError: the file breaks a rule of its format, or has no such table; the message says which.

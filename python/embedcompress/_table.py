@@ -42,8 +42,8 @@ class Array(NamedTuple):
 class Table(_core.Table):
     """A compressed embedding table: an expression of stores and routes that rows are looked up in.
 
-    Made by `compress`, `load` and their like. Immutable; any number of threads may use one. `print(table)` shows the expression as
-    a tree with the bytes of each piece.
+    Made by `compress`, `load` and their like. Immutable; any number of threads may use one. `print(table)` shows the
+    expression as a tree with the bytes of each piece.
 
     Attributes:
         rows: ids are 0 to rows - 1.
@@ -141,10 +141,10 @@ def remap(
     divisor: int | None = None,
     map: object | None = None,
 ) -> Table:
-    """Return a table whose rows are those of `table` at f(id). Give exactly one of:
+    """Return a table whose rows are those of `table` at f(id); -1 stands for a row of zeros.
 
     Args:
-        table: The inner table.
+        table: The inner table. Give exactly one of modulo, divisor and map.
         rows: Ids of the result are 0 to rows - 1; needed with `modulo` and `divisor`.
         modulo: f(id) = id % modulo, the simplest hash.
         divisor: f(id) = id // divisor.

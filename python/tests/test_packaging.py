@@ -47,7 +47,7 @@ def tool(name):
 @needs_linux
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_exports_only_its_init_function(level):
-    answer = run(tool("nm"), "--dynamic", "--defined-only", LEVELS[level])
+    answer = run(tool("nm"), "--dynamic", "--defined-only", "--extern-only", LEVELS[level])
     assert [line.split()[-1] for line in answer.stdout.splitlines()] == ["PyInit__core"]
 
 

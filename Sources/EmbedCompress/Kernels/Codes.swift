@@ -16,7 +16,8 @@ extension CodeFormat {
     /// For widths of 1 to 7 bits.
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 {
-        ec_codes_to_floats((row + chunk &* (2 &* bits)).assumingMemoryBound(to: UInt8.self), Int32(truncatingIfNeeded: bits))
+        ec_codes_to_floats(
+            (row + chunk &* (2 &* bits)).assumingMemoryBound(to: UInt8.self), Int32(truncatingIfNeeded: bits))
     }
 
     /// For widths of up to 8 bits: eight codes make `bits` bytes.

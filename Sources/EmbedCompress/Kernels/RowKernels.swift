@@ -56,7 +56,8 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     }
 
     @inline(__always)
-    private static func gather(_ row: UnsafeRawPointer, _ group: ColumnGroup, into target: UnsafeMutablePointer<Float>) {
+    private static func gather(_ row: UnsafeRawPointer, _ group: ColumnGroup, into target: UnsafeMutablePointer<Float>)
+    {
         let source = row + group.offset
         let parameters = Scaling.parameters(row + group.scaleOffset)
         let scale = Floats16(repeating: parameters[0])
@@ -128,7 +129,8 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             @inline(__always)
             func sum<Width: TileWidth>(_: Width.Type) -> Float {
                 self.sum(
-                    Products.self, Place.self, Width.self, segment, group, chunk: chunk, bias: bias, prefetchEnd: prefetchEnd)
+                    Products.self, Place.self, Width.self, segment, group, chunk: chunk, bias: bias,
+                    prefetchEnd: prefetchEnd)
             }
             switch min(chunks &- chunk, tileWidth) {
             case 1: return sum(Width1.self)
@@ -161,7 +163,8 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let scale: Float
                 if isFirst {
                     if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
-                    let parameters = Scaling.parameters(row + group.scaleOffset) * SIMD4(repeating: block.weights[index])
+                    let parameters =
+                        Scaling.parameters(row + group.scaleOffset) * SIMD4(repeating: block.weights[index])
                     // The lane of the scales is summed too, for nothing and at no cost.
                     if Scaling.isScaled { biases += parameters }
                     scale = parameters[0]

@@ -12,7 +12,8 @@ struct RowValues {
     /// The last, partial chunk; the lanes past the row repeat its first value.
     @inline(__always)
     private var rest: Floats16 {
-        let inside = SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) .< Int32(truncatingIfNeeded: count & 15)
+        let inside =
+            SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) .< Int32(truncatingIfNeeded: count & 15)
         return Floats16(repeating: base[0]).replacing(with: chunk(full), where: inside)
     }
 
@@ -41,7 +42,9 @@ struct RowValues {
 
     /// The nearest codes of the row under a range, packed to the bit. The group starts at a byte; its last byte may be shared with nothing.
     @inline(__always)
-    func encode<Format: CodeFormat>(_ ranges: Ranges, _ format: RangeFormat, as _: Format.Type, to target: UnsafeMutableRawPointer) {
+    func encode<Format: CodeFormat>(
+        _ ranges: Ranges, _ format: RangeFormat, as _: Format.Type, to target: UnsafeMutableRawPointer
+    ) {
         var output = target
         for index in 0..<full {
             Format.pack(format.codes(chunk(index), ranges), to: output)

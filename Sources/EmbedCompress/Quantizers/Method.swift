@@ -15,7 +15,7 @@ public struct Method: Sendable {
     public let cost: String
     public let options: [Option]
 
-    let run: @Sendable (_ source: any Node, _ options: OptionValues, _ progress: Progress.Callback?) throws -> any Node
+    let run: @Sendable (_ source: any Node, _ options: OptionValues, _ progress: ProgressCallback?) throws -> any Node
 
     /// Every method, in the order of the papers.
     public static let all: [Method] = [.asym, .greedy, .leastSquares]
@@ -37,7 +37,7 @@ extension Table {
     /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for an unknown method or option, a value out of range, or a row that
     ///   is not finite; ``EmbedCompressError/budget(method:budgetBytes:floorBytes:)`` for a budget that is too small.
     public func compressed(
-        _ method: String, _ options: [String: OptionValue] = [:], progress: Progress.Callback? = nil
+        _ method: String, _ options: [String: OptionValue] = [:], progress: ProgressCallback? = nil
     ) throws -> Table {
         let method = try Method.named(method)
         return Table(try method.run(root, try OptionValues(options, for: method), progress))
@@ -49,7 +49,8 @@ extension Table {
 extension Method {
     /// A method of the 4-bit paper: its format options are common to all, and a budget chooses the bits.
     static func ranges(
-        name: String, title: String, paper: String = "Guan et al. 2019, arXiv 1911.02079", summary: String, cost: String,
+        name: String, title: String, paper: String = "Guan et al. 2019, arXiv 1911.02079", summary: String,
+        cost: String,
         options: [Option] = [], search: @escaping @Sendable (OptionValues, UniformFormat) throws -> any RangeSearch
     ) -> Method {
         Method(
@@ -64,7 +65,9 @@ extension Method {
 
     private static let formatOptions = [
         Option("bits", .integerFrom(Uniform.bitWidths), default: .integer(4), "bits of a code"),
-        Option("group", .integer(1...maximumDimension), default: .null, "columns that share a scale; the row if not given"),
+        Option(
+            "group", .integer(1...maximumDimension), default: .null,
+            "columns that share a scale, a multiple of 8; the row if not given"),
         Option(
             "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
             "type of scale and bias; auto is f16 up to 8 bits and f32 for 16"),

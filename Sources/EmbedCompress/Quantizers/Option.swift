@@ -29,7 +29,8 @@ public struct Option: Sendable {
         /// In words, for errors and documentation.
         public var description: String {
             switch self {
-            case .integer(let range) where range.upperBound == Int.max: return "an integer, at least \(range.lowerBound)"
+            case .integer(let range) where range.upperBound == Int.max:
+                return "an integer, at least \(range.lowerBound)"
             case .integer(let range): return "an integer from \(range.lowerBound) to \(range.upperBound)"
             case .integerFrom(let values): return "one of " + values.map(String.init).joined(separator: ", ")
             case .number(let range): return "a number from \(range.lowerBound) to \(range.upperBound)"
@@ -67,7 +68,8 @@ public struct Option: Sendable {
     fileprivate func check(_ value: OptionValue, method: String) throws {
         if value == .null, defaultValue == .null { return }
         guard kind.accepts(value) else {
-            throw EmbedCompressError.invalidArgument("\(method): \(name) must be \(kind.description), not \(value.text)")
+            throw EmbedCompressError.invalidArgument(
+                "\(method): \(name) must be \(kind.description), not \(value.text)")
         }
     }
 }
@@ -90,11 +92,13 @@ struct OptionValues: Sendable {
     private let given: Set<String>
 
     init(_ given: [String: OptionValue], for method: Method) throws {
-        var values = Dictionary(method.options.map { ($0.name, $0.defaultValue) }, uniquingKeysWith: { first, _ in first })
+        var values = Dictionary(
+            method.options.map { ($0.name, $0.defaultValue) }, uniquingKeysWith: { first, _ in first })
         for (name, value) in given.sorted(by: { $0.key < $1.key }) {
             guard let option = method.options.first(where: { $0.name == name }) else {
                 let names = method.options.map(\.name).joined(separator: ", ")
-                throw EmbedCompressError.invalidArgument("\(method.name) has no option '\(name)'; its options are \(names)")
+                throw EmbedCompressError.invalidArgument(
+                    "\(method.name) has no option '\(name)'; its options are \(names)")
             }
             try option.check(value, method: method.name)
             values[name] = value

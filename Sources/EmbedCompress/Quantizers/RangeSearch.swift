@@ -24,7 +24,7 @@ struct UniformFormat: Sendable {
 extension Uniform {
     /// Quantizes every row of `source`, in parallel over blocks of rows.
     static func quantize(
-        _ source: any Node, format: UniformFormat, search: some RangeSearch, progress callback: Progress.Callback?
+        _ source: any Node, format: UniformFormat, search: some RangeSearch, progress callback: ProgressCallback?
     ) throws -> Uniform {
         let layout = try format.layout(dimension: source.dimension)
         let rows = source.rows
@@ -34,7 +34,8 @@ extension Uniform {
         let bytes = Bytes(try ByteStorage.allocate(byteCount))
         let target = bytes.mutablePointer
         let encoder = UniformEncoder(layout: layout, search: search)
-        try RowReader.forEachBlock(of: source, progress: Progress(total: rows, callback: callback)) { first, count, values in
+        try RowReader.forEachBlock(of: source, progress: ProgressCounter(total: rows, callback: callback)) {
+            first, count, values in
             for start in stride(from: 0, to: count, by: RowBatch.lanes) {
                 let block = FloatBlock(base: values.row(start), stride: values.stride)
                 try encoder.encode(

@@ -14,7 +14,7 @@ enum RowReader {
 
     /// Calls `body` with blocks that cover every row of `source`, in no particular order.
     static func forEachBlock(
-        of source: any Node, progress: Progress,
+        of source: any Node, progress: ProgressCounter,
         _ body: (_ first: Int, _ count: Int, _ values: FloatBlock) throws -> Void
     ) throws {
         let dimension = source.dimension
@@ -27,7 +27,8 @@ enum RowReader {
                     guard let base = values.baseAddress, let ids = ids.baseAddress else { return }
                     for index in 0..<range.count { ids[index] = Int64(range.lowerBound + index) }
                     source.gather(
-                        IDBlock(ids: ids, count: range.count), into: RowBlock(base: base, stride: stride), context: context)
+                        IDBlock(ids: ids, count: range.count), into: RowBlock(base: base, stride: stride),
+                        context: context)
                     try body(range.lowerBound, range.count, FloatBlock(base: base, stride: stride))
                 }
             }

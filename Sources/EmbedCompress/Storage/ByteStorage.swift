@@ -44,7 +44,8 @@ final class ByteStorage: @unchecked Sendable {
             return ByteStorage(base: base, count: count, slack: allocationSlack) { free(base) }
         }
         guard let span = Checked.sum(padded, hugePage) else { throw EmbedCompressError.outOfMemory(bytes: count) }
-        guard let region = mmap(nil, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | mapAnonymous, -1, 0), region != mapFailed
+        guard let region = mmap(nil, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | mapAnonymous, -1, 0),
+            region != mapFailed
         else { throw EmbedCompressError.outOfMemory(bytes: count) }
         let address = (UInt(bitPattern: region) + UInt(hugePage - 1)) & ~UInt(hugePage - 1)
         guard let base = UnsafeMutableRawPointer(bitPattern: address) else {

@@ -112,7 +112,7 @@ extension FormatError: CustomStringConvertible {
         case .ambiguousTable(let available):
             return "the file holds several tables, name one: \(listed(available))"
         case .badMapEntry(let position, let entry, let rows):
-            return "entry \(position) of a map is \(entry): it must be at least 0 and below \(rows)"
+            return "entry \(position) of a map is \(entry): it must be from 0 to \(rows - 1), or -1"
         case .notAMatrix(let name, let found):
             return "tensor \(quoted(name)) must be a matrix, not \(found)"
         default:

@@ -51,7 +51,8 @@ public struct TableFile: Sendable {
     /// What the writer stored beside the tables.
     public var metadata: [(key: String, value: String)] {
         file.header.metadata.members.compactMap { member in
-            guard member.key != Self.versionKey, member.key != Self.tablesKey, let value = member.value.stringValue else {
+            guard member.key != Self.versionKey, member.key != Self.tablesKey, let value = member.value.stringValue
+            else {
                 return nil
             }
             return (member.key, value)
@@ -101,7 +102,7 @@ public struct TableFile: Sendable {
     /// Writes tables under their names, atomically: a file of that path appears complete or not at all.
     public static func write(
         _ tables: [(name: String, table: Table)], to path: String, metadata: [(key: String, value: String)] = [],
-        progress callback: Progress.Callback? = nil
+        progress callback: ProgressCallback? = nil
     ) throws {
         for (key, _) in metadata where key.hasPrefix("embedcompress.") {
             throw EmbedCompressError.invalidArgument("metadata key '\(key)' is this library's own")
@@ -109,17 +110,26 @@ public struct TableFile: Sendable {
         guard !tables.isEmpty else { throw EmbedCompressError.invalidArgument("there is no table to save") }
         var trees = JSONObject()
         var arrays: [StoredArray] = []
+        var taken: Set<String> = []
         for (name, table) in tables {
-            let parts = table.parts(prefix: name)
+            // Arrays are named after their table; where another table's have such names ("a" with an inner table, and
+            // "a.inner"), a suffix tells them apart. Trees say which array is whose.
+            var prefix = name
+            var parts = table.parts(prefix: prefix)
+            while parts.arrays.contains(where: { taken.contains($0.name) }) {
+                prefix += "+"
+                parts = table.parts(prefix: prefix)
+            }
             guard trees.add(name, parts.tree) else {
                 throw EmbedCompressError.invalidArgument("there are two tables of the name '\(name)'")
             }
             arrays += parts.arrays
+            taken.formUnion(parts.arrays.map(\.name))
         }
         let entries =
             [(versionKey, version), (tablesKey, try JSON.object(trees).serialized())]
             + metadata.map { ($0.key, $0.value) }
-        let progress = Progress(total: arrays.reduce(0) { $0 + $1.bytes.count }, callback: callback)
+        let progress = ProgressCounter(total: arrays.reduce(0) { $0 + $1.bytes.count }, callback: callback)
         let writer = try SafetensorsWriter(
             path: path, tensors: arrays.map { ($0.name, $0.type, $0.shape) }, metadata: entries)
         var reported = 0

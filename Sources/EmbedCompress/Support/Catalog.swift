@@ -35,7 +35,7 @@ extension OptionValue {
 
     /// Options from the text of a JSON object.
     package static func options(_ text: String) throws -> [String: OptionValue] {
-        guard case .object(let object) = try JSON.parse(text: text) else {
+        guard case .object(let object)? = try? JSON.parse(text: text) else {
             throw EmbedCompressError.invalidArgument("options must be a JSON object")
         }
         var options: [String: OptionValue] = [:]
@@ -64,7 +64,8 @@ extension TableFile {
             ]
         }
         let json: JSON = [
-            "is_table_file": .bool(isTableFile), "tables": .array(names.map { .string($0) }), "tensors": .array(tensors),
+            "is_table_file": .bool(isTableFile), "tables": .array(names.map { .string($0) }),
+            "tensors": .array(tensors),
             "metadata": .object(JSONObject(metadata.map { ($0.key, .string($0.value)) })),
         ]
         return try json.serialized()
@@ -72,7 +73,7 @@ extension TableFile {
 
     /// Metadata from the text of a JSON object of strings.
     package static func metadata(_ text: String) throws -> [(key: String, value: String)] {
-        guard case .object(let object) = try JSON.parse(text: text) else {
+        guard case .object(let object)? = try? JSON.parse(text: text) else {
             throw EmbedCompressError.invalidArgument("metadata must be a JSON object")
         }
         return try object.members.map { member in

@@ -28,7 +28,8 @@ extension EmbedCompressError: CustomStringConvertible {
         case .format(let error):
             return error.description
         case .budget(let method, let budgetBytes, let floorBytes):
-            return "\(method) cannot meet a budget of \(budgetBytes) bytes: the least it can reach is \(floorBytes) bytes"
+            return
+                "\(method) cannot meet a budget of \(budgetBytes) bytes: the least it can reach is \(floorBytes) bytes"
         case .io(let operation, let path, let errno):
             return "cannot \(operation) '\(path)': \(systemErrorText(errno))"
         case .cancelled:

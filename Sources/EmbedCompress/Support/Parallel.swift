@@ -23,14 +23,14 @@ public enum Parallel {
 
     /// Calls `body` with ranges that cover `0 ..< count`, each of at most `grain` indices, on up to `threadCount` threads, and returns
     /// when all are done. Ranges start at multiples of `grain`. Inside another parallel loop, or while another thread's
-    /// loop has the workers, everything runs on the calling thread.
-    static func forEach(count: Int, grain: Int, _ body: (Range<Int>) -> Void) {
+    /// loop has the workers, or for fewer than `leastChunks` ranges, everything runs on the calling thread.
+    static func forEach(count: Int, grain: Int, leastChunks: Int = 2, _ body: (Range<Int>) -> Void) {
         let chunks = (count + grain - 1) / grain
         func run(_ chunk: Int) {
             let start = chunk * grain
             body(start..<min(start + grain, count))
         }
-        if chunks > 1, threadCount > 1 {
+        if chunks >= leastChunks, threadCount > 1 {
             withoutActuallyEscaping(run) { ThreadPool.current.run(chunks: chunks, threads: threadCount, body: $0) }
         } else {
             for chunk in 0..<chunks { run(chunk) }
@@ -39,7 +39,7 @@ public enum Parallel {
 
     /// Like `forEach`, for work that takes long: stops early when `body` throws or progress asks to stop, and then throws.
     /// Of several errors, the one with the smallest index is thrown, whatever the number of threads.
-    static func forEach(count: Int, grain: Int, progress: Progress, _ body: (Range<Int>) throws -> Void) throws {
+    static func forEach(count: Int, grain: Int, progress: ProgressCounter, _ body: (Range<Int>) throws -> Void) throws {
         let failures = FirstFailure()
         let caller = pthread_self()
         forEach(count: count, grain: grain) { range in

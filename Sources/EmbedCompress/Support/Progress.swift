@@ -1,13 +1,14 @@
-/// Says how far a long call has come, and stops it.
-public final class Progress: @unchecked Sendable {
-    /// Gets what is done and the total; returns false to stop the call, which then throws ``EmbedCompressError/cancelled``.
-    public typealias Callback = (_ done: Int, _ total: Int) -> Bool
+/// Called now and then during a long call, from the thread that made it, with what is done and the total. Returns false to stop the call,
+/// which then throws ``EmbedCompressError/cancelled``.
+public typealias ProgressCallback = (_ done: Int, _ total: Int) -> Bool
 
-    private let callback: Callback?
+/// Counts what is done, and tells the caller.
+final class ProgressCounter: @unchecked Sendable {
+    private let callback: ProgressCallback?
     private let total: Int
     private let done = AtomicInt()
 
-    init(total: Int, callback: Callback?) {
+    init(total: Int, callback: ProgressCallback?) {
         self.total = total
         self.callback = callback
     }
@@ -15,7 +16,7 @@ public final class Progress: @unchecked Sendable {
     /// From any thread.
     func advance(by count: Int) { done.add(count) }
 
-    /// Only from the thread that made the call: that is where callers expect their callback.
+    /// Only from the thread that made the call.
     func report() throws {
         guard let callback else { return }
         if !callback(min(done.value, total), total) { throw EmbedCompressError.cancelled }

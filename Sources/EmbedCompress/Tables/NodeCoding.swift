@@ -106,7 +106,9 @@ struct NodeDecoder {
         dimension = try Self.integer(object, kind: kind, "dimension", 1...maximumDimension)
     }
 
-    private static func integer(_ object: JSONObject, kind: String, _ field: String, _ range: ClosedRange<Int>) throws -> Int {
+    private static func integer(_ object: JSONObject, kind: String, _ field: String, _ range: ClosedRange<Int>) throws
+        -> Int
+    {
         guard let value = object[field] else {
             throw EmbedCompressError.format(.missingField(node: kind, field: field))
         }
@@ -176,4 +178,4 @@ struct NodeDecoder {
 }
 
 /// Columns of the widest table. With at most 16 bits a code, every size of a row is far from overflow.
-let maximumDimension = 1 << 24
+let maximumDimension = 1 << 20

@@ -24,10 +24,11 @@ extension Table {
     /// Compares this table with `source`, row by row, in one parallel pass over both.
     ///
     /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` when the shapes differ.
-    public func quality(against source: Table, progress callback: Progress.Callback? = nil) throws -> Quality {
+    public func quality(against source: Table, progress callback: ProgressCallback? = nil) throws -> Quality {
         guard rows == source.rows, dimension == source.dimension else {
             throw EmbedCompressError.invalidArgument(
-                "a table of \(rows) x \(dimension) can't be compared with a source of \(source.rows) x \(source.dimension)")
+                "a table of \(rows) x \(dimension) can't be compared with a source of \(source.rows) x \(source.dimension)"
+            )
         }
         guard rows > 0 else { return Quality() }
         // Blocks are summed in order at the end, so that the result does not depend on threads.
@@ -35,14 +36,16 @@ extension Table {
         var partial: [Int: RowSums] = [:]
         let context = LookupContext(onInvalid: .raise)
         let dimension = dimension
-        try RowReader.forEachBlock(of: source.root, progress: Progress(total: rows, callback: callback)) { first, count, values in
+        try RowReader.forEachBlock(of: source.root, progress: ProgressCounter(total: rows, callback: callback)) {
+            first, count, values in
             let sums = withUnsafeTemporaryAllocation(of: Float.self, capacity: count * dimension) { copies in
                 withUnsafeTemporaryAllocation(of: Int64.self, capacity: count) { ids in
                     var sums = RowSums()
                     guard let copies = copies.baseAddress, let ids = ids.baseAddress else { return sums }
                     for index in 0..<count { ids[index] = Int64(first + index) }
                     root.gather(
-                        IDBlock(ids: ids, count: count), into: RowBlock(base: copies, stride: dimension), context: context)
+                        IDBlock(ids: ids, count: count), into: RowBlock(base: copies, stride: dimension),
+                        context: context)
                     for index in 0..<count {
                         sums.add(values.row(index), copies + index * dimension, count: dimension, row: first + index)
                     }

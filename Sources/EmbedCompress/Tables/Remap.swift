@@ -107,17 +107,20 @@ public struct Remap: Node {
         switch try decoder.choice("function", FunctionName.self) {
         case .modulo:
             function = .modulo(
-                modulus: try decoder.integer("modulus", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max))
+                modulus: try decoder.integer("modulus", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max)
+            )
         case .quotient:
             function = .quotient(
-                divisor: try decoder.integer("divisor", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max))
+                divisor: try decoder.integer("divisor", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max)
+            )
         case .map32: function = .map32(try decoder.tensor("map", type: .i32, shape: [decoder.rows]))
         case .map64: function = .map64(try decoder.tensor("map", type: .i64, shape: [decoder.rows]))
         }
         let inner = try decoder.child("inner")
         guard inner.dimension == decoder.dimension else {
             throw EmbedCompressError.format(
-                .invalidField(node: Self.kind, field: "dimension", expected: "that of the inner table, \(inner.dimension)"))
+                .invalidField(
+                    node: Self.kind, field: "dimension", expected: "that of the inner table, \(inner.dimension)"))
         }
         do {
             try self.init(function, rows: decoder.rows, inner: inner)
@@ -156,7 +159,8 @@ public struct Remap: Node {
         let function: Function
         switch self.function {
         case .modulo(let modulus, let offset): function = .modulo(modulus: modulus, offset: offset + range.lowerBound)
-        case .quotient(let divisor, let offset): function = .quotient(divisor: divisor, offset: offset + range.lowerBound)
+        case .quotient(let divisor, let offset):
+            function = .quotient(divisor: divisor, offset: offset + range.lowerBound)
         case .map32(let map): function = .map32(try part(map))
         case .map64(let map): function = .map64(try part(map))
         }

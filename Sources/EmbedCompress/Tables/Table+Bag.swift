@@ -12,7 +12,8 @@ package struct Bags {
     let onInvalid: InvalidIDs
 
     package init(
-        ids: IDs, offsets: IDs, weights: UnsafePointer<Float>?, includesLastOffset: Bool, paddingID: Int64, pooling: Pooling,
+        ids: IDs, offsets: IDs, weights: UnsafePointer<Float>?, includesLastOffset: Bool, paddingID: Int64,
+        pooling: Pooling,
         onInvalid: InvalidIDs
     ) {
         self.ids = ids
@@ -62,7 +63,8 @@ package struct Bags {
             previous = offset
         }
         if includesLastOffset, previous != ids.count {
-            throw EmbedCompressError.invalidArgument("the last offset must be the number of ids, \(ids.count), not \(previous)")
+            throw EmbedCompressError.invalidArgument(
+                "the last offset must be the number of ids, \(ids.count), not \(previous)")
         }
     }
 }
@@ -110,16 +112,18 @@ extension Table {
         let context = LookupContext(onInvalid: bags.onInvalid)
         let perBag = max(1, bags.ids.count / max(bags.count, 1))
         let grain = max(1, parallelGrain(dimension: dimension) / perBag)
-        let rowSpace = bags.pooling == .max ? blockCapacity * dimension : 0
-        Parallel.forEach(count: bags.count, grain: grain) { range in
+        let maximumRows = max(1, min(blockCapacity, 65_536 / dimension))
+        let rowSpace = bags.pooling == .max ? maximumRows * dimension : 0
+        Parallel.forEach(count: bags.count, grain: grain, leastChunks: leastParallelChunks) { range in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: blockCapacity + rowSpace) { floats in
                 withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockCapacity) { ids in
                     withUnsafeTemporaryAllocation(of: Segment.self, capacity: blockCapacity) { segments in
-                        guard let floats = floats.baseAddress, let ids = ids.baseAddress, let segments = segments.baseAddress
+                        guard let floats = floats.baseAddress, let ids = ids.baseAddress,
+                            let segments = segments.baseAddress
                         else { return }
                         var filler = BlockFiller(
                             table: self, bags: bags, context: context, output: output, ids: ids, weights: floats,
-                            segments: segments, rows: floats + blockCapacity)
+                            segments: segments, rows: floats + blockCapacity, rowCapacity: maximumRows)
                         floats.update(repeating: 1, count: blockCapacity)
                         for bag in range { filler.add(bag) }
                         filler.flush()
@@ -142,8 +146,9 @@ private struct BlockFiller {
     /// Ones, unless the bags have weights.
     let weights: UnsafeMutablePointer<Float>
     let segments: UnsafeMutablePointer<Segment>
-    /// Only for max: the block's rows.
+    /// Only for max: some of the block's rows.
     let rows: UnsafeMutablePointer<Float>
+    let rowCapacity: Int
     var idCount = 0
     var segmentCount = 0
 
@@ -200,7 +205,8 @@ private struct BlockFiller {
     mutating func flush() {
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(
-                ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil, segments: segments,
+                ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil,
+                segments: segments,
                 segmentCount: segmentCount)
             table.root.accumulate(block, context: context)
             for index in 0..<segmentCount where segments[index].divisor > 1 {
@@ -215,16 +221,19 @@ private struct BlockFiller {
     private mutating func reduceMaximum() {
         let dimension = table.dimension
         let segment = segments[segmentCount - 1]
-        table.root.gather(
-            IDBlock(ids: ids + segment.start, count: segment.end - segment.start),
-            into: RowBlock(base: rows, stride: dimension), context: context)
-        for index in 0..<segment.end - segment.start {
-            let row = rows + index * dimension
-            if segment.replaces, index == 0 {
-                segment.output.update(from: row, count: dimension)
-            } else {
-                for column in 0..<dimension where row[column] > segment.output[column] {
-                    segment.output[column] = row[column]
+        for start in stride(from: segment.start, to: segment.end, by: rowCapacity) {
+            let count = min(rowCapacity, segment.end - start)
+            table.root.gather(
+                IDBlock(ids: ids + start, count: count), into: RowBlock(base: rows, stride: dimension), context: context
+            )
+            for index in 0..<count {
+                let row = rows + index * dimension
+                if segment.replaces, start + index == segment.start {
+                    segment.output.update(from: row, count: dimension)
+                } else {
+                    for column in 0..<dimension where row[column] > segment.output[column] {
+                        segment.output[column] = row[column]
+                    }
                 }
             }
         }

@@ -1,3 +1,11 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
+
 /// Stands for the memory of an array without elements, which may have none; never read.
 nonisolated(unsafe) let nothing = UnsafeRawPointer(UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64))
 
@@ -90,7 +98,15 @@ extension Table {
     static func floats(
         _ rows: Int, _ dimension: Int, _ body: (UnsafeMutablePointer<Float>) throws -> Void
     ) throws -> [Float] {
-        guard let count = Checked.product(rows, dimension) else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
+        guard let bytes = Checked.product(rows, dimension, MemoryLayout<Float>.size) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
+        // An array that can't be had ends the process, so ask first.
+        if bytes > 1 << 30 {
+            guard let trial = malloc(bytes) else { throw EmbedCompressError.outOfMemory(bytes: bytes) }
+            free(trial)
+        }
+        let count = rows * dimension
         return try [Float](unsafeUninitializedCapacity: max(count, 1)) { buffer, initialized in
             if let base = buffer.baseAddress { try body(base) }
             initialized = count
@@ -136,8 +152,12 @@ extension Table {
     }
 
     /// Blocks of up to `blockCapacity` indices, with scratch for their ids.
-    private func forEachBlock(count: Int, _ body: (_ start: Int, _ count: Int, _ scratch: UnsafeMutablePointer<Int64>) -> Void) {
-        Parallel.forEach(count: count, grain: parallelGrain(dimension: dimension)) { range in
+    private func forEachBlock(
+        count: Int, _ body: (_ start: Int, _ count: Int, _ scratch: UnsafeMutablePointer<Int64>) -> Void
+    ) {
+        Parallel.forEach(
+            count: count, grain: parallelGrain(dimension: dimension), leastChunks: leastParallelChunks
+        ) { range in
             withUnsafeTemporaryAllocation(of: Int64.self, capacity: min(blockCapacity, range.count)) { scratch in
                 guard let base = scratch.baseAddress else { return }
                 for start in stride(from: range.lowerBound, to: range.upperBound, by: blockCapacity) {
@@ -148,7 +168,10 @@ extension Table {
     }
 }
 
-/// Rows that are worth another thread's attention: some ten microseconds of work, in whole blocks.
+/// Rows that are worth another thread's attention: some twenty microseconds of work, in whole blocks.
 func parallelGrain(dimension: Int) -> Int {
-    max(1, 65_536 / (max(dimension, 16) * blockCapacity)) * blockCapacity
+    max(1, 131_072 / (max(dimension, 16) * blockCapacity)) * blockCapacity
 }
+
+/// A lookup of fewer chunks than this stays on one thread: waking another would take as long.
+let leastParallelChunks = 4

@@ -91,7 +91,7 @@ final class ParallelTests: XCTestCase {
             Parallel.threadCount = threads
             for bad in [[0], [99], [40, 41], [98, 13, 50], [7, 3, 90, 2]] {
                 for _ in 0..<10 {
-                    let progress = EmbedCompress.Progress(total: 100, callback: nil)
+                    let progress = ProgressCounter(total: 100, callback: nil)
                     XCTAssertThrowsError(
                         try Parallel.forEach(count: 100, grain: 1, progress: progress) { range in
                             // The later an index is, the quicker it fails.
@@ -110,7 +110,7 @@ final class ParallelTests: XCTestCase {
         Parallel.threadCount = 2
         let visited = AtomicInt()
         XCTAssertThrowsError(
-            try Parallel.forEach(count: 100_000, grain: 1, progress: EmbedCompress.Progress(total: 1, callback: nil)) {
+            try Parallel.forEach(count: 100_000, grain: 1, progress: ProgressCounter(total: 1, callback: nil)) {
                 range in
                 visited.add(1)
                 throw Failure(index: range.lowerBound)
@@ -122,7 +122,7 @@ final class ParallelTests: XCTestCase {
         for threads in [1, 2, 4] {
             Parallel.threadCount = threads
             let visited = AtomicInt()
-            let progress = EmbedCompress.Progress(total: 100_000) { done, _ in done < 500 }
+            let progress = ProgressCounter(total: 100_000) { done, _ in done < 500 }
             assertThrows(.cancelled) {
                 try Parallel.forEach(count: 100_000, grain: 1, progress: progress) { _ in visited.add(1) }
             }
@@ -135,7 +135,7 @@ final class ParallelTests: XCTestCase {
         Parallel.threadCount = 4
         for _ in 0..<50 {
             XCTAssertThrowsError(
-                try Parallel.forEach(count: 40, grain: 1, progress: EmbedCompress.Progress(total: 40, callback: nil)) {
+                try Parallel.forEach(count: 40, grain: 1, progress: ProgressCounter(total: 40, callback: nil)) {
                     throw Failure(index: $0.lowerBound)
                 })
             let visits = Visits(40)

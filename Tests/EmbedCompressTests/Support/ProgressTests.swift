@@ -35,7 +35,7 @@ final class ProgressTests: XCTestCase {
         let source = try randomDense(rows: 4000, dimension: 16, seed: 110)
         try withThreads { threads in
             for run in [
-                { (callback: @escaping EmbedCompress.Progress.Callback) in
+                { (callback: @escaping ProgressCallback) in
                     _ = try source.compressed("greedy", ["b": 10], progress: callback)
                 },
                 { callback in _ = try source.quality(against: source, progress: callback) },
