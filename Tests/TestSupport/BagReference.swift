@@ -2,8 +2,8 @@ import EmbedCompress
 
 /// Pooled lookups, one bag and one column at a time, in double precision: what `torch.nn.EmbeddingBag` means.
 public struct BagReference {
-    /// The rows of the table. A value's magnitude is the size of what it was computed from, such as `scale * code` and `bias`,
-    /// which kernels may sum apart.
+    /// The rows of the table. A value's magnitude is the size of what it was computed from, such as `scale * code` and
+    /// `bias`, which kernels may sum apart.
     public var rows: [[ReferenceValue]]
     public var dimension: Int
 

@@ -48,11 +48,11 @@ public struct QuantizerReference {
     /// ASYM: from the smallest value to the largest.
     public func asym(_ row: [Float]) -> Range { range(minimum: row.min() ?? 0, maximum: row.max() ?? 0) }
 
-    /// GREEDY, Algorithm 1 of arXiv 1911.02079: every range on the way is compared with the best one so far, on the errors of
-    /// the parameters as stored.
+    /// GREEDY, Algorithm 1 of arXiv 1911.02079: every range on the way is compared with the best one so far, on the
+    /// errors of the parameters as stored.
     ///
-    /// `margin` is the smallest relative difference between two errors that a decision rested on: where it is no more than rounding,
-    /// another order of summing may take another way.
+    /// `margin` is the smallest relative difference between two errors that a decision rested on: where it is no more
+    /// than rounding, another order of summing may take another way.
     public func greedy(_ row: [Float], b: Int = 200, r: Double = 0.16) -> (range: Range, margin: Double) {
         var margin = Double.infinity
         func isLess(_ left: Double, _ right: Double) -> Bool {

@@ -28,7 +28,8 @@ typedef struct Parameters {
     const char *names[12];
 } Parameters;
 
-/// Puts the arguments of a METH_FASTCALL | METH_KEYWORDS call in their places; those not given become NULL. Borrowed references.
+/// Puts the arguments of a METH_FASTCALL | METH_KEYWORDS call in their places; those not given become NULL. Borrowed
+/// references.
 int core_bind(
     const Parameters *parameters, PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **values);
 /// These leave the target as it is when the value is NULL or (for the second) None.
@@ -51,8 +52,8 @@ typedef struct Buffer {
     bool held;
 } Buffer;
 
-/// Takes a buffer of `object`; anything without one goes through the `as_array` function of the Python side first. Raises
-/// ValueError for one that is strided, byte-swapped or of other elements.
+/// Takes a buffer of `object`; anything without one goes through the `as_array` function of the Python side first.
+/// Raises ValueError for one that is strided, byte-swapped or of other elements.
 int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer);
 /// The same for an output: writable, and never copied.
 int core_output(PyObject *object, const char *name, Buffer *buffer);

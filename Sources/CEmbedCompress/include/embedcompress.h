@@ -1,12 +1,12 @@
 // The C ABI of embedcompress: this header is its single statement.
 //
-// Every function that can fail returns an ec_status. When that is not EC_OK, ec_last_error() holds one sentence about it
-// for the calling thread, and no output argument has been written, unless the function says otherwise.
+// Every function that can fail returns an ec_status. When that is not EC_OK, ec_last_error() holds one sentence about
+// it for the calling thread, and no output argument has been written, unless the function says otherwise.
 //
 // Ownership: an ec_table that a function hands out through an `out` argument belongs to the caller, who gives it to
-// ec_table_release exactly once. Tables are immutable; any number of threads may use one at a time. A table that was made
-// from another one (slice, remap, assemble) keeps alive what it needs of it. An ec_string that a function hands out is given to
-// ec_string_release exactly once.
+// ec_table_release exactly once. Tables are immutable; any number of threads may use one at a time. A table that was
+// made from another one (slice, remap, assemble) keeps alive what it needs of it. An ec_string that a function hands
+// out is given to ec_string_release exactly once.
 //
 // Sizes and counts are int64_t and never negative. Pointers may be null only where the text says so or where the
 // count that goes with them is 0.
@@ -74,8 +74,8 @@ typedef struct ec_string {
     int64_t count;
 } ec_string;
 
-/// Called now and then from the thread that made the call, with 0 <= done <= total. A value other than 0 stops the call, which
-/// returns EC_CANCELLED and leaves nothing behind. Null where no progress is wanted.
+/// Called now and then from the thread that made the call, with 0 <= done <= total. A value other than 0 stops the
+/// call, which returns EC_CANCELLED and leaves nothing behind. Null where no progress is wanted.
 typedef int32_t (*ec_progress)(int64_t done, int64_t total, void *context);
 /// Called once, from any thread, when the last table on a lent buffer is gone. Null when nothing needs to be done.
 typedef void (*ec_release)(void *context);
@@ -198,15 +198,16 @@ ec_status ec_table_evaluate(
 
 // MARK: - Files
 
-/// Writes `count` tables under their names into one safetensors file, atomically. `metadata` is a JSON object of strings
-/// that is stored beside them; null means none.
+/// Writes `count` tables under their names into one safetensors file, atomically. `metadata` is a JSON object of
+/// strings that is stored beside them; null means none.
 ec_status ec_save(
     const char *path, const ec_table *const *tables, const char *const *names, int64_t count, const char *metadata,
     ec_progress progress, void *context);
 /// What a safetensors file holds, as JSON: {"tables": [names], "tensors": [{name, dtype, shape}], "metadata": {}}.
 ec_status ec_file_contents(const char *path, ec_string *out);
-/// Opens the table `name` of a file that ec_save wrote, or the 2-D f32, f16 or bf16 tensor `name` of any safetensors file as a dense
-/// table. Null takes the only one. With `map`, the file is mapped and opening takes time independent of its size; without, it is read.
+/// Opens the table `name` of a file that ec_save wrote, or the 2-D f32, f16 or bf16 tensor `name` of any safetensors
+/// file as a dense table. Null takes the only one. With `map`, the file is mapped and opening takes time independent of
+/// its size; without, it is read.
 ec_status ec_load(const char *path, const char *name, int32_t map, ec_table **out);
 
 #ifdef __cplusplus

@@ -144,8 +144,8 @@ static inline uint64_t ec_load64(const uint8_t *bytes) {
     return word;
 }
 
-// Sixteen `b`-bit codes, b from 1 to 7, that start at a byte, as floats. Code i takes bits [i * b, i * b + b), low bits first. May read 16
-// bytes. `b` is a constant wherever this is used, and so are the vectors that it makes.
+// Sixteen `b`-bit codes, b from 1 to 7, that start at a byte, as floats. Code i takes bits [i * b, i * b + b), low bits
+// first. May read 16 bytes. `b` is a constant wherever this is used, and so are the vectors that it makes.
 //
 // Written with intrinsics because the compiler turns the same expression over vector types, which it understands, into
 // something three times as long.
@@ -158,7 +158,8 @@ __attribute__((always_inline)) static inline ec_floats16 ec_codes_to_floats(cons
 #define EC_DIGIT(i) (float)((i) & ((1 << b) - 1))
 #if defined(__AVX512BW__)
     if (b <= 4) {
-        // A permute reads the low four bits of each index: as a table of digits it masks and converts in one instruction.
+        // A permute reads the low four bits of each index: as a table of digits it masks and converts in one
+        // instruction.
         uint32_t low, high;
         memcpy(&low, codes, 4);
         memcpy(&high, codes + b, 4);
@@ -194,14 +195,16 @@ __attribute__((always_inline)) static inline ec_floats16 ec_codes_to_floats(cons
                 (__m256i)(__v8si){EC_FOUR(EC_WINDOW, 0), EC_FOUR(EC_WINDOW, 4)});
             shifted = _mm256_srlv_epi32(windows, (__m256i)(__v8si){EC_FOUR(EC_SHIFT, 0), EC_FOUR(EC_SHIFT, 4)});
         }
-        // A permute reads the low three bits of each index: as a table of digits it masks and converts in one instruction.
+        // A permute reads the low three bits of each index: as a table of digits it masks and converts in one
+        // instruction.
         out.halves[half] =
             b <= 3 ? _mm256_permutevar8x32_ps((__m256){EC_FOUR(EC_DIGIT, 0), EC_FOUR(EC_DIGIT, 4)}, shifted)
                    : _mm256_cvtepi32_ps(_mm256_and_si256(shifted, _mm256_set1_epi32((1 << b) - 1)));
     }
     return out.all;
 #elif defined(__SSSE3__)
-    // No shift by lane here: the code stays where it is in its window, and a power of two brings the float down, exactly.
+    // No shift by lane here: the code stays where it is in its window, and a power of two brings the float down,
+    // exactly.
 #define EC_MASK(i) (((1 << b) - 1) << EC_SHIFT(i))
 #define EC_FACTOR(i) (1.0f / (float)(1 << EC_SHIFT(i)))
     union { __m128 quarters[4]; ec_floats16 all; } out;

@@ -1,7 +1,8 @@
-/// Lookups go through an expression in blocks: each node gets a block of ids, and calls its inner tables once for the block.
+/// Lookups go through an expression in blocks: each node gets a block of ids, and calls its inner tables once for the
+/// block.
 
-/// Most ids in a block. Small enough that a block's rows stay in the second-level cache, large enough that calling a node costs
-/// nothing beside its work. Part of the results: a longer bag is summed in pieces of this many rows.
+/// Most ids in a block. Small enough that a block's rows stay in the second-level cache, large enough that calling a
+/// node costs nothing beside its work. Part of the results: a longer bag is summed in pieces of this many rows.
 let blockCapacity = 256
 
 /// Ids that have been checked against the node's rows; -1 stands for a row of zeros.

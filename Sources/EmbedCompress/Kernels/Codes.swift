@@ -1,7 +1,7 @@
 internal import CEmbedCompress.Shims
 
-/// How `b`-bit codes lie in memory: element `j` takes bits `[j * b, (j + 1) * b)` of its row's bit string, low bits first. For 1,
-/// 2, 4, 8 and 16 bits this is the order that PyTorch and FBGEMM use.
+/// How `b`-bit codes lie in memory: element `j` takes bits `[j * b, (j + 1) * b)` of its row's bit string, low bits
+/// first. For 1, 2, 4, 8 and 16 bits this is the order that PyTorch and FBGEMM use.
 ///
 /// One type for each width, so that kernels are compiled for each.
 protocol CodeFormat: RowFormat {

@@ -1,7 +1,7 @@
 internal import CEmbedCompress.Shims
 
-// Sixteen columns at a time. Conversions are fixed-count loops over lanes, which the compiler turns into one instruction;
-// the generic initialisers of SIMD types become calls.
+// Sixteen columns at a time. Conversions are fixed-count loops over lanes, which the compiler turns into one
+// instruction; the generic initialisers of SIMD types become calls.
 
 typealias Floats16 = SIMD16<Float>
 
@@ -9,8 +9,8 @@ typealias Floats16 = SIMD16<Float>
 @inline(__always)
 var hasWideRegisters: Bool { EC_HAS_FMA != 0 }
 
-/// `a * b + c`, with the product rounded unless `isExact` says that it needs no rounding. Then, and only then, it is fused where the
-/// processor can: every instruction set gives the same bits.
+/// `a * b + c`, with the product rounded unless `isExact` says that it needs no rounding. Then, and only then, it is
+/// fused where the processor can: every instruction set gives the same bits.
 @inline(__always)
 func multiplyAdd(_ a: Floats16, _ b: Floats16, _ c: Floats16, isExact: Bool) -> Floats16 {
     hasWideRegisters && isExact ? c.addingProduct(a, b) : a * b + c

@@ -1,8 +1,8 @@
 /// Sixteen rows, or the same group of columns of sixteen rows, side by side: lane `r` of a column is row `r`'s value.
 ///
-/// Searches work on all sixteen at once. A search within one row waits for each of its steps to finish; sixteen rows in lanes keep
-/// the processor busy, and every scalar of the algorithm becomes a vector. Nothing here is fused, so that every instruction set
-/// finds the same ranges.
+/// Searches work on all sixteen at once. A search within one row waits for each of its steps to finish; sixteen rows in
+/// lanes keep the processor busy, and every scalar of the algorithm becomes a vector. Nothing here is fused, so that
+/// every instruction set finds the same ranges.
 struct RowBatch {
     static let lanes = 16
 
@@ -12,7 +12,8 @@ struct RowBatch {
     let maximum: Floats16
     let format: RangeFormat
 
-    /// The squared error of each row under its range. Columns are summed in runs, so that long rows keep their precision.
+    /// The squared error of each row under its range. Columns are summed in runs, so that long rows keep their
+    /// precision.
     @inline(__always)
     func squaredErrors(_ ranges: Ranges) -> Floats16 {
         var total = Floats16()
@@ -60,12 +61,13 @@ struct RangeFormat {
         // Comparisons are this way round so that a NaN becomes 0.
         codes = Floats16().replacing(with: codes, where: codes .> 0)
         codes = codes.replacing(with: lastCode, where: codes .> lastCode)
-        // Adding 1.5 * 2^23 leaves no bits below one: the sum is rounded as the processor rounds, to nearest, halves to even.
+        // Adding 1.5 * 2^23 leaves no bits below one: the sum is rounded as the processor rounds, to nearest, halves to
+        // even.
         return (codes + 12_582_912) - 12_582_912
     }
 
-    /// Scales and biases for values from `minimum` to `maximum`, as they will be stored. As in FBGEMM, the scale is taken from the
-    /// rounded bias, and is 1 where the range is empty or too small for the type.
+    /// Scales and biases for values from `minimum` to `maximum`, as they will be stored. As in FBGEMM, the scale is
+    /// taken from the rounded bias, and is 1 where the range is empty or too small for the type.
     @inline(__always)
     func ranges(_ minimum: Floats16, _ maximum: Floats16) -> Ranges {
         let bias = type.rounded(minimum)

@@ -4,9 +4,11 @@ internal import CEmbedCompress.Shims
 protocol RowFormat {
     /// Significant bits of an element.
     static var precision: Int { get }
-    /// Columns `16 * chunk ..< 16 * chunk + 16` of the row at `row`. May read up to `rowOverread` bytes past the last column.
+    /// Columns `16 * chunk ..< 16 * chunk + 16` of the row at `row`. May read up to `rowOverread` bytes past the last
+    /// column.
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16
-    /// Four chunks from `chunk` on, in an order that is cheap to make and that `ordered` undoes. Sums are ordered once for all rows.
+    /// Four chunks from `chunk` on, in an order that is cheap to make and that `ordered` undoes. Sums are ordered once
+    /// for all rows.
     static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile
     static func ordered(_ tile: Tile) -> Tile
 }

@@ -72,8 +72,8 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         if group.columns & 15 != 0 { put16(values(full), to: target + full &* 16, count: group.columns & 15) }
     }
 
-    /// Sums `weight * (scale * x + bias)` over each segment. Weights are multiplied into scales, and the bias part is summed once for a
-    /// row, not for each column.
+    /// Sums `weight * (scale * x + bias)` over each segment. Weights are multiplied into scales, and the bias part is
+    /// summed once for a row, not for each column.
     static func accumulate(_ memory: RowMemory, groups: [ColumnGroup], _ block: BagBlock) {
         withRows(memory, block.ids) { rows in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: block.ids.count) { factors in

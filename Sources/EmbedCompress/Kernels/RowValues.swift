@@ -40,7 +40,8 @@ struct RowValues {
         return (folded(low) { $0 < $1 ? $0 : $1 }, folded(high) { $0 > $1 ? $0 : $1 })
     }
 
-    /// The nearest codes of the row under a range, packed to the bit. The group starts at a byte; its last byte may be shared with nothing.
+    /// The nearest codes of the row under a range, packed to the bit. The group starts at a byte; its last byte may be
+    /// shared with nothing.
     @inline(__always)
     func encode<Format: CodeFormat>(
         _ ranges: Ranges, _ format: RangeFormat, as _: Format.Type, to target: UnsafeMutableRawPointer

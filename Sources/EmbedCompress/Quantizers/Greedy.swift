@@ -1,9 +1,9 @@
 /// GREEDY: shrinks the range one step at a time from whichever end costs less, and keeps the best range on the way.
 ///
-/// Guan et al. 2019, Algorithm 1: a step is `(max - min) / bins`; the search ends when the range is down to `1 - ratio` of the
-/// first. Every range on the way is compared with the best so far; PyTorch's `choose_qparams_optimized` takes local minima only, and
-/// falls back to the widest range where the error keeps falling. Errors are those of scale and bias as stored.
-/// `bins * ratio` steps, each of two passes over the row.
+/// Guan et al. 2019, Algorithm 1: a step is `(max - min) / bins`; the search ends when the range is down to `1 - ratio`
+/// of the first. Every range on the way is compared with the best so far; PyTorch's `choose_qparams_optimized` takes
+/// local minima only, and falls back to the widest range where the error keeps falling. Errors are those of scale and
+/// bias as stored. `bins * ratio` steps, each of two passes over the row.
 struct Greedy: RangeSearch {
     var bins = 200
     var ratio = 0.16

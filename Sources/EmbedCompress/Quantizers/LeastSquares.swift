@@ -1,9 +1,10 @@
 /// Alternating least squares: codes nearest to a range, then the range that fits the codes best.
 ///
-/// For given codes the scale and bias of the least squared error are a line's fit of the values over the codes; for a given range the
-/// nearest codes are the best. Alternating can only lower the error, up to the rounding of scale and bias to the type that stores
-/// them, so the bias is rounded first and the scale fitted to what that leaves. The start decides which minimum is reached: it
-/// is the best range that a greedy descent, which goes on until the error has clearly risen, meets on its way.
+/// For given codes the scale and bias of the least squared error are a line's fit of the values over the codes; for a
+/// given range the nearest codes are the best. Alternating can only lower the error, up to the rounding of scale and
+/// bias to the type that stores them, so the bias is rounded first and the scale fitted to what that leaves. The start
+/// decides which minimum is reached: it is the best range that a greedy descent, which goes on until the error has
+/// clearly risen, meets on its way.
 ///
 /// Two passes over the row for each step of the descent, one for each fit; rows of sixteen stop together.
 struct LeastSquares: RangeSearch {
@@ -60,8 +61,8 @@ struct LeastSquares: RangeSearch {
     @inline(__always)
     private func fit(_ batch: RowBatch, _ ranges: Ranges) -> (errors: Floats16, fitted: Ranges) {
         var errors = Floats16()
-        // Sums over the row of codes, squared codes, residuals, and residuals times codes. Residuals are small where values are
-        // large, which keeps the sums precise.
+        // Sums over the row of codes, squared codes, residuals, and residuals times codes. Residuals are small where
+        // values are large, which keeps the sums precise.
         var codeSum = Floats16()
         var squareSum = Floats16()
         var residualSum = Floats16()

@@ -1,4 +1,5 @@
-/// A way to compress a table, as `methods()` lists it. Adding one is a file with a `Method` and a line in ``Method/all``.
+/// A way to compress a table, as `methods()` lists it. Adding one is a file with a `Method` and a line in
+/// ``Method/all``.
 public struct Method: Sendable {
     /// The identifier, such as "greedy".
     public let name: String
@@ -31,11 +32,13 @@ public struct Method: Sendable {
 }
 
 extension Table {
-    /// This table, compressed by a method of the registry. The source may be any table; a dense one is what people have.
+    /// This table, compressed by a method of the registry. The source may be any table; a dense one is what people
+    /// have.
     ///
     /// - Parameter options: By name; those left out have their defaults. See ``Method/options``.
-    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for an unknown method or option, a value out of range, or a row that
-    ///   is not finite; ``EmbedCompressError/budget(method:budgetBytes:floorBytes:)`` for a budget that is too small.
+    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for an unknown method or option, a value out of range, or a
+    ///   row that is not finite; ``EmbedCompressError/budget(method:budgetBytes:floorBytes:)`` for a budget that is too
+    ///   small.
     public func compressed(
         _ method: String, _ options: [String: OptionValue] = [:], progress: ProgressCallback? = nil
     ) throws -> Table {

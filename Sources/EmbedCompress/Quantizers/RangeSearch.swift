@@ -1,4 +1,5 @@
-/// How the scales and biases of rows, or of groups of their columns, are chosen. A method of the 4-bit paper is one of these.
+/// How the scales and biases of rows, or of groups of their columns, are chosen. A method of the 4-bit paper is one of
+/// these.
 protocol RangeSearch: Sendable {
     /// The ranges to store. No row's squared error may be larger than under `batch.widest`.
     func ranges(of batch: RowBatch) -> Ranges

@@ -30,8 +30,8 @@ final class ByteStorage: @unchecked Sendable {
     static let allocationSlack = 64
     private static let hugePage = 2 << 20
 
-    /// Zeroed memory, aligned to a cache line; from 4 MiB on it is aligned to and asks for huge pages, because random row
-    /// reads miss the TLB before they miss bandwidth.
+    /// Zeroed memory, aligned to a cache line; from 4 MiB on it is aligned to and asks for huge pages, because random
+    /// row reads miss the TLB before they miss bandwidth.
     static func allocate(_ count: Int) throws -> ByteStorage {
         guard count >= 0, let padded = Checked.sum(count, allocationSlack) else {
             throw EmbedCompressError.outOfMemory(bytes: count)

@@ -1,4 +1,5 @@
-/// A safetensors file with tables: tensors hold the arrays, `__metadata__` the format version and each table's tree as JSON.
+/// A safetensors file with tables: tensors hold the arrays, `__metadata__` the format version and each table's tree as
+/// JSON.
 ///
 /// A file without those entries is anybody's checkpoint; its two-dimensional float tensors open as dense tables.
 public struct TableFile: Sendable {
@@ -61,8 +62,8 @@ public struct TableFile: Sendable {
 
     /// A table by name; nil takes the only one there is.
     ///
-    /// - Parameter map: Leave the arrays in the file, to be read when rows are looked up. Otherwise they are read into memory, and
-    ///   those of other tables are not.
+    /// - Parameter map: Leave the arrays in the file, to be read when rows are looked up. Otherwise they are read into
+    ///   memory, and those of other tables are not.
     public func table(_ name: String? = nil, map: Bool = true) throws -> Table {
         let name = try name ?? onlyName()
         guard let trees else { return Table(try dense(name, map: map)) }

@@ -11,8 +11,8 @@ internal import CEmbedCompress.Shims
 /// Loops over all cores. The work of an index never depends on which thread runs it, so results don't depend on the
 /// number of threads.
 public enum Parallel {
-    /// The most threads that one call uses. Initially `OMP_NUM_THREADS` if that is a positive number, else the number of
-    /// processors that this process may run on.
+    /// The most threads that one call uses. Initially `OMP_NUM_THREADS` if that is a positive number, else the number
+    /// of processors that this process may run on.
     public static var threadCount: Int {
         get { configuredThreads.value }
         set { configuredThreads.value = min(max(newValue, 1), maximumThreads) }
@@ -21,9 +21,10 @@ public enum Parallel {
     /// More threads than this are never started.
     public static let maximumThreads = 256
 
-    /// Calls `body` with ranges that cover `0 ..< count`, each of at most `grain` indices, on up to `threadCount` threads, and returns
-    /// when all are done. Ranges start at multiples of `grain`. Inside another parallel loop, or while another thread's
-    /// loop has the workers, or for fewer than `leastChunks` ranges, everything runs on the calling thread.
+    /// Calls `body` with ranges that cover `0 ..< count`, each of at most `grain` indices, on up to `threadCount`
+    /// threads, and returns when all are done. Ranges start at multiples of `grain`. Inside another parallel loop, or
+    /// while another thread's loop has the workers, or for fewer than `leastChunks` ranges, everything runs on the
+    /// calling thread.
     static func forEach(count: Int, grain: Int, leastChunks: Int = 2, _ body: (Range<Int>) -> Void) {
         let chunks = (count + grain - 1) / grain
         func run(_ chunk: Int) {
@@ -37,8 +38,8 @@ public enum Parallel {
         }
     }
 
-    /// Like `forEach`, for work that takes long: stops early when `body` throws or progress asks to stop, and then throws.
-    /// Of several errors, the one with the smallest index is thrown, whatever the number of threads.
+    /// Like `forEach`, for work that takes long: stops early when `body` throws or progress asks to stop, and then
+    /// throws. Of several errors, the one with the smallest index is thrown, whatever the number of threads.
     static func forEach(count: Int, grain: Int, progress: ProgressCounter, _ body: (Range<Int>) throws -> Void) throws {
         let failures = FirstFailure()
         let caller = pthread_self()

@@ -1,5 +1,5 @@
-/// Called now and then during a long call, from the thread that made it, with what is done and the total. Returns false to stop the call,
-/// which then throws ``EmbedCompressError/cancelled``.
+/// Called now and then during a long call, from the thread that made it, with what is done and the total. Returns false
+/// to stop the call, which then throws ``EmbedCompressError/cancelled``.
 public typealias ProgressCallback = (_ done: Int, _ total: Int) -> Bool
 
 /// Counts what is done, and tells the caller.

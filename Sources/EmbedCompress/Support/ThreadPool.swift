@@ -10,9 +10,9 @@ internal import CEmbedCompress.Shims
 
 /// Threads that wait for a loop to help with.
 ///
-/// One loop has the workers at a time; whoever comes meanwhile runs alone, so concurrent callers never add up to more threads
-/// than cores. Workers spin for a moment after a loop before they sleep, because calls tend to come in series. A worker
-/// that wakes late finds the loop closed and goes back to sleep; nobody waits for it.
+/// One loop has the workers at a time; whoever comes meanwhile runs alone, so concurrent callers never add up to more
+/// threads than cores. Workers spin for a moment after a loop before they sleep, because calls tend to come in series.
+/// A worker that wakes late finds the loop closed and goes back to sleep; nobody waits for it.
 ///
 /// A pool belongs to the process that made it: after `fork` the child has no workers and locks in unknown states, so it
 /// makes a pool of its own.
@@ -50,7 +50,8 @@ final class ThreadPool: @unchecked Sendable {
     private var active = 0
 
     private final class Job: @unchecked Sendable {
-        /// Cleared by the caller when the loop is over, because it must not outlive the call; a late worker may still hold the job.
+        /// Cleared by the caller when the loop is over, because it must not outlive the call; a late worker may still
+        /// hold the job.
         var body: ((Int) -> Void)?
         let chunks: Int
         let maximumWorkers: Int

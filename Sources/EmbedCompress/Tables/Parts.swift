@@ -8,8 +8,8 @@ struct StoredArray: Sendable {
 
 /// A table as a tree of fields and a list of arrays: what files hold, and what other languages build tables from.
 ///
-/// A node of the tree is a JSON object: `kind`, `rows`, `dimension`, `bytes` (its own), its kind's fields, `tensors` (field to array
-/// name) and `children` (field to node). `bytes` is for readers of the file; it is not read back.
+/// A node of the tree is a JSON object: `kind`, `rows`, `dimension`, `bytes` (its own), its kind's fields, `tensors`
+/// (field to array name) and `children` (field to node). `bytes` is for readers of the file; it is not read back.
 struct Parts {
     let tree: JSON
     let arrays: [StoredArray]

@@ -8,7 +8,8 @@
 
 /// What a table costs against its source.
 public struct Quality: Sendable, Equatable {
-    /// `||X - Q(X)|| / ||X||`, Frobenius norms: the 4-bit paper's normalised l2 loss. 0 when X is zero and the copy is exact.
+    /// `||X - Q(X)|| / ||X||`, Frobenius norms: the 4-bit paper's normalised l2 loss. 0 when X is zero and the copy is
+    /// exact.
     public var normalizedL2 = 0.0
     /// Mean over rows of the cosine between a row and its copy. Rows that are zero in both count as 1, in one as 0.
     public var meanCosine = 1.0

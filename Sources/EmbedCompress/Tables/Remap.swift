@@ -1,7 +1,7 @@
 /// Inner row = f(id): modulo, quotient, or an explicit map in which -1 stands for a row of zeros.
 ///
-/// `Remap(modulo, Dense)` is the hashing trick with the simplest hash; `Remap(array, Dense)` is row pruning or deduplication.
-/// Own bytes: none, or those of the map.
+/// `Remap(modulo, Dense)` is the hashing trick with the simplest hash; `Remap(array, Dense)` is row pruning or
+/// deduplication. Own bytes: none, or those of the map.
 public struct Remap: Node {
     public static let kind = "remap"
 

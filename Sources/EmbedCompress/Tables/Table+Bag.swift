@@ -70,16 +70,16 @@ package struct Bags {
 }
 
 extension Table {
-    /// Pooled rows: bag `b` has the ids `offsets[b] ..< offsets[b + 1]`, the last one those up to the end. An empty bag gives zeros. The
-    /// semantics are those of `torch.nn.EmbeddingBag`.
+    /// Pooled rows: bag `b` has the ids `offsets[b] ..< offsets[b + 1]`, the last one those up to the end. An empty bag
+    /// gives zeros. The semantics are those of `torch.nn.EmbeddingBag`.
     ///
     /// - Parameters:
     ///   - weights: One for each id; only with `.sum`.
     ///   - paddingID: Ids equal to this take no part.
     ///   - includesLastOffset: `offsets` has one more entry, the number of ids.
     /// - Returns: `bags * dimension` floats.
-    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)``, or ``EmbedCompressError/invalidArgument(_:)`` for offsets
-    ///   that don't start at 0, decrease, or run past the end.
+    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)``, or ``EmbedCompressError/invalidArgument(_:)`` for
+    ///   offsets that don't start at 0, decrease, or run past the end.
     public func bag(
         _ ids: [Int], offsets: [Int], pooling: Pooling = .sum, weights: [Float]? = nil, paddingID: Int? = nil,
         includesLastOffset: Bool = false, onInvalid: InvalidIDs = .raise
@@ -135,8 +135,8 @@ extension Table {
     }
 }
 
-/// Packs bags into blocks. A bag of up to `blockCapacity` ids is never split; a longer one is split from its own start, so that the
-/// order of its sums depends on nothing but itself.
+/// Packs bags into blocks. A bag of up to `blockCapacity` ids is never split; a longer one is split from its own start,
+/// so that the order of its sums depends on nothing but itself.
 private struct BlockFiller {
     let table: Table
     let bags: Bags

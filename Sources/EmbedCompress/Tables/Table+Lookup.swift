@@ -56,8 +56,8 @@ package struct IDs {
         return (first, positions.count)
     }
 
-    /// Copies ids to a block, in which those outside `[0, rows)` become -1. Callers check ids first; doing it again on the
-    /// copy keeps kernels in bounds even if another thread changes the array meanwhile.
+    /// Copies ids to a block, in which those outside `[0, rows)` become -1. Callers check ids first; doing it again on
+    /// the copy keeps kernels in bounds even if another thread changes the array meanwhile.
     @inline(__always)
     func copy(from start: Int, count: Int, rows: Int, to target: UnsafeMutablePointer<Int64>) {
         let last = Int64(rows) &- 1
@@ -80,7 +80,8 @@ package struct IDs {
 extension Table {
     /// Rows of `ids`, one after the other: `ids.count * dimension` floats.
     ///
-    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`, unless `onInvalid` is `.zero`.
+    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`, unless `onInvalid`
+    ///   is `.zero`.
     public func lookup(_ ids: [Int], onInvalid: InvalidIDs = .raise) throws -> [Float] {
         try Self.floats(ids.count, dimension) { output in
             try ids.withUnsafeBytes { bytes in

@@ -1,8 +1,9 @@
-/// Rows of `bits`-bit codes with a scale and a bias for the row or for each group of columns: `x = scale * code + bias`.
+/// Rows of `bits`-bit codes with a scale and a bias for the row or for each group of columns: `x = scale * code +
+/// bias`.
 ///
-/// A row lies in one piece, so that a lookup touches as few cache lines as its bytes allow: the codes of each group in turn, packed
-/// to the bit, then scale and bias of each group. Bytes per row: `ceil(dimension * bits / 8) + groups * 2 * (2 or 4)`. With one
-/// group, f16 scales and 2, 4 or 8 bits this is FBGEMM's fused row.
+/// A row lies in one piece, so that a lookup touches as few cache lines as its bytes allow: the codes of each group in
+/// turn, packed to the bit, then scale and bias of each group. Bytes per row: `ceil(dimension * bits / 8) + groups * 2
+/// * (2 or 4)`. With one group, f16 scales and 2, 4 or 8 bits this is FBGEMM's fused row.
 ///
 /// Guan et al., "Post-Training 4-bit Quantization on Embedding Tables", 2019 (arXiv 1911.02079), equation 1.
 public struct Uniform: Node {

@@ -108,7 +108,8 @@ final class QuantizersTests: XCTestCase {
         }
     }
 
-    /// Figures that were measured with another implementation of Algorithm 1 (N(0, 1), 64 wide, f16): the paper's gain is there.
+    /// Figures that were measured with another implementation of Algorithm 1 (N(0, 1), 64 wide, f16): the paper's gain
+    /// is there.
     func testGreedyGainsWhatThePaperSays() throws {
         let source = try randomDense(rows: 200, dimension: 64, seed: 72)
         for (bits, asym, greedy) in [(4, 0.0891, 0.0805), (2, 0.4475, 0.3596)] {
