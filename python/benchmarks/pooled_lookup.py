@@ -80,9 +80,7 @@ def main() -> None:
     cells = measure(arguments.repetitions)
     print(f"{'bits':>4} {'ours ns/row':>12} {'torch ns/row':>13} {'ratio':>6}")
     for cell in cells:
-        print(
-            f"{cell['bits']:>4} {cell['ours_ns_per_row']:>12.2f} {cell['torch_ns_per_row']:>13.2f} {cell['ratio']:>6.2f}"
-        )
+        print("{bits:>4} {ours_ns_per_row:>12.2f} {torch_ns_per_row:>13.2f} {ratio:>6.2f}".format_map(cell))
     if arguments.out:
         machine = {"isa": ec.isa(), "processor": platform.machine(), "torch": torch.__version__, "threads": 1}
         table = {"rows": ROWS, "dimension": DIMENSION, "bags": BAGS, "bag_length": BAG_LENGTH}
