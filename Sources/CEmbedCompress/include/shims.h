@@ -138,6 +138,9 @@ static inline uint16_t ec_float_to_half(float value) {
 
 typedef float ec_floats16 __attribute__((vector_size(64)));
 
+/// The nearest whole numbers, halves to even: one instruction.
+static inline ec_floats16 ec_round16(ec_floats16 values) { return __builtin_elementwise_roundeven(values); }
+
 static inline uint64_t ec_load64(const uint8_t *bytes) {
     uint64_t word;
     memcpy(&word, bytes, 8);

@@ -27,8 +27,7 @@ struct LeastSquares: RangeSearch {
         for _ in 1..<bins {
             let left = batch.format.ranges(low + step, high)
             let right = batch.format.ranges(low, high - step)
-            let leftErrors = batch.squaredErrors(left)
-            let rightErrors = batch.squaredErrors(right)
+            let (leftErrors, rightErrors) = batch.squaredErrors(left, right)
             let goesLeft = leftErrors .< rightErrors
             keep(&best, &bestErrors, left, leftErrors)
             keep(&best, &bestErrors, right, rightErrors)
@@ -60,33 +59,50 @@ struct LeastSquares: RangeSearch {
     /// The errors under `ranges`, and the ranges that fit its codes best.
     @inline(__always)
     private func fit(_ batch: RowBatch, _ ranges: Ranges) -> (errors: Floats16, fitted: Ranges) {
-        var errors = Floats16()
-        // Sums over the row of codes, squared codes, residuals, and residuals times codes. Residuals are small where
-        // values are large, which keeps the sums precise.
-        var codeSum = Floats16()
-        var squareSum = Floats16()
-        var residualSum = Floats16()
-        var productSum = Floats16()
-        for column in 0..<batch.count {
-            let values = batch.columns[column]
-            let codes = batch.format.codes(values, ranges)
-            let residual = values - (codes * ranges.scale + ranges.bias)
-            errors += residual * residual
-            codeSum += codes
-            squareSum += codes * codes
-            residualSum += residual
-            productSum += residual * codes
-        }
-        let count = Float(batch.count)
-        let spread = squareSum * count - codeSum * codeSum
-        let slope = (productSum * count - residualSum * codeSum) / spread
+        let sums = FitSums(batch, ranges)
+        let spread = sums.square * sums.weight - sums.code * sums.code
+        let slope = (sums.product * sums.weight - sums.residual * sums.code) / spread
         // All codes alike: nothing to fit but the bias.
         let change = Floats16().replacing(with: slope, where: spread .> 0)
-        let bias = batch.format.type.rounded(ranges.bias + (residualSum - change * codeSum) / count)
+        let shift = (sums.residual - change * sums.code) / sums.weight
+        let bias = batch.format.type.rounded(
+            ranges.bias + ranges.scale * Floats16().replacing(with: shift, where: sums.weight .> 0))
         // What the rounded bias leaves for the scale: sum((x - bias) * code) / sum(code^2).
-        let leftover = productSum + (ranges.bias - bias) * codeSum
-        let scale = ranges.scale + Floats16().replacing(with: leftover / squareSum, where: squareSum .> 0)
-        return (errors, Ranges(scale: batch.format.type.rounded(scale), bias: bias))
+        let leftover = sums.product + (ranges.bias - bias) * ranges.inverse * sums.code
+        let growth = Floats16().replacing(with: leftover / sums.square, where: sums.square .> 0)
+        let scale = batch.format.type.rounded(ranges.scale + ranges.scale * growth)
+        return (sums.error * (ranges.scale * ranges.scale), Ranges(scale: scale, bias: bias))
+    }
+}
+
+/// Sums over the columns that a line's fit of values over codes is made of. Residuals, in steps of the scale, are small
+/// where values are large, which keeps the sums precise.
+private struct FitSums {
+    var weight = Floats16()
+    var error = Floats16()
+    var code = Floats16()
+    var square = Floats16()
+    var residual = Floats16()
+    var product = Floats16()
+
+    @inline(__always)
+    init(_ batch: RowBatch, _ ranges: Ranges) {
+        let one = Floats16(repeating: 1)
+        let last = Floats16(repeating: batch.format.lastCode)
+        let (bias, inverse) = (ranges.bias, ranges.inverse)
+        for column in 0..<batch.count {
+            let steps = (batch.columns[column] - bias) * inverse
+            let codes = nearestCodes(steps, last)
+            let left = steps - codes
+            let weightedCodes = batch.weighted(codes, column)
+            let weightedLeft = batch.weighted(left, column)
+            weight += batch.weighted(one, column)
+            error += weightedLeft * left
+            code += weightedCodes
+            square += weightedCodes * codes
+            residual += weightedLeft
+            product += weightedLeft * codes
+        }
     }
 }
 
@@ -94,7 +110,7 @@ extension Method {
     static let leastSquares = Method.ranges(
         name: "least_squares", title: "Least squares", paper: "this library",
         summary: "alternates nearest codes and the best-fitting scale and bias, from the best clipped start",
-        cost: "some 20 to 60 passes over the row",
+        cost: "some 20 to 60 passes over the row", takesWeights: true, fallback: .always,
         options: [
             Option("bins", .integer(2...10_000), default: .integer(40), "steps that the first range is divided into"),
             Option("fits", .integer(0...1_000), default: .integer(12), "the most fits"),
