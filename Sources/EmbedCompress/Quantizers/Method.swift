@@ -24,7 +24,9 @@ public struct Method: Sendable {
     let prepare: @Sendable (CompressionInput, OptionValues, ProgressCounter) throws -> any RowCompressor
 
     /// Every method, in the order of the papers.
-    public static let all: [Method] = [.asym, .greedy, .leastSquares]
+    public static let all: [Method] = [
+        .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares,
+    ]
 
     /// The method of that name.
     public static func named(_ name: String) throws -> Method {
@@ -40,6 +42,8 @@ public struct Method: Sendable {
 
 extension Method {
     enum Fallback { case never, optional, always }
+    /// Bits of the methods that are made for few codes.
+    static let paperWidths = Array(1...8)
 
     /// A method that chooses a range for each row, or each group of its columns. Its format options are common to all,
     /// and a budget chooses the bits.
