@@ -66,7 +66,7 @@ private struct UniformEncoder<Search: RangeSearch> {
                     let row = target + lane * layout.rowBytes
                     let source = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
                     encode(source, ranges.row(lane), format, to: row + group.offset)
-                    layout.scaleType.store(ranges, lane, at: row + group.scaleOffset)
+                    layout.scaleType.store(ranges, lane, at: row + group.parameterOffset)
                 }
             }
         }
