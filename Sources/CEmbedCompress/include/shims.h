@@ -173,6 +173,9 @@ __attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_
 
 // MARK: - Codes to floats
 
+/// The nearest whole numbers, halves to even: one instruction.
+static inline ec_floats16 ec_round16(ec_floats16 values) { return __builtin_elementwise_roundeven(values); }
+
 static inline uint64_t ec_load64(const uint8_t *bytes) {
     uint64_t word;
     memcpy(&word, bytes, 8);

@@ -16,6 +16,10 @@ func multiplyAdd(_ a: Floats16, _ b: Floats16, _ c: Floats16, isExact: Bool) -> 
     hasWideRegisters && isExact ? c.addingProduct(a, b) : a * b + c
 }
 
+/// The nearest whole numbers, halves to even.
+@inline(__always)
+func rounded(_ values: Floats16) -> Floats16 { ec_round16(values) }
+
 @inline(__always)
 func floats(_ bytes: SIMD16<UInt8>) -> Floats16 {
     var result = Floats16()

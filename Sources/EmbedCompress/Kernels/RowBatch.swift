@@ -5,43 +5,100 @@
 /// every instruction set finds the same ranges.
 struct RowBatch {
     static let lanes = 16
+    private static let run = 256
 
     let columns: UnsafePointer<Floats16>
+    /// How much the error of each element counts; nil for all alike.
+    let weights: UnsafePointer<Floats16>?
     let count: Int
     let minimum: Floats16
     let maximum: Floats16
     let format: RangeFormat
 
-    /// The squared error of each row under its range. Columns are summed in runs, so that long rows keep their
-    /// precision.
+    /// The ranges from each row's minimum to its maximum.
+    var widest: Ranges { format.ranges(minimum, maximum) }
+
+    /// The squared error of each row under its range. What the rounding of decoded values adds is left out.
     @inline(__always)
     func squaredErrors(_ ranges: Ranges) -> Floats16 {
+        let (bias, inverse) = (ranges.bias, ranges.inverse)
+        let last = Floats16(repeating: format.lastCode)
         var total = Floats16()
-        var start = 0
-        while start < count {
-            let end = min(start &+ 256, count)
+        // Columns are summed in runs, so that long rows keep their precision.
+        for start in Swift.stride(from: 0, to: count, by: Self.run) {
             var sum = Floats16()
-            for column in start..<end {
-                let values = columns[column]
-                let error = values - (format.codes(values, ranges) * ranges.scale + ranges.bias)
-                sum += error * error
+            for column in start..<min(start &+ Self.run, count) {
+                let steps = (columns[column] - bias) * inverse
+                let error = steps - nearestCodes(steps, last)
+                sum += weighted(error * error, column)
             }
             total += sum
-            start = end
+        }
+        return total * (ranges.scale * ranges.scale)
+    }
+
+    /// The squared errors under two ranges, in one pass.
+    @inline(__always)
+    func squaredErrors(_ first: Ranges, _ second: Ranges) -> (Floats16, Floats16) {
+        let (bias1, inverse1) = (first.bias, first.inverse)
+        let (bias2, inverse2) = (second.bias, second.inverse)
+        let last = Floats16(repeating: format.lastCode)
+        var total1 = Floats16()
+        var total2 = Floats16()
+        for start in Swift.stride(from: 0, to: count, by: Self.run) {
+            var sum1 = Floats16()
+            var sum2 = Floats16()
+            for column in start..<min(start &+ Self.run, count) {
+                let values = columns[column]
+                let steps1 = (values - bias1) * inverse1
+                let steps2 = (values - bias2) * inverse2
+                let error1 = steps1 - nearestCodes(steps1, last)
+                let error2 = steps2 - nearestCodes(steps2, last)
+                sum1 += weighted(error1 * error1, column)
+                sum2 += weighted(error2 * error2, column)
+            }
+            total1 += sum1
+            total2 += sum2
+        }
+        return (total1 * (first.scale * first.scale), total2 * (second.scale * second.scale))
+    }
+
+    /// The squared error of each row as it is decoded.
+    private func decodedErrors(_ ranges: Ranges) -> Floats16 {
+        var total = Floats16()
+        for start in Swift.stride(from: 0, to: count, by: Self.run) {
+            var sum = Floats16()
+            for column in start..<min(start &+ Self.run, count) {
+                let values = columns[column]
+                let error = values - (format.codes(values, ranges) * ranges.scale + ranges.bias)
+                sum += weighted(error * error, column)
+            }
+            total += sum
         }
         return total
     }
 
-    /// The ranges from each row's minimum to its maximum.
-    var widest: Ranges { format.ranges(minimum, maximum) }
-
-    /// `candidate` where its error is smaller than the best so far.
     @inline(__always)
-    func improve(_ best: inout Ranges, _ bestErrors: inout Floats16, with candidate: Ranges) {
-        let errors = squaredErrors(candidate)
-        best.replace(with: candidate, where: errors .< bestErrors)
-        bestErrors = bestErrors.replacing(with: errors, where: errors .< bestErrors)
+    func weighted(_ term: Floats16, _ column: Int) -> Floats16 {
+        guard let weights else { return term }
+        return term * weights[column]
     }
+
+    /// Replaces ranges by the widest where that has the smaller error. Returns the rows that end up with it.
+    func fallBack(_ ranges: inout Ranges) -> SIMDMask<SIMD16<Int32>> {
+        let widest = self.widest
+        // The comparison is this way round so that a NaN falls back.
+        ranges.replace(with: widest, where: .!(decodedErrors(ranges) .<= decodedErrors(widest)))
+        return ranges.scale .== widest.scale .& ranges.bias .== widest.bias
+    }
+}
+
+/// The codes nearest to `steps`, values in steps of the scale from the bias on: `clamp(round(steps), 0, last)`.
+@inline(__always)
+func nearestCodes(_ steps: Floats16, _ last: Floats16) -> Floats16 {
+    // Comparisons are this way round so that a NaN becomes 0.
+    let codes = Floats16().replacing(with: steps, where: steps .> 0)
+    return rounded(last.replacing(with: codes, where: codes .< last))
 }
 
 /// What a search must know of the stored form: the last code, and the type of scale and bias.
@@ -57,13 +114,7 @@ struct RangeFormat {
     /// `clamp(round((x - bias) / scale), 0, lastCode)`, halves to even.
     @inline(__always)
     func codes(_ values: Floats16, _ ranges: Ranges) -> Floats16 {
-        var codes = (values - ranges.bias) * ranges.inverse
-        // Comparisons are this way round so that a NaN becomes 0.
-        codes = Floats16().replacing(with: codes, where: codes .> 0)
-        codes = codes.replacing(with: lastCode, where: codes .> lastCode)
-        // Adding 1.5 * 2^23 leaves no bits below one: the sum is rounded as the processor rounds, to nearest, halves to
-        // even.
-        return (codes + 12_582_912) - 12_582_912
+        nearestCodes((values - ranges.bias) * ranges.inverse, Floats16(repeating: lastCode))
     }
 
     /// Scales and biases for values from `minimum` to `maximum`, as they will be stored. As in FBGEMM, the scale is

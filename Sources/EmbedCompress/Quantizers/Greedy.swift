@@ -21,8 +21,7 @@ struct Greedy: RangeSearch {
             guard any(active) else { break }
             let left = batch.format.ranges(low + step, high)
             let right = batch.format.ranges(low, high - step)
-            let leftErrors = batch.squaredErrors(left)
-            let rightErrors = batch.squaredErrors(right)
+            let (leftErrors, rightErrors) = batch.squaredErrors(left, right)
             let goesLeft = leftErrors .< rightErrors
             var candidate = right
             candidate.replace(with: left, where: goesLeft)
@@ -40,7 +39,7 @@ struct Greedy: RangeSearch {
 extension Method {
     static let greedy = Method.ranges(
         name: "greedy", title: "GREEDY", summary: "shrinks the range step by step from the end that costs less",
-        cost: "2 b r passes over the row",
+        cost: "2 b r passes over the row", takesWeights: true, fallback: .always,
         options: [
             Option("b", .integer(1...100_000), default: .integer(200), "steps that the first range is divided into"),
             Option("r", .number(0...1), default: .number(0.16), "share of the first range that the search may give up"),

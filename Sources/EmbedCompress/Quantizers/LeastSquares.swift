@@ -3,32 +3,46 @@
 /// For given codes the scale and bias of the least squared error are a line's fit of the values over the codes; for a
 /// given range the nearest codes are the best. Alternating can only lower the error, up to the rounding of scale and
 /// bias to the type that stores them, so the bias is rounded first and the scale fitted to what that leaves. The start
-/// decides which minimum is reached: it is the best range that a greedy descent, which goes on until the error has
-/// clearly risen, meets on its way.
+/// decides which minimum is reached. The first is the best range that a greedy descent, which goes on until the error
+/// has clearly risen, meets on its way; then come the best range so far, slightly stretched and shrunk, and with few
+/// codes shifted too.
 ///
 /// Two passes over the row for each step of the descent, one for each fit; rows of sixteen stop together.
 struct LeastSquares: RangeSearch {
     /// Steps that the widest range is divided into.
     let bins: Int
-    /// The most fits.
+    /// The most fits from the first start.
     let fits: Int
 
     /// The descent ends when every row's error is this many times its best.
     private static let risen: Float = 1.2
     /// Fits end when no row's error falls by more than this share.
     private static let settled: Float = 1e-3
+    /// Later starts: the range's width changes by a share, its place by a number of steps.
+    private static let stretches: [(stretch: Float, shift: Float)] = [(0.05, 0), (-0.05, 0), (0.025, 0), (-0.025, 0)]
+    private static let shifts: [(stretch: Float, shift: Float)] = [(0, 0.3), (0, -0.3)]
+    private static let laterFits = 2
 
     func ranges(of batch: RowBatch) -> Ranges {
+        var best = batch.widest
+        var bestErrors = batch.squaredErrors(best)
+        descend(batch, &best, &bestErrors)
+        fit(batch, from: best, &best, &bestErrors, fits: fits)
+        for start in Self.stretches { fit(batch, near: start, &best, &bestErrors) }
+        if batch.format.lastCode < 15 {
+            for start in Self.shifts { fit(batch, near: start, &best, &bestErrors) }
+        }
+        return best
+    }
+
+    private func descend(_ batch: RowBatch, _ best: inout Ranges, _ bestErrors: inout Floats16) {
         var low = batch.minimum
         var high = batch.maximum
         let step = (high - low) / Float(bins)
-        var best = batch.widest
-        var bestErrors = batch.squaredErrors(best)
         for _ in 1..<bins {
             let left = batch.format.ranges(low + step, high)
             let right = batch.format.ranges(low, high - step)
-            let leftErrors = batch.squaredErrors(left)
-            let rightErrors = batch.squaredErrors(right)
+            let (leftErrors, rightErrors) = batch.squaredErrors(left, right)
             let goesLeft = leftErrors .< rightErrors
             keep(&best, &bestErrors, left, leftErrors)
             keep(&best, &bestErrors, right, rightErrors)
@@ -37,7 +51,24 @@ struct LeastSquares: RangeSearch {
             let errors = rightErrors.replacing(with: leftErrors, where: goesLeft)
             if all(errors .>= bestErrors * Self.risen) { break }
         }
-        var current = best
+    }
+
+    /// Fits from the best range so far, changed a little.
+    private func fit(
+        _ batch: RowBatch, near start: (stretch: Float, shift: Float), _ best: inout Ranges,
+        _ bestErrors: inout Floats16
+    ) {
+        let type = batch.format.type
+        let halfWidth = batch.format.lastCode / 2
+        let scale = type.rounded(best.scale * (1 + start.stretch))
+        let bias = type.rounded(best.bias + best.scale * halfWidth - scale * (halfWidth - start.shift))
+        fit(batch, from: Ranges(scale: scale, bias: bias), &best, &bestErrors, fits: Self.laterFits)
+    }
+
+    private func fit(
+        _ batch: RowBatch, from start: Ranges, _ best: inout Ranges, _ bestErrors: inout Floats16, fits: Int
+    ) {
+        var current = start
         var lastErrors = Floats16(repeating: .infinity)
         for _ in 0..<fits {
             let (errors, fitted) = fit(batch, current)
@@ -47,7 +78,6 @@ struct LeastSquares: RangeSearch {
             lastErrors = errors
         }
         keep(&best, &bestErrors, current, batch.squaredErrors(current))
-        return best
     }
 
     @inline(__always)
@@ -60,33 +90,50 @@ struct LeastSquares: RangeSearch {
     /// The errors under `ranges`, and the ranges that fit its codes best.
     @inline(__always)
     private func fit(_ batch: RowBatch, _ ranges: Ranges) -> (errors: Floats16, fitted: Ranges) {
-        var errors = Floats16()
-        // Sums over the row of codes, squared codes, residuals, and residuals times codes. Residuals are small where
-        // values are large, which keeps the sums precise.
-        var codeSum = Floats16()
-        var squareSum = Floats16()
-        var residualSum = Floats16()
-        var productSum = Floats16()
-        for column in 0..<batch.count {
-            let values = batch.columns[column]
-            let codes = batch.format.codes(values, ranges)
-            let residual = values - (codes * ranges.scale + ranges.bias)
-            errors += residual * residual
-            codeSum += codes
-            squareSum += codes * codes
-            residualSum += residual
-            productSum += residual * codes
-        }
-        let count = Float(batch.count)
-        let spread = squareSum * count - codeSum * codeSum
-        let slope = (productSum * count - residualSum * codeSum) / spread
+        let sums = FitSums(batch, ranges)
+        let spread = sums.square * sums.weight - sums.code * sums.code
+        let slope = (sums.product * sums.weight - sums.residual * sums.code) / spread
         // All codes alike: nothing to fit but the bias.
         let change = Floats16().replacing(with: slope, where: spread .> 0)
-        let bias = batch.format.type.rounded(ranges.bias + (residualSum - change * codeSum) / count)
+        let shift = (sums.residual - change * sums.code) / sums.weight
+        let bias = batch.format.type.rounded(
+            ranges.bias + ranges.scale * Floats16().replacing(with: shift, where: sums.weight .> 0))
         // What the rounded bias leaves for the scale: sum((x - bias) * code) / sum(code^2).
-        let leftover = productSum + (ranges.bias - bias) * codeSum
-        let scale = ranges.scale + Floats16().replacing(with: leftover / squareSum, where: squareSum .> 0)
-        return (errors, Ranges(scale: batch.format.type.rounded(scale), bias: bias))
+        let leftover = sums.product + (ranges.bias - bias) * ranges.inverse * sums.code
+        let growth = Floats16().replacing(with: leftover / sums.square, where: sums.square .> 0)
+        let scale = batch.format.type.rounded(ranges.scale + ranges.scale * growth)
+        return (sums.error * (ranges.scale * ranges.scale), Ranges(scale: scale, bias: bias))
+    }
+}
+
+/// Sums over the columns that a line's fit of values over codes is made of. Residuals, in steps of the scale, are small
+/// where values are large, which keeps the sums precise.
+private struct FitSums {
+    var weight = Floats16()
+    var error = Floats16()
+    var code = Floats16()
+    var square = Floats16()
+    var residual = Floats16()
+    var product = Floats16()
+
+    @inline(__always)
+    init(_ batch: RowBatch, _ ranges: Ranges) {
+        let one = Floats16(repeating: 1)
+        let last = Floats16(repeating: batch.format.lastCode)
+        let (bias, inverse) = (ranges.bias, ranges.inverse)
+        for column in 0..<batch.count {
+            let steps = (batch.columns[column] - bias) * inverse
+            let codes = nearestCodes(steps, last)
+            let left = steps - codes
+            let weightedCodes = batch.weighted(codes, column)
+            let weightedLeft = batch.weighted(left, column)
+            weight += batch.weighted(one, column)
+            error += weightedLeft * left
+            code += weightedCodes
+            square += weightedCodes * codes
+            residual += weightedLeft
+            product += weightedLeft * codes
+        }
     }
 }
 
@@ -94,10 +141,10 @@ extension Method {
     static let leastSquares = Method.ranges(
         name: "least_squares", title: "Least squares", paper: "this library",
         summary: "alternates nearest codes and the best-fitting scale and bias, from the best clipped start",
-        cost: "some 20 to 60 passes over the row",
+        cost: "some 30 to 60 passes over the row", takesWeights: true, fallback: .always,
         options: [
-            Option("bins", .integer(2...10_000), default: .integer(40), "steps that the first range is divided into"),
-            Option("fits", .integer(0...1_000), default: .integer(12), "the most fits"),
+            Option("bins", .integer(2...10_000), default: .integer(28), "steps that the first range is divided into"),
+            Option("fits", .integer(0...1_000), default: .integer(3), "the most fits from the first start"),
         ]
     ) { options, _ in LeastSquares(bins: try options.integer("bins"), fits: try options.integer("fits")) }
 }

@@ -16,7 +16,12 @@ public struct Method: Sendable {
     public let cost: String
     public let options: [Option]
 
-    let run: @Sendable (_ source: any Node, _ options: OptionValues, _ progress: ProgressCallback?) throws -> any Node
+    /// Whether the method minimises an error, which weights can be given for.
+    let takesWeights: Bool
+    /// How often the method reads each row; progress counts every reading.
+    let passes: Int
+    /// Decides what concerns the whole table. Reports `passes - 1` readings of each row.
+    let prepare: @Sendable (CompressionInput, OptionValues, ProgressCounter) throws -> any RowCompressor
 
     /// Every method, in the order of the papers.
     public static let all: [Method] = [.asym, .greedy, .leastSquares]
@@ -31,53 +36,55 @@ public struct Method: Sendable {
     }
 }
 
-extension Table {
-    /// This table, compressed by a method of the registry. The source may be any table; a dense one is what people
-    /// have.
-    ///
-    /// - Parameter options: By name; those left out have their defaults. See ``Method/options``.
-    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for an unknown method or option, a value out of range, or a
-    ///   row that is not finite; ``EmbedCompressError/budget(method:budgetBytes:floorBytes:)`` for a budget that is too
-    ///   small.
-    public func compressed(
-        _ method: String, _ options: [String: OptionValue] = [:], progress: ProgressCallback? = nil
-    ) throws -> Table {
-        let method = try Method.named(method)
-        return Table(try method.run(root, try OptionValues(options, for: method), progress))
-    }
-}
-
 // MARK: - Methods that choose ranges
 
 extension Method {
-    /// A method of the 4-bit paper: its format options are common to all, and a budget chooses the bits.
+    enum Fallback { case never, optional, always }
+
+    /// A method that chooses a range for each row, or each group of its columns. Its format options are common to all,
+    /// and a budget chooses the bits.
+    ///
+    /// - Parameters:
+    ///   - takesWeights: Whether the search minimises an error.
+    ///   - fallback: Whether rows that plain min-max serves better take its range.
     static func ranges(
         name: String, title: String, paper: String = "Guan et al. 2019, arXiv 1911.02079", summary: String,
-        cost: String,
-        options: [Option] = [], search: @escaping @Sendable (OptionValues, UniformFormat) throws -> any RangeSearch
+        cost: String, takesWeights: Bool, fallback: Fallback, bits: [Int] = Uniform.bitWidths, options: [Option] = [],
+        search: @escaping @Sendable (OptionValues, UniformFormat) throws -> any RangeSearch
     ) -> Method {
         Method(
             name: name, title: title, paper: paper, kind: "post-training", summary: summary,
             bytesPerRow: "ceil(d * bits / 8) + groups * 2 * (2 for f16, 4 for f32)", cost: cost,
-            options: formatOptions + options
-        ) { source, options, progress in
-            let format = try uniformFormat(options, name: name, source: source)
-            return try Uniform.quantize(source, format: format, search: try search(options, format), progress: progress)
+            options: formatOptions(bits: bits) + (fallback == .optional ? [fallbackOption] : []) + options,
+            takesWeights: takesWeights, passes: 1
+        ) { input, options, _ in
+            let format = try uniformFormat(options, name: name, widths: bits, source: input.source)
+            let isWanted = fallback == .optional ? try options.flag("fallback") : fallback == .always
+            return UniformCompressor(
+                layout: try format.layout(dimension: input.source.dimension), search: try search(options, format),
+                fallsBack: isWanted)
         }
     }
 
-    private static let formatOptions = [
-        Option("bits", .integerFrom(Uniform.bitWidths), default: .integer(4), "bits of a code"),
-        Option(
-            "group", .integer(1...maximumDimension), default: .null,
-            "columns that share a scale, a multiple of 8; the row if not given"),
-        Option(
-            "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-            "type of scale and bias; auto is f16 up to 8 bits and f32 for 16"),
-        Option("budget", .integer(0...Int.max), default: .null, "most bytes of the result; chooses bits"),
-    ]
+    private static let fallbackOption = Option(
+        "fallback", .flag, default: .bool(true), "rows that plain min-max serves better take its range")
 
-    private static func uniformFormat(_ options: OptionValues, name: String, source: any Node) throws -> UniformFormat {
+    private static func formatOptions(bits: [Int]) -> [Option] {
+        [
+            Option("bits", .integerFrom(bits), default: .integer(4), "bits of a code"),
+            Option(
+                "group", .integer(1...maximumDimension), default: .null,
+                "columns that share a scale, a multiple of 8; the row if not given"),
+            Option(
+                "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
+                "type of scale and bias; auto is f16 up to 8 bits and f32 for 16"),
+            Option("budget", .integer(0...Int.max), default: .null, "most bytes of the result; chooses bits"),
+        ]
+    }
+
+    static func uniformFormat(
+        _ options: OptionValues, name: String, widths: [Int], source: any Node
+    ) throws -> UniformFormat {
         var format = UniformFormat(
             bits: try options.integer("bits"), group: try options.optionalInteger("group"),
             scaleType: ScaleType(rawValue: try options.string("scale_dtype")))
@@ -86,7 +93,7 @@ extension Method {
             throw EmbedCompressError.invalidArgument("give \(name) either bits or a budget, not both")
         }
         var least = Int.max
-        for bits in Uniform.bitWidths.reversed() {
+        for bits in widths.reversed() {
             format.bits = bits
             let rowBytes = try format.layout(dimension: source.dimension).rowBytes
             guard let bytes = Checked.product(source.rows, rowBytes) else { continue }

@@ -130,6 +130,11 @@ struct OptionValues: Sendable {
         }
     }
 
+    func flag(_ name: String) throws -> Bool {
+        guard case .bool(let value) = values[name] else { throw undeclared(name) }
+        return value
+    }
+
     func string(_ name: String) throws -> String {
         guard case .string(let value) = values[name] else { throw undeclared(name) }
         return value

@@ -1,8 +1,14 @@
 /// How the scales and biases of rows, or of groups of their columns, are chosen. A method of the 4-bit paper is one of
 /// these.
 protocol RangeSearch: Sendable {
-    /// The ranges to store. No row's squared error may be larger than under `batch.widest`.
+    /// The ranges to store.
     func ranges(of batch: RowBatch) -> Ranges
+    /// Whether the search looks at more than each row's smallest and largest value.
+    var needsColumns: Bool { get }
+}
+
+extension RangeSearch {
+    var needsColumns: Bool { true }
 }
 
 /// What codes look like: everything about uniform quantization that is not the choice of ranges.
@@ -13,55 +19,72 @@ struct UniformFormat: Sendable {
     /// nil: f16 up to 8 bits, f32 for 16, whose steps are finer than f16's.
     var scaleType: ScaleType?
 
-    /// The largest code.
-    var lastCode: Float { Float((1 << bits) - 1) }
-
     func layout(dimension: Int) throws -> Uniform.Layout {
         try Uniform.Layout(
             dimension: dimension, bits: bits, group: group, scaleType: scaleType ?? (bits > 8 ? .float32 : .float16))
     }
 }
 
-extension Uniform {
-    /// Quantizes every row of `source`, in parallel over blocks of rows.
-    static func quantize(
-        _ source: any Node, format: UniformFormat, search: some RangeSearch, progress callback: ProgressCallback?
-    ) throws -> Uniform {
-        let layout = try format.layout(dimension: source.dimension)
-        let rows = source.rows
+/// Rows of codes, each with the range that a search chose for it.
+struct UniformCompressor: RowCompressor {
+    let layout: Uniform.Layout
+    let search: any RangeSearch
+    /// Whether rows that plain min-max serves better take its range.
+    let fallsBack: Bool
+
+    func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
+        let rows = input.source.rows
         guard let byteCount = Checked.product(rows, layout.rowBytes) else {
             throw EmbedCompressError.outOfMemory(bytes: Int.max)
         }
         let bytes = Bytes(try ByteStorage.allocate(byteCount))
         let target = bytes.mutablePointer
-        let encoder = UniformEncoder(layout: layout, search: search)
-        try RowReader.forEachBlock(of: source, progress: ProgressCounter(total: rows, callback: callback)) {
-            first, count, values in
+        let encoder = UniformEncoder(compressor: self, firstRow: input.firstRow)
+        try RowReader.forEachBlock(of: input.source, and: input.elementWeights, progress: progress) {
+            first, count, values, weights in
+            var fallbacks = 0
             for start in stride(from: 0, to: count, by: RowBatch.lanes) {
-                let block = FloatBlock(base: values.row(start), stride: values.stride)
-                try encoder.encode(
-                    block, rows: first + start..<first + min(start + RowBatch.lanes, count),
+                fallbacks += try encoder.encode(
+                    values.from(start), weights: weights?.from(start),
+                    rows: first + start..<first + min(start + RowBatch.lanes, count),
                     to: target + (first + start) * layout.rowBytes)
             }
+            if fallsBack { tally.add(ranges: count * layout.groups.count, fallbacks: fallbacks) }
         }
         return try Uniform(bytes, rows: rows, layout: layout)
     }
 }
 
 /// Turns up to sixteen rows of floats into stored rows.
-private struct UniformEncoder<Search: RangeSearch> {
+private struct UniformEncoder {
     let layout: Uniform.Layout
-    let search: Search
+    let search: any RangeSearch
+    let fallsBack: Bool
+    let needsColumns: Bool
+    /// What the first row is called in errors.
+    let firstRow: Int
 
-    func encode(_ values: FloatBlock, rows: Range<Int>, to target: UnsafeMutableRawPointer) throws {
+    init(compressor: UniformCompressor, firstRow: Int) {
+        layout = compressor.layout
+        search = compressor.search
+        fallsBack = compressor.fallsBack
+        needsColumns = fallsBack || search.needsColumns
+        self.firstRow = firstRow
+    }
+
+    /// Returns how many ranges are plain min-max for want of a better one.
+    func encode(
+        _ values: FloatBlock, weights: FloatBlock?, rows: Range<Int>, to target: UnsafeMutableRawPointer
+    ) throws -> Int {
         let format = RangeFormat(bits: layout.bits, type: layout.scaleType)
-        // ASYM looks at nothing but the extents, which need no columns.
-        let columnSpace = Search.self == MinMax.self ? 1 : layout.group
-        try withUnsafeTemporaryAllocation(of: Floats16.self, capacity: columnSpace) { space in
+        let space = needsColumns ? layout.group : 1
+        var fallbacks = 0
+        try withUnsafeTemporaryAllocation(of: Floats16.self, capacity: weights == nil ? space : 2 * space) { space in
             guard let columns = space.baseAddress else { return }
             for group in layout.groups {
-                let batch = try self.batch(group, values, rows, format, columns)
-                let ranges = search.ranges(of: batch)
+                let batch = try self.batch(group, values, weights, rows, format, columns)
+                let (ranges, fallen) = try self.ranges(of: batch, rows: rows)
+                fallbacks += fallen
                 for lane in 0..<rows.count {
                     let row = target + lane * layout.rowBytes
                     let source = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
@@ -70,12 +93,13 @@ private struct UniformEncoder<Search: RangeSearch> {
                 }
             }
         }
+        return fallbacks
     }
 
     /// The rows' columns of a group side by side. Lanes past the last row repeat it.
     @inline(__always)
     private func batch(
-        _ group: ColumnGroup, _ values: FloatBlock, _ rows: Range<Int>, _ format: RangeFormat,
+        _ group: ColumnGroup, _ values: FloatBlock, _ weights: FloatBlock?, _ rows: Range<Int>, _ format: RangeFormat,
         _ columns: UnsafeMutablePointer<Floats16>
     ) throws -> RowBatch {
         var minimum = Floats16()
@@ -84,23 +108,51 @@ private struct UniformEncoder<Search: RangeSearch> {
             let source = min(lane, rows.count - 1)
             let row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
             guard let extent = row.extent() else {
-                throw nonFinite(values.row(source), row: rows.lowerBound + source)
+                throw nonFinite(values.row(source), row: firstRow + rows.lowerBound + source)
             }
             minimum[lane] = extent.minimum
             maximum[lane] = extent.maximum
-            if Search.self != MinMax.self {
-                let floats = UnsafeMutableRawPointer(columns).assumingMemoryBound(to: Float.self) + lane
-                for column in 0..<group.columns { floats[column &* RowBatch.lanes] = row.base[column] }
+            guard needsColumns else { continue }
+            spread(row.base, count: group.columns, to: columns, lane: lane)
+            if let weights {
+                let row = weights.row(source) + group.firstColumn
+                spread(row, count: group.columns, to: columns + layout.group, lane: lane)
             }
         }
-        let batch = RowBatch(columns: columns, count: group.columns, minimum: minimum, maximum: maximum, format: format)
-        let finite = batch.widest.isFinite
+        let batch = RowBatch(
+            columns: columns, weights: weights == nil ? nil : UnsafePointer(columns + layout.group),
+            count: group.columns, minimum: minimum, maximum: maximum, format: format)
+        return batch
+    }
+
+    /// The ranges that the search chooses for the batch, and how many of them are plain min-max for want of a better.
+    private func ranges(of batch: RowBatch, rows: Range<Int>) throws -> (ranges: Ranges, fallbacks: Int) {
+        try checkFinite(batch.widest, batch, rows)
+        var ranges = search.ranges(of: batch)
+        guard fallsBack else {
+            try checkFinite(ranges, batch, rows)
+            return (ranges, 0)
+        }
+        let isWidest = batch.fallBack(&ranges)
+        return (ranges, (0..<rows.count).count { isWidest[$0] })
+    }
+
+    private func checkFinite(_ ranges: Ranges, _ batch: RowBatch, _ rows: Range<Int>) throws {
+        let finite = ranges.isFinite
         for lane in 0..<rows.count where !finite[lane] {
             throw EmbedCompressError.invalidArgument(
-                "row \(rows.lowerBound + lane) has values from \(minimum[lane]) to \(maximum[lane]), beyond the range of "
-                    + (format.type == .float16 ? "f16 scales (65504); use scale_dtype 'f32'" : "f32 scales"))
+                "row \(firstRow + rows.lowerBound + lane) has values from \(batch.minimum[lane]) to "
+                    + "\(batch.maximum[lane]), beyond the range of "
+                    + (layout.scaleType == .float16 ? "f16 scales (65504); use scale_dtype 'f32'" : "f32 scales"))
         }
-        return batch
+    }
+
+    @inline(__always)
+    private func spread(
+        _ row: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Floats16>, lane: Int
+    ) {
+        let floats = UnsafeMutableRawPointer(columns).assumingMemoryBound(to: Float.self) + lane
+        for column in 0..<count { floats[column &* RowBatch.lanes] = row[column] }
     }
 
     @inline(__always)

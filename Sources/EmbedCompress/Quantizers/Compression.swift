@@ -1,0 +1,101 @@
+/// A run of a table's rows that a method compresses.
+struct CompressionInput: Sendable {
+    let source: any Node
+    /// How much an error counts: `rows x dimension` for each element, `rows x 1` for each row, nil for all alike.
+    let weights: (any Node)?
+    /// Where the run starts in the whole table.
+    let firstRow: Int
+
+    init(source: any Node, weights: (any Node)? = nil, firstRow: Int = 0) {
+        self.source = source
+        self.weights = weights
+        self.firstRow = firstRow
+    }
+
+    /// Weights that differ within a row; those of whole rows change nothing about a row that is compressed by itself.
+    var elementWeights: (any Node)? { weights.flatMap { $0.dimension == source.dimension ? $0 : nil } }
+
+    /// Rows `range` of this run.
+    func sliced(_ range: Range<Int>) throws -> CompressionInput {
+        CompressionInput(
+            source: try source.sliced(range), weights: try weights?.sliced(range),
+            firstRow: firstRow + range.lowerBound)
+    }
+}
+
+/// A method that has decided everything about the whole table: it compresses any run of rows by itself, to the bytes
+/// that the run has within the whole.
+protocol RowCompressor: Sendable {
+    func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node
+}
+
+/// Counts the rows, or groups of columns, for which a search found nothing better than plain min-max.
+final class FallbackTally: Sendable {
+    private let ranges = AtomicInt()
+    private let fallbacks = AtomicInt()
+
+    func add(ranges count: Int, fallbacks: Int) {
+        ranges.add(count)
+        self.fallbacks.add(fallbacks)
+    }
+
+    /// nil if no search was made.
+    var share: Double? { ranges.value == 0 ? nil : Double(fallbacks.value) / Double(ranges.value) }
+}
+
+extension Method {
+    /// Checks what the method is given, and lets it decide about the whole table.
+    func begin(
+        _ source: Table, _ options: [String: OptionValue], weights: Table?, progress: ProgressCounter
+    ) throws -> (input: CompressionInput, compressor: any RowCompressor) {
+        let values = try OptionValues(options, for: self)
+        if let weights { try check(weights, against: source) }
+        let input = CompressionInput(source: source.root, weights: weights?.root)
+        return (input, try prepare(input, values, progress))
+    }
+
+    private func check(_ weights: Table, against source: Table) throws {
+        guard takesWeights else {
+            throw EmbedCompressError.invalidArgument("\(name) minimises no error, so it takes no weights")
+        }
+        guard weights.rows == source.rows, [1, source.dimension].contains(weights.dimension) else {
+            throw EmbedCompressError.invalidArgument(
+                "weights must be \(source.rows) x 1 or \(source.rows) x \(source.dimension), "
+                    + "not \(weights.rows) x \(weights.dimension)")
+        }
+        try RowReader.forEachBlock(of: weights.root, progress: ProgressCounter(total: 0, callback: nil)) {
+            first, count, values in
+            for index in 0..<count {
+                let row = values.row(index)
+                for column in 0..<weights.dimension where !(row[column] >= 0 && row[column] < .infinity) {
+                    throw EmbedCompressError.invalidArgument(
+                        "weights of row \(first + index) have \(row[column]) in column \(column); "
+                            + "a weight is finite and not negative")
+                }
+            }
+        }
+    }
+}
+
+extension Table {
+    /// This table, compressed by a method of the registry. The source may be any table; a dense one is what people
+    /// have.
+    ///
+    /// - Parameters:
+    ///   - options: By name; those left out have their defaults. See ``Method/options``.
+    ///   - weights: How much an error counts, for methods that minimise one: `rows x 1`, such as how often a row is
+    ///     used, or `rows x dimension`, such as squared gradients. Weights of whole rows matter where rows share what
+    ///     is chosen.
+    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for an unknown method or option, a value out of range, or a
+    ///   row that is not finite; ``EmbedCompressError/budget(method:budgetBytes:floorBytes:)`` for a budget that is too
+    ///   small.
+    public func compressed(
+        _ method: String, _ options: [String: OptionValue] = [:], weights: Table? = nil,
+        progress callback: ProgressCallback? = nil
+    ) throws -> Table {
+        let method = try Method.named(method)
+        let progress = ProgressCounter(total: rows * method.passes, callback: callback)
+        let (input, compressor) = try method.begin(self, options, weights: weights, progress: progress)
+        return Table(try compressor.compress(input, tally: FallbackTally(), progress: progress))
+    }
+}
