@@ -18,6 +18,45 @@ func guardedTable(_ kind: String, fields: String, type: ElementType, shape: [Int
     return try Table(tree: tree, arrays: [array]) { withExtendedLifetime(memory) {} }
 }
 
+/// A table of these rows of `Codebook`, all on guarded memory.
+func guardedTable(_ format: CodebookReference, rows: [[UInt8]], codebooks: [UInt8] = []) throws -> Table {
+    let memory = try GuardedMemory(rows.flatMap { $0 })
+    let books = try GuardedMemory(codebooks)
+    var fields = #""bits":\#(format.bits),"entries":"\#(format.entryType.rawValue)","scope":"\#(format.scope)""#
+    var tensors = #""rows":"rows""#
+    var arrays = [
+        LentArray(
+            name: "rows", type: .u8, shape: [rows.count, format.rowBytes], data: UnsafeRawPointer(memory.base))
+    ]
+    if let clusters = format.clusters {
+        if !format.isTable { fields += #","clusters":\#(clusters)"# }
+        tensors += #","codebooks":"books""#
+        arrays.append(
+            LentArray(
+                name: "books", type: format.entryType == .float16 ? .f16 : .f32,
+                shape: [clusters, format.entryCount], data: UnsafeRawPointer(books.base)))
+    }
+    let tree =
+        #"{"kind":"codebook","rows":\#(rows.count),"dimension":\#(format.dimension),\#(fields),"tensors":{\#(tensors)}}"#
+    return try Table(tree: tree, arrays: arrays) { withExtendedLifetime((memory, books)) {} }
+}
+
+/// A table of rows of codes of `Uniform` with one scale and bias, all on guarded memory.
+func guardedTable(bits: Int, dimension: Int, rows: [[UInt8]], scale: Float, bias: Float) throws -> Table {
+    let memory = try GuardedMemory(rows.flatMap { $0 })
+    let parameters = try GuardedMemory([scale, bias])
+    let tree =
+        #"{"kind":"uniform","rows":\#(rows.count),"dimension":\#(dimension),"bits":\#(bits),"group":\#(dimension),"#
+        + #""scale":"f32","scope":"table","tensors":{"rows":"rows","parameters":"parameters"}}"#
+    let arrays = [
+        LentArray(
+            name: "rows", type: .u8, shape: [rows.count, (dimension * bits + 7) / 8],
+            data: UnsafeRawPointer(memory.base)),
+        LentArray(name: "parameters", type: .f32, shape: [2], data: UnsafeRawPointer(parameters.base)),
+    ]
+    return try Table(tree: tree, arrays: arrays) { withExtendedLifetime((memory, parameters)) {} }
+}
+
 /// A table of these rows of `Uniform`, on guarded memory.
 func guardedTable(_ format: UniformReference, rows: [[UInt8]]) throws -> Table {
     try guardedTable(

@@ -65,10 +65,26 @@ def rows_of_parts(tree, arrays):
         return Rows(values, np.abs(values))
     if tree["kind"] == "uniform":
         packed = arrays[tree["tensors"]["rows"]].values
+        if tree.get("scope", "row") == "table":
+            scale, bias = np.asarray(arrays[tree["tensors"]["parameters"]].values, np.float64)
+            scaled = unpack(packed, dimension, tree["bits"]) * scale
+            return Rows(scaled + bias, np.abs(scaled) + np.abs(bias))
         codes, scale, bias = uniform_fields(packed, dimension, tree["bits"], tree["group"], tree["scale"])
         column_group = np.arange(dimension) // tree["group"]
         scaled, biases = codes * scale[:, column_group], bias[:, column_group]
         return Rows(scaled + biases, np.abs(scaled) + np.abs(biases))
+    if tree["kind"] == "codebook":
+        packed = arrays[tree["tensors"]["rows"]].values
+        codes = unpack(packed, dimension, tree["bits"])
+        rest = np.ascontiguousarray(packed[:, (dimension * tree["bits"] + 7) // 8 :])
+        if tree["scope"] == "row":
+            books = rest.view({"f16": "<f2", "f32": "<f4"}[tree["entries"]])
+        else:
+            shared = arrays[tree["tensors"]["codebooks"]].values
+            # No index for the table's codebook: a sum over no bytes is 0.
+            books = shared[(rest.astype(np.int64) << 8 * np.arange(rest.shape[1])).sum(axis=1)]
+        values = np.take_along_axis(books.astype(np.float64), codes, axis=1)
+        return Rows(values, np.abs(values))
     assert tree["kind"] == "remap"
     inner = rows_of_parts(tree["children"]["inner"], arrays)
     ids = np.arange(tree["rows"])
@@ -211,8 +227,14 @@ def random_dense(rng, rows, dimension, element="f32"):
     return ec.Table.from_parts(tree, {"w": (element, stored)})
 
 
-def random_uniform(rng, rows, dimension, bits=4, group=None, scale_type="f16"):
+def random_uniform(rng, rows, dimension, bits=4, group=None, scale_type="f16", scope="row"):
     """Any codes and any scales, which no quantizer need ever choose."""
+    if scope == "table":
+        tree = {"kind": "uniform", "rows": rows, "dimension": dimension, "bits": bits, "group": dimension}
+        tree |= {"scale": "f32", "scope": "table", "tensors": {"rows": "codes", "parameters": "both"}}
+        packed = pack(rng.integers(0, 2**bits, (rows, dimension)), bits)
+        both = rng.standard_normal(2).astype(np.float32)
+        return ec.Table.from_parts(tree, {"codes": ("u8", packed), "both": ("f32", both)})
     width = min(group or dimension, dimension)
     groups = -(-dimension // width)
     codes = rng.integers(0, 2**bits, (rows, dimension))
@@ -231,6 +253,27 @@ def random_uniform(rng, rows, dimension, bits=4, group=None, scale_type="f16"):
     return ec.Table.from_parts(tree, {"codes": ("u8", packed)})
 
 
+def random_codebook(rng, rows, dimension, bits=4, entry_type="f16", scope="row", clusters=5):
+    """Any codes, entries and clusters."""
+    number = {"f16": "<f2", "f32": "<f4"}[entry_type]
+    parts = [pack(rng.integers(0, 2**bits, (rows, dimension)), bits)]
+    tree = {"kind": "codebook", "rows": rows, "dimension": dimension, "bits": bits, "entries": entry_type}
+    tree |= {"scope": scope, "tensors": {"rows": "codes"}}
+    arrays = {}
+    if scope == "row":
+        parts.append(rng.standard_normal((rows, 2**bits)).astype(number).view(np.uint8).reshape(rows, -1))
+    else:
+        count = clusters if scope == "cluster" else 1
+        arrays["books"] = (entry_type, rng.standard_normal((count, 2**bits)).astype(number))
+        tree["tensors"]["codebooks"] = "books"
+    if scope == "cluster":
+        tree["clusters"] = clusters
+        index = rng.integers(0, clusters, rows).astype("<u4").view(np.uint8).reshape(rows, 4)
+        parts.append(index[:, : next(n for n in (1, 2, 3, 4) if clusters <= 256**n)])
+    arrays["codes"] = ("u8", np.concatenate(parts, axis=1))
+    return ec.Table.from_parts(tree, arrays)
+
+
 def random_remap(rng, inner, function):
     count = inner.rows
     if function == "modulo":
@@ -246,12 +289,18 @@ def tables(draw, max_rows=40, max_depth=3):
     rng = np.random.default_rng(draw(st.integers(0, 2**32), label="seed"))
     rows = draw(st.integers(1, max_rows), label="rows")
     dimension = draw(st.sampled_from(DIMENSIONS), label="dimension")
-    element = draw(st.sampled_from(["f32", "f16", "bf16", *BITS, *BITS]), label="element or bits")
+    element = draw(st.sampled_from(["f32", "f16", "bf16", *BITS, *BITS, *BITS]), label="element or bits")
+    scope = draw(st.sampled_from([None, "row", "cluster", "table"]), label="scope")
+    kind = draw(st.sampled_from(["f16", "f32"]), label="type of parameters")
     if isinstance(element, str):
         table = random_dense(rng, rows, dimension, element)
+    elif scope is None:
+        table = random_uniform(rng, rows, dimension, element, scope="table")
+    elif element <= 8 and draw(st.booleans(), label="is a codebook"):
+        table = random_codebook(rng, rows, dimension, element, kind, scope, draw(st.sampled_from([1, 5, 300])))
     else:
         group = draw(st.sampled_from([None, 8, 32]), label="group")
-        table = random_uniform(rng, rows, dimension, element, group, draw(st.sampled_from(["f16", "f32"])))
+        table = random_uniform(rng, rows, dimension, element, group, kind)
     for function in draw(st.lists(st.sampled_from(["modulo", "divisor", "map"]), max_size=max_depth), label="routes"):
         if table.rows > 2000:
             break

@@ -46,6 +46,13 @@ for dimension in reference.DIMENSIONS:
             scale = rng.choice(["f16", "f32"])
             table = reference.random_uniform(rng, 20, dimension, bits, group, scale)
             look(f"uniform {bits} {group} {scale} {dimension}", table, rng)
+        shared = reference.random_uniform(rng, 20, dimension, bits, scope="table")
+        look(f"uniform {bits} table {dimension}", shared, rng)
+    for bits in range(1, 9):
+        for entries in ("f16", "f32"):
+            for scope in ("row", "cluster", "table"):
+                table = reference.random_codebook(rng, 20, dimension, bits, entries, scope)
+                look(f"codebook {bits} {entries} {scope} {dimension}", table, rng)
     look(f"remap {dimension}", reference.random_remap(rng, reference.random_uniform(rng, 20, dimension), "map"), rng)
     for kind, factor in (("normal", 1), ("tiny", 1e-7), ("large", 3e3), ("outliers", None)):
         weight = rng.standard_normal((40, dimension)).astype(np.float32)
@@ -89,6 +96,17 @@ def test_every_level_chooses_the_same_codes(results):
     first, *others = LEVELS
     names = [name for name in results[first] if name.startswith("codes")]
     assert len(names) > 500
+    for level in others:
+        different = [name for name in names if results[level][name].tobytes() != results[first][name].tobytes()]
+        assert not different, f"{level} and {first}"
+
+
+@pytest.mark.skipif(len(LEVELS) < 2, reason="only one level was built")
+def test_every_level_reads_codebooks_alike(results):
+    """Bit for bit: an entry is what it is, and sums are made in one order."""
+    first, *others = LEVELS
+    names = [n for n in results[first] if n.startswith("codebook") and not n.endswith("/magnitude")]
+    assert len(names) > 4000
     for level in others:
         different = [name for name in names if results[level][name].tobytes() != results[first][name].tobytes()]
         assert not different, f"{level} and {first}"

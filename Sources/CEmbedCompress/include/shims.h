@@ -134,9 +134,44 @@ static inline uint16_t ec_float_to_half(float value) {
 #endif
 }
 
-// MARK: - Codes to floats
-
 typedef float ec_floats16 __attribute__((vector_size(64)));
+typedef uint16_t ec_halves16 __attribute__((vector_size(32)));
+
+/// Sixteen halves, exactly, non-finite ones included.
+__attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_halves16 halves) {
+#if defined(__AVX512F__)
+    return (ec_floats16)_mm512_cvtph_ps((__m256i)halves);
+#elif defined(__F16C__)
+    union { ec_halves16 all; __m128i parts[2]; } in = {halves};
+    union { __m256 parts[2]; ec_floats16 all; } out;
+    out.parts[0] = _mm256_cvtph_ps(in.parts[0]);
+    out.parts[1] = _mm256_cvtph_ps(in.parts[1]);
+    return out.all;
+#elif defined(__SSE2__)
+    // The rule of `ec_half_to_float`, four at a time.
+    union { ec_halves16 all; __m128i parts[2]; } in = {halves};
+    union { __m128 parts[4]; ec_floats16 all; } out;
+    for (int part = 0; part < 4; part++) {
+        __m128i zeros = _mm_setzero_si128();
+        __m128i wide = part & 1 ? _mm_unpackhi_epi16(in.parts[part / 2], zeros)
+                                : _mm_unpacklo_epi16(in.parts[part / 2], zeros);
+        __m128i magnitude = _mm_slli_epi32(_mm_and_si128(wide, _mm_set1_epi32(0x7fff)), 13);
+        __m128i sign = _mm_slli_epi32(_mm_and_si128(wide, _mm_set1_epi32(0x8000)), 16);
+        // Infinity and NaN end up with the largest exponent whatever the product is.
+        __m128i special = _mm_and_si128(
+            _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x0f7fffff)), _mm_set1_epi32(0x7f800000));
+        __m128 value = _mm_mul_ps(_mm_castsi128_ps(magnitude), _mm_set1_ps(0x1p112f));
+        out.parts[part] = _mm_or_ps(value, _mm_castsi128_ps(_mm_or_si128(sign, special)));
+    }
+    return out.all;
+#else
+    ec_floats16 out;
+    for (int i = 0; i < 16; i++) out[i] = ec_half_to_float(halves[i]);
+    return out;
+#endif
+}
+
+// MARK: - Codes to floats
 
 /// The nearest whole numbers, halves to even: one instruction.
 static inline ec_floats16 ec_round16(ec_floats16 values) { return __builtin_elementwise_roundeven(values); }

@@ -41,7 +41,7 @@ struct BagBlock {
     let segmentCount: Int
 }
 
-/// What a route found wrong in the data that it read during a lookup; shared by all threads of a call.
+/// What nodes found wrong in the data that they read during a lookup; shared by all threads of a call.
 final class LookupContext: @unchecked Sendable {
     let onInvalid: InvalidIDs
     private let lock = Lock()
@@ -52,11 +52,20 @@ final class LookupContext: @unchecked Sendable {
 
     /// A map entry that leads nowhere. The caller goes on with a row of zeros.
     func recordBadEntry(position: Int, entry: Int, rows: Int) {
+        record(.badMapEntry(position: position, entry: entry, rows: rows), at: position)
+    }
+
+    /// A row whose cluster there is not. The caller goes on with a row of zeros.
+    func recordBadCluster(row: Int, cluster: Int, clusters: Int) {
+        record(.badCluster(row: row, cluster: cluster, clusters: clusters), at: row)
+    }
+
+    private func record(_ found: FormatError, at position: Int) {
         lock.withLock {
             zeros += 1
             if position < errorPosition {
                 errorPosition = position
-                error = .badMapEntry(position: position, entry: entry, rows: rows)
+                error = found
             }
         }
     }

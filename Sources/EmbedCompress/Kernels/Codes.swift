@@ -4,7 +4,7 @@ internal import CEmbedCompress.Shims
 /// first. For 1, 2, 4, 8 and 16 bits this is the order that PyTorch and FBGEMM use.
 ///
 /// One type for each width, so that kernels are compiled for each.
-protocol CodeFormat: RowFormat {
+protocol CodeFormat: PlainRowFormat {
     static var bits: Int { get }
     /// Writes sixteen codes, which are whole numbers below `2^bits`, to `2 * bits` bytes.
     static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer)

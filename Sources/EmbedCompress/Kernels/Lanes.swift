@@ -77,21 +77,7 @@ func halfFromFloat(_ value: Float) -> UInt16 { ec_float_to_half(value) }
 /// Sixteen halves, exactly, non-finite ones included.
 @inline(__always)
 func floatsFromHalves(_ source: UnsafeRawPointer) -> Floats16 {
-    let halves = source.loadUnaligned(as: SIMD16<UInt16>.self)
-    if hasWideRegisters {
-        // Every processor with fused multiply-add also converts halves in one instruction.
-        var result = Floats16()
-        for lane in 0..<16 { result[lane] = ec_half_to_float(halves[lane]) }
-        return result
-    }
-    var wide = SIMD16<UInt32>()
-    for lane in 0..<16 { wide[lane] = UInt32(halves[lane]) }
-    let magnitude = (wide & 0x7fff) &<< 13
-    let scaled = unsafeBitCast(magnitude, to: Floats16.self) * 0x1p112
-    let bits = unsafeBitCast(scaled, to: SIMD16<UInt32>.self)
-    let special = (magnitude | 0x7f80_0000)
-    let value = bits.replacing(with: special, where: magnitude .>= 0x0f80_0000)
-    return unsafeBitCast(value | ((wide & 0x8000) &<< 16), to: Floats16.self)
+    ec_halves_to_floats(source.loadUnaligned(as: SIMD16<UInt16>.self))
 }
 
 @inline(__always)

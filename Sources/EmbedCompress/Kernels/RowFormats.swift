@@ -1,16 +1,26 @@
 internal import CEmbedCompress.Shims
 
-/// Sixteen columns of a row as floats: codes, or dense elements.
+/// Sixteen columns of a row as floats: codes, dense elements, or entries of a codebook.
 protocol RowFormat {
+    /// What columns are decoded with beside the row itself: nothing, or a codebook in registers.
+    associatedtype Book
     /// Significant bits of an element.
     static var precision: Int { get }
+    /// The book of a row whose parameters are at `place`. May read up to `rowOverread` bytes past them.
+    static func book(_ place: UnsafeRawPointer) -> Book
     /// Columns `16 * chunk ..< 16 * chunk + 16` of the row at `row`. May read up to `rowOverread` bytes past the last
     /// column.
-    static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16
+    static func floats(_ row: UnsafeRawPointer, chunk: Int, _ book: Book) -> Floats16
     /// Four chunks from `chunk` on, in an order that is cheap to make and that `ordered` undoes. Sums are ordered once
     /// for all rows.
-    static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile
+    static func tile(_ row: UnsafeRawPointer, chunk: Int, _ book: Book) -> Tile
     static func ordered(_ tile: Tile) -> Tile
+}
+
+/// A format whose columns need nothing beside the row.
+protocol PlainRowFormat: RowFormat where Book == Void {
+    static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16
+    static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile
 }
 
 /// Four chunks of columns.
@@ -23,33 +33,51 @@ struct Tile {
 
 extension RowFormat {
     @inline(__always)
-    static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile {
+    static func tile(_ row: UnsafeRawPointer, chunk: Int, _ book: Book) -> Tile {
         Tile(
-            chunk0: floats(row, chunk: chunk), chunk1: floats(row, chunk: chunk &+ 1),
-            chunk2: floats(row, chunk: chunk &+ 2), chunk3: floats(row, chunk: chunk &+ 3))
+            chunk0: floats(row, chunk: chunk, book), chunk1: floats(row, chunk: chunk &+ 1, book),
+            chunk2: floats(row, chunk: chunk &+ 2, book), chunk3: floats(row, chunk: chunk &+ 3, book))
     }
 
     @inline(__always)
     static func ordered(_ tile: Tile) -> Tile { tile }
 }
 
-enum FloatRows: RowFormat {
+extension PlainRowFormat {
+    @inline(__always)
+    static func book(_ place: UnsafeRawPointer) {}
+
+    @inline(__always)
+    static func floats(_ row: UnsafeRawPointer, chunk: Int, _ book: Void) -> Floats16 { floats(row, chunk: chunk) }
+
+    @inline(__always)
+    static func tile(_ row: UnsafeRawPointer, chunk: Int, _ book: Void) -> Tile { tile(row, chunk: chunk) }
+
+    @inline(__always)
+    static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile {
+        Tile(
+            chunk0: floats(row, chunk: chunk), chunk1: floats(row, chunk: chunk &+ 1),
+            chunk2: floats(row, chunk: chunk &+ 2), chunk3: floats(row, chunk: chunk &+ 3))
+    }
+}
+
+enum FloatRows: PlainRowFormat {
     static var precision: Int { 24 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { load16(row + chunk &* 64) }
 }
-enum HalfRows: RowFormat {
+enum HalfRows: PlainRowFormat {
     static var precision: Int { 11 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromHalves(row + chunk &* 32) }
 }
-enum BrainFloatRows: RowFormat {
+enum BrainFloatRows: PlainRowFormat {
     static var precision: Int { 8 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromBrainFloats(row + chunk &* 32) }
 }
 
-/// How a row's columns are scaled: `scale * x + bias`, both stored beside the columns.
+/// How a row's columns are scaled: `scale * x + bias`, both at the place of the row's parameters.
 protocol RowScaling {
     /// Whether there is anything to do.
     static var isScaled: Bool { get }
@@ -80,21 +108,24 @@ enum FloatScaled: RowScaling {
     }
 }
 
-/// The type of stored scales and biases.
+/// The type of stored parameters: scales and biases, or the entries of codebooks.
 public enum ScaleType: String, Sendable, CaseIterable {
     case float16 = "f16"
     case float32 = "f32"
 
-    /// Bytes of one scale.
+    /// Bytes of one parameter.
     var byteCount: Int { self == .float16 ? 2 : 4 }
+    /// The type of an array of them.
+    var elementType: ElementType { self == .float16 ? .f16 : .f32 }
 }
 
-/// The columns of a row that share a scale and a bias.
+/// The columns of a row that share parameters: a scale and a bias, or a codebook.
 struct ColumnGroup {
     let firstColumn: Int
     let columns: Int
     /// Bytes from the start of the row to the group's first column.
     let offset: Int
-    /// Bytes from the start of the row to the group's scale; the bias follows it. Not used for unscaled rows.
-    let scaleOffset: Int
+    /// Bytes to the group's parameters, from the start of the row or of what the row shares with others. Not used for
+    /// dense rows.
+    let parameterOffset: Int
 }

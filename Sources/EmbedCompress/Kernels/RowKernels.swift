@@ -28,43 +28,58 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     private static var isExact: Bool { Format.precision + Scaling.precision <= 24 }
 
     /// Row by row, `scale * x + bias`.
-    static func gather(_ memory: RowMemory, groups: [ColumnGroup], ids: IDBlock, into output: RowBlock) {
-        withRows(memory, ids) { rows in
+    ///
+    /// - Parameter shared: Where rows find their parameters; nil: each holds its own.
+    static func gather(
+        _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, ids: IDBlock, into output: RowBlock,
+        context: LookupContext
+    ) {
+        withRows(memory, shared, ids, context) { rows, places in
             groups.withUnsafeBufferPointer { groups in
                 let prefetchEnd = memory.isWorthPrefetching ? ids.count &- prefetchDistance : 0
                 for index in 0..<ids.count {
                     if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
-                    for group in groups { gather(rows[index], group, into: output.row(index) + group.firstColumn) }
+                    for group in groups {
+                        gather(rows[index], places[index], group, into: output.row(index) + group.firstColumn)
+                    }
                 }
             }
         }
     }
 
-    /// Finds the rows of a block and asks for the first of them.
+    private typealias Pointers = UnsafePointer<UnsafeRawPointer>
+
+    /// Finds the rows of a block and their parameters, and asks for the first of them.
     @inline(__always)
     private static func withRows(
-        _ memory: RowMemory, _ ids: IDBlock, _ body: (UnsafeMutablePointer<UnsafeRawPointer>) -> Void
+        _ memory: RowMemory, _ shared: SharedParameters?, _ ids: IDBlock, _ context: LookupContext,
+        _ body: (_ rows: Pointers, _ parameters: Pointers) -> Void
     ) {
-        withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: ids.count) { pointers in
+        withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: 2 &* ids.count) { pointers in
             guard let rows = pointers.baseAddress else { return }
             memory.locate(ids, rows)
             if memory.isWorthPrefetching {
                 for index in 0..<min(prefetchDistance, ids.count) { memory.prefetch(rows[index]) }
             }
-            body(rows)
+            let places = shared == nil ? rows : rows + ids.count
+            shared?.locate(ids, rows, of: memory, into: places, prefetchDistance: prefetchDistance, context)
+            body(rows, places)
         }
     }
 
     @inline(__always)
-    private static func gather(_ row: UnsafeRawPointer, _ group: ColumnGroup, into target: UnsafeMutablePointer<Float>)
-    {
+    private static func gather(
+        _ row: UnsafeRawPointer, _ place: UnsafeRawPointer, _ group: ColumnGroup,
+        into target: UnsafeMutablePointer<Float>
+    ) {
         let source = row + group.offset
-        let parameters = Scaling.parameters(row + group.scaleOffset)
+        let parameters = Scaling.parameters(place + group.parameterOffset)
+        let book = Format.book(place + group.parameterOffset)
         let scale = Floats16(repeating: parameters[0])
         let bias = Floats16(repeating: parameters[1])
         @inline(__always)
         func values(_ chunk: Int) -> Floats16 {
-            let columns = Format.floats(source, chunk: chunk)
+            let columns = Format.floats(source, chunk: chunk, book)
             return Scaling.isScaled ? multiplyAdd(columns, scale, bias, isExact: isExact) : columns
         }
         let full = group.columns &>> 4
@@ -74,12 +89,15 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
 
     /// Sums `weight * (scale * x + bias)` over each segment. Weights are multiplied into scales, and the bias part is
     /// summed once for a row, not for each column.
-    static func accumulate(_ memory: RowMemory, groups: [ColumnGroup], _ block: BagBlock) {
-        withRows(memory, block.ids) { rows in
+    static func accumulate(
+        _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, _ block: BagBlock,
+        context: LookupContext
+    ) {
+        withRows(memory, shared, block.ids, context) { rows, places in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: block.ids.count) { factors in
                 groups.withUnsafeBufferPointer { groups in
                     guard let scales = factors.baseAddress else { return }
-                    let pass = Pass(memory: memory, block: block, rows: rows, scales: scales)
+                    let pass = Pass(memory: memory, block: block, rows: rows, places: places, scales: scales)
                     for (position, group) in groups.enumerated() {
                         // The first pass over the rows brings them into the cache for the others.
                         let prefetchEnd =
@@ -101,7 +119,9 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     private struct Pass {
         let memory: RowMemory
         let block: BagBlock
-        let rows: UnsafeMutablePointer<UnsafeRawPointer>
+        let rows: Pointers
+        /// Where rows have their parameters.
+        let places: Pointers
         /// Weighted scales; filled by the first tile of a segment, for the others.
         let scales: UnsafeMutablePointer<Float>
 
@@ -160,11 +180,12 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             var index = segment.start
             while index < segment.end {
                 let row = rows[index]
+                let place = places[index] + group.parameterOffset
+                let book = Format.book(place)
                 let scale: Float
                 if isFirst {
                     if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
-                    let parameters =
-                        Scaling.parameters(row + group.scaleOffset) * SIMD4(repeating: block.weights[index])
+                    let parameters = Scaling.parameters(place) * SIMD4(repeating: block.weights[index])
                     // The lane of the scales is summed too, for nothing and at no cost.
                     if Scaling.isScaled { biases += parameters }
                     scale = parameters[0]
@@ -175,7 +196,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let source = row + group.offset
                 let scaling = Floats16(repeating: scale)
                 if width == 4 {
-                    let tile = Format.tile(source, chunk: chunk)
+                    let tile = Format.tile(source, chunk: chunk, book)
                     add(tile.chunk0, scaling, to: &sum0)
                     add(tile.chunk1, scaling, to: &sum1)
                     add(tile.chunk2, scaling, to: &sum2)
@@ -183,9 +204,9 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                     index &+= 1
                     continue
                 }
-                add(Format.floats(source, chunk: chunk), scaling, to: &sum0)
-                if width > 1 { add(Format.floats(source, chunk: chunk &+ 1), scaling, to: &sum1) }
-                if width > 2 { add(Format.floats(source, chunk: chunk &+ 2), scaling, to: &sum2) }
+                add(Format.floats(source, chunk: chunk, book), scaling, to: &sum0)
+                if width > 1 { add(Format.floats(source, chunk: chunk &+ 1, book), scaling, to: &sum1) }
+                if width > 2 { add(Format.floats(source, chunk: chunk &+ 2, book), scaling, to: &sum2) }
                 index &+= 1
             }
             if width == 4 {

@@ -89,7 +89,7 @@ private struct UniformEncoder {
                     let row = target + lane * layout.rowBytes
                     let source = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
                     encode(source, ranges.row(lane), format, to: row + group.offset)
-                    layout.scaleType.store(ranges, lane, at: row + group.scaleOffset)
+                    layout.scaleType.store(ranges, lane, at: row + group.parameterOffset)
                 }
             }
         }

@@ -113,6 +113,8 @@ extension FormatError: CustomStringConvertible {
             return "the file holds several tables, name one: \(listed(available))"
         case .badMapEntry(let position, let entry, let rows):
             return "entry \(position) of a map is \(entry): it must be from 0 to \(rows - 1), or -1"
+        case .badCluster(let row, let cluster, let clusters):
+            return "row \(row) is of cluster \(cluster): it must be from 0 to \(clusters - 1)"
         case .notAMatrix(let name, let found):
             return "tensor \(quoted(name)) must be a matrix, not \(found)"
         default:

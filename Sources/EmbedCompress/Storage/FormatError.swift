@@ -102,6 +102,8 @@ public enum FormatError: Error, Equatable, Sendable {
     case ambiguousTable(available: [String])
     /// An entry of a map that points past the rows that it selects from.
     case badMapEntry(position: Int, entry: Int, rows: Int)
+    /// A row of codes whose cluster has no codebook.
+    case badCluster(row: Int, cluster: Int, clusters: Int)
     /// A tensor that was to be read as a matrix has another number of axes.
     case notAMatrix(name: String, found: String)
 }

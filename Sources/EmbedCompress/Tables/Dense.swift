@@ -47,7 +47,7 @@ public struct Dense: Node {
         self.dimension = dimension
         memory = try RowMemory(bytes, rows: rows, rowBytes: rowBytes)
         groups = [
-            ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, scaleOffset: 0)
+            ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, parameterOffset: 0)
         ]
     }
 
@@ -74,17 +74,30 @@ public struct Dense: Node {
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         switch element {
-        case .float32: RowKernels<FloatRows, Unscaled>.gather(memory, groups: groups, ids: ids, into: output)
-        case .float16: RowKernels<HalfRows, Unscaled>.gather(memory, groups: groups, ids: ids, into: output)
-        case .bfloat16: RowKernels<BrainFloatRows, Unscaled>.gather(memory, groups: groups, ids: ids, into: output)
+        case .float32: gather(FloatRows.self, ids, output, context)
+        case .float16: gather(HalfRows.self, ids, output, context)
+        case .bfloat16: gather(BrainFloatRows.self, ids, output, context)
         }
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
         switch element {
-        case .float32: RowKernels<FloatRows, Unscaled>.accumulate(memory, groups: groups, block)
-        case .float16: RowKernels<HalfRows, Unscaled>.accumulate(memory, groups: groups, block)
-        case .bfloat16: RowKernels<BrainFloatRows, Unscaled>.accumulate(memory, groups: groups, block)
+        case .float32: accumulate(FloatRows.self, block, context)
+        case .float16: accumulate(HalfRows.self, block, context)
+        case .bfloat16: accumulate(BrainFloatRows.self, block, context)
         }
+    }
+
+    @inline(__always)
+    private func gather<Format: RowFormat>(
+        _: Format.Type, _ ids: IDBlock, _ output: RowBlock, _ context: LookupContext
+    ) {
+        RowKernels<Format, Unscaled>.gather(
+            memory, groups: groups, shared: nil, ids: ids, into: output, context: context)
+    }
+
+    @inline(__always)
+    private func accumulate<Format: RowFormat>(_: Format.Type, _ block: BagBlock, _ context: LookupContext) {
+        RowKernels<Format, Unscaled>.accumulate(memory, groups: groups, shared: nil, block, context: context)
     }
 }

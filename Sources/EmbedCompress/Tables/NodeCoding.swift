@@ -137,6 +137,13 @@ struct NodeDecoder {
         return choice
     }
 
+    /// The same for a field that a node may lack.
+    mutating func choice<Value: RawRepresentable & CaseIterable>(
+        _ field: String, _ type: Value.Type, default defaultValue: Value
+    ) throws -> Value where Value.RawValue == String {
+        object[field] == nil ? defaultValue : try choice(field, type)
+    }
+
     /// The array of a field; its bytes are as many as type and shape say.
     mutating func tensor(_ field: String, type: ElementType, shape: [Int]) throws -> Bytes {
         takenTensors.insert(field)

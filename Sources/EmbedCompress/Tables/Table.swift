@@ -10,6 +10,7 @@ public struct Table: Sendable, CustomStringConvertible {
     /// A table of one store or route.
     public init(_ dense: Dense) { self.init(dense as any Node) }
     public init(_ uniform: Uniform) { self.init(uniform as any Node) }
+    public init(_ codebook: Codebook) { self.init(codebook as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
 
     /// The expression that this table is.

@@ -1,9 +1,10 @@
-/// Rows of `bits`-bit codes with a scale and a bias for the row or for each group of columns: `x = scale * code +
-/// bias`.
+/// Rows of `bits`-bit codes with a scale and a bias for the row, for each group of its columns, or for the whole table:
+/// `x = scale * code + bias`.
 ///
 /// A row lies in one piece, so that a lookup touches as few cache lines as its bytes allow: the codes of each group in
 /// turn, packed to the bit, then scale and bias of each group. Bytes per row: `ceil(dimension * bits / 8) + groups * 2
-/// * (2 or 4)`. With one group, f16 scales and 2, 4 or 8 bits this is FBGEMM's fused row.
+/// * (2 or 4)`. With one group, f16 scales and 2, 4 or 8 bits this is FBGEMM's fused row. Where the table shares one
+/// scale and bias, rows hold codes only, and the table has 8 bytes beside them.
 ///
 /// Guan et al., "Post-Training 4-bit Quantization on Embedding Tables", 2019 (arXiv 1911.02079), equation 1.
 public struct Uniform: Node {
@@ -12,6 +13,14 @@ public struct Uniform: Node {
     /// Widths of codes.
     public static let bitWidths: [Int] = [1, 2, 3, 4, 5, 6, 7, 8, 16]
 
+    /// What shares a scale and a bias.
+    public enum Scope: String, Sendable, CaseIterable {
+        /// A row, or each group of its columns.
+        case row
+        /// The whole table; in f32.
+        case table
+    }
+
     /// How a row is laid out.
     struct Layout: Sendable {
         let dimension: Int
@@ -19,10 +28,11 @@ public struct Uniform: Node {
         /// Columns that share a scale and a bias: `dimension`, or a multiple of 8. The last group may be shorter.
         let group: Int
         let scaleType: ScaleType
+        let scope: Scope
         let groups: [ColumnGroup]
         let rowBytes: Int
 
-        init(dimension: Int, bits: Int, group: Int?, scaleType: ScaleType) throws {
+        init(dimension: Int, bits: Int, group: Int?, scaleType: ScaleType, scope: Scope = .row) throws {
             guard (1...maximumDimension).contains(dimension) else {
                 throw EmbedCompressError.invalidArgument(
                     "a table needs from 1 to \(maximumDimension) columns, not \(dimension)")
@@ -35,22 +45,30 @@ public struct Uniform: Node {
                     "group must be a multiple of 8 columns, or the whole row of \(dimension), not \(group)")
             }
             let width = min(group ?? dimension, dimension)
+            guard scope == .row || (width == dimension && scaleType == .float32) else {
+                throw EmbedCompressError.invalidArgument(
+                    "one scale and bias for the table are f32 and go with a group of the whole row, not \(scaleType.rawValue) "
+                        + "and \(width) of \(dimension) columns")
+            }
             let codeBytes = (dimension * bits + 7) / 8
             self.dimension = dimension
             self.bits = bits
             self.group = width
             self.scaleType = scaleType
+            self.scope = scope
             groups = stride(from: 0, to: dimension, by: width).enumerated().map { index, first in
                 ColumnGroup(
                     firstColumn: first, columns: min(width, dimension - first), offset: first * bits / 8,
-                    scaleOffset: codeBytes + index * 2 * scaleType.byteCount)
+                    parameterOffset: scope == .table ? 0 : codeBytes + index * 2 * scaleType.byteCount)
             }
-            rowBytes = codeBytes + groups.count * 2 * scaleType.byteCount
+            rowBytes = scope == .table ? codeBytes : codeBytes + groups.count * 2 * scaleType.byteCount
         }
     }
 
     let layout: Layout
     let memory: RowMemory
+    /// The table's scale and bias; nil where rows have theirs.
+    private let shared: SharedParameters?
 
     public var rows: Int { memory.rows }
     public var dimension: Int { layout.dimension }
@@ -58,79 +76,110 @@ public struct Uniform: Node {
     /// Columns that share a scale and a bias.
     public var group: Int { layout.group }
     public var scaleType: ScaleType { layout.scaleType }
-    public var ownBytes: Int { memory.bytes.count }
+    public var scope: Scope { layout.scope }
+    public var ownBytes: Int { memory.bytes.count + (shared?.memory.bytes.count ?? 0) }
     public var summary: String {
-        let scope = group == dimension ? "row" : "\(group) columns"
-        return "Uniform \(bits)-bit, \(scaleType.rawValue) scale and bias per \(scope)"
+        let owner = scope == .table ? "table" : group == dimension ? "row" : "\(group) columns"
+        return "Uniform \(bits)-bit, \(scaleType.rawValue) scale and bias per \(owner)"
     }
 
-    init(_ bytes: Bytes, rows: Int, layout: Layout) throws {
+    /// - Parameter parameters: The table's scale and bias, two f32, where the layout says that it shares them.
+    init(_ bytes: Bytes, rows: Int, layout: Layout, parameters: Bytes? = nil) throws {
+        guard (parameters?.count ?? 0) == (layout.scope == .table ? Self.parameterBytes : 0) else {
+            throw EmbedCompressError.invalidArgument(
+                "a scale and a bias of the table, two f32, go with the scope 'table' and with no other")
+        }
         self.layout = layout
         memory = try RowMemory(bytes, rows: rows, rowBytes: layout.rowBytes)
+        shared = try parameters.map {
+            SharedParameters(memory: try RowMemory($0, rows: 1, rowBytes: Self.parameterBytes), index: nil)
+        }
     }
+
+    private static let parameterBytes = 2 * ScaleType.float32.byteCount
 
     init(from decoder: inout NodeDecoder) throws {
         let bits = try decoder.integer("bits", 1...16)
         let group = try decoder.integer("group", 1...decoder.dimension)
         let scaleType = try decoder.choice("scale", ScaleType.self)
+        let scope = try decoder.choice("scope", Scope.self, default: .row)
         let layout: Layout
         do {
-            layout = try Layout(dimension: decoder.dimension, bits: bits, group: group, scaleType: scaleType)
+            layout = try Layout(
+                dimension: decoder.dimension, bits: bits, group: group, scaleType: scaleType, scope: scope)
         } catch EmbedCompressError.invalidArgument(let text) {
-            throw EmbedCompressError.format(.invalidField(node: Self.kind, field: "bits or group", expected: text))
+            let fields = scope == .table ? "scope" : "bits or group"
+            throw EmbedCompressError.format(.invalidField(node: Self.kind, field: fields, expected: text))
         }
         let bytes = try decoder.tensor("rows", type: .u8, shape: [decoder.rows, layout.rowBytes])
-        try self.init(bytes, rows: decoder.rows, layout: layout)
+        let parameters = scope == .table ? try decoder.tensor("parameters", type: .f32, shape: [2]) : nil
+        try self.init(bytes, rows: decoder.rows, layout: layout, parameters: parameters)
     }
 
     func encode(into encoder: inout NodeEncoder) {
         encoder.set("bits", bits)
         encoder.set("group", group)
         encoder.set("scale", scaleType.rawValue)
+        // A file without the field means the row.
+        if scope != .row { encoder.set("scope", scope.rawValue) }
         encoder.add("rows", type: .u8, shape: [rows, layout.rowBytes], bytes: memory.bytes)
+        if let shared { encoder.add("parameters", type: .f32, shape: [2], bytes: shared.memory.bytes) }
     }
 
     func sliced(_ range: Range<Int>) throws -> any Node {
-        try Uniform(try memory.sliced(range).bytes, rows: range.count, layout: layout)
+        try Uniform(
+            try memory.sliced(range).bytes, rows: range.count, layout: layout, parameters: shared?.memory.bytes)
     }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
-        scaleType == .float16 ? gather(HalfScaled.self, ids, output) : gather(FloatScaled.self, ids, output)
+        scaleType == .float16
+            ? gather(HalfScaled.self, ids, output, context) : gather(FloatScaled.self, ids, output, context)
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
-        scaleType == .float16 ? accumulate(HalfScaled.self, block) : accumulate(FloatScaled.self, block)
+        scaleType == .float16
+            ? accumulate(HalfScaled.self, block, context) : accumulate(FloatScaled.self, block, context)
     }
 
     @inline(__always)
-    private func gather<Scaling: RowScaling>(_: Scaling.Type, _ ids: IDBlock, _ output: RowBlock) {
-        let groups = layout.groups
+    private func gather<Scaling: RowScaling>(
+        _: Scaling.Type, _ ids: IDBlock, _ output: RowBlock, _ context: LookupContext
+    ) {
+        @inline(__always)
+        func gather<Format: CodeFormat>(_: Format.Type) {
+            RowKernels<Format, Scaling>.gather(
+                memory, groups: layout.groups, shared: shared, ids: ids, into: output, context: context)
+        }
         switch bits {
-        case 1: RowKernels<Codes1, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        case 2: RowKernels<Codes2, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        case 3: RowKernels<Codes3, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        case 4: RowKernels<Codes4, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        case 5: RowKernels<Codes5, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        case 6: RowKernels<Codes6, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        case 7: RowKernels<Codes7, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        case 8: RowKernels<Codes8, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
-        default: RowKernels<Codes16, Scaling>.gather(memory, groups: groups, ids: ids, into: output)
+        case 1: gather(Codes1.self)
+        case 2: gather(Codes2.self)
+        case 3: gather(Codes3.self)
+        case 4: gather(Codes4.self)
+        case 5: gather(Codes5.self)
+        case 6: gather(Codes6.self)
+        case 7: gather(Codes7.self)
+        case 8: gather(Codes8.self)
+        default: gather(Codes16.self)
         }
     }
 
     @inline(__always)
-    private func accumulate<Scaling: RowScaling>(_: Scaling.Type, _ block: BagBlock) {
-        let groups = layout.groups
+    private func accumulate<Scaling: RowScaling>(_: Scaling.Type, _ block: BagBlock, _ context: LookupContext) {
+        @inline(__always)
+        func accumulate<Format: CodeFormat>(_: Format.Type) {
+            RowKernels<Format, Scaling>.accumulate(
+                memory, groups: layout.groups, shared: shared, block, context: context)
+        }
         switch bits {
-        case 1: RowKernels<Codes1, Scaling>.accumulate(memory, groups: groups, block)
-        case 2: RowKernels<Codes2, Scaling>.accumulate(memory, groups: groups, block)
-        case 3: RowKernels<Codes3, Scaling>.accumulate(memory, groups: groups, block)
-        case 4: RowKernels<Codes4, Scaling>.accumulate(memory, groups: groups, block)
-        case 5: RowKernels<Codes5, Scaling>.accumulate(memory, groups: groups, block)
-        case 6: RowKernels<Codes6, Scaling>.accumulate(memory, groups: groups, block)
-        case 7: RowKernels<Codes7, Scaling>.accumulate(memory, groups: groups, block)
-        case 8: RowKernels<Codes8, Scaling>.accumulate(memory, groups: groups, block)
-        default: RowKernels<Codes16, Scaling>.accumulate(memory, groups: groups, block)
+        case 1: accumulate(Codes1.self)
+        case 2: accumulate(Codes2.self)
+        case 3: accumulate(Codes3.self)
+        case 4: accumulate(Codes4.self)
+        case 5: accumulate(Codes5.self)
+        case 6: accumulate(Codes6.self)
+        case 7: accumulate(Codes7.self)
+        case 8: accumulate(Codes8.self)
+        default: accumulate(Codes16.self)
         }
     }
 }

@@ -50,6 +50,21 @@ final class RowMemoryTests: XCTestCase {
         }
     }
 
+    func testCodebooksAtTheEndOfMemory() throws {
+        var generator = SeededGenerator(seed: 7)
+        for dimension in testDimensions {
+            for bits in Codebook.bitWidths {
+                for (clusters, isTable) in [(nil, false), (1, false), (2, false), (300, false), (nil, true)] {
+                    let format = CodebookReference(
+                        dimension: dimension, bits: bits, entryType: bits % 2 == 0 ? .float16 : .float32,
+                        clusters: clusters, isTable: isTable)
+                    let (rows, books) = format.random(rows: dimension < 10 ? 20 : 2, using: &generator)
+                    try exercise(guardedTable(format, rows: rows, codebooks: books), "\(format)")
+                }
+            }
+        }
+    }
+
     func testDenseRowsAtTheEndOfMemory() throws {
         var generator = SeededGenerator(seed: 4)
         for element in Dense.Element.allCases {

@@ -10,7 +10,8 @@ final class TableFileFuzzTests: TemporaryFolderTestCase {
     private let tokens = [
         "{", "}", "[", "]", ",", ":", "\"", "-1", "0", "1", "2", "7", "9223372036854775807", "4611686018427387904",
         "16777216",
-        "1e3", "null", "dense", "uniform", "remap", "map32", "map64", "quotient", "f32", "f16", "F16", "U8", "I64",
+        "1e3", "null", "dense", "uniform", "codebook", "remap", "table", "cluster", "map32", "map64", "quotient", "f32",
+        "f16", "F16", "U8", "I64",
         "\\u0000",
     ]
 
@@ -23,8 +24,12 @@ final class TableFileFuzzTests: TemporaryFolderTestCase {
             UniformReference(dimension: 19, bits: 3, group: 8), rows: 9, using: &generator
         ).table
         let dense = try randomDense(rows: 6, dimension: 5, seed: 121)
+        let format = CodebookReference(dimension: 7, bits: 3, clusters: 300)
+        let (rows, books) = format.random(rows: 12, using: &generator)
         return [
-            uniform, dense, try dense.remapped(through: [5, -1, 0, 2, 2, 4]),
+            uniform, dense, try guardedTable(format, rows: rows, codebooks: books),
+            try guardedTable(bits: 4, dimension: 5, rows: [[1, 2, 3], [4, 5, 6]], scale: 0.5, bias: 1),
+            try dense.remapped(through: [5, -1, 0, 2, 2, 4]),
             try uniform.remapped(rows: 40, dividedBy: 5).remapped(through: [39, 0, 7]).remapped(rows: 20, modulo: 3),
         ]
     }

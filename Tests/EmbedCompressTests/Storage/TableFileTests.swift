@@ -21,6 +21,22 @@ final class TableFileTests: TemporaryFolderTestCase {
             }
         }
         let uniform = try XCTUnwrap(tables.last).table
+        for bits in Codebook.bitWidths {
+            for (clusters, type): (Int?, ScaleType) in [(nil, .float16), (300, .float32), (1, .float16)] {
+                let format = CodebookReference(dimension: 19, bits: bits, entryType: type, clusters: clusters)
+                let (rows, books) = format.random(rows: 7, using: &generator)
+                let table = try guardedTable(format, rows: rows, codebooks: books)
+                tables.append(("c\(bits) \(format.scope) \(clusters ?? 0)", table))
+            }
+        }
+        let shared = CodebookReference(dimension: 5, bits: 3, entryType: .float32, isTable: true)
+        let (rows, book) = shared.random(rows: 4, using: &generator)
+        tables.append(("codebook of the table", try guardedTable(shared, rows: rows, codebooks: book)))
+        tables.append(("slice of codebooks", try XCTUnwrap(tables.last).table.slice(1..<3)))
+        let codes = (0..<6).map { _ in generator.bytes(10) }
+        let scaled = try guardedTable(bits: 4, dimension: 19, rows: codes, scale: 0.25, bias: -1)
+        tables.append(("uniform of the table", scaled))
+        tables.append(("slice of uniform of the table", try scaled.slice(2..<5)))
         tables.append(("modulo", try uniform.remapped(rows: 30, modulo: 7)))
         tables.append(("quotient", try uniform.remapped(rows: 30, dividedBy: 5)))
         tables.append(("map", try uniform.remapped(through: [6, -1, 0, 3])))
