@@ -31,6 +31,8 @@ struct UniformCompressor: RowCompressor {
     let search: any RangeSearch
     /// Whether rows that plain min-max serves better take its range.
     let fallsBack: Bool
+    /// The range of every row, where the layout stores it once.
+    var shared: Ranges?
 
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
         let rows = input.source.rows
@@ -51,7 +53,17 @@ struct UniformCompressor: RowCompressor {
             }
             if fallsBack { tally.add(ranges: count * layout.groups.count, fallbacks: fallbacks) }
         }
-        return try Uniform(bytes, rows: rows, layout: layout)
+        return try Uniform(bytes, rows: rows, layout: layout, parameters: try parameters())
+    }
+}
+
+extension UniformCompressor {
+    /// The shared range as it is stored.
+    private func parameters() throws -> Bytes? {
+        guard let shared else { return nil }
+        let bytes = Bytes(try ByteStorage.allocate(2 * layout.scaleType.byteCount))
+        layout.scaleType.store(shared, 0, at: bytes.mutablePointer)
+        return bytes
     }
 }
 
@@ -89,7 +101,7 @@ private struct UniformEncoder {
                     let row = target + lane * layout.rowBytes
                     let source = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
                     encode(source, ranges.row(lane), format, to: row + group.offset)
-                    layout.scaleType.store(ranges, lane, at: row + group.parameterOffset)
+                    if layout.scope == .row { layout.scaleType.store(ranges, lane, at: row + group.parameterOffset) }
                 }
             }
         }
@@ -108,7 +120,9 @@ private struct UniformEncoder {
             let source = min(lane, rows.count - 1)
             let row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
             guard let extent = row.extent() else {
-                throw nonFinite(values.row(source), row: firstRow + rows.lowerBound + source)
+                throw nonFinite(
+                    RowValues(base: values.row(source), count: layout.dimension),
+                    row: firstRow + rows.lowerBound + source)
             }
             minimum[lane] = extent.minimum
             maximum[lane] = extent.maximum
@@ -170,13 +184,6 @@ private struct UniformEncoder {
         case 8: values.encode(ranges, format, as: Codes8.self, to: target)
         default: values.encode(ranges, format, as: Codes16.self, to: target)
         }
-    }
-
-    private func nonFinite(_ values: UnsafePointer<Float>, row: Int) -> EmbedCompressError {
-        for column in 0..<layout.dimension where !values[column].isFinite {
-            return .invalidArgument("row \(row) has \(values[column]) in column \(column); every value must be finite")
-        }
-        return .invalidArgument("row \(row) is not finite")
     }
 }
 

@@ -79,7 +79,7 @@ final class MethodTests: XCTestCase {
     // MARK: Options
 
     func testUnknownMethodsAndOptions() throws {
-        assertInvalidArgument("there is no method 'gredy'", "asym, greedy") { _ = try source().compressed("gredy") }
+        assertInvalidArgument("there is no method 'gredy'", "asym, ", "greedy") { _ = try source().compressed("gredy") }
         assertInvalidArgument("asym has no option 'b'", "bits, group, scale_dtype, budget") {
             _ = try source().compressed("asym", ["b": 100])
         }
