@@ -424,3 +424,29 @@ def test_a_pruned_tbe_is_a_remapped_table(make_tbe, rng):
     theirs = tbe(torch.arange(25, dtype=torch.int32), torch.arange(26, dtype=torch.int32)).numpy()
     imported = ec.from_fused_rows(held, 16, bits=4, layout="tbe")
     np.testing.assert_array_equal(ec.remap(imported, map=remapping).decode(), theirs)
+
+
+# The page
+
+
+def run_page(kind):
+    blocks = re.findall(rf"^```{kind}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert blocks
+    namespace = {"__name__": "migration"}
+    for number, block in enumerate(blocks, start=1):
+        exec(compile(block, f"{PAGE.name}, block {number} of {kind}", "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.filterwarnings("ignore:torch.quant", "ignore:torch.ao", "ignore::DeprecationWarning")
+def test_the_page_s_examples_run():
+    report = run_page("python")["report"]
+    assert [layer.status for layer in report] == ["imported"]
+
+
+def test_the_page_s_example_of_tbe_runs(make_tbe):
+    names = run_page("python fbgemm")
+    np.testing.assert_array_equal(
+        ec.to_fused_rows(names["better"], layout="tbe", row_alignment=16), names["rows"].numpy()
+    )
+    assert names["table"].shape == (1000, 64)
