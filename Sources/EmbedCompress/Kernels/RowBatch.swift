@@ -116,7 +116,7 @@ struct RowBatch {
     /// Replaces ranges by the widest where that has the smaller error. Returns the rows that end up with it.
     func fallBack(_ ranges: inout Ranges) -> SIMDMask<SIMD16<Int32>> {
         // The comparison is this way round so that a NaN falls back.
-        ranges.replace(with: widest, where: .!(decodedErrors(ranges) .<= decodedErrors(widest)))
+        ranges.replace(with: widest, where: .!(decodedErrors(ranges) .< decodedErrors(widest)))
         return ranges.scale .== widest.scale .& ranges.bias .== widest.bias
     }
 }
