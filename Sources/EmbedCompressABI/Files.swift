@@ -13,8 +13,36 @@ public func save(
         }
         try TableFile.write(
             named, to: try text(path, "path"),
-            metadata: metadata == nil ? [] : try TableFile.metadata(try text(metadata, "metadata")),
+            metadata: try metadataEntries(metadata),
             progress: progressCallback(progress, context))
+    }
+}
+
+private func metadataEntries(_ metadata: UnsafePointer<CChar>?) throws -> [(key: String, value: String)] {
+    metadata == nil ? [] : try TableFile.metadata(try text(metadata, "metadata"))
+}
+
+@_cdecl("ec_compress_to_file")
+public func compressToFile(
+    path: UnsafePointer<CChar>?, jobs: UnsafePointer<ec_job>?, count total: Int64, method: UnsafePointer<CChar>?,
+    metadata: UnsafePointer<CChar>?, progress: ec_progress?, context: UnsafeMutableRawPointer?,
+    reports: UnsafeMutablePointer<ec_report>?
+) -> ec_status {
+    withStatus {
+        let (jobs, out) = (try required(jobs, "jobs"), try required(reports, "reports"))
+        let list = try (0..<(try count(total, "count"))).map { index in
+            CompressionJob(
+                try text(jobs[index].name, "name"), try handle(jobs[index].source, "source").table,
+                weights: try optionalTable(jobs[index].weights), options: try optionValues(jobs[index].options))
+        }
+        let reports = try TableFile.compress(
+            list, method: try text(method, "method"), to: try text(path, "path"),
+            metadata: try metadataEntries(metadata), progress: progressCallback(progress, context))
+        for (index, report) in reports.enumerated() {
+            out[index] = ec_report(
+                stored_bytes: Int64(report.storedBytes), quality: ec_quality(report.quality),
+                fallback_share: report.fallbackShare ?? -1)
+        }
     }
 }
 

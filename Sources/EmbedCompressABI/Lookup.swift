@@ -80,7 +80,13 @@ public func tableEvaluate(
         let out = try required(out, "out")
         let quality = try handle(table).table.quality(
             against: try handle(source, "source").table, progress: progressCallback(progress, context))
-        out.pointee = ec_quality(
+        out.pointee = ec_quality(quality)
+    }
+}
+
+extension ec_quality {
+    init(_ quality: Quality) {
+        self.init(
             normalized_l2: quality.normalizedL2, mean_cosine: quality.meanCosine, worst_row_l2: quality.worstRowL2,
             worst_row: Int64(quality.worstRow), mean_squared_error: quality.meanSquaredError)
     }

@@ -45,17 +45,26 @@ public func tableDense(
 
 @_cdecl("ec_table_compress")
 public func tableCompress(
-    source: OpaquePointer?, method: UnsafePointer<CChar>?, options: UnsafePointer<CChar>?, progress: ec_progress?,
-    context: UnsafeMutableRawPointer?, out: UnsafeMutablePointer<OpaquePointer?>?
+    source: OpaquePointer?, weights: OpaquePointer?, method: UnsafePointer<CChar>?, options: UnsafePointer<CChar>?,
+    progress: ec_progress?, context: UnsafeMutableRawPointer?, out: UnsafeMutablePointer<OpaquePointer?>?
 ) -> ec_status {
     withStatus {
         let out = try required(out, "out")
         let source = try handle(source, "source").table
-        let values = options == nil ? [:] : try OptionValue.options(try text(options, "options"))
         let table = try source.compressed(
-            try text(method, "method"), values, progress: progressCallback(progress, context))
+            try text(method, "method"), try optionValues(options), weights: try optionalTable(weights),
+            progress: progressCallback(progress, context))
         hand(table, to: out)
     }
+}
+
+/// The options of a method; none for null.
+func optionValues(_ options: UnsafePointer<CChar>?) throws -> [String: OptionValue] {
+    options == nil ? [:] : try OptionValue.options(try text(options, "options"))
+}
+
+func optionalTable(_ pointer: OpaquePointer?) throws -> Table? {
+    try pointer.map { try handle($0).table }
 }
 
 @_cdecl("ec_table_assemble")

@@ -19,7 +19,7 @@ final class FilesABITests: ABITestCase {
 
     func testSavingAndLoading() throws {
         let one = try dense([1, 2, 3, 4], dimension: 2)
-        let two = try make { ec_table_compress(one.table, "asym", #"{"bits": 8}"#, nil, nil, $0) }
+        let two = try make { ec_table_compress(one.table, nil, "asym", #"{"bits": 8}"#, nil, nil, $0) }
         let progress = ProgressCount()
         XCTAssertEqual(
             save([one.table, two.table], ["one", "zwei"], metadata: #"{"note": "hello"}"#, progress: progress), EC_OK,

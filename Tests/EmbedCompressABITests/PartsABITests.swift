@@ -15,7 +15,7 @@ final class PartsABITests: ABITestCase {
 
     func testTakingApartAndPuttingTogether() throws {
         let source = try dense((0..<60).map { Float($0) }, dimension: 10)
-        let uniform = try make { ec_table_compress(source.table, "asym", #"{"bits": 3}"#, nil, nil, $0) }
+        let uniform = try make { ec_table_compress(source.table, nil, "asym", #"{"bits": 3}"#, nil, nil, $0) }
         let map: [Int64] = [5, -1, 2]
         for owned in [
             source, uniform, try make { ec_table_remap_array(uniform.table, map, 3, $0) },

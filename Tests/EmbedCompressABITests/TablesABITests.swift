@@ -47,7 +47,7 @@ final class TablesABITests: ABITestCase {
         let table = try make { ec_table_dense(data, EC_F32, 100, 4, releases.callback, releases.context, $0) }
         let slice = try make { ec_table_slice(table.table, 10, 20, $0) }
         let route = try make { ec_table_remap_modulo(slice.table, 50, 10, $0) }
-        let copy = try make { ec_table_compress(route.table, "asym", nil, nil, nil, $0) }
+        let copy = try make { ec_table_compress(route.table, nil, "asym", nil, nil, nil, $0) }
         table.release()
         slice.release()
         XCTAssertEqual(releases.count, 0)
@@ -67,7 +67,7 @@ final class TablesABITests: ABITestCase {
         let source = try dense((0..<640).map { Float($0 % 37) }, dimension: 64)
         let progress = ProgressCount()
         let copy = try make {
-            ec_table_compress(source.table, "greedy", #"{"bits": 8}"#, progress.callback, progress.context, $0)
+            ec_table_compress(source.table, nil, "greedy", #"{"bits": 8}"#, progress.callback, progress.context, $0)
         }
         XCTAssertEqual(ec_table_stored_bytes(copy.table), 680)
         XCTAssertEqual(progress.calls.last?.done, 10)
@@ -90,20 +90,22 @@ final class TablesABITests: ABITestCase {
             ("asym", #"{"x": 1}"#, EC_INVALID_ARGUMENT, "no option 'x'"),
             ("asym", #"{"budget": 1}"#, EC_BUDGET, "the least it can reach is 10 bytes"),
         ] {
-            refuse(status, text) { ec_table_compress(good.table, method, options, nil, nil, $0) }
+            refuse(status, text) { ec_table_compress(good.table, nil, method, options, nil, nil, $0) }
         }
         var table = untouched
         for text in ["{", "", "{]", #"{"bits":}"#, "{} {}"] {
-            XCTAssertNotEqual(ec_table_compress(good.table, "asym", text, nil, nil, &table), EC_OK)
+            XCTAssertNotEqual(ec_table_compress(good.table, nil, "asym", text, nil, nil, &table), EC_OK)
             XCTAssertEqual(table, untouched)
             XCTAssertFalse(lastError.isEmpty)
         }
-        refuse(EC_INVALID_ARGUMENT, "row 1 has nan") { ec_table_compress(source.table, "asym", nil, nil, nil, $0) }
-        refuse(EC_INVALID_ARGUMENT, "source must not be null") { ec_table_compress(nil, "asym", nil, nil, nil, $0) }
-        refuse(EC_INVALID_ARGUMENT, "out must", ec_table_compress(good.table, "asym", nil, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "row 1 has nan") { ec_table_compress(source.table, nil, "asym", nil, nil, nil, $0) }
+        refuse(EC_INVALID_ARGUMENT, "source must not be null") {
+            ec_table_compress(nil, nil, "asym", nil, nil, nil, $0)
+        }
+        refuse(EC_INVALID_ARGUMENT, "out must", ec_table_compress(good.table, nil, "asym", nil, nil, nil, nil))
         let invalidUTF8: [CChar] = [-1, 0]
         refuse(EC_INVALID_ARGUMENT, "method must be UTF-8") {
-            ec_table_compress(good.table, invalidUTF8, nil, nil, nil, $0)
+            ec_table_compress(good.table, nil, invalidUTF8, nil, nil, nil, $0)
         }
     }
 
@@ -111,7 +113,7 @@ final class TablesABITests: ABITestCase {
         let source = try dense([Float](repeating: 1, count: 80_000), dimension: 8)
         let progress = ProgressCount(stopsAt: 1)
         refuse(EC_CANCELLED, "cancelled") {
-            ec_table_compress(source.table, "asym", nil, progress.callback, progress.context, $0)
+            ec_table_compress(source.table, nil, "asym", nil, progress.callback, progress.context, $0)
         }
         XCTAssertEqual(progress.calls.count, 1)
         var quality = ec_quality()

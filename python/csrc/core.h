@@ -89,7 +89,7 @@ int core_progress_init(ProgressContext *context, PyObject *callable);
         PyEval_RestoreThread((context)->saved);                                                                        \
     } while (0)
 
-// MARK: - Tables (table.c, making.c)
+// MARK: - Tables (table.c, making.c, files.c)
 
 int core_table_init(PyObject *module);
 int core_making_init(PyObject *module);
@@ -97,9 +97,14 @@ int core_making_init(PyObject *module);
 PyObject *core_table_wrap(ec_table *handle);
 /// The handle of a table object, or NULL with TypeError.
 ec_table *core_table_handle(PyObject *object, const char *name);
+/// Leaves the target as it is when the object is None.
+int core_optional_table(PyObject *object, const char *name, ec_table **target);
+/// The figures of a comparison as a tuple.
+PyObject *core_quality(const ec_quality *quality);
 PyObject *core_set_table_type(PyObject *module, PyObject *type);
 /// The text as a str; releases it.
 PyObject *core_text(ec_string text);
 extern PyMethodDef core_making_methods[];
+extern PyMethodDef core_files_methods[];
 
 #endif

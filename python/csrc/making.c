@@ -1,4 +1,4 @@
-// Functions that make tables, take them apart, and read and write files.
+// Functions that make tables and take them apart.
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,19 +84,20 @@ failed:
 
 static PyObject *compress(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     (void)module;
-    static const Parameters parameters = {"compress", 4, 4, {"source", "method", "options", "progress"}};
-    PyObject *values[4];
+    static const Parameters parameters = {"compress", 5, 5, {"source", "weights", "method", "options", "progress"}};
+    PyObject *values[5];
     ProgressContext context;
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
     ec_table *source = core_table_handle(values[0], "source");
-    if (source == NULL) return NULL;
-    const char *method = core_string(values[1], "method");
-    const char *options = method == NULL ? NULL : core_string(values[2], "options");
-    if (options == NULL || core_progress_init(&context, values[3]) < 0) return NULL;
+    ec_table *weights = NULL;
+    if (source == NULL || core_optional_table(values[1], "weights", &weights) < 0) return NULL;
+    const char *method = core_string(values[2], "method");
+    const char *options = method == NULL ? NULL : core_string(values[3], "options");
+    if (options == NULL || core_progress_init(&context, values[4]) < 0) return NULL;
     ec_table *table;
     ec_status status;
     CORE_WITHOUT_GIL(
-        &context, status = ec_table_compress(source, method, options, core_progress, &context, &table));
+        &context, status = ec_table_compress(source, weights, method, options, core_progress, &context, &table));
     return core_check(status) < 0 ? NULL : core_table_wrap(table);
 }
 
@@ -289,78 +290,13 @@ static PyObject *evaluate(PyObject *module, PyObject *const *args, Py_ssize_t co
     ec_status status;
     CORE_WITHOUT_GIL(&context, status = ec_table_evaluate(table, source, core_progress, &context, &quality));
     if (core_check(status) < 0) return NULL;
+    return core_quality(&quality);
+}
+
+PyObject *core_quality(const ec_quality *quality) {
     return Py_BuildValue(
-        "(dddLd)", quality.normalized_l2, quality.mean_cosine, quality.worst_row_l2, (long long)quality.worst_row,
-        quality.mean_squared_error);
-}
-
-// MARK: - Files
-
-static PyObject *save(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
-    (void)module;
-    static const Parameters parameters = {"save", 4, 4, {"path", "tables", "metadata", "progress"}};
-    PyObject *values[4], *path = NULL, *result = NULL;
-    ProgressContext context;
-    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    const char *metadata = core_string(values[2], "metadata");
-    if (metadata == NULL || core_progress_init(&context, values[3]) < 0) return NULL;
-    if (!PyTuple_Check(values[1])) {
-        PyErr_SetString(PyExc_TypeError, "tables must be a tuple of (name, table)");
-        return NULL;
-    }
-    Py_ssize_t total = PyTuple_Size(values[1]);
-    const ec_table **tables = PyMem_Calloc((size_t)total + 1, sizeof *tables);
-    const char **names = PyMem_Calloc((size_t)total + 1, sizeof *names);
-    if (tables == NULL || names == NULL) {
-        PyErr_NoMemory();
-        goto cleanup;
-    }
-    if (!PyUnicode_FSConverter(values[0], &path)) goto cleanup;
-    for (Py_ssize_t i = 0; i < total; i++) {
-        PyObject *item = PyTuple_GetItem(values[1], i), *name, *table;
-        if (!PyArg_ParseTuple(item, "UO", &name, &table)) goto cleanup;
-        names[i] = core_string(name, "the name of a table");
-        tables[i] = core_table_handle(table, "table");
-        if (names[i] == NULL || tables[i] == NULL) goto cleanup;
-    }
-    const char *target = PyBytes_AsString(path);
-    ec_status status;
-    CORE_WITHOUT_GIL(
-        &context, status = ec_save(target, tables, names, (int64_t)total, metadata, core_progress, &context));
-    if (core_check(status) == 0) result = Py_NewRef(Py_None);
-cleanup:
-    Py_XDECREF(path);
-    PyMem_Free(tables);
-    PyMem_Free(names);
-    return result;
-}
-
-static PyObject *load(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
-    (void)module;
-    static const Parameters parameters = {"load", 3, 3, {"path", "name", "mmap"}};
-    PyObject *values[3], *path = NULL;
-    const char *name = NULL;
-    int32_t map = 1;
-    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    if (values[1] != Py_None && (name = core_string(values[1], "name")) == NULL) return NULL;
-    if (core_bool(values[2], "mmap", &map) < 0 || !PyUnicode_FSConverter(values[0], &path)) return NULL;
-    const char *source = PyBytes_AsString(path);
-    ec_table *table;
-    PyThreadState *saved = PyEval_SaveThread();
-    ec_status status = ec_load(source, name, map, &table);
-    PyEval_RestoreThread(saved);
-    Py_DECREF(path);
-    return core_check(status) < 0 ? NULL : core_table_wrap(table);
-}
-
-static PyObject *file_contents(PyObject *module, PyObject *argument) {
-    (void)module;
-    PyObject *path;
-    ec_string text;
-    if (!PyUnicode_FSConverter(argument, &path)) return NULL;
-    ec_status status = ec_file_contents(PyBytes_AsString(path), &text);
-    Py_DECREF(path);
-    return core_check(status) < 0 ? NULL : core_text(text);
+        "(dddLd)", quality->normalized_l2, quality->mean_cosine, quality->worst_row_l2, (long long)quality->worst_row,
+        quality->mean_squared_error);
 }
 
 // MARK: - Library
@@ -404,9 +340,6 @@ PyMethodDef core_making_methods[] = {
     {"tree", tree, METH_O, "The tree of a table as JSON."},
     {"arrays", arrays, METH_O, "The arrays of a table as (name, dtype, shape, memory)."},
     {"evaluate", FAST(evaluate), "normalized l2, mean cosine, worst row's l2, worst row, mean squared error."},
-    {"save", FAST(save), "Write a tuple of (name, table) to a file."},
-    {"load", FAST(load), "Open a table of a file."},
-    {"file_contents", file_contents, METH_O, "What a safetensors file holds, as JSON."},
     {"methods", methods, METH_NOARGS, "The registry as JSON."},
     {"version", version, METH_NOARGS, "The version of the core."},
     {"isa", isa, METH_NOARGS, "The instruction set that the core was compiled for."},

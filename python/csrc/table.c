@@ -35,6 +35,12 @@ ec_table *core_table_handle(PyObject *object, const char *name) {
     return ((TableObject *)object)->handle;
 }
 
+int core_optional_table(PyObject *object, const char *name, ec_table **target) {
+    if (object == Py_None) return 0;
+    *target = core_table_handle(object, name);
+    return *target == NULL ? -1 : 0;
+}
+
 PyObject *core_set_table_type(PyObject *module, PyObject *type) {
     (void)module;
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, base_type)) {

@@ -2,7 +2,7 @@
 
 >>> import numpy as np, embedcompress as ec
 >>> weight = np.random.default_rng(0).standard_normal((1000, 64), dtype=np.float32)
->>> table = ec.compress(weight, "greedy", bits=4)
+>>> table = ec.compress(weight, bits=4)
 >>> table.stored_bytes
 36000
 >>> table.lookup([3, 1, 4]).shape
@@ -19,7 +19,7 @@ _loader.load()
 
 from . import _core  # noqa: E402
 from ._arrays import as_array  # noqa: E402
-from ._compress import compress  # noqa: E402
+from ._compress import CompressionReport, compress, compress_to_file  # noqa: E402
 from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
@@ -57,12 +57,14 @@ def get_num_threads() -> int:
 
 __all__ = [
     "BudgetError",
+    "CompressionReport",
     "Evaluation",
     "FormatError",
     "Method",
     "Option",
     "Table",
     "compress",
+    "compress_to_file",
     "contents",
     "dense",
     "evaluate",

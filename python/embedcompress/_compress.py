@@ -1,22 +1,27 @@
-"""`compress`: from a weight to a table."""
+"""`compress` and `compress_to_file`: from a weight to a table, in memory or straight into a file."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from . import _core
+from ._arrays import as_array
 from ._table import Progress, Table, dense
 
 
 def compress(
     weight: object,
-    method: str = "greedy",
+    method: str = "least_squares",
     *,
     budget: int | float | None = None,
+    weights: object | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Table:
@@ -28,11 +33,15 @@ def compress(
         method: A name from `methods()`.
         budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size.
             The method chooses its knob for it.
+        weights: How much an error counts, for methods that minimise one: (rows, dimension) for each element, such as
+            squared gradients, or (rows,) for each row, such as how often it is used. Rows' weights matter where rows
+            share what is chosen, as the clusters of kmeans_cls do. Finite, not negative.
         progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
         **options: The method's own; see `methods()`.
 
     Returns:
-        The compressed table. No row has a larger squared error than plain min-max at the same bits gives it. Scales
+        The compressed table. With a method that chooses a range for each row, no row has a larger squared error than
+        plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it. Scales
         in f16 can't say less than 6e-8: rows whose whole range is near that become constant; scale_dtype="f32" keeps
         them.
 
@@ -43,10 +52,113 @@ def compress(
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
     source = dense(weight)
-    if budget is not None:
-        options["budget"] = budget_bytes(budget, source)
-    result: Table = _core.compress(source, method, json.dumps({k: _plain(k, v) for k, v in options.items()}), progress)
+    result: Table = _core.compress(source, _weights(weights), method, _options(options, budget, source), progress)
     return result
+
+
+@dataclass(frozen=True)
+class CompressionReport:
+    """What compressing a table into a file gave."""
+
+    rows: int
+    dimension: int
+    source_bytes: int
+    stored_bytes: int
+    ratio: float
+    """Stored bytes over those of f32."""
+    normalized_l2: float
+    """||X - Q(X)|| / ||X||, Frobenius norms: the normalised l2 loss of Guan et al. 2019."""
+    mean_cosine: float
+    """Mean over rows of the cosine between a row and its copy."""
+    worst_row_l2: float
+    """The largest over rows of ||x - q(x)|| / ||x||."""
+    worst_row: int
+    mean_squared_error: float
+    fallback_share: float | None
+    """Share of rows, or of groups of columns, for which the search found nothing better than plain min-max; None for
+    methods that don't compare with it."""
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+def compress_to_file(
+    path: str | PathLike[str],
+    tables: Mapping[str, object],
+    method: str = "least_squares",
+    *,
+    budget: int | float | None = None,
+    weights: Mapping[str, object] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> dict[str, CompressionReport]:
+    """Compress tables straight into one safetensors file, in memory that does not grow with them.
+
+    Rows are read, compressed, compared with their source and written run by run, so that a table that `load` has
+    mapped from a checkpoint may be larger than memory, and so may the result. The file is the one that `compress` and
+    `save` would write.
+
+    Args:
+        path: The file; it appears complete or not at all.
+        tables: What to compress, by the name in the file; each is anything that `compress` takes.
+        method: A name from `methods()`.
+        budget: As for `compress`; bytes (an int) are shared among the tables by their sizes.
+        weights: How much errors count, as for `compress`, by the table's name; tables that are not in it have none.
+        metadata: Strings to store beside the tables.
+        progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
+        **options: The method's own; see `methods()`.
+
+    Returns:
+        A report for each table.
+
+    Raises:
+        ValueError, BudgetError, KeyboardInterrupt: as `compress` does; nothing is left behind.
+        OSError: the file can't be written; what was there before still is.
+    """
+    sources = {name: dense(weight) for name, weight in tables.items()}
+    unknown = set(weights or ()) - set(sources)
+    if unknown:
+        raise ValueError(f"weights are given for '{min(unknown)}', which is not among the tables")
+    elements = sum(source.rows * source.dimension for source in sources.values())
+    jobs = []
+    for name, source in sources.items():
+        own = budget
+        if type(budget) is int and len(sources) > 1:
+            own = budget * source.rows * source.dimension // max(elements, 1)
+        jobs.append((name, source, _weights((weights or {}).get(name)), _options(options, own, source)))
+    found = _core.compress_to_file(path, tuple(jobs), method, json.dumps(dict(metadata or {})), progress)
+    return {
+        name: CompressionReport(
+            source.rows,
+            source.dimension,
+            source.stored_bytes,
+            stored,
+            stored / (source.rows * source.dimension * 4) if source.rows else 0.0,
+            *quality,
+            share,
+        )
+        for (name, source), (stored, quality, share) in zip(sources.items(), found, strict=True)
+    }
+
+
+def _options(options: Mapping[str, Any], budget: int | float | None, source: Table) -> str:
+    """Return the options of a method as JSON."""
+    plain = {name: _plain(name, value) for name, value in options.items()}
+    if budget is not None:
+        plain["budget"] = budget_bytes(budget, source)
+    return json.dumps(plain)
+
+
+def _weights(weights: object | None) -> Table | None:
+    """Return weights as a dense table of one column or more."""
+    if weights is None or isinstance(weights, Table):
+        return weights
+    array = as_array(weights, "weights") if not isinstance(weights, np.ndarray) else weights
+    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
+        raise ValueError(f"weights must be numbers of one or two axes, not {array.ndim} of {array.dtype}")
+    return dense(np.ascontiguousarray(array.reshape(len(array), -1) if array.ndim == 1 else array, np.float32))
 
 
 def budget_bytes(budget: int | float, source: Table) -> int:

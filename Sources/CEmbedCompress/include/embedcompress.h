@@ -117,10 +117,12 @@ ec_status ec_methods(ec_string *out);
 ec_status ec_table_dense(
     const void *data, ec_dtype dtype, int64_t rows, int64_t dimension, ec_release release, void *context,
     ec_table **out);
-/// Compresses `source` with the method of that name. `options` is a JSON object of the method's options; null means {}.
+/// Compresses `source` with the method of that name. `weights`, of as many rows and of one column or of as many, says
+/// how much an error counts, for methods that minimise one; null means all alike. `options` is a JSON object of the
+/// method's options; null means {}.
 ec_status ec_table_compress(
-    const ec_table *source, const char *method, const char *options, ec_progress progress, void *context,
-    ec_table **out);
+    const ec_table *source, const ec_table *weights, const char *method, const char *options, ec_progress progress,
+    void *context, ec_table **out);
 /// Builds an expression from the tree (the JSON that files hold) and its arrays, on lent memory. On failure `release`
 /// is not called.
 ec_status ec_table_assemble(
@@ -198,6 +200,31 @@ ec_status ec_table_evaluate(
 
 // MARK: - Files
 
+/// A table that is compressed straight into a file.
+typedef struct ec_job {
+    /// What the table is called in the file.
+    const char *name;
+    const ec_table *source;
+    /// As for ec_table_compress; may be null.
+    const ec_table *weights;
+    /// As for ec_table_compress; may be null.
+    const char *options;
+} ec_job;
+
+/// What compressing a table into a file gave.
+typedef struct ec_report {
+    int64_t stored_bytes;
+    ec_quality quality;
+    /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max; negative
+    /// for methods that don't compare with it.
+    double fallback_share;
+} ec_report;
+
+/// Compresses tables into one file, atomically, in memory that does not grow with them. `metadata` is as for ec_save.
+/// `reports` has room for `count` reports.
+ec_status ec_compress_to_file(
+    const char *path, const ec_job *jobs, int64_t count, const char *method, const char *metadata, ec_progress progress,
+    void *context, ec_report *reports);
 /// Writes `count` tables under their names into one safetensors file, atomically. `metadata` is a JSON object of
 /// strings that is stored beside them; null means none.
 ec_status ec_save(

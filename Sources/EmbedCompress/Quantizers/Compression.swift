@@ -21,10 +21,16 @@ struct CompressionInput: Sendable {
             source: try source.sliced(range), weights: try weights?.sliced(range),
             firstRow: firstRow + range.lowerBound)
     }
+
+    /// Lets go of what reading this run has brought into memory.
+    func discard() {
+        source.discardPages()
+        weights?.discardPages()
+    }
 }
 
-/// A method that has decided everything about the whole table: it compresses any run of rows by itself, to the bytes
-/// that the run has within the whole.
+/// A method that has decided everything about the whole table: it compresses any run of rows by itself. A run that
+/// starts where a block of ``RowReader`` does gets the bytes that it has within the whole.
 protocol RowCompressor: Sendable {
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node
 }
@@ -52,6 +58,11 @@ extension Method {
         if let weights { try check(weights, against: source) }
         let input = CompressionInput(source: source.root, weights: weights?.root)
         return (input, try prepare(input, values, progress))
+    }
+
+    /// Counts every reading of so many rows.
+    func progress(rows: Int, _ callback: ProgressCallback?) -> ProgressCounter {
+        ProgressCounter(total: Checked.product(rows, passes) ?? Int.max, callback: callback)
     }
 
     private func check(_ weights: Table, against source: Table) throws {
@@ -94,7 +105,7 @@ extension Table {
         progress callback: ProgressCallback? = nil
     ) throws -> Table {
         let method = try Method.named(method)
-        let progress = ProgressCounter(total: rows * method.passes, callback: callback)
+        let progress = method.progress(rows: rows, callback)
         let (input, compressor) = try method.begin(self, options, weights: weights, progress: progress)
         return Table(try compressor.compress(input, tally: FallbackTally(), progress: progress))
     }

@@ -13,7 +13,7 @@ struct FloatBlock {
 /// Reads a table's rows as floats, block by block and in parallel, whatever the table is made of.
 enum RowReader {
     /// Rows in a block: some 64 KiB of floats.
-    private static func blockRows(dimension: Int) -> Int { min(max(16_384 / dimension, 1), blockCapacity) }
+    static func blockRows(dimension: Int) -> Int { min(max(16_384 / dimension, 1), blockCapacity) }
 
     /// Calls `body` with blocks that cover every row of `source`, in no particular order.
     static func forEachBlock(

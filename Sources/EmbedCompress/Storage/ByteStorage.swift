@@ -15,9 +15,14 @@ final class ByteStorage: @unchecked Sendable {
     let count: Int
     /// How many bytes past `count` may be read.
     let slack: Int
+    /// Whether this is a read-only mapping of a file, whose pages can be let go of at any time.
+    let isMapped: Bool
     private let release: () -> Void
 
-    init(base: UnsafeMutableRawPointer, count: Int, slack: Int, release: @escaping () -> Void) {
+    init(
+        base: UnsafeMutableRawPointer, count: Int, slack: Int, isMapped: Bool = false, release: @escaping () -> Void
+    ) {
+        self.isMapped = isMapped
         self.base = base
         self.count = count
         self.slack = slack
@@ -108,6 +113,16 @@ struct Bytes: @unchecked Sendable {
     func range(_ start: Int, _ length: Int) -> Bytes? {
         guard start >= 0, length >= 0, start <= count, length <= count - start else { return nil }
         return Bytes(storage: storage, offset: offset + start, count: length)
+    }
+
+    /// Lets go of whole pages of a mapped file within this range.
+    func discardPages() {
+        guard storage.isMapped else { return }
+        let page = UInt(max(getpagesize(), 1))
+        let start = (UInt(bitPattern: pointer) + page - 1) / page * page
+        let end = UInt(bitPattern: pointer + count) / page * page
+        guard start < end, let address = UnsafeMutableRawPointer(bitPattern: start) else { return }
+        madvise(address, Int(end - start), MADV_DONTNEED)
     }
 
     var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: pointer, count: count) }

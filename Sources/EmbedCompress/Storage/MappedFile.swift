@@ -24,7 +24,7 @@ extension ByteStorage {
         // The last page is mapped whole; what lies past the end of the file reads as zeros.
         let page = max(Int(getpagesize()), 1)
         let slack = (page - count % page) % page
-        return ByteStorage(base: region, count: count, slack: slack) { munmap(region, count) }
+        return ByteStorage(base: region, count: count, slack: slack, isMapped: true) { munmap(region, count) }
     }
 
     /// The contents of a file, read into memory of our own.

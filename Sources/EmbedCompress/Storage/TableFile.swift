@@ -105,34 +105,8 @@ public struct TableFile: Sendable {
         _ tables: [(name: String, table: Table)], to path: String, metadata: [(key: String, value: String)] = [],
         progress callback: ProgressCallback? = nil
     ) throws {
-        for (key, _) in metadata where key.hasPrefix("embedcompress.") {
-            throw EmbedCompressError.invalidArgument("metadata key '\(key)' is this library's own")
-        }
-        guard !tables.isEmpty else { throw EmbedCompressError.invalidArgument("there is no table to save") }
-        var trees = JSONObject()
-        var arrays: [StoredArray] = []
-        var taken: Set<String> = []
-        for (name, table) in tables {
-            // Arrays are named after their table; where another table's have such names ("a" with an inner table, and
-            // "a.inner"), a suffix tells them apart. Trees say which array is whose.
-            var prefix = name
-            var parts = table.parts(prefix: prefix)
-            while parts.arrays.contains(where: { taken.contains($0.name) }) {
-                prefix += "+"
-                parts = table.parts(prefix: prefix)
-            }
-            guard trees.add(name, parts.tree) else {
-                throw EmbedCompressError.invalidArgument("there are two tables of the name '\(name)'")
-            }
-            arrays += parts.arrays
-            taken.formUnion(parts.arrays.map(\.name))
-        }
-        let entries =
-            [(versionKey, version), (tablesKey, try JSON.object(trees).serialized())]
-            + metadata.map { ($0.key, $0.value) }
+        let (writer, arrays) = try writer(to: path, tables.map { ($0.name, $0.table.parts) }, metadata: metadata)
         let progress = ProgressCounter(total: arrays.reduce(0) { $0 + $1.bytes.count }, callback: callback)
-        let writer = try SafetensorsWriter(
-            path: path, tensors: arrays.map { ($0.name, $0.type, $0.shape) }, metadata: entries)
         var reported = 0
         for array in arrays {
             try withExtendedLifetime(array.bytes.storage) {
@@ -144,6 +118,43 @@ public struct TableFile: Sendable {
             }
         }
         try writer.finish()
+    }
+
+    /// A writer that has written the trees of tables and wants their arrays, in order.
+    ///
+    /// - Parameter tables: Each gives its parts for a prefix of the names of its arrays.
+    static func writer(
+        to path: String, _ tables: [(name: String, parts: (String) throws -> Parts)],
+        metadata: [(key: String, value: String)]
+    ) throws -> (writer: SafetensorsWriter, arrays: [StoredArray]) {
+        for (key, _) in metadata where key.hasPrefix("embedcompress.") {
+            throw EmbedCompressError.invalidArgument("metadata key '\(key)' is this library's own")
+        }
+        guard !tables.isEmpty else { throw EmbedCompressError.invalidArgument("there is no table to save") }
+        var trees = JSONObject()
+        var arrays: [StoredArray] = []
+        var taken: Set<String> = []
+        for (name, makeParts) in tables {
+            // Arrays are named after their table; where another table's have such names ("a" with an inner table, and
+            // "a.inner"), a suffix tells them apart. Trees say which array is whose.
+            var prefix = name
+            var parts = try makeParts(prefix)
+            while parts.arrays.contains(where: { taken.contains($0.name) }) {
+                prefix += "+"
+                parts = try makeParts(prefix)
+            }
+            guard trees.add(name, parts.tree) else {
+                throw EmbedCompressError.invalidArgument("there are two tables of the name '\(name)'")
+            }
+            arrays += parts.arrays
+            taken.formUnion(parts.arrays.map(\.name))
+        }
+        let entries =
+            [(versionKey, version), (tablesKey, try JSON.object(trees).serialized())]
+            + metadata.map { ($0.key, $0.value) }
+        let writer = try SafetensorsWriter(
+            path: path, tensors: arrays.map { ($0.name, $0.type, $0.shape) }, metadata: entries)
+        return (writer, arrays)
     }
 }
 

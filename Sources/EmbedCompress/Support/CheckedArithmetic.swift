@@ -23,4 +23,12 @@ enum Checked {
         }
         return result
     }
+
+    /// nil if a term is.
+    static func sum(of terms: some Sequence<Int?>) -> Int? {
+        terms.reduce(0) { total, term in
+            guard let total, let term else { return nil }
+            return sum(total, term)
+        }
+    }
 }

@@ -72,6 +72,8 @@ public struct Dense: Node {
         try Dense(try memory.sliced(range).bytes, element: element, rows: range.count, dimension: dimension)
     }
 
+    func discardPages() { memory.bytes.discardPages() }
+
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         switch element {
         case .float32: gather(FloatRows.self, ids, output, context)

@@ -42,10 +42,16 @@ protocol Node: Expression {
     func accumulate(_ block: BagBlock, context: LookupContext)
     /// Rows `range` on the same memory; the range has been checked.
     func sliced(_ range: Range<Int>) throws -> any Node
+    /// Lets go of the pages of mapped files that the rows lie in: they are read again when they are next touched.
+    func discardPages()
     /// Hands out fields and arrays; `init(from:)` takes them back.
     func encode(into encoder: inout NodeEncoder)
     /// Checks everything that can be checked without reading all of an array.
     init(from decoder: inout NodeDecoder) throws
+}
+
+extension Node {
+    func discardPages() {}
 }
 
 /// Every piece that a file can hold.

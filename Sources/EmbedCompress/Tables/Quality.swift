@@ -31,39 +31,43 @@ extension Table {
                 "a table of \(rows) x \(dimension) can't be compared with a source of \(source.rows) x \(source.dimension)"
             )
         }
-        guard rows > 0 else { return Quality() }
+        let sums = try qualitySums(
+            against: source, progress: ProgressCounter(total: rows, callback: callback))
+        return Quality(sums, rows: rows, dimension: dimension)
+    }
+
+    /// The sums of a comparison with a table of the same shape.
+    ///
+    /// - Parameter firstRow: What the first row is called.
+    func qualitySums(
+        against source: Table, firstRow: Int = 0,
+        progress: ProgressCounter = ProgressCounter(total: 0, callback: nil)
+    ) throws -> QualitySums {
         // Blocks are summed in order at the end, so that the result does not depend on threads.
         let lock = Lock()
-        var partial: [Int: RowSums] = [:]
-        let context = LookupContext(onInvalid: .raise)
+        var partial: [Int: QualitySums] = [:]
         let dimension = dimension
-        try RowReader.forEachBlock(of: source.root, progress: ProgressCounter(total: rows, callback: callback)) {
-            first, count, values in
-            let sums = withUnsafeTemporaryAllocation(of: Float.self, capacity: count * dimension) { copies in
-                withUnsafeTemporaryAllocation(of: Int64.self, capacity: count) { ids in
-                    var sums = RowSums()
-                    guard let copies = copies.baseAddress, let ids = ids.baseAddress else { return sums }
-                    for index in 0..<count { ids[index] = Int64(first + index) }
-                    root.gather(
-                        IDBlock(ids: ids, count: count), into: RowBlock(base: copies, stride: dimension),
-                        context: context)
-                    for index in 0..<count {
-                        sums.add(values.row(index), copies + index * dimension, count: dimension, row: first + index)
-                    }
-                    return sums
-                }
+        try RowReader.forEachBlock(of: source.root, and: root, progress: progress) { first, count, values, copies in
+            guard let copies else { return }
+            var sums = QualitySums()
+            for index in 0..<count {
+                sums.add(values.row(index), copies.row(index), count: dimension, row: firstRow + first + index)
             }
             lock.withLock { partial[first] = sums }
         }
-        _ = try context.finish()
-        var total = RowSums()
-        for first in partial.keys.sorted() {
+        return partial.keys.sorted().reduce(into: QualitySums()) { total, first in
             if let sums = partial[first] { total.add(sums) }
         }
-        return Quality(
-            normalizedL2: relativeNorm(error: total.error, norm: total.norm), meanCosine: total.cosine / Double(rows),
-            worstRowL2: total.worst, worstRow: total.worstRow,
-            meanSquaredError: total.error / (Double(rows) * Double(dimension)))
+    }
+}
+
+extension Quality {
+    init(_ sums: QualitySums, rows: Int, dimension: Int) {
+        guard rows > 0 else { return }
+        normalizedL2 = relativeNorm(error: sums.error, norm: sums.norm)
+        meanCosine = sums.cosine / Double(rows)
+        (worstRowL2, worstRow) = (sums.worst, sums.worstRow)
+        meanSquaredError = sums.error / (Double(rows) * Double(dimension))
     }
 }
 
@@ -73,7 +77,7 @@ private func relativeNorm(error: Double, norm: Double) -> Double {
 }
 
 /// Sums over rows that ``Quality`` is made of.
-private struct RowSums {
+struct QualitySums {
     var error = 0.0
     var norm = 0.0
     var cosine = 0.0
@@ -112,7 +116,7 @@ private struct RowSums {
         if relative > worst { (worst, worstRow) = (relative, index) }
     }
 
-    mutating func add(_ other: RowSums) {
+    mutating func add(_ other: QualitySums) {
         error += other.error
         norm += other.norm
         cosine += other.cosine

@@ -177,7 +177,9 @@ final class QuantizersTests: XCTestCase {
         let source = try randomDense(rows: 1500, dimension: 24, seed: 74)
         for method in Method.all.map(\.name) {
             try assertSameForThreadCounts(method) {
-                try storedRows(source.compressed(method, method == "hist_brute" ? ["b": 10] : ["bits": 2])).flatMap { $0 }.map { Float($0) }
+                try storedRows(source.compressed(method, method == "hist_brute" ? ["b": 10] : ["bits": 2])).flatMap {
+                    $0
+                }.map { Float($0) }
             }
         }
     }

@@ -31,7 +31,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("input", metavar="INPUT", help="a .safetensors or .npy file")
     parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file to write; replaced if it exists")
     parser.add_argument(
-        "--method", default="greedy", help="a name that `embedcompress methods` lists (default: greedy)"
+        "--method", default="least_squares", help="a name that `embedcompress methods` lists (default: least_squares)"
     )
     parser.add_argument("--bits", type=int, help="bits of a code, short for --option bits=N")
     parser.add_argument(
@@ -134,35 +134,13 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
     _check_output(arguments.output, arguments.input)
     # Every name is looked up before the first table is compressed.
     weights = {name: source.table(name) for name in names}
-    elements = sum(weight.rows * weight.dimension for weight in weights.values())
-    quiet = arguments.json
-    tables: dict[str, ec.Table] = {}
-    results: list[dict[str, Any]] = []
-    for name, weight in weights.items():
-        own = dict(options)
-        if type(own.get("budget")) is int and len(weights) > 1:
-            own["budget"] = own["budget"] * weight.rows * weight.dimension // max(elements, 1)
-        label = printable(name)
-        start = time.perf_counter()
-        with bar(f"{label}: compress", "rows", quiet) as progress:
-            table = ec.compress(weight, arguments.method, progress=progress, **own)
-        seconds = time.perf_counter() - start
-        with bar(f"{label}: evaluate", "rows", quiet) as progress:
-            quality = ec.evaluate(table, weight, queries=0, progress=progress)
-        tables[name] = table
-        results.append(
-            {
-                "name": name,
-                "rows": table.rows,
-                "dimension": table.dimension,
-                "input_bytes": weight.stored_bytes,
-                **quality.as_dict(),
-                "seconds": seconds,
-            }
-        )
     written = {"writer": f"embedcompress {ec.__version__}", "method": arguments.method, "options": json.dumps(options)}
-    with bar("save", "B", quiet) as progress:
-        ec.save(arguments.output, tables, metadata=written, progress=progress)
+    start = time.perf_counter()
+    with bar("compress", "rows", arguments.json) as progress:
+        reports = ec.compress_to_file(
+            arguments.output, weights, arguments.method, metadata=written, progress=progress, **options
+        )
+    seconds = time.perf_counter() - start
     present = source.names if source.is_table_file else [tensor.name for tensor in source.tensors]
     report = {
         "input": arguments.input,
@@ -171,8 +149,9 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
         "method": arguments.method,
         "options": options,
         "threads": ec.get_num_threads(),
-        "tables": results,
-        "left_out": [name for name in present if name not in tables],
+        "seconds": seconds,
+        "tables": [{"name": name} | report.as_dict() for name, report in reports.items()],
+        "left_out": [name for name in present if name not in reports],
     }
     print(to_json(report) if arguments.json else _text(report))
 
@@ -191,22 +170,31 @@ def _check_output(output: str, source: str) -> None:
 
 
 def _text(report: dict[str, Any]) -> str:
-    header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "seconds")
+    header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "worst row", "min-max")
     rows = [
         (
             printable(table["name"]),
             f"{table['rows']:,} x {table['dimension']:,}",
-            size(table["input_bytes"]),
+            size(table["source_bytes"]),
             size(table["stored_bytes"]),
-            percent(table["stored_bytes"] / table["input_bytes"]) if table["input_bytes"] else "-",
+            percent(table["stored_bytes"] / table["source_bytes"]) if table["source_bytes"] else "-",
             figure(table["normalized_l2"]),
             f"{table['mean_cosine']:.5f}",
-            f"{table['seconds']:.2f}",
+            figure(table["worst_row_l2"]),
+            "-" if table["fallback_share"] is None else percent(table["fallback_share"]),
         )
         for table in report["tables"]
     ]
     output = printable(report["output"])
-    lines = [text_table(header, rows), "", f"Wrote {output}, {report['output_bytes']:,} bytes."]
+    lines = [
+        text_table(header, rows),
+        "",
+        f"Wrote {output}, {report['output_bytes']:,} bytes, in {report['seconds']:.2f} s.",
+    ]
+    if any(table["fallback_share"] is not None for table in report["tables"]):
+        lines.append(
+            "min-max: the share of ranges for which nothing better was found than the smallest to the largest."
+        )
     if report["left_out"]:
         count = len(report["left_out"])
         shown = ", ".join(report["left_out"][:6]) + (", ..." if count > 6 else "")

@@ -3,7 +3,7 @@
 >>> import torch, embedcompress as ec
 >>> from embedcompress import nn
 >>> model = torch.nn.Sequential(torch.nn.Embedding(1000, 64), torch.nn.Linear(64, 2))
->>> report = nn.compress_model_(model, "greedy", bits=4)
+>>> report = nn.compress_model_(model, bits=4)
 >>> model[0].table.stored_bytes
 36000
 >>> model(torch.tensor([3, 1, 4])).shape

@@ -64,7 +64,7 @@ class _Weight:
 
 def compress_model_(
     model: nn.Module,
-    method: str = "greedy",
+    method: str = "least_squares",
     *,
     filter_fn: Callable[[str, nn.Module], bool] | None = None,
     tied: Literal["skip", "untie"] = "skip",

@@ -96,7 +96,7 @@ class CompressedEmbedding(_Compressed):
 
     @classmethod
     def from_weight(
-        cls, weight: object, method: str = "greedy", *, padding_idx: int | None = None, **options: Any
+        cls, weight: object, method: str = "least_squares", *, padding_idx: int | None = None, **options: Any
     ) -> Self:
         """Compress a weight.
 
@@ -113,7 +113,9 @@ class CompressedEmbedding(_Compressed):
         return cls(compress(plain_weight(weight), method, **options), padding_idx, dtype=_dtype(weight))
 
     @classmethod
-    def from_module(cls, module: nn.Embedding | quantized.Embedding, method: str = "greedy", **options: Any) -> Self:
+    def from_module(
+        cls, module: nn.Embedding | quantized.Embedding, method: str = "least_squares", **options: Any
+    ) -> Self:
         """Compress an embedding, or take a quantized one over.
 
         `scale_grad_by_freq` and `sparse` only concern training and have no effect here.
@@ -211,7 +213,7 @@ class CompressedEmbeddingBag(_Compressed):
     def from_weight(
         cls,
         weight: object,
-        method: str = "greedy",
+        method: str = "least_squares",
         *,
         mode: str = "mean",
         padding_idx: int | None = None,
@@ -236,7 +238,7 @@ class CompressedEmbeddingBag(_Compressed):
 
     @classmethod
     def from_module(
-        cls, module: nn.EmbeddingBag | quantized.EmbeddingBag, method: str = "greedy", **options: Any
+        cls, module: nn.EmbeddingBag | quantized.EmbeddingBag, method: str = "least_squares", **options: Any
     ) -> Self:
         """Compress an embedding bag, or take a quantized one over; see `CompressedEmbedding.from_module`.
 

@@ -1,0 +1,120 @@
+/// A table that is compressed straight into a file.
+public struct CompressionJob: Sendable {
+    /// What the table is called in the file.
+    public let name: String
+    public let source: Table
+    public let weights: Table?
+    public let options: [String: OptionValue]
+
+    /// See ``Table/compressed(_:_:weights:progress:)`` for `weights` and `options`.
+    public init(_ name: String, _ source: Table, weights: Table? = nil, options: [String: OptionValue] = [:]) {
+        (self.name, self.source, self.weights, self.options) = (name, source, weights, options)
+    }
+}
+
+/// What compressing a table into a file gave.
+public struct CompressionReport: Sendable {
+    public var storedBytes = 0
+    public var quality = Quality()
+    /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max; nil for
+    /// methods that don't compare with it.
+    public var fallbackShare: Double?
+}
+
+extension TableFile {
+    /// Compresses tables into one file, atomically, in memory that does not grow with them: rows are read, compressed,
+    /// compared with their source and written run by run. The bytes are those of compressing in memory and saving.
+    ///
+    /// - Returns: A report for each job, in order.
+    public static func compress(
+        _ jobs: [CompressionJob], method name: String, to path: String, metadata: [(key: String, value: String)] = [],
+        progress callback: ProgressCallback? = nil
+    ) throws -> [CompressionReport] {
+        let method = try Method.named(name)
+        let progress = method.progress(rows: jobs.reduce(0) { Checked.sum($0, $1.source.rows) ?? Int.max }, callback)
+        let tables = try jobs.map { try StreamedTable($0, method: method, progress: progress) }
+        let (writer, _) = try writer(
+            to: path, zip(jobs, tables).map { ($0.name, $1.parts) }, metadata: metadata)
+        var reports: [CompressionReport] = []
+        var firstTensor = 0
+        for table in tables {
+            reports.append(try table.write(to: writer, firstTensor: firstTensor, progress: progress))
+            firstTensor += table.arrays.count
+        }
+        try writer.finish()
+        return reports
+    }
+}
+
+/// A table on its way into a file.
+private struct StreamedTable {
+    private let input: CompressionInput
+    private let compressor: any RowCompressor
+    /// The compressed table without rows: its layout, and what its rows share.
+    private let empty: any Node
+    private let rows: Int
+
+    init(_ job: CompressionJob, method: Method, progress: ProgressCounter) throws {
+        (input, compressor) = try method.begin(job.source, job.options, weights: job.weights, progress: progress)
+        rows = job.source.rows
+        empty = try compressor.compress(input.sliced(0..<0), tally: FallbackTally(), progress: progress)
+    }
+
+    /// Tree and arrays of the whole table; the bytes are those of the one without rows.
+    func parts(prefix: String) throws -> Parts {
+        let parts = NodeEncoder.parts(of: empty, prefix: prefix)
+        let arrays = parts.arrays.map { array in
+            StoredArray(
+                name: array.name, type: array.type,
+                shape: array.isByRow ? [rows] + array.shape.dropFirst() : array.shape, bytes: array.bytes)
+        }
+        guard case .object(var object) = parts.tree,
+            let bytes = Checked.sum(of: arrays.map { Checked.product(of: $0.shape + [$0.type.byteCount]) })
+        else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
+        object["rows"] = .integer(Int64(rows))
+        object["bytes"] = .integer(Int64(bytes))
+        return Parts(tree: .object(object), arrays: arrays)
+    }
+
+    /// The arrays of the table without rows.
+    var arrays: [StoredArray] { NodeEncoder.parts(of: empty, prefix: "").arrays }
+
+    /// Runs start where blocks do, so that rows meet in the batches that they meet in within the whole table.
+    private var runRows: Int {
+        let block = RowReader.blockRows(dimension: input.source.dimension)
+        return max(Self.runBytes / (4 * input.source.dimension * block), 1) * block
+    }
+    private static let runBytes = 32 << 20
+
+    func write(to writer: SafetensorsWriter, firstTensor: Int, progress: ProgressCounter) throws -> CompressionReport {
+        let tally = FallbackTally()
+        var sums = QualitySums()
+        var report = CompressionReport()
+        let arrays = arrays
+        for (index, array) in arrays.enumerated() {
+            report.storedBytes += writer.tensors[firstTensor + index].byteCount
+            if !array.isByRow { try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: 0) }
+        }
+        for start in stride(from: 0, to: rows, by: runRows) {
+            let run = try input.sliced(start..<min(start + runRows, rows))
+            let node = try compressor.compress(run, tally: tally, progress: progress)
+            sums.add(try Table(node).qualitySums(against: Table(run.source), firstRow: start))
+            for (index, array) in NodeEncoder.parts(of: node, prefix: "").arrays.enumerated()
+            where arrays[index].isByRow {
+                let rowBytes = array.bytes.count / run.source.rows
+                try withExtendedLifetime(array.bytes.storage) {
+                    try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: start * rowBytes)
+                }
+            }
+            run.discard()
+        }
+        report.quality = Quality(sums, rows: rows, dimension: input.source.dimension)
+        report.fallbackShare = tally.share
+        return report
+    }
+}
+
+extension StoredArray {
+    /// Of a table without rows: whether the array would have an entry for each.
+    fileprivate var isByRow: Bool { shape.first == 0 }
+}
