@@ -3,6 +3,7 @@
 Nothing here calls the core, except to build the tables.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +14,13 @@ import embedcompress as ec
 
 DIMENSIONS = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 300, 768]
 BITS = [1, 2, 3, 4, 5, 6, 7, 8, 16]
+
+
+def widths(name):
+    """The bits that a method takes."""
+    (method,) = (method for method in ec.methods() if method.name == name)
+    (bits,) = (option.values for option in method.options if option.name == "bits")
+    return [width for width in BITS if str(width) in re.findall(r"\d+", bits)]
 
 
 @dataclass

@@ -85,7 +85,7 @@ def test_compress_takes_the_only_table(capsys, array, tmp_path):
     assert "200 x 16" in out
     assert "Not in it" not in out
     table = ec.load(tmp_path / "out.safetensors", "weight")
-    assert np.array_equal(table.decode(), ec.compress(WEIGHT, "greedy", bits=4).decode())
+    assert np.array_equal(table.decode(), ec.compress(WEIGHT, bits=4).decode())
 
 
 def test_compress_of_a_checkpoint_says_what_it_leaves_out(capsys, checkpoint, tmp_path):
@@ -98,7 +98,7 @@ def test_compress_of_a_checkpoint_says_what_it_leaves_out(capsys, checkpoint, tm
     quality = ec.evaluate(ec.compress(WEIGHT, "asym", bits=8), WEIGHT, queries=0)
     assert table["normalized_l2"] == quality.normalized_l2
     assert table["stored_bytes"] == quality.stored_bytes == 200 * 20
-    assert table["input_bytes"] == WEIGHT.nbytes
+    assert table["source_bytes"] == WEIGHT.nbytes
     _, out, _ = run(capsys, "compress", checkpoint, output, "--tensor", "emb.weight")
     assert "Not in it: 4 tensors of the input (pos_emb.weight, linear.weight, bias, ids)." in out
 
@@ -108,7 +108,7 @@ def test_compress_of_several_tensors(capsys, checkpoint, tmp_path):
     names = ["pos_emb.weight", "emb.weight"]
     report = answer(capsys, "compress", checkpoint, output, *(f"--tensor={name}" for name in names))
     assert [table["name"] for table in report["tables"]] == names
-    assert report["tables"][0]["input_bytes"] == OTHER.size * 2
+    assert report["tables"][0]["source_bytes"] == OTHER.size * 2
     assert set(ec.contents(output).tables) == set(names)
     assert json.loads(ec.contents(output).metadata["options"]) == {}
 
@@ -123,7 +123,7 @@ def test_compress_of_a_compressed_table(capsys, array, tmp_path):
 def test_options_reach_the_method(capsys, array, tmp_path):
     output = tmp_path / "out.safetensors"
     options = ("--option", "bits=3", "--option", "group=8", "--option", "scale_dtype=f32", "--option", "r=0.5")
-    report = answer(capsys, "compress", array, output, *options)
+    report = answer(capsys, "compress", array, output, "--method", "greedy", *options)
     assert report["options"] == {"bits": 3, "group": 8, "scale_dtype": "f32", "r": 0.5}
     tree, _ = ec.load(output).parts()
     assert (tree["bits"], tree["group"], tree["scale"]) == (3, 8, "f32")
@@ -172,7 +172,7 @@ def test_threads_are_for_one_call(capsys, array, tmp_path):
 
 def test_layouts_of_npy_files(capsys, tmp_path):
     output = tmp_path / "out.safetensors"
-    expected = ec.compress(WEIGHT, "greedy", bits=4).decode()
+    expected = ec.compress(WEIGHT, bits=4).decode()
     for name, values in {"fortran": np.asfortranarray(WEIGHT), "swapped": WEIGHT.astype(">f4")}.items():
         np.save(tmp_path / f"{name}.npy", values)
         answer(capsys, "compress", tmp_path / f"{name}.npy", output)
@@ -197,7 +197,7 @@ def test_a_file_without_tables(capsys, tmp_path):
     [
         (["--tensor", "nothing"], "its only table is called 'weight'"),
         (["--tensor", "weight", "--tensor", "weight"], "given twice"),
-        (["--method", "zip"], "the methods are asym, greedy"),
+        (["--method", "zip"], "the methods are table, sym,"),
         (["--bits", "9"], "bits must be one of"),
         (["--bits", "4", "--option", "bits=4"], "bits is given twice"),
         (["--bits", "4", "--budget", "0.5"], "either bits or a budget"),
@@ -428,7 +428,7 @@ def test_a_reader_that_stops_reading_is_no_error(checkpoint):
 def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path):
     path = tmp_path / "big.npy"
     np.save(path, np.random.default_rng(0).standard_normal((20_000, 256), dtype=np.float32))
-    slow = ("--option", "b=100000", "--option", "r=1")
+    slow = ("--method", "greedy", "--option", "b=100000", "--option", "r=1")
     process = command("compress", path, tmp_path / "out.safetensors", *slow)
     time.sleep(2)
     assert process.poll() is None

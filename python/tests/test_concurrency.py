@@ -555,7 +555,7 @@ def rss():
         return int(file.read().split()[1]) * 4096
 def everything(count):
     for _ in range(count):
-        table = ec.compress(weight, b=5)
+        table = ec.compress(weight, bins=5)
         table.lookup([1, 2]); table.bag([1, 2], [0]); str(table); table.parts(); table.slice(1, 9)
         route = ec.remap(table, map=[1, 2])
         route.save(sys.argv[1]) if _ % 20 == 0 else None

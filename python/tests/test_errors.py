@@ -447,7 +447,7 @@ def test_options_of_the_wrong_type(weight):
             ec.compress(weight, method)
     with pytest.raises(TypeError, match="progress must be callable"):
         ec.compress(weight, progress=3)
-    assert ec.compress(weight, bits=np.int32(4), r=np.float32(0.25), group=None).rows == 20
+    assert ec.compress(weight, "greedy", bits=np.int32(4), r=np.float32(0.25), group=None).rows == 20
 
 
 @pytest.mark.parametrize(

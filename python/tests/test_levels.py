@@ -62,7 +62,7 @@ for dimension in reference.DIMENSIONS:
         for source, values in (("f32", weight), ("f16", weight.astype(np.float16))):
             for method in ec.methods():
                 names = {option.name for option in method.options}
-                for bits in reference.BITS if "bits" in names and source == "f32" else [4]:
+                for bits in reference.widths(method.name) if "bits" in names and source == "f32" else [4]:
                     options = {"bits": bits} if "bits" in names else {}
                     table = ec.compress(values, method.name, **options)
                     for name, array in table.parts()[1].items():
