@@ -24,7 +24,7 @@ public struct Method: Sendable {
     let prepare: @Sendable (CompressionInput, OptionValues, ProgressCounter) throws -> any RowCompressor
 
     /// Every method, in the order of the papers.
-    public static let all: [Method] = [.asym, .greedy, .leastSquares]
+    public static let all: [Method] = [.asym, .greedy, .leastSquares, .kmeans, .kmeansClusters]
 
     /// The method of that name.
     public static func named(_ name: String) throws -> Method {

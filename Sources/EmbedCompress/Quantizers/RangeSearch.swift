@@ -108,7 +108,8 @@ private struct UniformEncoder {
             let source = min(lane, rows.count - 1)
             let row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
             guard let extent = row.extent() else {
-                throw nonFinite(values.row(source), row: firstRow + rows.lowerBound + source)
+                throw EmbedCompressError.nonFinite(
+                    values.row(source), count: layout.dimension, row: firstRow + rows.lowerBound + source)
             }
             minimum[lane] = extent.minimum
             maximum[lane] = extent.maximum
@@ -170,13 +171,6 @@ private struct UniformEncoder {
         case 8: values.encode(ranges, format, as: Codes8.self, to: target)
         default: values.encode(ranges, format, as: Codes16.self, to: target)
         }
-    }
-
-    private func nonFinite(_ values: UnsafePointer<Float>, row: Int) -> EmbedCompressError {
-        for column in 0..<layout.dimension where !values[column].isFinite {
-            return .invalidArgument("row \(row) has \(values[column]) in column \(column); every value must be finite")
-        }
-        return .invalidArgument("row \(row) is not finite")
     }
 }
 
