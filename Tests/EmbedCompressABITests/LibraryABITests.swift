@@ -25,7 +25,7 @@ final class LibraryABITests: ABITestCase {
 
     func testMethods() throws {
         let list = try XCTUnwrap(json(string { ec_methods($0) }) as? [[String: Any]])
-        XCTAssertEqual(list.compactMap { $0["name"] as? String }.prefix(2), ["asym", "greedy"])
+        XCTAssertTrue(Set(list.compactMap { $0["name"] as? String }).isSuperset(of: ["asym", "greedy"]))
         for entry in list {
             XCTAssertTrue(
                 Set(entry.keys).isSuperset(of: ["name", "title", "paper", "kind", "summary", "bytesPerRow", "options"]))

@@ -22,6 +22,7 @@ from ._arrays import as_array  # noqa: E402
 from ._compress import compress  # noqa: E402
 from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
+from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option, methods  # noqa: E402
 from ._table import Table, dense, remap  # noqa: E402
 
@@ -65,6 +66,7 @@ __all__ = [
     "contents",
     "dense",
     "evaluate",
+    "from_fused_rows",
     "get_num_threads",
     "isa",
     "load",
@@ -72,4 +74,5 @@ __all__ = [
     "remap",
     "save",
     "set_num_threads",
+    "to_fused_rows",
 ]

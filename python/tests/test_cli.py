@@ -197,7 +197,7 @@ def test_a_file_without_tables(capsys, tmp_path):
     [
         (["--tensor", "nothing"], "its only table is called 'weight'"),
         (["--tensor", "weight", "--tensor", "weight"], "given twice"),
-        (["--method", "zip"], "the methods are asym, greedy"),
+        (["--method", "zip"], "the methods are table, sym"),
         (["--bits", "9"], "bits must be one of"),
         (["--bits", "4", "--option", "bits=4"], "bits is given twice"),
         (["--bits", "4", "--budget", "0.5"], "either bits or a budget"),

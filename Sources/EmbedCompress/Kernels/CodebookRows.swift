@@ -28,9 +28,7 @@ struct CodebookRows {
 
     /// Throws unless all values are finite and within what entries can hold.
     func check(_ row: RowValues, index: Int) throws {
-        guard let extent = row.extent() else {
-            throw EmbedCompressError.nonFinite(row.base, count: row.count, row: firstRow + index)
-        }
+        guard let extent = row.extent() else { throw nonFinite(row, row: firstRow + index) }
         guard layout.entryType == .float16 else { return }
         for value in [extent.minimum, extent.maximum] where !floatFromHalf(halfFromFloat(value)).isFinite {
             throw EmbedCompressError.invalidArgument(

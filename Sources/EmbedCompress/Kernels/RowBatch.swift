@@ -16,7 +16,24 @@ struct RowBatch {
     let format: RangeFormat
 
     /// The ranges from each row's minimum to its maximum.
-    var widest: Ranges { format.ranges(minimum, maximum) }
+    let widest: Ranges
+
+    init(
+        columns: UnsafePointer<Floats16>, weights: UnsafePointer<Floats16>?, count: Int, minimum: Floats16,
+        maximum: Floats16, format: RangeFormat
+    ) {
+        (self.columns, self.weights, self.count) = (columns, weights, count)
+        (self.minimum, self.maximum, self.format) = (minimum, maximum, format)
+        widest = format.ranges(minimum, maximum)
+    }
+
+    /// Errors are squared in steps of the widest range, where they neither overflow nor vanish. The factor that turns
+    /// squares in steps of other ranges into those.
+    @inline(__always)
+    func unit(_ ranges: Ranges) -> Floats16 {
+        let steps = ranges.scale * widest.inverse
+        return steps * steps
+    }
 
     /// The squared error of each row under its range. What the rounding of decoded values adds is left out.
     @inline(__always)
@@ -34,7 +51,7 @@ struct RowBatch {
             }
             total += sum
         }
-        return total * (ranges.scale * ranges.scale)
+        return total * unit(ranges)
     }
 
     /// The squared errors under two ranges, in one pass.
@@ -60,8 +77,19 @@ struct RowBatch {
             total1 += sum1
             total2 += sum2
         }
-        return (total1 * (first.scale * first.scale), total2 * (second.scale * second.scale))
+        return (total1 * unit(first), total2 * unit(second))
     }
+
+    /// Takes a candidate over as the best where its error is smaller.
+    @inline(__always)
+    func keep(_ best: inout Ranges, _ bestErrors: inout Floats16, _ candidate: Ranges, _ errors: Floats16) {
+        let improves = errors .< bestErrors
+        best.replace(with: candidate, where: improves)
+        bestErrors = bestErrors.replacing(with: errors, where: improves)
+    }
+
+    /// The largest magnitude of each row.
+    var magnitude: Floats16 { maximum.replacing(with: -minimum, where: maximum .< -minimum) }
 
     /// The squared error of each row as it is decoded.
     private func decodedErrors(_ ranges: Ranges) -> Floats16 {
@@ -70,7 +98,8 @@ struct RowBatch {
             var sum = Floats16()
             for column in start..<min(start &+ Self.run, count) {
                 let values = columns[column]
-                let error = values - (format.codes(values, ranges) * ranges.scale + ranges.bias)
+                let decoded = format.codes(values, ranges) * ranges.scale + ranges.bias
+                let error = (values - decoded) * widest.inverse
                 sum += weighted(error * error, column)
             }
             total += sum
@@ -86,9 +115,8 @@ struct RowBatch {
 
     /// Replaces ranges by the widest where that has the smaller error. Returns the rows that end up with it.
     func fallBack(_ ranges: inout Ranges) -> SIMDMask<SIMD16<Int32>> {
-        let widest = self.widest
         // The comparison is this way round so that a NaN falls back.
-        ranges.replace(with: widest, where: .!(decodedErrors(ranges) .<= decodedErrors(widest)))
+        ranges.replace(with: widest, where: .!(decodedErrors(ranges) .< decodedErrors(widest)))
         return ranges.scale .== widest.scale .& ranges.bias .== widest.bias
     }
 }

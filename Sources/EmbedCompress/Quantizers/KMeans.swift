@@ -48,7 +48,7 @@ struct KMeans: RowCompressor {
 extension Method {
     /// Options of every method that makes codebooks.
     static let codebookOptions = [
-        Option("bits", .integerFrom(Codebook.bitWidths), default: .integer(4), "bits of a code"),
+        bitsOption(Codebook.bitWidths),
         Option(
             "entry_dtype", .choice(ScaleType.allCases.map(\.rawValue)), default: .string("f16"),
             "type of a codebook's entries"),
@@ -64,32 +64,18 @@ extension Method {
                 "solver", .choice(["exact", "lloyd"]), default: .string("exact"),
                 "lloyd is the paper's: Lloyd's algorithm from the grid of ASYM"),
             Option("rounds", .integer(1...100_000), default: .integer(300), "most rounds of the solver lloyd"),
-            Option("budget", .integer(0...Int.max), default: .null, "most bytes of the result; chooses bits"),
+            budgetOption,
         ],
         takesWeights: true, passes: 1
     ) { input, options, _ in
-        let isLloyd = try options.string("solver") == "lloyd"
-        return KMeans(
-            layout: try rowLayout(options, input.source), rounds: isLloyd ? try options.integer("rounds") : nil)
-    }
-
-    /// The layout for the bits that are asked for, or the most bits that a budget has room for.
-    private static func rowLayout(_ options: OptionValues, _ source: any Node) throws -> Codebook.Layout {
         let type = ScaleType(rawValue: try options.string("entry_dtype")) ?? .float16
         func layout(_ bits: Int) throws -> Codebook.Layout {
-            try Codebook.Layout(dimension: source.dimension, bits: bits, entryType: type, scope: .row)
+            try Codebook.Layout(dimension: input.source.dimension, bits: bits, entryType: type, scope: .row)
         }
-        guard let budget = try options.optionalInteger("budget") else { return try layout(try options.integer("bits")) }
-        if options.isGiven("bits") {
-            throw EmbedCompressError.invalidArgument("give kmeans either bits or a budget, not both")
+        let bits = try bits(options, name: "kmeans", widths: Codebook.bitWidths) { bits in
+            Checked.product(input.source.rows, try layout(bits).rowBytes)
         }
-        var least = Int.max
-        for bits in Codebook.bitWidths.reversed() {
-            let layout = try layout(bits)
-            guard let bytes = Checked.product(source.rows, layout.rowBytes) else { continue }
-            if bytes <= budget { return layout }
-            least = min(least, bytes)
-        }
-        throw EmbedCompressError.budget(method: "kmeans", budgetBytes: budget, floorBytes: least)
+        let isLloyd = try options.string("solver") == "lloyd"
+        return KMeans(layout: try layout(bits), rounds: isLloyd ? try options.integer("rounds") : nil)
     }
 }

@@ -44,8 +44,8 @@ struct LeastSquares: RangeSearch {
             let right = batch.format.ranges(low, high - step)
             let (leftErrors, rightErrors) = batch.squaredErrors(left, right)
             let goesLeft = leftErrors .< rightErrors
-            keep(&best, &bestErrors, left, leftErrors)
-            keep(&best, &bestErrors, right, rightErrors)
+            batch.keep(&best, &bestErrors, left, leftErrors)
+            batch.keep(&best, &bestErrors, right, rightErrors)
             low = low.replacing(with: low + step, where: goesLeft)
             high = high.replacing(with: high - step, where: .!goesLeft)
             let errors = rightErrors.replacing(with: leftErrors, where: goesLeft)
@@ -72,19 +72,12 @@ struct LeastSquares: RangeSearch {
         var lastErrors = Floats16(repeating: .infinity)
         for _ in 0..<fits {
             let (errors, fitted) = fit(batch, current)
-            keep(&best, &bestErrors, current, errors)
+            batch.keep(&best, &bestErrors, current, errors)
             current = fitted
             if all(errors .>= lastErrors * (1 - Self.settled)) { break }
             lastErrors = errors
         }
-        keep(&best, &bestErrors, current, batch.squaredErrors(current))
-    }
-
-    @inline(__always)
-    private func keep(_ best: inout Ranges, _ bestErrors: inout Floats16, _ candidate: Ranges, _ errors: Floats16) {
-        let improves = errors .< bestErrors
-        best.replace(with: candidate, where: improves)
-        bestErrors = bestErrors.replacing(with: errors, where: improves)
+        batch.keep(&best, &bestErrors, current, batch.squaredErrors(current))
     }
 
     /// The errors under `ranges`, and the ranges that fit its codes best.
@@ -102,7 +95,7 @@ struct LeastSquares: RangeSearch {
         let leftover = sums.product + (ranges.bias - bias) * ranges.inverse * sums.code
         let growth = Floats16().replacing(with: leftover / sums.square, where: sums.square .> 0)
         let scale = batch.format.type.rounded(ranges.scale + ranges.scale * growth)
-        return (sums.error * (ranges.scale * ranges.scale), Ranges(scale: scale, bias: bias))
+        return (sums.error * batch.unit(ranges), Ranges(scale: scale, bias: bias))
     }
 }
 

@@ -24,7 +24,10 @@ public struct Method: Sendable {
     let prepare: @Sendable (CompressionInput, OptionValues, ProgressCounter) throws -> any RowCompressor
 
     /// Every method, in the order of the papers.
-    public static let all: [Method] = [.asym, .greedy, .leastSquares, .kmeans, .kmeansClusters]
+    public static let all: [Method] = [
+        .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
+        .kmeansClusters,
+    ]
 
     /// The method of that name.
     public static func named(_ name: String) throws -> Method {
@@ -40,6 +43,8 @@ public struct Method: Sendable {
 
 extension Method {
     enum Fallback { case never, optional, always }
+    /// Bits of the methods that are made for few codes.
+    static let paperWidths = Array(1...8)
 
     /// A method that chooses a range for each row, or each group of its columns. Its format options are common to all,
     /// and a budget chooses the bits.
@@ -71,33 +76,51 @@ extension Method {
 
     private static func formatOptions(bits: [Int]) -> [Option] {
         [
-            Option("bits", .integerFrom(bits), default: .integer(4), "bits of a code"),
+            bitsOption(bits),
             Option(
                 "group", .integer(1...maximumDimension), default: .null,
                 "columns that share a scale, a multiple of 8; the row if not given"),
             Option(
                 "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
                 "type of scale and bias; auto is f16 up to 8 bits and f32 for 16"),
-            Option("budget", .integer(0...Int.max), default: .null, "most bytes of the result; chooses bits"),
+            budgetOption,
         ]
     }
 
-    static func uniformFormat(
+    static func bitsOption(_ widths: [Int]) -> Option {
+        Option("bits", .integerFrom(widths), default: .integer(4), "bits of a code")
+    }
+
+    static let budgetOption = Option(
+        "budget", .integer(0...Int.max), default: .null, "most bytes of the result; chooses bits")
+
+    private static func uniformFormat(
         _ options: OptionValues, name: String, widths: [Int], source: any Node
     ) throws -> UniformFormat {
         var format = UniformFormat(
-            bits: try options.integer("bits"), group: try options.optionalInteger("group"),
+            bits: 0, group: try options.optionalInteger("group"),
             scaleType: ScaleType(rawValue: try options.string("scale_dtype")))
-        guard let budget = try options.optionalInteger("budget") else { return format }
+        format.bits = try bits(options, name: name, widths: widths) { bits in
+            format.bits = bits
+            return Checked.product(source.rows, try format.layout(dimension: source.dimension).rowBytes)
+        }
+        return format
+    }
+
+    /// The option "bits", or the most bits that the option "budget" allows.
+    ///
+    /// - Parameter bytes: The bytes of the result for a number of bits; nil if they are too many to count.
+    static func bits(
+        _ options: OptionValues, name: String, widths: [Int], bytes: (Int) throws -> Int?
+    ) throws -> Int {
+        guard let budget = try options.optionalInteger("budget") else { return try options.integer("bits") }
         if options.isGiven("bits") {
             throw EmbedCompressError.invalidArgument("give \(name) either bits or a budget, not both")
         }
         var least = Int.max
-        for bits in widths.reversed() {
-            format.bits = bits
-            let rowBytes = try format.layout(dimension: source.dimension).rowBytes
-            guard let bytes = Checked.product(source.rows, rowBytes) else { continue }
-            if bytes <= budget { return format }
+        for bits in widths.sorted(by: >) {
+            guard let bytes = try bytes(bits) else { continue }
+            if bytes <= budget { return bits }
             least = min(least, bytes)
         }
         throw EmbedCompressError.budget(method: name, budgetBytes: budget, floorBytes: least)

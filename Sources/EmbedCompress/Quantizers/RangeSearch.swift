@@ -31,6 +31,8 @@ struct UniformCompressor: RowCompressor {
     let search: any RangeSearch
     /// Whether rows that plain min-max serves better take its range.
     let fallsBack: Bool
+    /// The range of every row, where the layout stores it once.
+    var shared: Ranges?
 
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
         let rows = input.source.rows
@@ -51,7 +53,17 @@ struct UniformCompressor: RowCompressor {
             }
             if fallsBack { tally.add(ranges: count * layout.groups.count, fallbacks: fallbacks) }
         }
-        return try Uniform(bytes, rows: rows, layout: layout)
+        return try Uniform(bytes, rows: rows, layout: layout, parameters: try parameters())
+    }
+}
+
+extension UniformCompressor {
+    /// The shared range as it is stored.
+    private func parameters() throws -> Bytes? {
+        guard let shared else { return nil }
+        let bytes = Bytes(try ByteStorage.allocate(2 * layout.scaleType.byteCount))
+        layout.scaleType.store(shared, 0, at: bytes.mutablePointer)
+        return bytes
     }
 }
 
@@ -89,7 +101,7 @@ private struct UniformEncoder {
                     let row = target + lane * layout.rowBytes
                     let source = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
                     encode(source, ranges.row(lane), format, to: row + group.offset)
-                    layout.scaleType.store(ranges, lane, at: row + group.parameterOffset)
+                    if layout.scope == .row { layout.scaleType.store(ranges, lane, at: row + group.parameterOffset) }
                 }
             }
         }
@@ -108,8 +120,9 @@ private struct UniformEncoder {
             let source = min(lane, rows.count - 1)
             let row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
             guard let extent = row.extent() else {
-                throw EmbedCompressError.nonFinite(
-                    values.row(source), count: layout.dimension, row: firstRow + rows.lowerBound + source)
+                throw nonFinite(
+                    RowValues(base: values.row(source), count: layout.dimension),
+                    row: firstRow + rows.lowerBound + source)
             }
             minimum[lane] = extent.minimum
             maximum[lane] = extent.maximum

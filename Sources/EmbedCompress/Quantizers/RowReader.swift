@@ -60,13 +60,3 @@ enum RowReader {
         }
     }
 }
-
-extension EmbedCompressError {
-    /// What is wrong with a row of `count` columns that is not finite.
-    static func nonFinite(_ values: UnsafePointer<Float>, count: Int, row: Int) -> EmbedCompressError {
-        for column in 0..<count where !values[column].isFinite {
-            return .invalidArgument("row \(row) has \(values[column]) in column \(column); every value must be finite")
-        }
-        return .invalidArgument("row \(row) is not finite")
-    }
-}

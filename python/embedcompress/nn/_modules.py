@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 from .. import Table, compress
 from ._operators import bag, bag_operator, lookup, lookup_operator, runs_eagerly
 from ._parts import Parts
+from ._quantized import Packed, is_quantized, is_quantized_bag
+
+if TYPE_CHECKING:
+    from torch.ao.nn import quantized
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -108,20 +113,28 @@ class CompressedEmbedding(_Compressed):
         return cls(compress(plain_weight(weight), method, **options), padding_idx, dtype=_dtype(weight))
 
     @classmethod
-    def from_module(cls, module: nn.Embedding, method: str = "greedy", **options: Any) -> Self:
-        """Compress an embedding.
+    def from_module(cls, module: nn.Embedding | quantized.Embedding, method: str = "greedy", **options: Any) -> Self:
+        """Compress an embedding, or take a quantized one over.
 
         `scale_grad_by_freq` and `sparse` only concern training and have no effect here.
 
+        Of a torch.ao.nn.quantized.Embedding the codes, scales and biases are taken over as they are, whatever the
+        method: rows are those that torch looks up, bit for bit at 4 bits, and to the last rounding at 8. Rows of 4 bits
+        that torch's own module reads as 8-bit ones, as what `quantize_dynamic` makes of an Embedding does, come out as
+        what they stand for, with a warning.
+
         Args:
             module: It stays as it is.
-            method: A name from `embedcompress.methods()`.
-            **options: As in `from_weight`.
+            method: A name from `embedcompress.methods()`; not used for a quantized module.
+            **options: As in `from_weight`; not used for a quantized module.
 
         Raises:
             NotImplementedError: the module has max_norm, which rewrites rows as they are looked up.
-            ValueError: see `embedcompress.compress`.
+            ValueError: see `embedcompress.compress`; or a quantized module that can't be taken over: rows of an odd
+                number of 4-bit codes, which torch packs wrongly, a scale or a bias that is not finite.
         """
+        if is_quantized(module):
+            return cls(_take_over(module), getattr(module, "padding_idx", None))
         check_module(module)
         return cls.from_weight(module.weight, method, padding_idx=module.padding_idx, **options)
 
@@ -222,8 +235,25 @@ class CompressedEmbeddingBag(_Compressed):
         return cls(table, mode, padding_idx, include_last_offset, dtype=_dtype(weight))
 
     @classmethod
-    def from_module(cls, module: nn.EmbeddingBag, method: str = "greedy", **options: Any) -> Self:
-        """Compress an embedding bag; see `CompressedEmbedding.from_module`."""
+    def from_module(
+        cls, module: nn.EmbeddingBag | quantized.EmbeddingBag, method: str = "greedy", **options: Any
+    ) -> Self:
+        """Compress an embedding bag, or take a quantized one over; see `CompressedEmbedding.from_module`.
+
+        torch.ao.nn.quantized.EmbeddingBag always sums, whatever its mode, and has no padding_idx. The new module pools
+        by the mode and padding_idx (if there is such an attribute) of the quantized one, as torch.nn.EmbeddingBag
+        means them, and warns if that is another result. To keep the sums, set its mode to "sum" before.
+
+        Raises:
+            TypeError: the module is a quantized Embedding, which does not pool.
+            NotImplementedError: see `CompressedEmbedding.from_module`.
+            ValueError: see there; or a quantized module whose rows are pruned.
+        """
+        if is_quantized(module):
+            if not is_quantized_bag(module):
+                raise TypeError(f"{type(module).__name__} does not pool; CompressedEmbedding.from_module takes it")
+            padding_idx = getattr(module, "padding_idx", None)
+            return cls(_take_over(module), module.mode, padding_idx, module.include_last_offset)
         check_module(module)
         return cls.from_weight(
             module.weight,
@@ -273,6 +303,15 @@ class CompressedEmbeddingBag(_Compressed):
         """Describe the module as torch.nn.EmbeddingBag does."""
         text = f"{self._description()}, mode={self.mode!r}"
         return f"{text}, include_last_offset=True" if self.include_last_offset else text
+
+
+def _take_over(module: quantized.Embedding) -> Table:
+    """Return a quantized module's table; warn of what will differ."""
+    packed = Packed.of(module)
+    table = packed.take_over()
+    for note in packed.notes():
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return table
 
 
 def check_module(module: nn.Embedding | nn.EmbeddingBag) -> None:

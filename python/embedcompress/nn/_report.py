@@ -16,16 +16,18 @@ class Layer:
     rows: int
     dimension: int
     method: str | None
-    """None for a layer that was skipped."""
-    status: Literal["compressed", "shared", "skipped"]
-    """"shared": it uses the table of a layer above it."""
+    """None for a layer that was skipped or imported."""
+    status: Literal["compressed", "imported", "shared", "skipped"]
+    """"imported": it was quantized, and its codes are taken over as they are. "shared": it uses the table of a layer
+    above it."""
     reason: str
-    """Why it was skipped, what it shares, or what it was untied from; else empty."""
+    """Why it was skipped, what it shares, what it was untied from, what was imported and differs; else empty."""
     bytes_before: int
     """0 for a shared layer: its weight is counted once."""
     bytes_after: int
     normalized_l2: float | None
-    """||X - Q(X)|| / ||X|| of the table; None if the layer was skipped."""
+    """||X - Q(X)|| / ||X|| of the table; None if the layer was skipped, or imported: what it was quantized from is not
+    known."""
     mean_cosine: float | None
     """Mean over rows of the cosine between a row and its copy."""
 
@@ -43,15 +45,15 @@ class Report(Sequence[Layer]):
     """The layers that `compress_model_` met, in the model's order; `print` shows a table.
 
     Attributes:
-        bytes_before: Of the weights that were compressed, each counted once.
+        bytes_before: Of the weights that were compressed or imported, each counted once.
         bytes_after: Of their tables.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = tuple(layers)
-        compressed = [layer for layer in self._layers if layer.status == "compressed"]
-        self.bytes_before = sum(layer.bytes_before for layer in compressed)
-        self.bytes_after = sum(layer.bytes_after for layer in compressed)
+        replaced = [layer for layer in self._layers if layer.status in ("compressed", "imported")]
+        self.bytes_before = sum(layer.bytes_before for layer in replaced)
+        self.bytes_after = sum(layer.bytes_after for layer in replaced)
 
     @property
     def ratio(self) -> float:
@@ -99,7 +101,7 @@ class Report(Sequence[Layer]):
 def _cells(layer: Layer) -> tuple[str, ...]:
     status = f"{layer.status}: {layer.reason}" if layer.reason else layer.status
     figures: tuple[str, ...]
-    if layer.status == "compressed":
+    if layer.status in ("compressed", "imported"):
         figures = (f"{layer.bytes_before:,}", f"{layer.bytes_after:,}", f"{layer.ratio:.2%}")
     elif layer.status == "skipped":
         figures = (f"{layer.bytes_before:,}", "", "")
