@@ -14,6 +14,7 @@ from embedcompress import _loader
 LEVELS = [level for level in _loader.cpu_levels() if level in _loader.built_levels()]
 
 PROGRAM = """
+import re
 import sys
 import numpy as np
 import embedcompress as ec
@@ -61,9 +62,12 @@ for dimension in reference.DIMENSIONS:
         weight = (weight * factor).astype(np.float32)
         for source, values in (("f32", weight), ("f16", weight.astype(np.float16))):
             for method in ec.methods():
-                names = {option.name for option in method.options}
-                for bits in reference.BITS if "bits" in names and source == "f32" else [4]:
-                    options = {"bits": bits} if "bits" in names else {}
+                taken = {option.name: option.values for option in method.options}
+                widths = [b for b in reference.BITS if str(b) in re.findall(r"\\d+", taken.get("bits", ""))]
+                for bits in widths if source == "f32" else [4]:
+                    options = {"bits": bits} if widths else {}
+                    if method.name == "hist_brute":
+                        options["b"] = 12
                     table = ec.compress(values, method.name, **options)
                     for name, array in table.parts()[1].items():
                         keep(f"codes {method.name} {bits} {source} {kind} {dimension} {name}", array.values)
@@ -83,7 +87,7 @@ def results(tmp_path_factory):
             env={**os.environ, "PYTHONPATH": path, "EMBEDCOMPRESS_ISA": level},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert answer.returncode == 0, answer.stdout + answer.stderr
         with np.load(folder / f"{level}.npz") as file:
