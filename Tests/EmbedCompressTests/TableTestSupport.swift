@@ -91,12 +91,11 @@ func randomDense(rows: Int, dimension: Int, seed: UInt64) throws -> Table {
     return try denseTable(generator.normals(rows * dimension), dimension: dimension)
 }
 
-/// The rows of a `Uniform` table as they are stored.
+/// The rows of a `Uniform` or `Codebook` table as they are stored.
 func storedRows(_ table: Table) throws -> [[UInt8]] {
-    let uniform = try XCTUnwrap(table.root as? Uniform)
-    let bytes = uniform.memory.bytes
-    let all = withExtendedLifetime(bytes.storage) { [UInt8](bytes.buffer) }
-    return (0..<uniform.rows).map { Array(all[$0 * all.count / uniform.rows..<($0 + 1) * all.count / uniform.rows]) }
+    let rows = try XCTUnwrap(table.parts().arrays.first { $0.name == "rows" })
+    let all = withExtendedLifetime(rows.bytes.storage) { [UInt8](rows.bytes.buffer) }
+    return (0..<rows.shape[0]).map { Array(all[$0 * rows.shape[1]..<($0 + 1) * rows.shape[1]]) }
 }
 
 /// Calls `body` with as many threads as each of `counts`, and checks that the results are the same bit for bit.

@@ -1,12 +1,12 @@
-// Codes to the entries of a codebook that registers hold: permutes that Swift cannot name. Everything is static inline, so
-// that it becomes part of the Swift code that uses it; code widths are constants wherever it is used.
+// Codes to the entries of a codebook that registers hold: permutes that Swift cannot name. Everything is static inline,
+// so that it becomes part of the Swift code that uses it; code widths are constants wherever it is used.
 #ifndef EMBEDCOMPRESS_CODEBOOKS_H
 #define EMBEDCOMPRESS_CODEBOOKS_H
 
 #include "shims.h"
 
-// A codebook of up to sixteen entries in registers, made by `ec_book`. Where codes have fewer than four bits the entries
-// repeat, so that a permute may take its index from any low four bits that begin with the code.
+// A codebook of up to sixteen entries in registers, made by `ec_book`. Where codes have fewer than four bits the
+// entries repeat, so that a permute may take its index from any four bits that begin with the code.
 //
 // With SSSE3 alone there is no permute of sixteen floats; a byte shuffle can do it four times, for a codebook that is
 // kept as four planes: the lowest bytes of all entries, the second bytes, and so on.

@@ -46,16 +46,29 @@ struct RowValues {
     func encode<Format: CodeFormat>(
         _ ranges: Ranges, _ format: RangeFormat, as _: Format.Type, to target: UnsafeMutableRawPointer
     ) {
+        pack(as: Format.self, to: target) { format.codes($0, ranges) }
+    }
+
+    /// The nearest entries of a codebook, as codes packed to the bit.
+    @inline(__always)
+    func encode<Format: CodeFormat>(_ book: SortedBook, as _: Format.Type, to target: UnsafeMutableRawPointer) {
+        pack(as: Format.self, to: target) { book.codes($0) }
+    }
+
+    @inline(__always)
+    private func pack<Format: CodeFormat>(
+        as _: Format.Type, to target: UnsafeMutableRawPointer, codes: (Floats16) -> Floats16
+    ) {
         var output = target
         for index in 0..<full {
-            Format.pack(format.codes(chunk(index), ranges), to: output)
+            Format.pack(codes(chunk(index)), to: output)
             output += 2 &* Format.bits
         }
         guard count & 15 != 0 else { return }
         // Sixteen codes of 16 bits at most.
         withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { last in
             guard let last = last.baseAddress else { return }
-            Format.pack(format.codes(rest, ranges), to: last)
+            Format.pack(codes(rest), to: last)
             let bits = (count & 15) &* Format.bits
             let bytes = (bits &+ 7) &>> 3
             // Bits past the row are zeros, so that equal rows have equal bytes.

@@ -25,7 +25,8 @@ public struct Method: Sendable {
 
     /// Every method, in the order of the papers.
     public static let all: [Method] = [
-        .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares,
+        .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
+        .kmeansClusters,
     ]
 
     /// The method of that name.

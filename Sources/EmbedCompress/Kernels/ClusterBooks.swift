@@ -1,0 +1,126 @@
+/// The codebook of each cluster of rows: tier two of KMEANS-CLS.
+///
+/// Up to `exactValues` values of a cluster are sorted and solved exactly. More are counted into `bins` bins of equal
+/// width over the cluster's range, each with its exact mean; neighbouring bins are joined while they hold less than
+/// 1/2048 of the weight and of the range. What is solved exactly then are those means, so that no value lies further from
+/// its stand-in than 1/2048 of the range. Two more readings of each row, no sampling, and memory that does not grow.
+struct ClusterBooks {
+    let input: CompressionInput
+    let layout: Codebook.Layout
+    let members: ClusterMembers
+
+    private static let exactValues = 4096
+    private static let bins = 65_536
+    private static let pieces = 2048
+
+    /// Rows in a reading.
+    private var blockRows: Int { max(1, min(blockCapacity, 16_384 / layout.dimension)) }
+
+    /// Writes each cluster's entries and bounds to `books`, `2 * entryCount` floats each.
+    func solve(to books: UnsafeMutablePointer<Float>, context: LookupContext, progress: ProgressCounter) {
+        let count = layout.entryCount
+        Parallel.forEach(count: layout.clusters, grain: max(1, min(16, layout.clusters / 64))) { range in
+            let solver = ScalarKMeans(capacity: 2 * Self.exactValues + 16, clusters: count)
+            for cluster in range {
+                load(Array(members[cluster]), into: solver, context)
+                if solver.count > 0 { solver.solve(clusters: count) }
+                let zero = [0.0]
+                zero.withUnsafeBufferPointer { zero in
+                    _ = SortedBook(
+                        solver.count > 0 ? solver.result : zero, count: count, type: layout.entryType,
+                        space: books + cluster * 2 * count)
+                }
+                progress.advance(by: members[cluster].count)
+            }
+        }
+    }
+
+    private func load(_ rows: [Int], into solver: ScalarKMeans, _ context: LookupContext) {
+        solver.begin()
+        guard !rows.isEmpty else { return }
+        let values = rows.count.multipliedReportingOverflow(by: layout.dimension)
+        guard values.overflow || values.partialValue > Self.exactValues else {
+            return withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * values.partialValue) { space in
+                guard let base = space.baseAddress else { return }
+                let weights = base + values.partialValue
+                var place = 0
+                forEachValue(rows, context) { value, weight in
+                    (base[place], weights[place]) = (value, weight)
+                    place &+= 1
+                }
+                solver.load(base, weights: input.weights == nil ? nil : UnsafePointer(weights), count: place)
+            }
+        }
+        var low = Float.infinity
+        var high = -Float.infinity
+        var weighed = 0.0
+        forEachValue(rows, context) { value, weight in
+            low = min(low, value)
+            high = max(high, value)
+            weighed += Double(weight)
+        }
+        // Without any weight all values count alike.
+        let isWeighted = weighed > 0
+        let width = (Double(high) - Double(low)) / Double(Self.bins)
+        withUnsafeTemporaryAllocation(of: SIMD2<Double>.self, capacity: Self.bins) { bins in
+            guard let bins = bins.baseAddress else { return }
+            bins.initialize(repeating: SIMD2(), count: Self.bins)
+            let scale = width > 0 ? 1 / width : 0
+            forEachValue(rows, context) { value, weight in
+                let weight = isWeighted ? Double(weight) : 1
+                let place = min(Int((Double(value) - Double(low)) * scale), Self.bins - 1)
+                bins[place] += SIMD2(weight, weight * Double(value))
+            }
+            join(bins, into: solver)
+        }
+    }
+
+    private func join(_ bins: UnsafePointer<SIMD2<Double>>, into solver: ScalarKMeans) {
+        var all = 0.0
+        for bin in 0..<Self.bins { all += bins[bin][0] }
+        let most = all / Double(Self.pieces)
+        var sums = SIMD2<Double>()
+        var first = 0
+        var isFirst = true
+        for bin in 0..<Self.bins {
+            if sums[0] == 0 { first = bin }
+            sums += bins[bin]
+            let isFull = sums[0] >= most || bin - first + 1 >= Self.bins / Self.pieces || bin == Self.bins - 1
+            if isFull, sums[0] > 0 {
+                solver.add(sums[1] / sums[0], weight: sums[0], isFirst: isFirst)
+                isFirst = false
+                sums = SIMD2()
+            }
+        }
+        solver.finish()
+    }
+
+    /// Every value of the rows with its weight, which is 1 unless weights were given.
+    @inline(__always)
+    private func forEachValue(_ rows: [Int], _ context: LookupContext, _ body: (Float, Float) -> Void) {
+        let dimension = layout.dimension
+        let weightColumns = input.weights?.dimension ?? 0
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: blockRows * (dimension + weightColumns)) { floats in
+            withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockRows) { ids in
+                guard let values = floats.baseAddress, let ids = ids.baseAddress else { return }
+                let weights = values + blockRows * dimension
+                for start in stride(from: 0, to: rows.count, by: blockRows) {
+                    let count = min(blockRows, rows.count - start)
+                    for index in 0..<count { ids[index] = Int64(rows[start + index]) }
+                    let block = IDBlock(ids: ids, count: count)
+                    input.source.gather(block, into: RowBlock(base: values, stride: dimension), context: context)
+                    input.weights?.gather(
+                        block, into: RowBlock(base: weights, stride: weightColumns), context: context)
+                    for index in 0..<count {
+                        for column in 0..<dimension {
+                            let weight =
+                                weightColumns == 0
+                                ? 1 : weights[weightColumns == 1 ? index : index &* dimension &+ column]
+                            body(values[index &* dimension &+ column], weight)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
