@@ -176,6 +176,45 @@ __attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_
 /// The nearest whole numbers, halves to even: one instruction.
 static inline ec_floats16 ec_round16(ec_floats16 values) { return __builtin_elementwise_roundeven(values); }
 
+/// a < b ? a : b in each lane, which a NaN in a makes b: one instruction for each register.
+static inline ec_floats16 ec_min16(ec_floats16 a, ec_floats16 b) {
+#if defined(__AVX512F__)
+    return (ec_floats16)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    ec_floats16 least;
+    for (int lane = 0; lane < 16; lane++) least[lane] = a[lane] < b[lane] ? a[lane] : b[lane];
+    return least;
+#endif
+}
+
+/// a > b ? a : b in each lane, which a NaN in a makes b.
+static inline ec_floats16 ec_max16(ec_floats16 a, ec_floats16 b) {
+#if defined(__AVX512F__)
+    return (ec_floats16)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    ec_floats16 most;
+    for (int lane = 0; lane < 16; lane++) most[lane] = a[lane] > b[lane] ? a[lane] : b[lane];
+    return most;
+#endif
+}
+
+/// The least of sixteen, none of which is NaN.
+static inline float ec_least16(ec_floats16 values) {
+#if defined(__x86_64__)
+    __m128 first = (__m128)__builtin_shufflevector(values, values, 0, 1, 2, 3);
+    __m128 second = (__m128)__builtin_shufflevector(values, values, 4, 5, 6, 7);
+    __m128 third = (__m128)__builtin_shufflevector(values, values, 8, 9, 10, 11);
+    __m128 fourth = (__m128)__builtin_shufflevector(values, values, 12, 13, 14, 15);
+    __m128 four = _mm_min_ps(_mm_min_ps(first, second), _mm_min_ps(third, fourth));
+    __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)));
+#else
+    float least = values[0];
+    for (int lane = 1; lane < 16; lane++) least = values[lane] < least ? values[lane] : least;
+    return least;
+#endif
+}
+
 static inline uint64_t ec_load64(const uint8_t *bytes) {
     uint64_t word;
     memcpy(&word, bytes, 8);

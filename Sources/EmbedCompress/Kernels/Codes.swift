@@ -80,6 +80,15 @@ enum Codes3: CodeFormat { static var bits: Int { 3 } }
 enum Codes4: CodeFormat {
     static var bits: Int { 4 }
 
+    @inline(__always)
+    static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer) {
+        let pairs = unsafeBitCast(codeBytes(codes), to: SIMD8<UInt16>.self)
+        let joined = pairs | (pairs &>> 4)
+        var bytes = SIMD8<UInt8>()
+        for lane in 0..<8 { bytes[lane] = UInt8(truncatingIfNeeded: joined[lane]) }
+        target.storeBytes(of: bytes, as: SIMD8<UInt8>.self)
+    }
+
     /// Even columns, odd columns, twice: the low and high halves of the bytes.
     @inline(__always)
     static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile {

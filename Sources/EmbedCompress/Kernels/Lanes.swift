@@ -16,6 +16,14 @@ func multiplyAdd(_ a: Floats16, _ b: Floats16, _ c: Floats16, isExact: Bool) -> 
     hasWideRegisters && isExact ? c.addingProduct(a, b) : a * b + c
 }
 
+/// The smaller of each pair of lanes; `b` where `a` is NaN.
+@inline(__always)
+func leastOf(_ a: Floats16, _ b: Floats16) -> Floats16 { ec_min16(a, b) }
+
+/// The larger of each pair of lanes; `b` where `a` is NaN.
+@inline(__always)
+func mostOf(_ a: Floats16, _ b: Floats16) -> Floats16 { ec_max16(a, b) }
+
 /// The nearest whole numbers, halves to even.
 @inline(__always)
 func rounded(_ values: Floats16) -> Floats16 { ec_round16(values) }

@@ -124,9 +124,8 @@ struct RowBatch {
 /// The codes nearest to `steps`, values in steps of the scale from the bias on: `clamp(round(steps), 0, last)`.
 @inline(__always)
 func nearestCodes(_ steps: Floats16, _ last: Floats16) -> Floats16 {
-    // Comparisons are this way round so that a NaN becomes 0.
-    let codes = Floats16().replacing(with: steps, where: steps .> 0)
-    return rounded(last.replacing(with: codes, where: codes .< last))
+    // In this order a NaN becomes 0.
+    rounded(leastOf(mostOf(steps, Floats16()), last))
 }
 
 /// What a search must know of the stored form: the last code, and the type of scale and bias.
@@ -182,7 +181,13 @@ struct Ranges {
 
     /// The range of one row in every lane.
     @inline(__always)
-    func row(_ lane: Int) -> Ranges { Ranges(scale: .init(repeating: scale[lane]), bias: .init(repeating: bias[lane])) }
+    func row(_ lane: Int) -> Ranges {
+        var row = self
+        row.scale = .init(repeating: scale[lane])
+        row.bias = .init(repeating: bias[lane])
+        row.inverse = .init(repeating: inverse[lane])
+        return row
+    }
 }
 
 extension ScaleType {

@@ -1,3 +1,5 @@
+internal import CEmbedCompress.Shims
+
 /// A group of columns of one row, as floats: what needs no search.
 struct RowValues {
     /// At least `count` rounded up to 16 floats are readable.
@@ -17,27 +19,28 @@ struct RowValues {
         return Floats16(repeating: base[0]).replacing(with: chunk(full), where: inside)
     }
 
-    /// Smallest and largest value; nil if one is NaN or infinite.
+    /// Smallest and largest value. Adds to `strange` what is not 0 if one is NaN or infinite.
     @inline(__always)
-    func extent() -> (minimum: Float, maximum: Float)? {
+    func extent(_ strange: inout Floats16) -> (minimum: Float, maximum: Float) {
         var low = Floats16(repeating: base[0])
         var high = low
-        // What is not finite has a difference with itself that is not 0.
+        @inline(__always)
+        func add(_ values: Floats16) {
+            low = leastOf(values, low)
+            high = mostOf(values, high)
+            // What is not finite has a difference with itself that is not 0.
+            strange += values - values
+        }
+        for index in 0..<full { add(chunk(index)) }
+        if count & 15 != 0 { add(rest) }
+        return (ec_least16(low), -ec_least16(-high))
+    }
+
+    /// Smallest and largest value; nil if one is NaN or infinite.
+    func extent() -> (minimum: Float, maximum: Float)? {
         var strange = Floats16()
-        for index in 0..<full {
-            let values = chunk(index)
-            low = low.replacing(with: values, where: values .< low)
-            high = high.replacing(with: values, where: values .> high)
-            strange += values - values
-        }
-        if count & 15 != 0 {
-            let values = rest
-            low = low.replacing(with: values, where: values .< low)
-            high = high.replacing(with: values, where: values .> high)
-            strange += values - values
-        }
-        guard total(strange) == 0 else { return nil }
-        return (folded(low) { $0 < $1 ? $0 : $1 }, folded(high) { $0 > $1 ? $0 : $1 })
+        let extent = extent(&strange)
+        return isZero(strange) ? extent : nil
     }
 
     /// The nearest codes of the row under a range, packed to the bit. The group starts at a byte; its last byte may be
@@ -82,17 +85,9 @@ struct RowValues {
     }
 }
 
-/// Lane by lane halves, to one value.
+/// Whether every lane is 0, which NaN is not.
 @inline(__always)
-func folded(_ lanes: Floats16, _ combine: (Float, Float) -> Float) -> Float {
-    var values = lanes
-    var width = 8
-    while width > 0 {
-        for lane in 0..<width { values[lane] = combine(values[lane], values[lane &+ width]) }
-        width &>>= 1
-    }
-    return values[0]
-}
+func isZero(_ lanes: Floats16) -> Bool { all(lanes .== 0) }
 
 @inline(__always)
 func total(_ lanes: Floats16) -> Float {

@@ -116,14 +116,11 @@ private struct UniformEncoder {
     ) throws -> RowBatch {
         var minimum = Floats16()
         var maximum = Floats16()
+        var strange = Floats16()
         for lane in 0..<RowBatch.lanes {
             let source = min(lane, rows.count - 1)
             let row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
-            guard let extent = row.extent() else {
-                throw nonFinite(
-                    RowValues(base: values.row(source), count: layout.dimension),
-                    row: firstRow + rows.lowerBound + source)
-            }
+            let extent = row.extent(&strange)
             minimum[lane] = extent.minimum
             maximum[lane] = extent.maximum
             guard needsColumns else { continue }
@@ -131,6 +128,12 @@ private struct UniformEncoder {
             if let weights {
                 let row = weights.row(source) + group.firstColumn
                 spread(row, count: group.columns, to: columns + layout.group, lane: lane)
+            }
+        }
+        if !isZero(strange) {
+            for lane in 0..<rows.count {
+                let row = RowValues(base: values.row(lane), count: layout.dimension)
+                guard row.extent() != nil else { throw nonFinite(row, row: firstRow + rows.lowerBound + lane) }
             }
         }
         let batch = RowBatch(

@@ -46,6 +46,7 @@ enum RowReader {
     private static func read(
         _ range: Range<Int>, of source: any Node, _ context: LookupContext, _ body: (FloatBlock) throws -> Void
     ) throws {
+        if let direct = (source as? Dense)?.floats(range) { return try body(direct) }
         // Whole vectors, so that reading the last columns of the last row stays inside.
         let stride = (source.dimension + 15) / 16 * 16
         try withUnsafeTemporaryAllocation(of: Float.self, capacity: range.count * stride + 16) { values in

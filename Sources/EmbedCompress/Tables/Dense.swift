@@ -72,6 +72,17 @@ public struct Dense: Node {
         try Dense(try memory.sliced(range).bytes, element: element, rows: range.count, dimension: dimension)
     }
 
+    /// Rows `range` where they are, if they are f32 and whole vectors of them can be read.
+    func floats(_ range: Range<Int>) -> FloatBlock? {
+        let bytes = memory.bytes
+        let last = (range.upperBound * dimension + 15) * MemoryLayout<Float>.size
+        let start = bytes.pointer + range.lowerBound * memory.rowBytes
+        guard element == .float32, last <= bytes.readableCount || dimension % 16 == 0,
+            UInt(bitPattern: start) % UInt(MemoryLayout<Float>.alignment) == 0
+        else { return nil }
+        return FloatBlock(base: start.assumingMemoryBound(to: Float.self), stride: dimension)
+    }
+
     func discardPages() { memory.bytes.discardPages() }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
