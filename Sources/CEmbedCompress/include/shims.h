@@ -176,6 +176,23 @@ __attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_
 /// The nearest whole numbers, halves to even: one instruction.
 static inline ec_floats16 ec_round16(ec_floats16 values) { return __builtin_elementwise_roundeven(values); }
 
+/// The nearest halves of sixteen floats.
+static inline ec_halves16 ec_floats_to_halves(ec_floats16 values) {
+#if defined(__AVX512F__)
+    return (ec_halves16)_mm512_cvtps_ph((__m512)values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__F16C__)
+    union { ec_floats16 floats; __m256 half[2]; } in = {values};
+    union { ec_halves16 all; __m128i half[2]; } out;
+    out.half[0] = _mm256_cvtps_ph(in.half[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    out.half[1] = _mm256_cvtps_ph(in.half[1], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return out.all;
+#else
+    ec_halves16 halves;
+    for (int lane = 0; lane < 16; lane++) halves[lane] = ec_float_to_half(values[lane]);
+    return halves;
+#endif
+}
+
 /// a < b ? a : b in each lane, which a NaN in a makes b: one instruction for each register.
 static inline ec_floats16 ec_min16(ec_floats16 a, ec_floats16 b) {
 #if defined(__AVX512F__)

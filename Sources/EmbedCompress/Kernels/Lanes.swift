@@ -82,10 +82,17 @@ func floatFromHalf(_ half: UInt16) -> Float { ec_half_to_float(half) }
 @inline(__always)
 func halfFromFloat(_ value: Float) -> UInt16 { ec_float_to_half(value) }
 
+/// The nearest halves.
+@inline(__always)
+func halves(_ values: Floats16) -> SIMD16<UInt16> { ec_floats_to_halves(values) }
+
 /// Sixteen halves, exactly, non-finite ones included.
 @inline(__always)
+func floats(_ halves: SIMD16<UInt16>) -> Floats16 { ec_halves_to_floats(halves) }
+
+@inline(__always)
 func floatsFromHalves(_ source: UnsafeRawPointer) -> Floats16 {
-    ec_halves_to_floats(source.loadUnaligned(as: SIMD16<UInt16>.self))
+    floats(source.loadUnaligned(as: SIMD16<UInt16>.self))
 }
 
 @inline(__always)

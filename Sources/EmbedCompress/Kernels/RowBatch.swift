@@ -194,9 +194,6 @@ extension ScaleType {
     /// The nearest values of this type.
     @inline(__always)
     func rounded(_ values: Floats16) -> Floats16 {
-        if self == .float32 { return values }
-        var result = Floats16()
-        for lane in 0..<16 { result[lane] = floatFromHalf(halfFromFloat(values[lane])) }
-        return result
+        self == .float32 ? values : floats(halves(values))
     }
 }

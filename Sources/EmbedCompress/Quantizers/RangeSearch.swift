@@ -39,7 +39,7 @@ struct UniformCompressor: RowCompressor {
         guard let byteCount = Checked.product(rows, layout.rowBytes) else {
             throw EmbedCompressError.outOfMemory(bytes: Int.max)
         }
-        let bytes = Bytes(try ByteStorage.allocate(byteCount))
+        let bytes = Bytes(try ByteStorage.allocate(byteCount, zeroed: false))
         let target = bytes.mutablePointer
         let encoder = UniformEncoder(compressor: self, firstRow: input.firstRow)
         try RowReader.forEachBlock(of: input.source, and: input.elementWeights, progress: progress) {
@@ -62,7 +62,7 @@ extension UniformCompressor {
     private func parameters() throws -> Bytes? {
         guard let shared else { return nil }
         let bytes = Bytes(try ByteStorage.allocate(2 * layout.scaleType.byteCount))
-        layout.scaleType.store(shared, 0, at: bytes.mutablePointer)
+        layout.scaleType.store(shared, count: 1, at: bytes.mutablePointer, stride: 0)
         return bytes
     }
 }
@@ -97,11 +97,10 @@ private struct UniformEncoder {
                 let batch = try self.batch(group, values, weights, rows, format, columns)
                 let (ranges, fallen) = try self.ranges(of: batch, rows: rows)
                 fallbacks += fallen
-                for lane in 0..<rows.count {
-                    let row = target + lane * layout.rowBytes
-                    let source = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
-                    encode(source, ranges.row(lane), format, to: row + group.offset)
-                    if layout.scope == .row { layout.scaleType.store(ranges, lane, at: row + group.parameterOffset) }
+                encode(group, values, rows.count, ranges, format, to: target)
+                if layout.scope == .row {
+                    layout.scaleType.store(
+                        ranges, count: rows.count, at: target + group.parameterOffset, stride: layout.rowBytes)
                 }
             }
         }
@@ -144,18 +143,16 @@ private struct UniformEncoder {
 
     /// The ranges that the search chooses for the batch, and how many of them are plain min-max for want of a better.
     private func ranges(of batch: RowBatch, rows: Range<Int>) throws -> (ranges: Ranges, fallbacks: Int) {
-        try checkFinite(batch.widest, batch, rows)
         var ranges = search.ranges(of: batch)
-        guard fallsBack else {
-            try checkFinite(ranges, batch, rows)
-            return (ranges, 0)
-        }
+        try checkFinite(fallsBack ? batch.widest : ranges, batch, rows)
+        guard fallsBack else { return (ranges, 0) }
         let isWidest = batch.fallBack(&ranges)
         return (ranges, (0..<rows.count).count { isWidest[$0] })
     }
 
     private func checkFinite(_ ranges: Ranges, _ batch: RowBatch, _ rows: Range<Int>) throws {
         let finite = ranges.isFinite
+        guard !all(finite) else { return }
         for lane in 0..<rows.count where !finite[lane] {
             throw EmbedCompressError.invalidArgument(
                 "row \(firstRow + rows.lowerBound + lane) has values from \(batch.minimum[lane]) to "
@@ -172,34 +169,47 @@ private struct UniformEncoder {
         for column in 0..<count { floats[column &* RowBatch.lanes] = row[column] }
     }
 
-    @inline(__always)
     private func encode(
-        _ values: RowValues, _ ranges: Ranges, _ format: RangeFormat, to target: UnsafeMutableRawPointer
+        _ group: ColumnGroup, _ values: FloatBlock, _ count: Int, _ ranges: Ranges, _ format: RangeFormat,
+        to target: UnsafeMutableRawPointer
     ) {
+        @inline(__always)
+        func encode<Format: CodeFormat>(_: Format.Type) {
+            for lane in 0..<count {
+                let row = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
+                row.encode(
+                    ranges.row(lane), format, as: Format.self, to: target + (lane &* layout.rowBytes &+ group.offset))
+            }
+        }
         switch layout.bits {
-        case 1: values.encode(ranges, format, as: Codes1.self, to: target)
-        case 2: values.encode(ranges, format, as: Codes2.self, to: target)
-        case 3: values.encode(ranges, format, as: Codes3.self, to: target)
-        case 4: values.encode(ranges, format, as: Codes4.self, to: target)
-        case 5: values.encode(ranges, format, as: Codes5.self, to: target)
-        case 6: values.encode(ranges, format, as: Codes6.self, to: target)
-        case 7: values.encode(ranges, format, as: Codes7.self, to: target)
-        case 8: values.encode(ranges, format, as: Codes8.self, to: target)
-        default: values.encode(ranges, format, as: Codes16.self, to: target)
+        case 1: encode(Codes1.self)
+        case 2: encode(Codes2.self)
+        case 3: encode(Codes3.self)
+        case 4: encode(Codes4.self)
+        case 5: encode(Codes5.self)
+        case 6: encode(Codes6.self)
+        case 7: encode(Codes7.self)
+        case 8: encode(Codes8.self)
+        default: encode(Codes16.self)
         }
     }
 }
 
 extension ScaleType {
-    @inline(__always)
-    fileprivate func store(_ ranges: Ranges, _ lane: Int, at place: UnsafeMutableRawPointer) {
+    /// Stores the scales and biases of the first `count` rows, `stride` bytes apart.
+    fileprivate func store(_ ranges: Ranges, count: Int, at start: UnsafeMutableRawPointer, stride: Int) {
         switch self {
         case .float16:
-            let both = UInt32(halfFromFloat(ranges.scale[lane])) | UInt32(halfFromFloat(ranges.bias[lane])) << 16
-            place.storeBytes(of: both.littleEndian, as: UInt32.self)
+            let (scales, biases) = (halves(ranges.scale), halves(ranges.bias))
+            for lane in 0..<count {
+                let both = UInt32(scales[lane]) | UInt32(biases[lane]) << 16
+                (start + lane &* stride).storeBytes(of: both.littleEndian, as: UInt32.self)
+            }
         case .float32:
-            place.storeBytes(of: ranges.scale[lane], as: Float.self)
-            (place + 4).storeBytes(of: ranges.bias[lane], as: Float.self)
+            for lane in 0..<count {
+                (start + lane &* stride).storeBytes(of: ranges.scale[lane], as: Float.self)
+                (start + (lane &* stride &+ 4)).storeBytes(of: ranges.bias[lane], as: Float.self)
+            }
         }
     }
 }

@@ -35,9 +35,9 @@ final class ByteStorage: @unchecked Sendable {
     static let allocationSlack = 64
     private static let hugePage = 2 << 20
 
-    /// Zeroed memory, aligned to a cache line; from 4 MiB on it is aligned to and asks for huge pages, because random
+    /// Memory, aligned to a cache line and zeroed unless its owner is to write all of it; from 4 MiB on it is aligned to and asks for huge pages, because random
     /// row reads miss the TLB before they miss bandwidth.
-    static func allocate(_ count: Int) throws -> ByteStorage {
+    static func allocate(_ count: Int, zeroed: Bool = true) throws -> ByteStorage {
         guard count >= 0, let padded = Checked.sum(count, allocationSlack) else {
             throw EmbedCompressError.outOfMemory(bytes: count)
         }
@@ -45,7 +45,7 @@ final class ByteStorage: @unchecked Sendable {
             guard let base = aligned_alloc(64, (padded + 63) & ~63) else {
                 throw EmbedCompressError.outOfMemory(bytes: count)
             }
-            memset(base, 0, padded)
+            if zeroed { memset(base, 0, padded) } else { memset(base + count, 0, padded - count) }
             return ByteStorage(base: base, count: count, slack: allocationSlack) { free(base) }
         }
         guard let span = Checked.sum(padded, hugePage) else { throw EmbedCompressError.outOfMemory(bytes: count) }
