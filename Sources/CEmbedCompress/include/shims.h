@@ -173,8 +173,15 @@ __attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_
 
 // MARK: - Codes to floats
 
-/// The nearest whole numbers, halves to even: one instruction.
-static inline ec_floats16 ec_round16(ec_floats16 values) { return __builtin_elementwise_roundeven(values); }
+/// The nearest whole numbers, halves to even, of numbers from 0 to 2^22.
+static inline ec_floats16 ec_round16(ec_floats16 values) {
+#if defined(__SSE4_1__) || defined(__aarch64__)
+    return __builtin_elementwise_roundeven(values);
+#else
+    // 2^23 and half of it leave no bits below one: the sum is rounded as the processor rounds.
+    return (values + 0x1.8p23f) - 0x1.8p23f;
+#endif
+}
 
 /// The nearest halves of sixteen floats.
 static inline ec_halves16 ec_floats_to_halves(ec_floats16 values) {
@@ -224,7 +231,7 @@ static inline float ec_least16(ec_floats16 values) {
     __m128 fourth = (__m128)__builtin_shufflevector(values, values, 12, 13, 14, 15);
     __m128 four = _mm_min_ps(_mm_min_ps(first, second), _mm_min_ps(third, fourth));
     __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)));
+    return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 1)));
 #else
     float least = values[0];
     for (int lane = 1; lane < 16; lane++) least = values[lane] < least ? values[lane] : least;

@@ -17,9 +17,10 @@ struct ClusterBooks {
     private var blockRows: Int { max(1, min(blockCapacity, 16_384 / layout.dimension)) }
 
     /// Writes each cluster's entries and bounds to `books`, `2 * entryCount` floats each.
-    func solve(to books: UnsafeMutablePointer<Float>, context: LookupContext, progress: ProgressCounter) {
+    func solve(to books: UnsafeMutablePointer<Float>, context: LookupContext, progress: ProgressCounter) throws {
         let count = layout.entryCount
-        Parallel.forEach(count: layout.clusters, grain: max(1, min(16, layout.clusters / 64))) { range in
+        let grain = max(1, min(16, layout.clusters / 64))
+        try Parallel.forEach(count: layout.clusters, grain: grain, progress: progress.watch) { range in
             let solver = ScalarKMeans(capacity: 2 * Self.exactValues + 16, clusters: count)
             for cluster in range {
                 load(Array(members[cluster]), into: solver, context)

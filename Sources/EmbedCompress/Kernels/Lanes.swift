@@ -24,7 +24,7 @@ func leastOf(_ a: Floats16, _ b: Floats16) -> Floats16 { ec_min16(a, b) }
 @inline(__always)
 func mostOf(_ a: Floats16, _ b: Floats16) -> Floats16 { ec_max16(a, b) }
 
-/// The nearest whole numbers, halves to even.
+/// The nearest whole numbers, halves to even, of numbers from 0 to 2^22.
 @inline(__always)
 func rounded(_ values: Floats16) -> Floats16 { ec_round16(values) }
 

@@ -14,19 +14,20 @@ final class RowClusters: @unchecked Sendable {
     /// - Parameters:
     ///   - data: `count` rows at multiples of the stride, zeros past the last column.
     ///   - clusters: At most `count`.
+    ///   - watch: Asked whether to stop.
     init(
         _ data: UnsafePointer<Float>, count: Int, weights: UnsafePointer<Float>?, dimension: Int, clusters: Int,
-        rounds: Int, seed: Int
-    ) {
+        rounds: Int, seed: Int, watch: ProgressCounter
+    ) throws {
         var random = SeededRandom(seed: seed)
         let isFlat = clusters <= Self.flatClusters
         let topClusters = isFlat ? clusters : Int(Double(clusters).squareRoot().rounded(.up))
         let assignments = UnsafeMutablePointer<Int32>.allocate(capacity: count)
         defer { assignments.deallocate() }
-        top = Array(0..<count).withUnsafeBufferPointer { rows in
-            RowKMeans(
+        top = try Array(0..<count).withUnsafeBufferPointer { rows in
+            try RowKMeans(
                 data, rows: rows, weights: weights, dimension: dimension, clusters: topClusters, rounds: rounds,
-                random: &random, assignments: assignments)
+                random: &random, assignments: assignments, watch: watch)
         }
         guard !isFlat else {
             (parts, firsts) = ([], [])
@@ -37,16 +38,16 @@ final class RowClusters: @unchecked Sendable {
         let seeds = (0..<topClusters).map { _ in Int(truncatingIfNeeded: random.next()) }
         let found = Lock()
         var parts = [RowKMeans?](repeating: nil, count: topClusters)
-        Parallel.forEach(count: topClusters, grain: 1) { range in
+        try Parallel.forEach(count: topClusters, grain: 1, progress: watch) { range in
             for index in range where sizes[index] > 1 {
                 let rows = Array(members[index])
                 let space = UnsafeMutablePointer<Int32>.allocate(capacity: rows.count)
                 defer { space.deallocate() }
                 var random = SeededRandom(seed: seeds[index])
-                let part = rows.withUnsafeBufferPointer {
-                    RowKMeans(
+                let part = try rows.withUnsafeBufferPointer {
+                    try RowKMeans(
                         data, rows: $0, weights: weights, dimension: dimension, clusters: sizes[index],
-                        rounds: rounds, random: &random, assignments: space)
+                        rounds: rounds, random: &random, assignments: space, watch: nil)
                 }
                 found.withLock { parts[index] = part }
             }

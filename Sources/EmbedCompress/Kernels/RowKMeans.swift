@@ -18,10 +18,12 @@ final class RowKMeans: @unchecked Sendable {
     ///   - rows: The rows that take part, at least as many as clusters.
     ///   - weights: One for each row of `data`; nil for all alike.
     ///   - assignments: Receives the cluster of each of `rows`.
+    ///   - watch: Asked whether to stop; nil inside a parallel loop.
     init(
         _ data: UnsafePointer<Float>, rows: UnsafeBufferPointer<Int>, weights: UnsafePointer<Float>?, dimension: Int,
-        clusters: Int, rounds: Int, random: inout SeededRandom, assignments: UnsafeMutablePointer<Int32>
-    ) {
+        clusters: Int, rounds: Int, random: inout SeededRandom, assignments: UnsafeMutablePointer<Int32>,
+        watch: ProgressCounter?
+    ) throws {
         self.dimension = dimension
         self.clusters = clusters
         stride = Self.stride(dimension: dimension)
@@ -34,7 +36,7 @@ final class RowKMeans: @unchecked Sendable {
         for round in 0..<max(rounds, 1) {
             measure()
             let changed = AtomicInt()
-            Parallel.forEach(count: rows.count, grain: 128) { range in
+            try Parallel.forEach(count: rows.count, grain: 128, progress: watch) { range in
                 var moved = 0
                 for index in range {
                     let nearest = Int32(truncatingIfNeeded: self.nearest(data + rows[index] * stride))
@@ -44,7 +46,7 @@ final class RowKMeans: @unchecked Sendable {
                 changed.add(moved)
             }
             if changed.value == 0 || round == rounds - 1 { break }
-            update(data, rows, weights, assignments)
+            try update(data, rows, weights, assignments, watch: watch)
         }
     }
 
@@ -94,10 +96,10 @@ final class RowKMeans: @unchecked Sendable {
     /// Moves each center to the weighted mean of its rows; one without rows or weight stays.
     private func update(
         _ data: UnsafePointer<Float>, _ rows: UnsafeBufferPointer<Int>, _ weights: UnsafePointer<Float>?,
-        _ assignments: UnsafePointer<Int32>
-    ) {
+        _ assignments: UnsafePointer<Int32>, watch: ProgressCounter?
+    ) throws {
         let members = ClusterMembers(count: rows.count, clusters: clusters) { Int(assignments[$0]) }
-        Parallel.forEach(count: clusters, grain: max(1, 4096 / stride)) { range in
+        try Parallel.forEach(count: clusters, grain: max(1, 4096 / stride), progress: watch) { range in
             for cluster in range {
                 let center = self.centers + cluster * self.stride
                 var weight = 0.0

@@ -43,7 +43,7 @@ struct KMeansClusters: RowCompressor {
         let context = LookupContext(onInvalid: .raise)
         let members = ClusterMembers(count: rows, clusters: layout.clusters) { Int(indices[$0]) }
         let floats = books.mutablePointer.assumingMemoryBound(to: Float.self)
-        ClusterBooks(input: input, layout: layout, members: members).solve(
+        try ClusterBooks(input: input, layout: layout, members: members).solve(
             to: floats, context: context, progress: progress)
         _ = try context.finish()
         try progress.report()
@@ -83,10 +83,11 @@ struct KMeansClusters: RowCompressor {
                 rowWeights[target] = sum
             }
         }
-        return withExtendedLifetime(sample) {
-            RowClusters(
+        return try withExtendedLifetime(sample) {
+            try RowClusters(
                 data, count: sampled, weights: input.weights == nil ? nil : UnsafePointer(rowWeights),
-                dimension: layout.dimension, clusters: layout.clusters, rounds: rounds, seed: seed)
+                dimension: layout.dimension, clusters: layout.clusters, rounds: rounds, seed: seed,
+                watch: progress.watch)
         }
     }
 

@@ -40,7 +40,10 @@ public enum Parallel {
 
     /// Like `forEach`, for work that takes long: stops early when `body` throws or progress asks to stop, and then
     /// throws. Of several errors, the one with the smallest index is thrown, whatever the number of threads.
-    static func forEach(count: Int, grain: Int, progress: ProgressCounter, _ body: (Range<Int>) throws -> Void) throws {
+    ///
+    /// Without progress nothing is asked, as it must be inside another parallel loop.
+    static func forEach(count: Int, grain: Int, progress: ProgressCounter?, _ body: (Range<Int>) throws -> Void) throws
+    {
         let failures = FirstFailure()
         let caller = pthread_self()
         forEach(count: count, grain: grain) { range in
@@ -48,8 +51,8 @@ public enum Parallel {
             if failures.isCancelled || range.lowerBound > failures.position { return }
             do {
                 try body(range)
-                progress.advance(by: range.count)
-                if pthread_equal(caller, pthread_self()) != 0 { try progress.report() }
+                progress?.advance(by: range.count)
+                if pthread_equal(caller, pthread_self()) != 0 { try progress?.report() }
             } catch EmbedCompressError.cancelled {
                 failures.cancel()
             } catch {
@@ -58,7 +61,7 @@ public enum Parallel {
         }
         if failures.isCancelled { throw EmbedCompressError.cancelled }
         if let error = failures.error { throw error }
-        try progress.report()
+        try progress?.report()
     }
 
     private static let configuredThreads = AtomicInt(initialThreads())

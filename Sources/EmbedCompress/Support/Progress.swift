@@ -13,6 +13,9 @@ final class ProgressCounter: @unchecked Sendable {
         self.callback = callback
     }
 
+    /// A counter that counts nothing and asks this one's caller whether to stop, for work between what is counted.
+    var watch: ProgressCounter { ProgressCounter(total: 0) { [self] _, _ in (try? report()) != nil } }
+
     /// From any thread.
     func advance(by count: Int) { done.add(count) }
 

@@ -84,10 +84,10 @@ final class KMeansClustersTests: XCTestCase {
             var random = SeededRandom(seed: 1)
             var again = random
             var assignments = [Int32](repeating: 0, count: 60)
-            let found = Array(0..<60).withUnsafeBufferPointer {
-                RowKMeans(
+            let found = try Array(0..<60).withUnsafeBufferPointer {
+                try RowKMeans(
                     data, rows: $0, weights: nil, dimension: 16, clusters: clusters, rounds: rounds, random: &random,
-                    assignments: &assignments)
+                    assignments: &assignments, watch: nil)
             }
             var left = Array(0..<60)
             for index in 0..<clusters { left.swapAt(index, index + again.below(60 - index)) }
