@@ -110,15 +110,19 @@ def histogram(row, bins):
     return np.histogram(row, bins, (row.min(), row.max()))[0].astype(np.float64)
 
 
-def histogram_error(counts, first, last, bits):
+def histogram_error(counts, first, last, bits, midpoints=False):
     """Appendix A of the 4-bit paper: the squared error of a range from bin `first` to bin `last`, in bins.
 
     Values are spread evenly over their bin. A bin is cut where the nearest code changes; a piece from a to b whose code
-    lies at c has the integral of (x - c)^2.
+    lies at c has the integral of (x - c)^2. With `midpoints` the range is cut into as many parts as there are codes,
+    each with its code in the middle.
     """
-    steps = 2**bits - 1
-    width = (last - first + 1) / steps
-    codes = [first + k * width for k in range(steps + 1)]
+    if midpoints:
+        width = (last - first + 1) / 2**bits
+        codes = [first + (k + 0.5) * width for k in range(2**bits)]
+    else:
+        width = (last - first + 1) / (2**bits - 1)
+        codes = [first + k * width for k in range(2**bits)]
     edges = [-math.inf, *((low + high) / 2 for low, high in pairwise(codes)), math.inf]
     total = 0.0
     for place, count in enumerate(counts):
@@ -145,7 +149,7 @@ def hist_apprx(row, bits, scale_type="f16", b=200, share=1e-5):
     """Norm minimisation as Caffe2 has it: `share` of the values more is given up at a time, at one of the ends.
 
     It is the end at which that frees more bins, the upper one if both free as many. The search ends when the error
-    rises.
+    rises, which is that of codes in the middles of equal parts of the range.
     """
     counts = histogram(row, b)
     through = np.cumsum(counts)
@@ -166,7 +170,7 @@ def hist_apprx(row, bits, scale_type="f16", b=200, share=1e-5):
             from_above += 1
         if candidate == (first, last):
             continue
-        loss = histogram_error(counts, *candidate, bits)
+        loss = histogram_error(counts, *candidate, bits, midpoints=True)
         if loss > least:
             break
         least = loss
