@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,6 +107,7 @@ def two_threads(elements: int, repetitions: int) -> list[dict[str, Any]]:
         times = {threads: statistics.median(taken) / len(weight) * 1e6 for threads, taken in seconds.items()}
         ratio = median_ratio(seconds["1"], seconds["2"])
         cells.append({"method": method, "rows": len(weight), "dimension": 64, "us_per_row": times, "ratio": ratio})
+    ec.set_num_threads(1)
     return cells
 
 
@@ -130,6 +132,34 @@ def quality(seeds: int, rows: int = 200) -> list[dict[str, Any]]:
     return cells
 
 
+def searched_loss(row: np.ndarray[Any, Any], last: int, points: int) -> float:
+    """Return the least ||x - q(x)|| / ||x|| of a grid of scales and biases and of the fits from its best places."""
+    deviation = float(row.std())
+    found = []
+    for scale in np.linspace(0.8, 1.2, points, dtype=np.float32) * deviation:
+        # On N(0, 1) the best range lies near the middle, of a width near `last` times the deviation at 2 bits.
+        biases = np.linspace(-1.9, -1.1, points, dtype=np.float32) * deviation
+        codes = np.clip(np.rint((row - biases[:, None]) / scale), 0, last)
+        errors = np.square(row - (codes * scale + biases[:, None])).sum(axis=1)
+        found.append((float(errors.min()), scale, biases[errors.argmin()]))
+    least = math.inf
+    for _, scale, bias in sorted(found)[:10]:
+        for _ in range(20):
+            codes = np.clip(np.rint((row - bias) / scale), 0, last)
+            scale, bias = np.polyfit(codes, row, 1)
+            least = min(least, float(np.square(row - (codes * scale + bias)).sum()))
+    return math.sqrt(least) / float(np.linalg.norm(row))
+
+
+def beside_search(rows: int, points: int = 80) -> dict[str, Any]:
+    """Compare least squares with a search of scales and biases at 2 bits, d = 768."""
+    weight = normal(rows, 768)
+    restored = ec.compress(weight, "least_squares", bits=2).decode()
+    losses = np.linalg.norm(weight - restored, axis=1) / np.linalg.norm(weight, axis=1)
+    searched = statistics.mean(searched_loss(row, 3, points) for row in weight)
+    return {"bits": 2, "dimension": 768, "rows": rows, "least_squares": float(losses.mean()), "searched": searched}
+
+
 def measure(quick: bool) -> dict[str, Any]:
     """Return every figure."""
     machine = described_machine("torch")
@@ -141,11 +171,12 @@ def measure(quick: bool) -> dict[str, Any]:
         return {
             "command": "python python/benchmarks/quantizer_speed.py",
             "machine": machine,
-            "searches": searches(dimensions, 1_000 if quick else 128_000, 1 if quick else 15),
+            "two_threads": two_threads(1_000 if quick else 6_400_000, 1 if quick else 15),
+            "searches": searches(dimensions, 1_000 if quick else 640_000, 1 if quick else 15),
             "min_max": min_max(dimensions, 1_000 if quick else 3_200_000, 1 if quick else 41),
             "brute_force": brute_force(16 if quick else 10_000, 1 if quick else 5),
             "quality": quality(2, 20) if quick else quality(50),
-            "two_threads": two_threads(1_000 if quick else 6_400_000, 1 if quick else 15),
+            "beside_search": beside_search(2, 10) if quick else beside_search(100),
         }
     finally:
         ec.set_num_threads(threads[0])
@@ -186,7 +217,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         )
         for cell in results["quality"]
     ]
-    brute = results["brute_force"]
+    brute, search = results["brute_force"], results["beside_search"]
     return {
         "speed, peers": markdown_table(
             ("method", "bits", "d", "µs per row", "peer", "its µs per row", "peer ÷ ours"), peers
@@ -196,6 +227,9 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         ),
         "speed, brute": f"HIST-BRUTE with 200 bins takes {figure(brute['seconds'], 3)} s for {brute['rows']:,} rows of "
         f"{brute['dimension']}, on one thread.",
+        "quality, search": f"On {search['rows']} rows at {search['bits']} bits and d = {search['dimension']}, least "
+        f"squares has {search['least_squares']:.5f}, and a search of a grid of scales and biases, with fits from its "
+        f"best places, {search['searched']:.5f}.",
         "quality": markdown_table(("bits", "d", "target", "mean", "by seed", "seeds that meet it"), losses),
     }
 
