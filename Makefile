@@ -2,6 +2,8 @@
 # make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
 #              make test-swift and make test-python are its halves
 # make bench   pooled lookups beside PyTorch's
+# make card    every method on every real table, for docs/comparison-card.md
+# make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
 # make clean   removes everything that these made
 #
@@ -25,7 +27,7 @@ TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensor
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-python bench check clean
+.PHONY: demo test test-swift test-python bench card reproduce check clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.demo-needs $(VENV)/.core
@@ -46,6 +48,13 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 
 bench: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/pooled_lookup.py
+
+card: $(VENV)/.benchmark-needs $(VENV)/.core-levels
+	$(BIN)/python python/benchmarks/comparison_card.py
+
+reproduce: $(VENV)/.benchmark-needs $(VENV)/.core-levels
+	$(BIN)/python python/benchmarks/reproduce_4bit.py
+	$(BIN)/python python/benchmarks/quantizer_speed.py
 
 check: $(VENV)/.test-needs
 	$(SWIFT) format lint --recursive --strict --parallel Sources Tests Package.swift
@@ -74,6 +83,11 @@ $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 
 $(VENV)/.test-needs: $(VENV)/.demo-needs
 	$(PIP) $(TEST_NEEDS)
+	touch $@
+
+# wordllama, too, is wanted for its weights alone.
+$(VENV)/.benchmark-needs: $(VENV)/.test-needs
+	$(PIP) --no-deps wordllama
 	touch $@
 
 # The core at this machine's best level only, for a quick start.

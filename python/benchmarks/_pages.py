@@ -1,0 +1,64 @@
+"""Where benchmarks leave their figures: JSON in docs/results, and tables in pages between named comments."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from embedcompress._report import machine, to_json
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+RESULTS = DOCS / "results"
+
+
+def described_machine(*packages: str) -> dict[str, Any]:
+    """Return the machine and the versions, those of peers included."""
+    found = machine()
+    found["versions"] |= {package: importlib.metadata.version(package) for package in packages}
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what an earlier run left; nothing if there was none."""
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return result
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_json(value) + "\n", encoding="utf-8")
+
+
+def fill(page: Path, parts: Mapping[str, str]) -> None:
+    """Replace what stands in a page between `<!-- name -->` and `<!-- /name -->`."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"{page.name} has no place for {name}")
+        text = pattern.sub(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)  # type: ignore[misc]
+    page.write_text(text, encoding="utf-8")
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+    """Return the seconds of each call, which take turns so that what else the machine does meets them all."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for repetition in range(repetitions + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            # The first round warms up.
+            if repetition:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median_ratio(theirs: list[float], ours: list[float]) -> float:
+    """Return the median of the ratios of neighbouring calls: above 1 where ours is faster."""
+    return statistics.median(their / our for their, our in zip(theirs, ours, strict=True))

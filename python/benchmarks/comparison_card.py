@@ -1,0 +1,175 @@
+"""Every method on every real table: bytes, error, neighbours kept, and times.
+
+Methods are those of `ec.methods()`, with their defaults; a new one is in the card the day it is in the registry.
+Figures go to docs/results/comparison_card.json, the card to docs/comparison-card.md. About two minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _pages import DOCS, RESULTS, described_machine, write_json
+from tqdm import tqdm
+
+import embedcompress as ec
+from embedcompress import _samples
+from embedcompress._report import figure, markdown_table, percent
+from embedcompress._samples import Sample
+from embedcompress.demo import lookup_times
+
+HEADER = (
+    "method",
+    "bytes",
+    "of f32",
+    "norm. l2",
+    "worst row",
+    "recall@10",
+    "compress, s",
+    "lookup, ns/row",
+    "pooled, ns/row",
+)
+
+
+def measure(
+    samples: Sequence[Sample],
+    *,
+    budget: float | None = None,
+    queries: int = 256,
+    lookups: int = 100_000,
+    repetitions: int = 15,
+) -> dict[str, Any]:
+    """Return the card's figures.
+
+    Args:
+        samples: The tables.
+        budget: A ratio of the f32 size for every method to meet; None leaves methods their defaults.
+        queries: Rows whose neighbours are searched for recall@10.
+        lookups: Random ids for each timing, which is on one thread.
+        repetitions: Timings, of which the median is taken.
+    """
+    threads = ec.get_num_threads()
+    card: dict[str, Any] = {
+        "command": "python python/benchmarks/comparison_card.py",
+        "machine": described_machine(),
+        "settings": {
+            "budget": budget,
+            "queries": queries,
+            "lookups": lookups,
+            "repetitions": repetitions,
+            "compress_threads": threads,
+        },
+        "tables": [],
+    }
+    for sample in samples:
+        tables: dict[str, ec.Table] = {}
+        results: list[dict[str, Any]] = []
+        for method in tqdm(ec.methods(), desc=sample.name, leave=False):
+            result: dict[str, Any] = {"method": method.name, "title": method.title}
+            start = time.perf_counter()
+            try:
+                table = ec.compress(sample.weight, method.name, budget=budget)
+            except (ec.BudgetError, ValueError) as error:
+                # Such as a budget that it cannot meet.
+                results.append(result | {"refused": str(error)})
+                continue
+            seconds = time.perf_counter() - start
+            quality = ec.evaluate(table, sample.weight, queries=queries)
+            results.append(result | {"compress_seconds": seconds} | quality.as_dict())
+            tables[method.name] = table
+        times = lookup_times(sample.weight, tables, lookups, repetitions)
+        for result in results:
+            if result["method"] in times:
+                result["ns_per_row"] = {way: taken["1"] for way, taken in times[result["method"]].items()}
+        card["tables"].append(
+            {
+                "name": sample.name,
+                "title": sample.title,
+                "source": sample.source,
+                "rows": sample.weight.rows,
+                "dimension": sample.weight.dimension,
+                "f32_ns_per_row": {way: taken["1"] for way, taken in times["f32"].items()},
+                "results": results,
+            }
+        )
+    return card
+
+
+def table_markdown(table: dict[str, Any]) -> str:
+    """Return a table's card, the smallest error last."""
+    f32 = table["f32_ns_per_row"]
+    size = 4 * table["rows"] * table["dimension"]
+    rows = [["f32", f"{size:,}", "100 %", "0", "0", "1", "-", f"{f32['lookup']:.1f}", f"{f32['bag']:.1f}"]]
+    made = [result for result in table["results"] if "refused" not in result]
+    for result in sorted(made, key=lambda result: -result["normalized_l2"]):
+        recall = result["recall_at_10"]
+        rows.append(
+            [
+                result["title"],
+                f"{result['stored_bytes']:,}",
+                percent(result["ratio"]),
+                figure(result["normalized_l2"]),
+                figure(result["worst_row_l2"], 3),
+                "-" if recall is None else f"{recall:.3f}",
+                figure(result["compress_seconds"], 3),
+                *(f"{result['ns_per_row'][way]:.1f}" for way in ("lookup", "bag")),
+            ]
+        )
+    refused = [f"{result['title']}: {result['refused']}." for result in table["results"] if "refused" in result]
+    return "\n\n".join([markdown_table(HEADER, rows), *refused])
+
+
+def page(card: dict[str, Any]) -> str:
+    machine, settings = card["machine"], card["settings"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    budget = settings["budget"]
+    parts = [
+        "# Comparison card",
+        "Every method of `ec.methods()` on every real table, "
+        + ("with its defaults" if budget is None else f"within {percent(budget)} of the f32 bytes")
+        + f". Made by `{card['command']}` (`make card`); the raw figures are in "
+        "[results/comparison_card.json](results/comparison_card.json).",
+        "*norm. l2* is ‖X − Q(X)‖ / ‖X‖, *worst row* the largest ‖x − q(x)‖ / ‖x‖ of any row, *recall@10* the share of "
+        f"the 10 nearest rows by cosine that {settings['queries']} random rows keep. Methods are ordered by error, the "
+        "least last; what has fewer bytes need not be worse.",
+        f"Compressing is timed once, on {settings['compress_threads']} threads. Lookups are on one thread: "
+        f"{settings['lookups']:,} random ids, in bags of 50 where pooled; medians of {settings['repetitions']} rounds "
+        "in which the tables take turns. Methods that lay rows out alike differ by noise.",
+        f"Machine: {machine['cpu']}, {machine['processors']} processors, {machine['system']}, kernels for "
+        f"{machine['isa']}, load average before the run {machine['load_before']}; {versions}.",
+    ]
+    for table in card["tables"]:
+        heading = f"## {table['title']}, {table['rows']:,} × {table['dimension']}"
+        parts += [heading, f"From {table['source']}.", table_markdown(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def samples(quick: bool) -> list[Sample]:
+    """Return the real tables, or a small one that takes their place in a quick run."""
+    if not quick:
+        return [_samples.glove(), _samples.minilm(), _samples.wordllama()]
+    weight = np.random.default_rng(0).standard_normal((200, 24), np.float32)
+    return [Sample("random", "Random table", ec.dense(weight), "N(0, 1)")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small table only, to see that it runs")
+    parser.add_argument("--budget", type=float, help="a ratio of the f32 size that every method is to meet")
+    parser.add_argument("--json", type=Path, default=RESULTS / "comparison_card.json", help="the figures")
+    parser.add_argument("--page", type=Path, default=DOCS / "comparison-card.md", help="the card")
+    options = parser.parse_args(arguments)
+    small: dict[str, int] = {"queries": 8, "lookups": 4_000, "repetitions": 1} if options.quick else {}
+    card = measure(samples(options.quick), budget=options.budget, **small)
+    write_json(options.json, card)
+    options.page.write_text(page(card), encoding="utf-8")
+    for table in card["tables"]:
+        print(f"{table['title']}\n{table_markdown(table)}\n")
+
+
+if __name__ == "__main__":
+    main()
