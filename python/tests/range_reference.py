@@ -125,11 +125,10 @@ def histogram_error(counts, first, last, bits, midpoints=False):
         codes = [first + k * width for k in range(2**bits)]
     edges = [-math.inf, *((low + high) / 2 for low, high in pairwise(codes)), math.inf]
     total = 0.0
-    for place, count in enumerate(counts):
-        for code, (low, high) in zip(codes, pairwise(edges), strict=True):
-            a, b = max(place, low), min(place + 1, high)
-            if a < b:
-                total += count * ((b - code) ** 3 - (a - code) ** 3) / 3
+    places = np.arange(len(counts), dtype=np.float64)
+    for code, (low, high) in zip(codes, pairwise(edges), strict=True):
+        a, b = np.maximum(places, low), np.minimum(places + 1, high)
+        total += (counts * np.where(a < b, (b - code) ** 3 - (a - code) ** 3, 0)).sum() / 3
     return total
 
 
@@ -200,7 +199,10 @@ def coded(row, scale, bias, bits):
 
 
 def least_squares(row, bits, scale_type="f16", bins=28, fits=3):
-    """A descent of the range from whichever end costs less, then fits from its best and from ranges near the best."""
+    """A descent of the range from whichever end costs less, then fits from its best and from ranges near the best.
+
+    Rows with five columns for each code start from the best range of a coarse histogram too.
+    """
     row = np.asarray(row, np.float32)
     best = min_max(row, bits, scale_type)
 
@@ -221,14 +223,20 @@ def least_squares(row, bits, scale_type="f16", bins=28, fits=3):
         offer(found)
 
     low, high = row.min(), row.max()
-    step = (high - low) / np.float32(bins)
-    for _ in range(bins - 1):
+    steps = bins * max(1, 2**bits // 16)
+    step = (high - low) / np.float32(steps)
+    for _ in range(steps - 1):
         left = offer(quantized(row, low + step, high, bits, scale_type))
         right = offer(quantized(row, low, high - step, bits, scale_type))
         low, high = (low + step, high) if left < right else (low, high - step)
         if min(left, right) >= 1.2 * error(row, best):
             break
     fit(best, fits)
+    if len(row) >= 5 * 2**bits and row.max() > row.min():
+        counts = histogram(row, 160)
+        ranges = [(first, last - 1) for first in range(0, 160, 4) for last in range(first + 20, 161, 4)]
+        first, last = min(ranges, key=lambda chosen: histogram_error(counts, *chosen, bits))
+        fit(between_bins(row, 160, first, last, bits, scale_type), 3 * fits)
     near = [(0.05, 0), (-0.05, 0), (0.025, 0), (-0.025, 0)] + ([(0, 0.3), (0, -0.3)] if bits < 4 else [])
     for stretch, shift in near:
         middle = (2**bits - 1) / 2

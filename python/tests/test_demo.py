@@ -39,11 +39,11 @@ def report(tmp_path_factory):
 def test_it_writes_the_report(report):
     result, out = report
     assert sorted(os.listdir(out)) == [
-        "one-greedy-4bit.safetensors",
+        "one-least_squares-4bit.safetensors",
         "report.json",
         "report.md",
         "report.png",
-        "two-greedy-4bit.safetensors",
+        "two-least_squares-4bit.safetensors",
     ]
     assert json.loads((out / "report.json").read_text()) == json.loads(_report.to_json(result))
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
@@ -56,10 +56,12 @@ def test_it_writes_the_report(report):
 def test_its_figures(report):
     result, _ = report
     one = result["tables"][0]
-    assert [(r["method"], r["bits"]) for r in one["results"]] == [(m, b) for m in ("asym", "greedy") for b in (8, 4, 2)]
-    weight = ec.load(report[1] / "one-greedy-4bit.safetensors")
-    greedy4 = one["results"][4]
-    assert greedy4["stored_bytes"] == weight.stored_bytes == 300 * 29
+    assert [(r["method"], r["bits"]) for r in one["results"]] == [
+        (m, b) for m in ("asym", "greedy", "least_squares") for b in (8, 4, 2)
+    ]
+    weight = ec.load(report[1] / "one-least_squares-4bit.safetensors")
+    four = one["results"][7]
+    assert four["stored_bytes"] == weight.stored_bytes == 300 * 29
     for entry in [*one["results"], *result["tables"][1]["results"]]:
         assert entry["reopened_equal"]
         assert entry["file_bytes"] > entry["stored_bytes"]
@@ -67,16 +69,16 @@ def test_its_figures(report):
             assert set(times) == {str(count) for count in demo.thread_counts()}
             assert all(time > 0 for time in times.values())
     assert set(one["baselines"]) == {"numpy index", "numpy take", "f32"}
-    # GREEDY is never worse than ASYM.
-    for asym, greedy in zip(one["results"][:3], one["results"][3:], strict=True):
-        assert greedy["normalized_l2"] <= asym["normalized_l2"]
+    # Neither search is ever worse than ASYM.
+    for asym, *searched in zip(*(one["results"][start : start + 3] for start in (0, 3, 6)), strict=True):
+        assert all(found["normalized_l2"] <= asym["normalized_l2"] for found in searched)
 
 
 def test_words_have_neighbours(report):
     result, _ = report
     assert set(result["tables"][0]["neighbours"]) == {"coffee", "tuesday", "london"}
     near = result["tables"][0]["neighbours"]["coffee"]
-    assert list(near) == ["f32", "greedy-8", "greedy-4", "greedy-2"]
+    assert list(near) == ["f32", "least_squares-8", "least_squares-4", "least_squares-2"]
     assert all(len(words) == 5 and "coffee" not in words for words in near.values())
     assert result["tables"][1]["neighbours"] == {}
 

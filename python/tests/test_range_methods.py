@@ -6,6 +6,7 @@ import range_reference
 import reference
 
 import embedcompress as ec
+from embedcompress import _samples
 
 SCALES = ["f16", "f32"]
 
@@ -187,3 +188,14 @@ def test_fallback_is_the_better_of_a_method_and_min_max(rows, name, bits):
     if name != "hist_brute":
         assert (alone > plain * 1.001).any()
     np.testing.assert_array_equal(both, errors(name, fallback=True))
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("sample", [_samples.glove, _samples.minilm, _samples.wordllama], ids=lambda s: s.__name__)
+def test_least_squares_is_the_best_uniform_method_on_real_tables(sample, bits):
+    weight = np.ascontiguousarray(sample().weight.lookup(np.arange(0, 20_000, 20)))
+    losses = {
+        method: ec.evaluate(ec.compress(weight, method, bits=bits), weight, queries=0).normalized_l2
+        for method in ("sym", "gss", "asym", "aciq", "hist_apprx", "hist_brute", "greedy", "least_squares")
+    }
+    assert min(losses, key=losses.__getitem__) == "least_squares", losses

@@ -5,14 +5,19 @@
 struct HistogramBrute: RangeSearch {
     let bins: Int
 
+    /// Ranges start and end at multiples of so many bins.
+    var step = 1
+    /// The fewest steps that a range is tried with.
+    var fewest = 1
+
     func ranges(of batch: RowBatch) -> Ranges {
         withHistogram(of: batch, bins: bins) { histogram in
             let lastCode = batch.format.lastCode
             var best = Floats16(repeating: .infinity)
             var bestStart = Floats16()
             var bestEnd = Floats16(repeating: Float(bins))
-            for selected in 1...bins {
-                for start in 0...bins - selected {
+            for selected in stride(from: fewest * step, through: bins, by: step) {
+                for start in stride(from: 0, through: bins - selected, by: step) {
                     let errors = histogram.errors(start: start, selected: selected, lastCode: lastCode)
                     let improves = errors .< best
                     best = best.replacing(with: errors, where: improves)

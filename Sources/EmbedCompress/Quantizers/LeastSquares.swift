@@ -4,14 +4,16 @@
 /// given range the nearest codes are the best. Alternating can only lower the error, up to the rounding of scale and
 /// bias to the type that stores them, so the bias is rounded first and the scale fitted to what that leaves. The start
 /// decides which minimum is reached. The first is the best range that a greedy descent, which goes on until the error
-/// has clearly risen, meets on its way; then come the best range so far, slightly stretched and shrunk, and with few
-/// codes shifted too.
+/// has clearly risen, meets on its way. Where a row is long for the number of its codes there are many minima, and the
+/// second is the best of some 700 ranges of a histogram. Then come the best range so far, slightly stretched and
+/// shrunk, and with few codes shifted too.
 ///
-/// Two passes over the row for each step of the descent, one for each fit; rows of sixteen stop together.
+/// Two passes over the row for each step of the descent, one for each fit, some 700 * 2^bits steps for the histogram;
+/// rows of sixteen stop together.
 struct LeastSquares: RangeSearch {
-    /// Steps that the widest range is divided into.
+    /// Steps that the widest range is divided into, up to 4 bits; with more bits in proportion to the codes.
     let bins: Int
-    /// The most fits from the first start.
+    /// The most fits from the first start; three times as many from the second.
     let fits: Int
 
     /// The descent ends when every row's error is this many times its best.
@@ -22,12 +24,18 @@ struct LeastSquares: RangeSearch {
     private static let stretches: [(stretch: Float, shift: Float)] = [(0.05, 0), (-0.05, 0), (0.025, 0), (-0.025, 0)]
     private static let shifts: [(stretch: Float, shift: Float)] = [(0, 0.3), (0, -0.3)]
     private static let laterFits = 2
+    /// Rows with so many columns for each code are long.
+    private static let columnsForCode: Float = 5
+    private static let coarse = HistogramBrute(bins: 160, step: 4, fewest: 5)
 
     func ranges(of batch: RowBatch) -> Ranges {
         var best = batch.widest
         var bestErrors = batch.squaredErrors(best)
         descend(batch, &best, &bestErrors)
         fit(batch, from: best, &best, &bestErrors, fits: fits)
+        if Float(batch.count) >= Self.columnsForCode * (batch.format.lastCode + 1) {
+            fit(batch, from: Self.coarse.ranges(of: batch), &best, &bestErrors, fits: 3 * fits)
+        }
         for start in Self.stretches { fit(batch, near: start, &best, &bestErrors) }
         if batch.format.lastCode < 15 {
             for start in Self.shifts { fit(batch, near: start, &best, &bestErrors) }
@@ -38,8 +46,10 @@ struct LeastSquares: RangeSearch {
     private func descend(_ batch: RowBatch, _ best: inout Ranges, _ bestErrors: inout Floats16) {
         var low = batch.minimum
         var high = batch.maximum
-        let step = (high - low) / Float(bins)
-        for _ in 1..<bins {
+        // More codes take less of the range away.
+        let steps = Float(bins) * max(1, (batch.format.lastCode + 1) / 16)
+        let step = (high - low) / steps
+        for _ in 1..<Int(steps) {
             let left = batch.format.ranges(low + step, high)
             let right = batch.format.ranges(low, high - step)
             let (leftErrors, rightErrors) = batch.squaredErrors(left, right)
@@ -136,7 +146,9 @@ extension Method {
         summary: "alternates nearest codes and the best-fitting scale and bias, from the best clipped start",
         cost: "some 30 to 60 passes over the row", takesWeights: true, fallback: .always,
         options: [
-            Option("bins", .integer(2...10_000), default: .integer(28), "steps that the first range is divided into"),
+            Option(
+                "bins", .integer(2...10_000), default: .integer(28),
+                "steps that the first range is divided into, up to 4 bits"),
             Option("fits", .integer(0...1_000), default: .integer(3), "the most fits from the first start"),
         ]
     ) { options, _ in LeastSquares(bins: try options.integer("bins"), fits: try options.integer("fits")) }
