@@ -89,7 +89,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"bags of {settings['ids_per_bag']}, summed. Times are nanoseconds per row, medians of "
         f"{settings['repetitions']} rounds in which the tables take turns. The summaries have the times of one thread; "
         "*norm. l2* is ‖X − Q(X)‖ / ‖X‖, *cosine* the mean over rows, *recall@10* the share of the 10 nearest rows "
-        f"that {settings['queries']} random rows keep. ASYM and GREEDY lay rows out alike: what their times "
+        f"that {settings['queries']} random rows keep. All of them lay rows out alike: what times "
         "at the same width differ by is noise.",
     ]
     for table in report["tables"]:
