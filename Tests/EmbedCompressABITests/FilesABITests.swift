@@ -40,6 +40,39 @@ final class FilesABITests: ABITestCase {
         XCTAssertEqual(try files(), ["t"])
     }
 
+    func testCompressingToAFile() throws {
+        let source = try dense([1, 2, 3, 4, 5, 6, 7, 8], dimension: 4)
+        let weights = try dense([1, 0], dimension: 1)
+        let name = permanent([CChar](arrayLiteral: 97, 0)).assumingMemoryBound(to: CChar.self)
+        func compress(_ job: ec_job, _ method: String = "greedy", count: Int64 = 1) -> (ec_status, ec_report) {
+            var report = ec_report()
+            let status = ec_compress_to_file(path("c"), [job], count, method, nil, nil, nil, &report)
+            return (status, report)
+        }
+        let job = ec_job(name: name, source: source.table, weights: weights.table, options: nil)
+        let (status, report) = compress(job)
+        XCTAssertEqual(status, EC_OK, lastError)
+        XCTAssertEqual(report.stored_bytes, 2 * (2 + 4))
+        XCTAssertGreaterThanOrEqual(report.fallback_share, 0)
+        XCTAssertLessThan(report.quality.normalized_l2, 0.1)
+        XCTAssertEqual(decode(try make { ec_load(path("c"), "a", 1, $0) }.table).count, 8)
+        refuse(EC_INVALID_ARGUMENT, "asym minimises no error", compress(job, "asym").0)
+        let plain = ec_job(name: name, source: source.table, weights: nil, options: nil)
+        XCTAssertEqual(compress(plain, "asym").1.fallback_share, -1)
+        refuse(
+            EC_INVALID_ARGUMENT, "source must not be null",
+            compress(ec_job(name: name, source: nil, weights: nil, options: nil)).0)
+        refuse(
+            EC_INVALID_ARGUMENT, "name must not be null",
+            compress(ec_job(name: nil, source: source.table, weights: nil, options: nil)).0)
+        refuse(EC_INVALID_ARGUMENT, "negative", compress(plain, count: -1).0)
+        var report2 = ec_report()
+        refuse(
+            EC_INVALID_ARGUMENT, "jobs must", ec_compress_to_file(path("c"), nil, 1, "asym", nil, nil, nil, &report2))
+        refuse(
+            EC_INVALID_ARGUMENT, "reports must", ec_compress_to_file(path("c"), [plain], 1, "asym", nil, nil, nil, nil))
+    }
+
     func testSavingWithBadArguments() throws {
         let table = try dense([1, 2, 3, 4], dimension: 2).table
         for (tables, names, metadata, text): ([OpaquePointer?], [String?], String?, String) in [

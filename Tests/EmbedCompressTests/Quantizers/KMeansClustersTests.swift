@@ -76,7 +76,7 @@ final class KMeansClustersTests: XCTestCase {
         XCTAssertLessThan(try squaredError(all, numbers), losses[3])
     }
 
-    func testRowKMeansIsLloydsAlgorithm() {
+    func testRowKMeansIsLloydsAlgorithm() throws {
         var generator = SeededGenerator(seed: 324)
         let rows = (0..<60).map { _ in generator.normals(16) }
         let data = rows.flatMap { $0 }
