@@ -1,6 +1,7 @@
 # make demo    what the library does to real tables, as a report in demo-report/
 # make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
 #              make test-swift and make test-python are its halves
+#              (test_levels.py looks at every level by itself)
 # make bench   pooled lookups beside PyTorch's
 # make card    every method on every real table, for docs/comparison-card.md
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
@@ -43,7 +44,7 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 	set -e; others=$$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels()[1:])'); \
 	for level in $$others; do \
 	    echo "The Python tests at level $$level"; \
-	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest; \
+	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest --ignore python/tests/test_levels.py; \
 	done
 
 bench: $(VENV)/.test-needs $(VENV)/.core-levels

@@ -140,6 +140,7 @@ final class QuantizersTests: XCTestCase {
                 let options: [String: OptionValue] = ["bits": .integer(bits), "scale_dtype": "f32"]
                 let asym = try source.compressed("asym", options).decode()
                 for method in Method.rangeMethods {
+                    let options = method == "hist_brute" ? options.merging(["b": 10]) { $1 } : options
                     let copy = try source.compressed(method, options).decode()
                     for row in 0..<16 {
                         let range = row * 20..<(row + 1) * 20
