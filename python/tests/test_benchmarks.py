@@ -176,10 +176,12 @@ def test_the_pages_quote_the_committed_figures():
 def test_the_committed_figures_are_the_paper_s_where_they_should_be():
     results = committed("reproduce_4bit")
     cells = {(cell["method"], cell["dimension"]): cell for cell in results["figure1"]["cells"]}
+    # KMEANS differs for a reason that the paper doesn't give.
+    others = (*report.PEERS, "kmeans", "kmeans_exact")
     differing = {
         key
         for key, cell in cells.items()
-        if report.verdict(cell) == "differs" and key[1] <= 4096 and key[0] not in (*report.PEERS, "kmeans", "kmeans_exact")
+        if report.verdict(cell) == "differs" and key[1] <= 4096 and key[0] not in others
     }
     # The paper's curve of GREEDY is PyTorch's rule there.
     assert differing == {("greedy", dimension) for dimension in (1024, 2048, 4096)}
