@@ -200,27 +200,29 @@ static inline ec_halves16 ec_floats_to_halves(ec_floats16 values) {
 #endif
 }
 
-/// a < b ? a : b in each lane, which a NaN in a makes b: one instruction for each register.
-static inline ec_floats16 ec_min16(ec_floats16 a, ec_floats16 b) {
+// a < b ? a : b and a > b ? a : b in each lane, which a NaN in a makes b: one instruction for each register. Loops over
+// lanes, and vector comparisons, become several, or a walk through memory.
 #if defined(__AVX512F__)
-    return (ec_floats16)_mm512_min_ps((__m512)a, (__m512)b);
+#define EC_LANEWISE(operation) return (ec_floats16)_mm512_##operation##_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__)
+#define EC_LANEWISE(operation)                                                        \
+    union { ec_floats16 all; __m256 half[2]; } left = {a}, right = {b};               \
+    for (int i = 0; i < 2; i++) left.half[i] = _mm256_##operation##_ps(left.half[i], right.half[i]); \
+    return left.all;
+#elif defined(__SSE__)
+#define EC_LANEWISE(operation)                                                        \
+    union { ec_floats16 all; __m128 parts[4]; } left = {a}, right = {b};              \
+    for (int i = 0; i < 4; i++) left.parts[i] = _mm_##operation##_ps(left.parts[i], right.parts[i]); \
+    return left.all;
 #else
-    ec_floats16 least;
-    for (int lane = 0; lane < 16; lane++) least[lane] = a[lane] < b[lane] ? a[lane] : b[lane];
-    return least;
+#define EC_LANEWISE(operation)                                                                   \
+    for (int lane = 0; lane < 16; lane++) a[lane] = ec_##operation(a[lane], b[lane]); \
+    return a;
+static inline float ec_min(float a, float b) { return a < b ? a : b; }
+static inline float ec_max(float a, float b) { return a > b ? a : b; }
 #endif
-}
-
-/// a > b ? a : b in each lane, which a NaN in a makes b.
-static inline ec_floats16 ec_max16(ec_floats16 a, ec_floats16 b) {
-#if defined(__AVX512F__)
-    return (ec_floats16)_mm512_max_ps((__m512)a, (__m512)b);
-#else
-    ec_floats16 most;
-    for (int lane = 0; lane < 16; lane++) most[lane] = a[lane] > b[lane] ? a[lane] : b[lane];
-    return most;
-#endif
-}
+static inline ec_floats16 ec_min16(ec_floats16 a, ec_floats16 b) { EC_LANEWISE(min) }
+static inline ec_floats16 ec_max16(ec_floats16 a, ec_floats16 b) { EC_LANEWISE(max) }
 
 /// The least of sixteen, none of which is NaN.
 static inline float ec_least16(ec_floats16 values) {
@@ -237,6 +239,31 @@ static inline float ec_least16(ec_floats16 values) {
     for (int lane = 1; lane < 16; lane++) least = values[lane] < least ? values[lane] : least;
     return least;
 #endif
+}
+
+#define EC_LANES(...) __VA_ARGS__
+#define EC_FOLDED(a, b, lanes, others) \
+    ec_min16(__builtin_shufflevector(a, b, EC_LANES lanes), __builtin_shufflevector(a, b, EC_LANES others))
+
+/// Lane r is the least of row r, for sixteen rows of sixteen without NaN. Each step folds pairs of registers into one
+/// that has half as many lanes for each of twice as many rows.
+static inline ec_floats16 ec_least_of_rows(const float *rows) {
+    ec_floats16 eights[8], fours[4], twos[2];
+    for (int i = 0; i < 8; i++) {
+        ec_floats16 a, b;  // Swift aligns vectors to 16 bytes only.
+        memcpy(&a, rows + 16 * i, sizeof a);
+        memcpy(&b, rows + 16 * (i + 8), sizeof b);
+        eights[i] = EC_FOLDED(a, b, (0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+                              (8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+    }
+    for (int i = 0; i < 4; i++)
+        fours[i] = EC_FOLDED(eights[i], eights[i + 4], (0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+                             (4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31));
+    for (int i = 0; i < 2; i++)
+        twos[i] = EC_FOLDED(fours[i], fours[i + 2], (0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+                            (2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
+    return EC_FOLDED(twos[0], twos[1], (0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+                     (1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31));
 }
 
 static inline uint64_t ec_load64(const uint8_t *bytes) {

@@ -6,7 +6,7 @@ internal import CEmbedCompress.Shims
 /// One type for each width, so that kernels are compiled for each.
 protocol CodeFormat: PlainRowFormat {
     static var bits: Int { get }
-    /// Writes sixteen codes, which are whole numbers below `2^bits`, to `2 * bits` bytes.
+    /// Writes the sixteen codes nearest to numbers from 0 to `2^bits - 1` to `2 * bits` bytes; halves to even.
     static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer)
 }
 
@@ -44,10 +44,10 @@ extension CodeFormat {
     }
 }
 
-/// Whole numbers below 256, as bytes.
+/// The whole numbers nearest to numbers from 0 to 255, as bytes.
 @inline(__always)
 private func codeBytes(_ codes: Floats16) -> SIMD16<UInt8> {
-    // In a float between 2^23 and 2^24, the low bits are the number.
+    // A float between 2^23 and 2^24 has no bits below one, so that the sum is rounded, and its low bits are the number.
     let bits = unsafeBitCast(codes + 8_388_608, to: SIMD16<UInt32>.self)
     var bytes = SIMD16<UInt8>()
     for lane in 0..<16 { bytes[lane] = UInt8(truncatingIfNeeded: bits[lane]) }

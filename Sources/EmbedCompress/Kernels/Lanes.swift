@@ -24,6 +24,12 @@ func leastOf(_ a: Floats16, _ b: Floats16) -> Floats16 { ec_min16(a, b) }
 @inline(__always)
 func mostOf(_ a: Floats16, _ b: Floats16) -> Floats16 { ec_max16(a, b) }
 
+/// Lane `r`: the smallest of `rows[r]`, for sixteen rows without NaN.
+@inline(__always)
+func leastOfRows(_ rows: UnsafePointer<Floats16>) -> Floats16 {
+    ec_least_of_rows(UnsafeRawPointer(rows).assumingMemoryBound(to: Float.self))
+}
+
 /// The nearest whole numbers, halves to even, of numbers from 0 to 2^22.
 @inline(__always)
 func rounded(_ values: Floats16) -> Floats16 { ec_round16(values) }

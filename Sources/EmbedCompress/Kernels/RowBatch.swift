@@ -124,9 +124,12 @@ struct RowBatch {
 /// The codes nearest to `steps`, values in steps of the scale from the bias on: `clamp(round(steps), 0, last)`.
 @inline(__always)
 func nearestCodes(_ steps: Floats16, _ last: Floats16) -> Floats16 {
-    // In this order a NaN becomes 0.
-    rounded(leastOf(mostOf(steps, Floats16()), last))
+    rounded(clamped(steps, last))
 }
+
+/// `clamp(steps, 0, last)`; NaN becomes 0.
+@inline(__always)
+func clamped(_ steps: Floats16, _ last: Floats16) -> Floats16 { leastOf(mostOf(steps, Floats16()), last) }
 
 /// What a search must know of the stored form: the last code, and the type of scale and bias.
 struct RangeFormat {
@@ -141,7 +144,13 @@ struct RangeFormat {
     /// `clamp(round((x - bias) / scale), 0, lastCode)`, halves to even.
     @inline(__always)
     func codes(_ values: Floats16, _ ranges: Ranges) -> Floats16 {
-        nearestCodes((values - ranges.bias) * ranges.inverse, Floats16(repeating: lastCode))
+        rounded(places(values, ranges))
+    }
+
+    /// The codes before they are rounded.
+    @inline(__always)
+    func places(_ values: Floats16, _ ranges: Ranges) -> Floats16 {
+        clamped((values - ranges.bias) * ranges.inverse, Floats16(repeating: lastCode))
     }
 
     /// Scales and biases for values from `minimum` to `maximum`, as they will be stored. As in FBGEMM, the scale is

@@ -19,28 +19,26 @@ struct RowValues {
         return Floats16(repeating: base[0]).replacing(with: chunk(full), where: inside)
     }
 
-    /// Smallest and largest value. Adds to `strange` what is not 0 if one is NaN or infinite.
+    /// The smallest and largest values of each of sixteen lanes.
     @inline(__always)
-    func extent(_ strange: inout Floats16) -> (minimum: Float, maximum: Float) {
-        var low = Floats16(repeating: base[0])
-        var high = low
-        @inline(__always)
-        func add(_ values: Floats16) {
-            low = leastOf(values, low)
-            high = mostOf(values, high)
-            // What is not finite has a difference with itself that is not 0.
-            strange += values - values
+    var extremes: Extremes {
+        var even = Extremes(base[0])
+        var odd = even
+        // Two of each, because every step waits for the one before it.
+        for pair in 0..<full &>> 1 {
+            even.add(chunk(2 &* pair))
+            odd.add(chunk(2 &* pair &+ 1))
         }
-        for index in 0..<full { add(chunk(index)) }
-        if count & 15 != 0 { add(rest) }
-        return (ec_least16(low), -ec_least16(-high))
+        if full & 1 != 0 { even.add(chunk(full &- 1)) }
+        if count & 15 != 0 { odd.add(rest) }
+        even.add(odd)
+        return even
     }
 
     /// Smallest and largest value; nil if one is NaN or infinite.
     func extent() -> (minimum: Float, maximum: Float)? {
-        var strange = Floats16()
-        let extent = extent(&strange)
-        return isZero(strange) ? extent : nil
+        let extremes = extremes
+        return isZero(extremes.strange) ? (ec_least16(extremes.low), -ec_least16(-extremes.high)) : nil
     }
 
     /// The nearest codes of the row under a range, packed to the bit. The group starts at a byte; its last byte may be
@@ -49,7 +47,7 @@ struct RowValues {
     func encode<Format: CodeFormat>(
         _ ranges: Ranges, _ format: RangeFormat, as _: Format.Type, to target: UnsafeMutableRawPointer
     ) {
-        pack(as: Format.self, to: target) { format.codes($0, ranges) }
+        pack(as: Format.self, to: target) { format.places($0, ranges) }
     }
 
     /// The nearest entries of a codebook, as codes packed to the bit.
@@ -95,4 +93,32 @@ func total(_ lanes: Floats16) -> Float {
     let four = eight.lowHalf + eight.highHalf
     let two = four.lowHalf + four.highHalf
     return two[0] + two[1]
+}
+
+/// The smallest and largest values of each lane, and what is not 0 if one was NaN or infinite.
+struct Extremes {
+    var low: Floats16
+    var high: Floats16
+    var strange = Floats16()
+
+    @inline(__always)
+    init(_ value: Float) {
+        low = Floats16(repeating: value)
+        high = low
+    }
+
+    @inline(__always)
+    mutating func add(_ values: Floats16) {
+        low = leastOf(values, low)
+        high = mostOf(values, high)
+        // Only what is not finite is not 0 when multiplied by it.
+        strange = multiplyAdd(values, Floats16(), strange, isExact: true)
+    }
+
+    @inline(__always)
+    mutating func add(_ other: Extremes) {
+        low = leastOf(low, other.low)
+        high = mostOf(high, other.high)
+        strange += other.strange
+    }
 }

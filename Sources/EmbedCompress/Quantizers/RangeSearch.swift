@@ -44,13 +44,8 @@ struct UniformCompressor: RowCompressor {
         let encoder = UniformEncoder(compressor: self, firstRow: input.firstRow)
         try RowReader.forEachBlock(of: input.source, and: input.elementWeights, progress: progress) {
             first, count, values, weights in
-            var fallbacks = 0
-            for start in stride(from: 0, to: count, by: RowBatch.lanes) {
-                fallbacks += try encoder.encode(
-                    values.from(start), weights: weights?.from(start),
-                    rows: first + start..<first + min(start + RowBatch.lanes, count),
-                    to: target + (first + start) * layout.rowBytes)
-            }
+            let fallbacks = try encoder.encode(
+                values, weights: weights, firstRow: first, count: count, to: target + first * layout.rowBytes)
             if fallsBack { tally.add(ranges: count * layout.groups.count, fallbacks: fallbacks) }
         }
         return try Uniform(bytes, rows: rows, layout: layout, parameters: try parameters())
@@ -67,12 +62,13 @@ extension UniformCompressor {
     }
 }
 
-/// Turns up to sixteen rows of floats into stored rows.
+/// Turns rows of floats into stored rows, sixteen at a time.
 private struct UniformEncoder {
     let layout: Uniform.Layout
     let search: any RangeSearch
     let fallsBack: Bool
     let needsColumns: Bool
+    let format: RangeFormat
     /// What the first row is called in errors.
     let firstRow: Int
 
@@ -81,27 +77,43 @@ private struct UniformEncoder {
         search = compressor.search
         fallsBack = compressor.fallsBack
         needsColumns = fallsBack || search.needsColumns
+        format = RangeFormat(bits: layout.bits, type: layout.scaleType)
         self.firstRow = firstRow
     }
 
     /// Returns how many ranges are plain min-max for want of a better one.
     func encode(
-        _ values: FloatBlock, weights: FloatBlock?, rows: Range<Int>, to target: UnsafeMutableRawPointer
+        _ values: FloatBlock, weights: FloatBlock?, firstRow: Int, count: Int, to target: UnsafeMutableRawPointer
     ) throws -> Int {
-        let format = RangeFormat(bits: layout.bits, type: layout.scaleType)
-        let space = needsColumns ? layout.group : 1
+        let columns = needsColumns ? (weights == nil ? layout.group : 2 * layout.group) : 0
+        let space = 2 * RowBatch.lanes + columns
+        return try withUnsafeTemporaryAllocation(of: Floats16.self, capacity: space) { space in
+            guard let space = space.baseAddress else { return 0 }
+            var fallbacks = 0
+            for start in stride(from: 0, to: count, by: RowBatch.lanes) {
+                fallbacks += try encode(
+                    values.from(start), weights?.from(start),
+                    rows: firstRow + start..<firstRow + min(start + RowBatch.lanes, count),
+                    to: target + start * layout.rowBytes, space)
+            }
+            return fallbacks
+        }
+    }
+
+    /// Encodes up to sixteen rows.
+    private func encode(
+        _ values: FloatBlock, _ weights: FloatBlock?, rows: Range<Int>, to target: UnsafeMutableRawPointer,
+        _ space: UnsafeMutablePointer<Floats16>
+    ) throws -> Int {
         var fallbacks = 0
-        try withUnsafeTemporaryAllocation(of: Floats16.self, capacity: weights == nil ? space : 2 * space) { space in
-            guard let columns = space.baseAddress else { return }
-            for group in layout.groups {
-                let batch = try self.batch(group, values, weights, rows, format, columns)
-                let (ranges, fallen) = try self.ranges(of: batch, rows: rows)
-                fallbacks += fallen
-                encode(group, values, rows.count, ranges, format, to: target)
-                if layout.scope == .row {
-                    layout.scaleType.store(
-                        ranges, count: rows.count, at: target + group.parameterOffset, stride: layout.rowBytes)
-                }
+        for group in layout.groups {
+            let batch = try self.batch(group, values, weights, rows, space)
+            let (ranges, fallen) = try self.ranges(of: batch, rows: rows)
+            fallbacks += fallen
+            encode(group, values, rows.count, ranges, to: target)
+            if layout.scope == .row {
+                layout.scaleType.store(
+                    ranges, count: rows.count, at: target + group.parameterOffset, stride: layout.rowBytes)
             }
         }
         return fallbacks
@@ -110,18 +122,18 @@ private struct UniformEncoder {
     /// The rows' columns of a group side by side. Lanes past the last row repeat it.
     @inline(__always)
     private func batch(
-        _ group: ColumnGroup, _ values: FloatBlock, _ weights: FloatBlock?, _ rows: Range<Int>, _ format: RangeFormat,
-        _ columns: UnsafeMutablePointer<Floats16>
+        _ group: ColumnGroup, _ values: FloatBlock, _ weights: FloatBlock?, _ rows: Range<Int>,
+        _ space: UnsafeMutablePointer<Floats16>
     ) throws -> RowBatch {
-        var minimum = Floats16()
-        var maximum = Floats16()
+        let (lows, highs, columns) = (space, space + RowBatch.lanes, space + 2 * RowBatch.lanes)
         var strange = Floats16()
         for lane in 0..<RowBatch.lanes {
             let source = min(lane, rows.count - 1)
             let row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
-            let extent = row.extent(&strange)
-            minimum[lane] = extent.minimum
-            maximum[lane] = extent.maximum
+            let extremes = row.extremes
+            lows[lane] = extremes.low
+            highs[lane] = -extremes.high
+            strange += extremes.strange
             guard needsColumns else { continue }
             spread(row.base, count: group.columns, to: columns, lane: lane)
             if let weights {
@@ -137,7 +149,7 @@ private struct UniformEncoder {
         }
         let batch = RowBatch(
             columns: columns, weights: weights == nil ? nil : UnsafePointer(columns + layout.group),
-            count: group.columns, minimum: minimum, maximum: maximum, format: format)
+            count: group.columns, minimum: leastOfRows(lows), maximum: -leastOfRows(highs), format: format)
         return batch
     }
 
@@ -170,7 +182,7 @@ private struct UniformEncoder {
     }
 
     private func encode(
-        _ group: ColumnGroup, _ values: FloatBlock, _ count: Int, _ ranges: Ranges, _ format: RangeFormat,
+        _ group: ColumnGroup, _ values: FloatBlock, _ count: Int, _ ranges: Ranges,
         to target: UnsafeMutableRawPointer
     ) {
         @inline(__always)
