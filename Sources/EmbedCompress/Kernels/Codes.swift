@@ -58,6 +58,16 @@ enum Codes1: CodeFormat { static var bits: Int { 1 } }
 enum Codes2: CodeFormat {
     static var bits: Int { 2 }
 
+    @inline(__always)
+    static func pack(_ codes: Floats16, to target: UnsafeMutableRawPointer) {
+        // Four codes in the bytes of a word, moved together.
+        let fours = unsafeBitCast(codeBytes(codes), to: SIMD4<UInt32>.self)
+        let joined = fours | (fours &>> 6) | (fours &>> 12) | (fours &>> 18)
+        var bytes = SIMD4<UInt8>()
+        for lane in 0..<4 { bytes[lane] = UInt8(truncatingIfNeeded: joined[lane]) }
+        target.storeBytes(of: bytes, as: SIMD4<UInt8>.self)
+    }
+
     /// Chunk `k` has the columns whose position is `k` modulo 4: all that a byte's shift by `2 * k` gives.
     @inline(__always)
     static func tile(_ row: UnsafeRawPointer, chunk: Int) -> Tile {

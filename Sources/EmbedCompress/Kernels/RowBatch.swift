@@ -188,14 +188,19 @@ struct Ranges {
     /// Lanes that the stored type can hold.
     var isFinite: SIMDMask<SIMD16<Int32>> { (scale - scale) .== 0 .& (bias - bias) .== 0 }
 
-    /// The range of one row in every lane.
+    /// Calls `body` with the range of each of the first `count` rows, in every lane.
     @inline(__always)
-    func row(_ lane: Int) -> Ranges {
-        var row = self
-        row.scale = .init(repeating: scale[lane])
-        row.bias = .init(repeating: bias[lane])
-        row.inverse = .init(repeating: inverse[lane])
-        return row
+    func forEachRow(_ count: Int, _ body: (_ lane: Int, _ row: Ranges) -> Void) {
+        // Lanes are read from memory, to which they are written once.
+        withUnsafeBytes(of: self) { lanes in
+            for index in 0..<count {
+                var row = self
+                row.scale = .init(repeating: lanes.load(fromByteOffset: 4 &* index, as: Float.self))
+                row.bias = .init(repeating: lanes.load(fromByteOffset: 64 &+ 4 &* index, as: Float.self))
+                row.inverse = .init(repeating: lanes.load(fromByteOffset: 128 &+ 4 &* index, as: Float.self))
+                body(index, row)
+            }
+        }
     }
 }
 

@@ -187,10 +187,9 @@ private struct UniformEncoder {
     ) {
         @inline(__always)
         func encode<Format: CodeFormat>(_: Format.Type) {
-            for lane in 0..<count {
-                let row = RowValues(base: values.row(lane) + group.firstColumn, count: group.columns)
-                row.encode(
-                    ranges.row(lane), format, as: Format.self, to: target + (lane &* layout.rowBytes &+ group.offset))
+            ranges.forEachRow(count) { lane, range in
+                RowValues(base: values.row(lane) + group.firstColumn, count: group.columns).encode(
+                    range, format, as: Format.self, to: target + (lane &* layout.rowBytes &+ group.offset))
             }
         }
         switch layout.bits {

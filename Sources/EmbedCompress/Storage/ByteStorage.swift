@@ -35,20 +35,23 @@ final class ByteStorage: @unchecked Sendable {
     static let allocationSlack = 64
     private static let hugePage = 2 << 20
 
-    /// Memory, aligned to a cache line and zeroed unless its owner is to write all of it; from 4 MiB on it is aligned to and asks for huge pages, because random
-    /// row reads miss the TLB before they miss bandwidth.
+    /// Memory, aligned to a cache line and zeroed unless its owner is to write all of it.
+    ///
+    /// What fills most of a huge page asks for huge pages: random row reads miss the TLB before they miss bandwidth, and
+    /// hundreds of page faults cost as much as compressing the rows.
     static func allocate(_ count: Int, zeroed: Bool = true) throws -> ByteStorage {
-        guard count >= 0, let padded = Checked.sum(count, allocationSlack) else {
-            throw EmbedCompressError.outOfMemory(bytes: count)
-        }
-        if padded < 2 * hugePage {
+        guard count >= 0, let padded = Checked.sum(count, allocationSlack),
+            let span = Checked.sum(padded, 2 * hugePage)
+        else { throw EmbedCompressError.outOfMemory(bytes: count) }
+        // A last page of which less than half is used would waste more than it gives.
+        let huge = (padded + hugePage / 2) & ~(hugePage - 1)
+        if huge == 0 {
             guard let base = aligned_alloc(64, (padded + 63) & ~63) else {
                 throw EmbedCompressError.outOfMemory(bytes: count)
             }
             if zeroed { memset(base, 0, padded) } else { memset(base + count, 0, padded - count) }
             return ByteStorage(base: base, count: count, slack: allocationSlack) { free(base) }
         }
-        guard let span = Checked.sum(padded, hugePage) else { throw EmbedCompressError.outOfMemory(bytes: count) }
         guard let region = mmap(nil, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | mapAnonymous, -1, 0),
             region != mapFailed
         else { throw EmbedCompressError.outOfMemory(bytes: count) }
@@ -58,7 +61,7 @@ final class ByteStorage: @unchecked Sendable {
             throw EmbedCompressError.outOfMemory(bytes: count)
         }
         #if os(Linux)
-            madvise(base, padded, 14)  // MADV_HUGEPAGE; refusal is harmless
+            madvise(base, huge, 14)  // MADV_HUGEPAGE; refusal is harmless
         #endif
         return ByteStorage(base: base, count: count, slack: allocationSlack) { munmap(region, span) }
     }
