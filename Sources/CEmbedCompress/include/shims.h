@@ -35,6 +35,13 @@
 #define EC_HAS_FMA 0
 #endif
 
+// 1 where there are 32 registers for vectors, not 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define EC_MANY_REGISTERS 1
+#else
+#define EC_MANY_REGISTERS 0
+#endif
+
 // MARK: - Memory
 
 static inline void ec_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }

@@ -9,6 +9,10 @@ typealias Floats16 = SIMD16<Float>
 @inline(__always)
 var hasWideRegisters: Bool { EC_HAS_FMA != 0 }
 
+/// Whether there are 32 registers for vectors. A constant once compiled.
+@inline(__always)
+var hasManyRegisters: Bool { EC_MANY_REGISTERS != 0 }
+
 /// `a * b + c`, with the product rounded unless `isExact` says that it needs no rounding. Then, and only then, it is
 /// fused where the processor can: every instruction set gives the same bits.
 @inline(__always)

@@ -11,9 +11,9 @@ private enum FirstTile: TilePlace { static var isFirst: Bool { true } }
 private enum LaterTile: TilePlace { static var isFirst: Bool { false } }
 
 /// Whether an element times its scale needs no rounding.
-private protocol ProductKind { static var areExact: Bool { get } }
-private enum Exact: ProductKind { static var areExact: Bool { true } }
-private enum Rounded: ProductKind { static var areExact: Bool { false } }
+protocol ProductKind { static var areExact: Bool { get } }
+enum Exact: ProductKind { static var areExact: Bool { true } }
+enum Rounded: ProductKind { static var areExact: Bool { false } }
 
 private protocol TileWidth { static var chunks: Int { get } }
 private enum Width1: TileWidth { static var chunks: Int { 1 } }
@@ -34,7 +34,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, ids: IDBlock, into output: RowBlock,
         context: LookupContext
     ) {
-        withRows(memory, shared, ids, context) { rows, places in
+        withRows(memory, shared, ids, distance: prefetchDistance, context) { rows, places in
             groups.withUnsafeBufferPointer { groups in
                 let prefetchEnd = memory.isWorthPrefetching ? ids.count &- prefetchDistance : 0
                 for index in 0..<ids.count {
@@ -47,22 +47,22 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         }
     }
 
-    private typealias Pointers = UnsafePointer<UnsafeRawPointer>
+    typealias Pointers = UnsafePointer<UnsafeRawPointer>
 
     /// Finds the rows of a block and their parameters, and asks for the first of them.
     @inline(__always)
-    private static func withRows(
-        _ memory: RowMemory, _ shared: SharedParameters?, _ ids: IDBlock, _ context: LookupContext,
+    static func withRows(
+        _ memory: RowMemory, _ shared: SharedParameters?, _ ids: IDBlock, distance: Int, _ context: LookupContext,
         _ body: (_ rows: Pointers, _ parameters: Pointers) -> Void
     ) {
         withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: 2 &* ids.count) { pointers in
             guard let rows = pointers.baseAddress else { return }
             memory.locate(ids, rows)
             if memory.isWorthPrefetching {
-                for index in 0..<min(prefetchDistance, ids.count) { memory.prefetch(rows[index]) }
+                for index in 0..<min(distance, ids.count) { memory.prefetch(rows[index]) }
             }
             let places = shared == nil ? rows : rows + ids.count
-            shared?.locate(ids, rows, of: memory, into: places, prefetchDistance: prefetchDistance, context)
+            shared?.locate(ids, rows, of: memory, into: places, prefetchDistance: distance, context)
             body(rows, places)
         }
     }
@@ -93,7 +93,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, _ block: BagBlock,
         context: LookupContext
     ) {
-        withRows(memory, shared, block.ids, context) { rows, places in
+        withRows(memory, shared, block.ids, distance: prefetchDistance, context) { rows, places in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: block.ids.count) { factors in
                 groups.withUnsafeBufferPointer { groups in
                     guard let scales = factors.baseAddress else { return }
@@ -116,7 +116,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     }
 
     /// What the loops over a block's segments share.
-    private struct Pass {
+    struct Pass {
         let memory: RowMemory
         let block: BagBlock
         let rows: Pointers

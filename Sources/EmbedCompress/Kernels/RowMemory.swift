@@ -58,9 +58,9 @@ struct RowMemory: Sendable {
         }
     }
 
-    /// Whether rows are likely to come from beyond the second-level cache.
+    /// Whether rows are likely to come from beyond the first-level cache.
     @inline(__always)
-    var isWorthPrefetching: Bool { bytes.count > 512 << 10 }
+    var isWorthPrefetching: Bool { bytes.count > 32 << 10 }
 
     /// Asks for every cache line of a row, and no other.
     @inline(__always)

@@ -137,6 +137,14 @@ public struct Uniform: Node {
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
+        if scaleType == .float16, !block.isWeighted {
+            switch bits {
+            case 2: return WholeSums<Codes2>.accumulate(memory, groups: layout.groups, block, context: context)
+            case 4: return WholeSums<Codes4>.accumulate(memory, groups: layout.groups, block, context: context)
+            case 8: return WholeSums<Codes8>.accumulate(memory, groups: layout.groups, block, context: context)
+            default: break
+            }
+        }
         scaleType == .float16
             ? accumulate(HalfScaled.self, block, context) : accumulate(FloatScaled.self, block, context)
     }

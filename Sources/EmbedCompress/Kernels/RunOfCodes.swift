@@ -1,0 +1,330 @@
+internal import CEmbedCompress.Shims
+internal import CEmbedCompress.WholeSums
+
+/// Columns of a run of rows of 2-, 4- or 8-bit codes, which are summed in registers.
+struct RunOfCodes<Codes: CodeFormat> {
+    let rows: UnsafePointer<UnsafeRawPointer>
+    let count: Int
+    /// Bytes to the first column.
+    let offset: Int
+    /// One for each row, then zeros up to a multiple of eight.
+    let factors: UnsafePointer<UInt16>
+    /// How many rows after the next `RunScales.capacity` are asked for meanwhile.
+    let upcoming: Int
+    let target: UnsafeMutablePointer<Float>
+    /// Columns from the first one on.
+    let columns: Int
+    /// What a factor of 1 stands for.
+    let unit: Float
+    let bias: Float
+    let replaces: Bool
+
+    /// Sums as many columns as there are registers for. Returns how many.
+    @inline(__always)
+    func sum() -> Int {
+        switch Codes.bits {
+        case 8:
+            if columns > 96, hasManyRegisters {
+                sum(ByteSums.self, ByteSums.self, ByteSums.self, ByteSums.self)
+                return 128
+            }
+            if columns > 32 {
+                sum(ByteSums.self, ByteSums.self, NoSums.self, NoSums.self)
+                return 64
+            }
+            return sumOne(ByteSums.self)
+        case 4:
+            if columns > 64, hasManyRegisters {
+                sum(NibbleSums.self, NibbleSums.self, NoSums.self, NoSums.self)
+                return 128
+            }
+            return sumOne(NibbleSums.self)
+        default:
+            return sumOne(BitPairSums.self)
+        }
+    }
+
+    /// One vector of columns, of two, four or eight rows, whichever leaves least of it empty.
+    @inline(__always)
+    private func sumOne<Sums: CodeSums>(_: Sums.Type) -> Int {
+        let width = 32 * 8 / Codes.bits
+        if columns > width / 2 {
+            sum(Sums.self, NoSums.self, NoSums.self, NoSums.self)
+        } else if columns > width / 4 {
+            sumFours(Sums.self)
+        } else {
+            sumEights(Sums.self)
+        }
+        return width
+    }
+
+    /// 32 bytes of two rows at a time, up to four times.
+    @inline(__always)
+    private func sum<First: CodeSums, Second: CodeSums, Third: CodeSums, Fourth: CodeSums>(
+        _: First.Type, _: Second.Type, _: Third.Type, _: Fourth.Type
+    ) {
+        var first = First()
+        var second = Second()
+        var third = Third()
+        var fourth = Fourth()
+        let turns = ec_turns(2)
+        let lines = (First.vectors &+ Second.vectors &+ Third.vectors &+ Fourth.vectors &+ 1) &>> 1
+        @inline(__always)
+        func add(_ index: Int, _ other: Int) {
+            let a = rows[index] + offset
+            let b = rows[other] + offset
+            let factors = ec_factors(factors + index, 2)
+            first.add(ec_words_of_two(a, b, turns), factors)
+            if Second.vectors > 0 { second.add(ec_words_of_two(a + 32, b + 32, turns), factors) }
+            if Third.vectors > 0 { third.add(ec_words_of_two(a + 64, b + 64, turns), factors) }
+            if Fourth.vectors > 0 { fourth.add(ec_words_of_two(a + 96, b + 96, turns), factors) }
+        }
+        var index = 0
+        while index < count &- 1 {
+            if index < upcoming { prefetch(index, 2, lines) }
+            add(index, index &+ 1)
+            index &+= 2
+        }
+        if index < count { add(index, index) }
+        write(first.columns(unit), 0)
+        let width = 32 * 8 / Codes.bits
+        if Second.vectors > 0 { write(second.columns(unit), width) }
+        if Third.vectors > 0 { write(third.columns(unit), 2 * width) }
+        if Fourth.vectors > 0 { write(fourth.columns(unit), 3 * width) }
+    }
+
+    /// 16 bytes of four rows at a time.
+    @inline(__always)
+    private func sumFours<Sums: CodeSums>(_: Sums.Type) {
+        var sums = Sums()
+        let turns = ec_turns(4)
+        let last = count &- 1
+        var index = 0
+        while index < count {
+            if index < upcoming { prefetch(index, 4, 1) }
+            let words = ec_words_of_four(
+                rows[index] + offset, rows[min(index &+ 1, last)] + offset, rows[min(index &+ 2, last)] + offset,
+                rows[min(index &+ 3, last)] + offset, turns)
+            sums.add(words, ec_factors(factors + index, 4))
+            index &+= 4
+        }
+        sums.fold { SIMD16(lowHalf: $0.lowHalf &+ $0.highHalf, highHalf: SIMD8()) }
+        write(sums.columns(unit), 0)
+    }
+
+    /// 8 bytes of eight rows at a time.
+    @inline(__always)
+    private func sumEights<Sums: CodeSums>(_: Sums.Type) {
+        var sums = Sums()
+        var index = 0
+        while index &+ 8 <= count {
+            if index < upcoming { prefetch(index, 8, 1) }
+            let words = (rows + index).withMemoryRebound(to: UnsafeRawPointer?.self, capacity: 8) {
+                ec_words_of_eight($0, Int64(offset))
+            }
+            sums.add(words, ec_factors(factors + index, 8))
+            index &+= 8
+        }
+        if index < count {
+            withUnsafeTemporaryAllocation(of: UnsafeRawPointer?.self, capacity: 8) { last in
+                guard let last = last.baseAddress else { return }
+                for lane in 0..<8 { last[lane] = rows[min(index &+ lane, count &- 1)] }
+                sums.add(ec_words_of_eight(last, Int64(offset)), ec_factors(factors + index, 8))
+            }
+        }
+        sums.fold {
+            let eight = $0.lowHalf &+ $0.highHalf
+            return SIMD16(
+                lowHalf: SIMD8(lowHalf: eight.lowHalf &+ eight.highHalf, highHalf: SIMD4()), highHalf: SIMD8())
+        }
+        write(sums.columns(unit), 0)
+    }
+
+    /// Asks for cache lines of rows after the next run's first.
+    @inline(__always)
+    private func prefetch(_ index: Int, _ count: Int, _ lines: Int) {
+        for next in 0..<count {
+            let row = rows[min(index &+ next, upcoming &- 1) &+ RunScales.capacity] + offset
+            for line in 0..<lines { ec_prefetch(row + 64 &* line) }
+        }
+    }
+
+    /// Writes up to 128 columns, or adds to them.
+    @inline(__always)
+    private func write(_ sums: ColumnSums, _ offset: Int) {
+        write(sums.chunk0, offset)
+        write(sums.chunk1, offset &+ 16)
+        guard Codes.bits < 8 else { return }
+        write(sums.chunk2, offset &+ 32)
+        write(sums.chunk3, offset &+ 48)
+        guard Codes.bits < 4 else { return }
+        write(sums.chunk4, offset &+ 64)
+        write(sums.chunk5, offset &+ 80)
+        write(sums.chunk6, offset &+ 96)
+        write(sums.chunk7, offset &+ 112)
+    }
+
+    @inline(__always)
+    private func write(_ sum: Floats16, _ offset: Int) {
+        guard offset < columns else { return }
+        let value = sum + Floats16(repeating: bias)
+        let place = target + offset
+        let left = columns &- offset
+        if left >= 16 {
+            store16(replaces ? value : load16(place) + value, to: place)
+        } else if replaces {
+            put16(value, to: place, count: left)
+        } else {
+            add16(value, to: place, count: left)
+        }
+    }
+}
+
+/// Sums of the codes of 32 words, pairs of which make the lanes.
+protocol CodeSums {
+    init()
+    /// How many vectors of words this sums: one, or none.
+    static var vectors: Int { get }
+    mutating func add(_ words: SIMD16<UInt32>, _ factors: SIMD16<UInt32>)
+    /// Replaces the sums of each code.
+    mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>)
+    /// The sums in the order of columns.
+    func columns(_ unit: Float) -> ColumnSums
+}
+
+/// Sums of up to 128 columns.
+struct ColumnSums {
+    var chunk0 = Floats16()
+    var chunk1 = Floats16()
+    var chunk2 = Floats16()
+    var chunk3 = Floats16()
+    var chunk4 = Floats16()
+    var chunk5 = Floats16()
+    var chunk6 = Floats16()
+    var chunk7 = Floats16()
+}
+
+/// Stands for a vector that a tile doesn't have.
+private struct NoSums: CodeSums {
+    static var vectors: Int { 0 }
+    @inline(__always)
+    mutating func add(_ words: SIMD16<UInt32>, _ factors: SIMD16<UInt32>) {}
+    @inline(__always)
+    mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>) {}
+    @inline(__always)
+    func columns(_ unit: Float) -> ColumnSums { ColumnSums() }
+}
+
+private struct ByteSums: CodeSums {
+    static var vectors: Int { 1 }
+    private var sum0 = SIMD16<Int32>()
+    private var sum1 = SIMD16<Int32>()
+
+    @inline(__always)
+    mutating func add(_ words: SIMD16<UInt32>, _ factors: SIMD16<UInt32>) {
+        sum0 = ec_add_products(sum0, words & 0x00ff_00ff, factors)
+        sum1 = ec_add_products(sum1, (words &>> 8) & 0x00ff_00ff, factors)
+    }
+
+    @inline(__always)
+    mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>) {
+        sum0 = fold(sum0)
+        sum1 = fold(sum1)
+    }
+
+    @inline(__always)
+    func columns(_ unit: Float) -> ColumnSums {
+        let all = interleaved(ec_scaled(sum0, unit), ec_scaled(sum1, unit))
+        return ColumnSums(chunk0: all.lowHalf, chunk1: all.highHalf)
+    }
+}
+
+private struct NibbleSums: CodeSums {
+    static var vectors: Int { 1 }
+    private var sum0 = SIMD16<Int32>()
+    private var sum1 = SIMD16<Int32>()
+    private var sum2 = SIMD16<Int32>()
+    private var sum3 = SIMD16<Int32>()
+
+    @inline(__always)
+    mutating func add(_ words: SIMD16<UInt32>, _ factors: SIMD16<UInt32>) {
+        sum0 = ec_add_products(sum0, words & 0x000f_000f, factors)
+        sum1 = ec_add_products(sum1, words & 0x00f0_00f0, factors)
+        let upper = words &>> 8
+        sum2 = ec_add_products(sum2, upper & 0x000f_000f, factors)
+        sum3 = ec_add_products(sum3, upper & 0x00f0_00f0, factors)
+    }
+
+    @inline(__always)
+    mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>) {
+        sum0 = fold(sum0)
+        sum1 = fold(sum1)
+        sum2 = fold(sum2)
+        sum3 = fold(sum3)
+    }
+
+    @inline(__always)
+    func columns(_ unit: Float) -> ColumnSums {
+        let even = interleaved(ec_scaled(sum0, unit), ec_scaled(sum2, unit))
+        let odd = interleaved(ec_scaled(sum1, unit / 16), ec_scaled(sum3, unit / 16))
+        let low = interleaved(even.lowHalf, odd.lowHalf)
+        let high = interleaved(even.highHalf, odd.highHalf)
+        return ColumnSums(chunk0: low.lowHalf, chunk1: low.highHalf, chunk2: high.lowHalf, chunk3: high.highHalf)
+    }
+}
+
+private struct BitPairSums: CodeSums {
+    static var vectors: Int { 1 }
+    private var sum0 = SIMD16<Int32>()
+    private var sum1 = SIMD16<Int32>()
+    private var sum2 = SIMD16<Int32>()
+    private var sum3 = SIMD16<Int32>()
+    private var sum4 = SIMD16<Int32>()
+    private var sum5 = SIMD16<Int32>()
+    private var sum6 = SIMD16<Int32>()
+    private var sum7 = SIMD16<Int32>()
+
+    @inline(__always)
+    mutating func add(_ words: SIMD16<UInt32>, _ factors: SIMD16<UInt32>) {
+        sum0 = ec_add_products(sum0, words & 0x0003_0003, factors)
+        sum1 = ec_add_products(sum1, words & 0x000c_000c, factors)
+        sum2 = ec_add_products(sum2, words & 0x0030_0030, factors)
+        sum3 = ec_add_products(sum3, words & 0x00c0_00c0, factors)
+        let upper = words &>> 8
+        sum4 = ec_add_products(sum4, upper & 0x0003_0003, factors)
+        sum5 = ec_add_products(sum5, upper & 0x000c_000c, factors)
+        sum6 = ec_add_products(sum6, upper & 0x0030_0030, factors)
+        sum7 = ec_add_products(sum7, upper & 0x00c0_00c0, factors)
+    }
+
+    @inline(__always)
+    mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>) {
+        sum0 = fold(sum0)
+        sum1 = fold(sum1)
+        sum2 = fold(sum2)
+        sum3 = fold(sum3)
+        sum4 = fold(sum4)
+        sum5 = fold(sum5)
+        sum6 = fold(sum6)
+        sum7 = fold(sum7)
+    }
+
+    @inline(__always)
+    func columns(_ unit: Float) -> ColumnSums {
+        let codes04 = interleaved(ec_scaled(sum0, unit), ec_scaled(sum4, unit))
+        let codes26 = interleaved(ec_scaled(sum2, unit / 16), ec_scaled(sum6, unit / 16))
+        let codes15 = interleaved(ec_scaled(sum1, unit / 4), ec_scaled(sum5, unit / 4))
+        let codes37 = interleaved(ec_scaled(sum3, unit / 64), ec_scaled(sum7, unit / 64))
+        let evenLow = interleaved(codes04.lowHalf, codes26.lowHalf)
+        let oddLow = interleaved(codes15.lowHalf, codes37.lowHalf)
+        let evenHigh = interleaved(codes04.highHalf, codes26.highHalf)
+        let oddHigh = interleaved(codes15.highHalf, codes37.highHalf)
+        let first = interleaved(evenLow.lowHalf, oddLow.lowHalf)
+        let second = interleaved(evenLow.highHalf, oddLow.highHalf)
+        let third = interleaved(evenHigh.lowHalf, oddHigh.lowHalf)
+        let fourth = interleaved(evenHigh.highHalf, oddHigh.highHalf)
+        return ColumnSums(
+            chunk0: first.lowHalf, chunk1: first.highHalf, chunk2: second.lowHalf, chunk3: second.highHalf,
+            chunk4: third.lowHalf, chunk5: third.highHalf, chunk6: fourth.lowHalf, chunk7: fourth.highHalf)
+    }
+}
