@@ -51,8 +51,7 @@ struct PooledFeature {
                             ? feature.bags.count : feature.firstBag(at: chunk.upperBound - starts[index])
                         guard first < end else { continue }
                         var filler = BlockFiller(feature: feature, space: space)
-                        for bag in first..<end { filler.add(bag) }
-                        filler.flush()
+                        filler.add(first..<end)
                     }
                 }
             }

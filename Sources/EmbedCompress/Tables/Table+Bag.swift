@@ -1,3 +1,5 @@
+internal import CEmbedCompress.Shims
+
 /// The arguments of a pooled lookup, in a caller's memory.
 package struct Bags {
     let ids: IDs
@@ -64,6 +66,14 @@ package struct Bags {
                 }
             }
         }
+    }
+
+    /// The ids of the bags from `first` on that have one id each, up to `limit` of them.
+    func singles(from first: Int, limit: Int) -> Range<Int> {
+        let begin = start(first)
+        var count = 0
+        while count < limit, begin + count < ids.count, start(first + count + 1) == begin + count + 1 { count += 1 }
+        return begin..<begin + count
     }
 
     func check() throws {
@@ -147,6 +157,10 @@ extension Table {
     }
 }
 
+/// Shorter runs of bags of one id take part in blocks.
+private let leastSingles = 8
+private let singlesCapacity = 64
+
 /// Packs bags into blocks. A bag of up to `blockCapacity` ids is never split; a longer one is split from its own start,
 /// so that the order of its sums depends on nothing but itself.
 struct BlockFiller {
@@ -168,7 +182,42 @@ struct BlockFiller {
         rowCapacity = BlockSpace.rowCapacity(feature.table)
     }
 
-    mutating func add(_ bag: Int) {
+    mutating func add(_ range: Range<Int>) {
+        // Without weights and padding, a bag of one id is its row, and a run of them a lookup.
+        let mayGather = bags.weights == nil && bags.paddingID < 0
+        var bag = range.lowerBound
+        while bag < range.upperBound {
+            let limit = mayGather ? min(singlesCapacity, range.upperBound - bag) : 0
+            let singles = bags.singles(from: bag, limit: limit)
+            if singles.count >= leastSingles {
+                gather(singles, from: bag)
+                bag += singles.count
+            } else {
+                add(bag)
+                bag += 1
+            }
+        }
+        flush()
+    }
+
+    /// Looks ids up for bags of one id, from `bag` on.
+    private mutating func gather(_ range: Range<Int>, from bag: Int) {
+        flush()
+        let target = feature.output + bag * feature.outputStride
+        // Columns of other features lie between: the processor foresees reads and writes in sequence only.
+        if feature.outputStride > table.dimension {
+            for index in 0..<range.count {
+                let row = UnsafeRawPointer(target + index * feature.outputStride)
+                for offset in stride(from: 0, to: table.dimension * 4, by: 64) { ec_prefetch_write(row + offset) }
+            }
+        }
+        bags.ids.copy(from: range.lowerBound, count: range.count, rows: table.rows, to: ids)
+        table.root.gather(
+            IDBlock(ids: ids, count: range.count), into: RowBlock(base: target, stride: feature.outputStride),
+            context: feature.context)
+    }
+
+    private mutating func add(_ bag: Int) {
         let dimension = table.dimension
         let target = feature.output + bag * feature.outputStride
         let range = bags.range(bag)
@@ -218,7 +267,7 @@ struct BlockFiller {
         idCount = kept
     }
 
-    mutating func flush() {
+    private mutating func flush() {
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(
                 ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil,
