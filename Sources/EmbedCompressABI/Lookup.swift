@@ -50,14 +50,32 @@ public func tableBag(
 ) -> ec_status {
     withStatus {
         let table = try handle(table).table
-        let given = try required(bags, "bags").pointee
-        let bags = Bags(
-            ids: try ids(given.ids, given.id_count, given.id_bytes, "ids"),
-            offsets: try ids(given.offsets, given.offset_count, given.offset_bytes, "offsets"), weights: given.weights,
-            includesLastOffset: given.include_last_offset != 0, paddingID: given.padding_id,
-            pooling: try pooling(given.mode), onInvalid: try policy(given.on_invalid))
+        let bags = try lent(bags)
         try table.bag(bags, into: try output(out, bags.count))
     }
+}
+
+@_cdecl("ec_tables_bag")
+public func tablesBag(
+    tables: UnsafePointer<OpaquePointer?>?, count total: Int64, bags: UnsafePointer<ec_bags>?,
+    out: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let handles = UnsafeBufferPointer(
+            start: total == 0 ? nil : try required(tables, "tables"), count: try count(total, "count"))
+        let set = try TableSet(handles.map { try handle($0, "a table").table })
+        let bags = try lent(bags)
+        try set.bag(bags, into: try output(out, try set.batch(bags)))
+    }
+}
+
+private func lent(_ bags: UnsafePointer<ec_bags>?) throws -> Bags {
+    let given = try required(bags, "bags").pointee
+    return Bags(
+        ids: try ids(given.ids, given.id_count, given.id_bytes, "ids"),
+        offsets: try ids(given.offsets, given.offset_count, given.offset_bytes, "offsets"), weights: given.weights,
+        includesLastOffset: given.include_last_offset != 0, paddingID: given.padding_id,
+        pooling: try pooling(given.mode), onInvalid: try policy(given.on_invalid))
 }
 
 @_cdecl("ec_table_decode")

@@ -78,7 +78,7 @@ extension EmbedCompressError {
     fileprivate var status: ec_status {
         switch self {
         case .invalidArgument: return EC_INVALID_ARGUMENT
-        case .invalidID: return EC_INVALID_ID
+        case .invalidID, .invalidFeatureID: return EC_INVALID_ID
         case .format: return EC_FORMAT
         case .budget: return EC_BUDGET
         case .io: return EC_IO

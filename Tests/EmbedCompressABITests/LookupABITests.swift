@@ -152,6 +152,45 @@ final class LookupABITests: ABITestCase {
         }
     }
 
+    // MARK: Bags of several tables
+
+    func testBagsOfSeveralTables() throws {
+        let wide = try dense([0, 1, 2, 3], dimension: 2).table
+        let narrow = try dense([4, 5, 6], dimension: 1).table
+        let ids = [1, 0, 2, 1] as [Int64]
+        let offsets = [0, 2, 3, 4] as [Int32]
+        var output = untouchedFloats
+        func bags(_ tables: [OpaquePointer?], _ change: (inout ec_bags) -> Void = { _ in }) -> ec_status {
+            ids.withUnsafeBytes { ids in
+                offsets.withUnsafeBytes { offsets in
+                    var bags = ec_bags()
+                    (bags.ids, bags.offsets) = (ids.baseAddress, offsets.baseAddress)
+                    (bags.id_count, bags.offset_count, bags.id_bytes, bags.offset_bytes) = (4, 4, 8, 4)
+                    (bags.include_last_offset, bags.padding_id) = (1, -1)
+                    change(&bags)
+                    return ec_tables_bag(tables, Int64(tables.count), &bags, &output)
+                }
+            }
+        }
+        XCTAssertEqual(bags([wide, narrow, narrow]), EC_OK, lastError)
+        XCTAssertEqual(output, [2, 4, 6, 5])
+        output = untouchedFloats
+        refuse(EC_INVALID_ID, "id 2 at position 2, of feature 1, is out of range", bags([wide, wide, wide]))
+        for (text, tables, change): (String, [OpaquePointer?], (inout ec_bags) -> Void) in [
+            ("at least one feature", [], { _ in }), ("a table must not be null", [wide, nil, narrow], { _ in }),
+            ("do not go with 2 features", [wide, narrow], { _ in }),
+            ("include the last offset", [wide, narrow, narrow], { $0.include_last_offset = 0 }),
+            ("no padding", [wide, narrow, narrow], { $0.padding_id = 0 }),
+            ("ids must be int32 or int64", [wide, narrow, narrow], { $0.id_bytes = 2 }),
+        ] {
+            refuse(EC_INVALID_ARGUMENT, text, bags(tables, change))
+        }
+        refuse(EC_INVALID_ARGUMENT, "tables must not be null", ec_tables_bag(nil, 2, nil, &output))
+        refuse(EC_INVALID_ARGUMENT, "count must not be negative", ec_tables_bag([wide], -1, nil, &output))
+        refuse(EC_INVALID_ARGUMENT, "bags must not be null", ec_tables_bag([wide], 1, nil, &output))
+        XCTAssertEqual(output, untouchedFloats)
+    }
+
     // MARK: Evaluate
 
     func testEvaluate() throws {

@@ -131,3 +131,27 @@ PyObject *core_empty(int rank, const int64_t *shape, Buffer *buffer) {
     if (array != NULL && take(array, "out", PyBUF_WRITABLE, ELEMENT_FLOAT32, buffer) < 0) Py_CLEAR(array);
     return array;
 }
+
+PyObject *core_prepare_output(PyObject *given, int rank, const int64_t *shape, Buffer *buffer) {
+    if (given == NULL || given == Py_None) return core_empty(rank, shape, buffer);
+    if (core_output(given, "out", buffer) < 0) return NULL;
+    bool fits = buffer->view.ndim == rank;
+    for (int i = 0; fits && i < rank; i++) fits = buffer->view.shape[i] == shape[i];
+    if (!fits) {
+        core_buffer_release(buffer);
+        char text[256] = "";
+        size_t used = 0;
+        for (int i = 0; i < rank && used < sizeof text; i++)
+            used += (size_t)PyOS_snprintf(text + used, sizeof text - used, i == 0 ? "%lld" : ", %lld", (long long)shape[i]);
+        PyErr_Format(PyExc_ValueError, "out must have the shape (%s)", text);
+        return NULL;
+    }
+    Py_INCREF(given);
+    return given;
+}
+
+int core_check_overlap(const Buffer *out, const Buffer *input, const char *name) {
+    if (!core_buffers_overlap(out, input)) return 0;
+    PyErr_Format(PyExc_ValueError, "out must not share memory with %s", name);
+    return -1;
+}

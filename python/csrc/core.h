@@ -64,6 +64,10 @@ int64_t core_buffer_count(const Buffer *buffer);
 bool core_buffers_overlap(const Buffer *a, const Buffer *b);
 /// A new float32 array from numpy.empty, and its buffer.
 PyObject *core_empty(int rank, const int64_t *shape, Buffer *buffer);
+/// The output of a call: the caller's array, checked, or a new one if that is NULL or None. Returns a new reference.
+PyObject *core_prepare_output(PyObject *given, int rank, const int64_t *shape, Buffer *buffer);
+/// Raises ValueError if an output shares memory with an input.
+int core_check_overlap(const Buffer *out, const Buffer *input, const char *name);
 int core_buffers_init(void);
 PyObject *core_set_array_hook(PyObject *module, PyObject *hook);
 
@@ -89,7 +93,7 @@ int core_progress_init(ProgressContext *context, PyObject *callable);
         PyEval_RestoreThread((context)->saved);                                                                        \
     } while (0)
 
-// MARK: - Tables (table.c, making.c, files.c)
+// MARK: - Tables (table.c, bags.c, making.c, files.c)
 
 int core_table_init(PyObject *module);
 int core_making_init(PyObject *module);
@@ -104,7 +108,11 @@ PyObject *core_quality(const ec_quality *quality);
 PyObject *core_set_table_type(PyObject *module, PyObject *type);
 /// The text as a str; releases it.
 PyObject *core_text(ec_string text);
+/// The choices of on_invalid, in the order of ec_on_invalid.
+extern const char *const core_policies[];
+PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 extern PyMethodDef core_making_methods[];
+extern PyMethodDef core_bags_methods[];
 extern PyMethodDef core_files_methods[];
 
 #endif

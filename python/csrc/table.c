@@ -1,6 +1,8 @@
 // The Table type: what is called for every batch.
 #include "core.h"
 
+const char *const core_policies[] = {"raise", "zero", NULL};
+
 typedef struct TableObject {
     PyObject_HEAD
     ec_table *handle;
@@ -9,9 +11,6 @@ typedef struct TableObject {
 static PyTypeObject *base_type;
 /// The subclass that the Python side defines; what functions return.
 static PyObject *table_type;
-
-static const char *const modes[] = {"sum", "mean", "max", NULL};
-static const char *const policies[] = {"raise", "zero", NULL};
 
 // MARK: - Objects
 
@@ -110,31 +109,6 @@ static PyObject *table_str(PyObject *self) {
 
 // MARK: - Looking up
 
-/// The output of a call: the caller's array, checked, or a new one. Returns a new reference.
-static PyObject *prepare_output(PyObject *given, int rank, const int64_t *shape, Buffer *buffer) {
-    if (given == NULL || given == Py_None) return core_empty(rank, shape, buffer);
-    if (core_output(given, "out", buffer) < 0) return NULL;
-    bool fits = buffer->view.ndim == rank;
-    for (int i = 0; fits && i < rank; i++) fits = buffer->view.shape[i] == shape[i];
-    if (!fits) {
-        core_buffer_release(buffer);
-        char text[256] = "";
-        size_t used = 0;
-        for (int i = 0; i < rank && used < sizeof text; i++)
-            used += (size_t)PyOS_snprintf(text + used, sizeof text - used, i == 0 ? "%lld" : ", %lld", (long long)shape[i]);
-        PyErr_Format(PyExc_ValueError, "out must have the shape (%s)", text);
-        return NULL;
-    }
-    Py_INCREF(given);
-    return given;
-}
-
-static int check_overlap(const Buffer *out, const Buffer *input, const char *name) {
-    if (!core_buffers_overlap(out, input)) return 0;
-    PyErr_Format(PyExc_ValueError, "out must not share memory with %s", name);
-    return -1;
-}
-
 enum { MAXIMUM_RANK = 64 };
 
 static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
@@ -142,7 +116,7 @@ static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t 
     PyObject *values[3];
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
     int policy = EC_RAISE;
-    if (core_choice(values[2], "on_invalid", policies, &policy) < 0) return NULL;
+    if (core_choice(values[2], "on_invalid", core_policies, &policy) < 0) return NULL;
 
     PyObject *result = NULL;
     Buffer ids, out = {.held = false};
@@ -156,9 +130,9 @@ static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t 
     }
     for (int i = 0; i < rank; i++) shape[i] = ids.view.shape[i];
     shape[rank] = ec_table_dimension(handle);
-    result = prepare_output(values[1], rank + 1, shape, &out);
+    result = core_prepare_output(values[1], rank + 1, shape, &out);
     if (result == NULL) goto cleanup;
-    if (check_overlap(&out, &ids, "ids") < 0) {
+    if (core_check_overlap(&out, &ids, "ids") < 0) {
         Py_CLEAR(result);
         goto cleanup;
     }
@@ -171,125 +145,6 @@ static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t 
 cleanup:
     core_buffer_release(&ids);
     core_buffer_release(&out);
-    return result;
-}
-
-/// Fills the bags of two-dimensional ids, each row a bag: offsets are made here. Returns them, to be freed, or NULL.
-static int64_t *row_offsets(const Buffer *ids) {
-    int64_t rows = ids->view.shape[0], columns = ids->view.shape[1];
-    int64_t *offsets = PyMem_Malloc((size_t)(rows + 1) * sizeof *offsets);
-    if (offsets == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    for (int64_t i = 0; i <= rows; i++) offsets[i] = i * columns;
-    return offsets;
-}
-
-/// Ids and offsets of a call, as torch.nn.EmbeddingBag takes them.
-static int fill_bags(const Buffer *ids, const Buffer *offsets, int64_t **made, ec_bags *bags) {
-    bags->ids = ids->view.buf;
-    bags->id_bytes = (int32_t)ids->view.itemsize;
-    bags->id_count = core_buffer_count(ids);
-    if (ids->view.ndim == 2) {
-        if (offsets->held) {
-            PyErr_SetString(PyExc_ValueError, "offsets must be None when ids have two axes: each row is a bag");
-            return -1;
-        }
-        if ((*made = row_offsets(ids)) == NULL) return -1;
-        bags->offsets = *made;
-        bags->offset_bytes = 8;
-        bags->offset_count = ids->view.shape[0] + 1;
-        bags->include_last_offset = 1;
-        return 0;
-    }
-    if (ids->view.ndim != 1) {
-        PyErr_Format(PyExc_ValueError, "ids must have one axis, or two without offsets, not %d", ids->view.ndim);
-        return -1;
-    }
-    if (!offsets->held) {
-        PyErr_SetString(PyExc_ValueError, "offsets are needed when ids have one axis");
-        return -1;
-    }
-    if (offsets->view.ndim != 1) {
-        PyErr_Format(PyExc_ValueError, "offsets must have one axis, not %d", offsets->view.ndim);
-        return -1;
-    }
-    bags->offsets = offsets->view.buf;
-    bags->offset_bytes = (int32_t)offsets->view.itemsize;
-    bags->offset_count = core_buffer_count(offsets);
-    return 0;
-}
-
-static int fill_weights(const Buffer *weights, const Buffer *ids, ec_bags *bags) {
-    if (!weights->held) return 0;
-    bool fits = weights->view.ndim == ids->view.ndim;
-    for (int i = 0; fits && i < ids->view.ndim; i++) fits = weights->view.shape[i] == ids->view.shape[i];
-    if (!fits) {
-        PyErr_SetString(PyExc_ValueError, "per_sample_weights must have the shape of ids");
-        return -1;
-    }
-    // An empty array may have no memory; its weights still say which mode is meant.
-    static const float none = 0;
-    bags->weights = weights->view.buf == NULL ? &none : weights->view.buf;
-    return 0;
-}
-
-static PyObject *table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
-    static const Parameters parameters = {
-        "bag", 8, 1,
-        {"ids", "offsets", "mode", "per_sample_weights", "include_last_offset", "padding_idx", "out", "on_invalid"}};
-    PyObject *values[8];
-    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    ec_table *handle = HANDLE(self);
-    ec_bags bags = {.padding_id = -1};
-    int mode = EC_SUM, policy = EC_RAISE;
-    int64_t padding = -1;
-    if (core_choice(values[2], "mode", modes, &mode) < 0) return NULL;
-    if (core_bool(values[4], "include_last_offset", &bags.include_last_offset) < 0) return NULL;
-    if (core_optional_int64(values[5], "padding_idx", &padding) < 0) return NULL;
-    if (core_choice(values[7], "on_invalid", policies, &policy) < 0) return NULL;
-    bool padded = values[5] != NULL && values[5] != Py_None;
-    if (padded && (padding < 0 || padding >= ec_table_rows(handle))) {
-        PyErr_Format(
-            PyExc_ValueError, "padding_idx must be from 0 to %lld, not %lld", (long long)ec_table_rows(handle) - 1,
-            (long long)padding);
-        return NULL;
-    }
-    bags.padding_id = padding;
-    bags.mode = (ec_mode)mode;
-    bags.on_invalid = (ec_on_invalid)policy;
-
-    PyObject *result = NULL;
-    int64_t *made = NULL;
-    Buffer ids = {.held = false}, offsets = {.held = false}, weights = {.held = false}, out = {.held = false};
-    if (core_buffer(values[0], "ids", ELEMENT_ID, &ids) < 0) goto cleanup;
-    if (values[1] != NULL && values[1] != Py_None && core_buffer(values[1], "offsets", ELEMENT_ID, &offsets) < 0)
-        goto cleanup;
-    if (values[3] != NULL && values[3] != Py_None
-        && core_buffer(values[3], "per_sample_weights", ELEMENT_FLOAT32, &weights) < 0)
-        goto cleanup;
-    if (fill_bags(&ids, &offsets, &made, &bags) < 0 || fill_weights(&weights, &ids, &bags) < 0) goto cleanup;
-
-    int64_t bag_count = bags.offset_count - (bags.include_last_offset && bags.offset_count > 0 ? 1 : 0);
-    const int64_t shape[2] = {bag_count, ec_table_dimension(handle)};
-    result = prepare_output(values[6], 2, shape, &out);
-    if (result == NULL) goto cleanup;
-    if (check_overlap(&out, &ids, "ids") < 0 || check_overlap(&out, &offsets, "offsets") < 0
-        || check_overlap(&out, &weights, "per_sample_weights") < 0) {
-        Py_CLEAR(result);
-        goto cleanup;
-    }
-    PyThreadState *saved = PyEval_SaveThread();
-    ec_status status = ec_table_bag(handle, &bags, out.view.buf);
-    PyEval_RestoreThread(saved);
-    if (core_check(status) < 0) Py_CLEAR(result);
-cleanup:
-    core_buffer_release(&ids);
-    core_buffer_release(&offsets);
-    core_buffer_release(&weights);
-    core_buffer_release(&out);
-    PyMem_Free(made);
     return result;
 }
 
@@ -308,7 +163,7 @@ static PyObject *table_decode(PyObject *self, PyObject *const *args, Py_ssize_t 
     }
     Buffer out;
     const int64_t shape[2] = {stop - start, ec_table_dimension(handle)};
-    PyObject *result = prepare_output(values[2], 2, shape, &out);
+    PyObject *result = core_prepare_output(values[2], 2, shape, &out);
     if (result == NULL) return NULL;
     PyThreadState *saved = PyEval_SaveThread();
     ec_status status = ec_table_decode(handle, start, stop, out.view.buf);
@@ -347,7 +202,7 @@ static PyMethodDef table_methods[] = {
      "Raises:\n"
      "    IndexError: an id is outside [0, rows); nothing has been written.\n"
      "    ValueError: an array is strided, byte-swapped, read-only, or of the wrong dtype or shape.\n"},
-    {"bag", FAST(table_bag),
+    {"bag", FAST(core_table_bag),
      "bag($self, ids, offsets=None, mode='sum', per_sample_weights=None, include_last_offset=False,\n"
      "    padding_idx=None, out=None, on_invalid='raise')\n--\n\n"
      "Look rows up and pool them, with the semantics of torch.nn.EmbeddingBag.\n\n"

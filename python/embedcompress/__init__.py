@@ -25,6 +25,7 @@ from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option, methods  # noqa: E402
 from ._table import Table, dense, remap  # noqa: E402
+from ._table_set import TableSet  # noqa: E402
 
 _core.set_array_hook(as_array)
 _core.set_table_type(Table)
@@ -63,6 +64,7 @@ __all__ = [
     "Method",
     "Option",
     "Table",
+    "TableSet",
     "compress",
     "compress_to_file",
     "contents",

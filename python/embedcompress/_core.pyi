@@ -38,6 +38,16 @@ class Table:
 
 class Array: ...
 
+def bags(
+    tables: tuple[Table, ...],
+    ids: object,
+    offsets: object,
+    mode: str = "sum",
+    per_sample_weights: object | None = None,
+    out: object | None = None,
+    on_invalid: str = "raise",
+) -> NDArray[np.float32]: ...
+
 _Progress = Callable[[int, int], object] | None
 
 def dense(values: object, dtype: str) -> _PublicTable: ...

@@ -180,6 +180,11 @@ typedef struct ec_bags {
 
 /// out holds (number of bags) x dimension floats; an empty bag gives zeros.
 ec_status ec_table_bag(const ec_table *table, const ec_bags *bags, float *out);
+/// A pooled lookup of `count` features at once, at least one; tables[f] is that of feature f, and may be that of several.
+/// bags->offsets has count x batch + 1 entries, include_last_offset is set, padding_id is negative: the bag of feature f
+/// and sample s is ids[offsets[f * batch + s] ..< offsets[f * batch + s + 1]]. out holds batch x (sum of the features'
+/// dimensions) floats: in the row of a sample, a feature's columns follow those of the features before it.
+ec_status ec_tables_bag(const ec_table *const *tables, int64_t count, const ec_bags *bags, float *out);
 /// out[i, :] = row start + i, for rows [start, stop).
 ec_status ec_table_decode(const ec_table *table, int64_t start, int64_t stop, float *out);
 

@@ -4,6 +4,8 @@ public enum EmbedCompressError: Error, Equatable, Sendable {
     case invalidArgument(String)
     /// An id outside `[0, rows)`, at `position` in the flattened ids.
     case invalidID(position: Int, id: Int64, rows: Int)
+    /// The same in a call on several tables: an id outside `[0, rows)` of the table that `feature` looks up.
+    case invalidFeatureID(feature: Int, position: Int, id: Int64, rows: Int)
     /// A file or a set of parts that is not a table; see ``FormatError`` for the rule that it breaks.
     case format(FormatError)
     /// A byte budget below the least that the method can reach.
@@ -22,9 +24,9 @@ extension EmbedCompressError: CustomStringConvertible {
         case .invalidArgument(let text):
             return text
         case .invalidID(let position, let id, let rows):
-            return rows == 0
-                ? "id \(id) at position \(position) is out of range: the table has no rows"
-                : "id \(id) at position \(position) is out of range: ids must be from 0 to \(rows - 1)"
+            return "id \(id) at position \(position) is out of range: \(Self.range(rows))"
+        case .invalidFeatureID(let feature, let position, let id, let rows):
+            return "id \(id) at position \(position), of feature \(feature), is out of range: \(Self.range(rows))"
         case .format(let error):
             return error.description
         case .budget(let method, let budgetBytes, let floorBytes):
@@ -37,5 +39,9 @@ extension EmbedCompressError: CustomStringConvertible {
         case .outOfMemory(let bytes):
             return "cannot allocate \(bytes) bytes"
         }
+    }
+
+    private static func range(_ rows: Int) -> String {
+        rows == 0 ? "the table has no rows" : "ids must be from 0 to \(rows - 1)"
     }
 }

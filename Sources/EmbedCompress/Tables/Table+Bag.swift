@@ -1,3 +1,5 @@
+internal import CEmbedCompress.Shims
+
 /// The arguments of a pooled lookup, in a caller's memory.
 package struct Bags {
     let ids: IDs
@@ -27,12 +29,51 @@ package struct Bags {
 
     package var count: Int { includesLastOffset ? max(offsets.count - 1, 0) : offsets.count }
 
-    /// The ids of a bag. Clamped, so that offsets which change during the call can't lead out of bounds.
+    /// Where the ids of a bag begin; those of the one after the last bag, where they end. Clamped, so that offsets
+    /// which change during the call can't lead out of bounds.
+    @inline(__always)
+    func start(_ bag: Int) -> Int {
+        bag < offsets.count ? min(max(Int(offsets[bag]), 0), ids.count) : ids.count
+    }
+
+    /// The ids of a bag.
     @inline(__always)
     func range(_ bag: Int) -> Range<Int> {
-        let start = min(max(Int(offsets[bag]), 0), ids.count)
-        let end = bag + 1 < offsets.count ? min(max(Int(offsets[bag + 1]), start), ids.count) : ids.count
-        return start..<end
+        let start = start(bag)
+        return start..<max(self.start(bag + 1), start)
+    }
+
+    /// Calls `body` with arrays as the arguments.
+    static func with<Result>(
+        _ ids: [Int], offsets: [Int], weights: [Float]?, includesLastOffset: Bool, paddingID: Int?, pooling: Pooling,
+        onInvalid: InvalidIDs, _ body: (Bags) throws -> Result
+    ) throws -> Result {
+        if let weights, weights.count != ids.count {
+            throw EmbedCompressError.invalidArgument("\(weights.count) weights do not go with \(ids.count) ids")
+        }
+        return try ids.withUnsafeBytes { ids in
+            try offsets.withUnsafeBytes { offsets in
+                try (weights ?? []).withUnsafeBufferPointer { values in
+                    try body(
+                        Bags(
+                            ids: IDs(base: ids.baseAddress, count: ids.count / 8, width: 8),
+                            offsets: IDs(base: offsets.baseAddress, count: offsets.count / 8, width: 8),
+                            weights: weights.map { _ in
+                                values.baseAddress ?? nothing.assumingMemoryBound(to: Float.self)
+                            },
+                            includesLastOffset: includesLastOffset, paddingID: Int64(paddingID ?? -1),
+                            pooling: pooling, onInvalid: onInvalid))
+                }
+            }
+        }
+    }
+
+    /// The ids of the bags from `first` on that have one id each, up to `limit` of them.
+    func singles(from first: Int, limit: Int) -> Range<Int> {
+        let begin = start(first)
+        var count = 0
+        while count < limit, begin + count < ids.count, start(first + count + 1) == begin + count + 1 { count += 1 }
+        return begin..<begin + count
     }
 
     func check() throws {
@@ -46,6 +87,15 @@ package struct Bags {
             if ids.count > 0 { throw EmbedCompressError.invalidArgument("there are \(ids.count) ids but no offsets") }
             return
         }
+        if offsets[0] == 0, !offsets.decrease {
+            let last = offsets[offsets.count - 1]
+            if includesLastOffset ? last == ids.count : last <= ids.count { return }
+        }
+        try explain()
+    }
+
+    /// Throws what is wrong with offsets that are none.
+    private func explain() throws {
         guard offsets[0] == 0 else {
             throw EmbedCompressError.invalidArgument("offsets must start at 0, not \(offsets[0])")
         }
@@ -84,24 +134,14 @@ extension Table {
         _ ids: [Int], offsets: [Int], pooling: Pooling = .sum, weights: [Float]? = nil, paddingID: Int? = nil,
         includesLastOffset: Bool = false, onInvalid: InvalidIDs = .raise
     ) throws -> [Float] {
-        if let weights, weights.count != ids.count {
-            throw EmbedCompressError.invalidArgument("\(weights.count) weights do not go with \(ids.count) ids")
-        }
         if let paddingID, paddingID < 0 || paddingID >= rows {
             throw EmbedCompressError.invalidArgument("paddingID must be from 0 to \(rows - 1), not \(paddingID)")
         }
-        return try ids.withUnsafeBytes { ids in
-            try offsets.withUnsafeBytes { offsets in
-                try (weights ?? []).withUnsafeBufferPointer { values in
-                    let bags = Bags(
-                        ids: IDs(base: ids.baseAddress, count: ids.count / 8, width: 8),
-                        offsets: IDs(base: offsets.baseAddress, count: offsets.count / 8, width: 8),
-                        weights: weights.map { _ in values.baseAddress ?? nothing.assumingMemoryBound(to: Float.self) },
-                        includesLastOffset: includesLastOffset, paddingID: Int64(paddingID ?? -1), pooling: pooling,
-                        onInvalid: onInvalid)
-                    return try Self.floats(bags.count, dimension) { try bag(bags, into: $0) }
-                }
-            }
+        return try Bags.with(
+            ids, offsets: offsets, weights: weights, includesLastOffset: includesLastOffset, paddingID: paddingID,
+            pooling: pooling, onInvalid: onInvalid
+        ) { bags in
+            try Self.floats(bags.count, dimension) { try bag(bags, into: $0) }
         }
     }
 
@@ -110,51 +150,76 @@ extension Table {
         try bags.check()
         let zeros = try check(bags.ids, bags.onInvalid)
         let context = LookupContext(onInvalid: bags.onInvalid)
-        let perBag = max(1, bags.ids.count / max(bags.count, 1))
-        let grain = max(1, parallelGrain(dimension: dimension) / perBag)
-        let maximumRows = max(1, min(blockCapacity, 65_536 / dimension))
-        let rowSpace = bags.pooling == .max ? maximumRows * dimension : 0
-        Parallel.forEach(count: bags.count, grain: grain, leastChunks: leastParallelChunks) { range in
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: blockCapacity + rowSpace) { floats in
-                withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockCapacity) { ids in
-                    withUnsafeTemporaryAllocation(of: Segment.self, capacity: blockCapacity) { segments in
-                        guard let floats = floats.baseAddress, let ids = ids.baseAddress,
-                            let segments = segments.baseAddress
-                        else { return }
-                        var filler = BlockFiller(
-                            table: self, bags: bags, context: context, output: output, ids: ids, weights: floats,
-                            segments: segments, rows: floats + blockCapacity, rowCapacity: maximumRows)
-                        floats.update(repeating: 1, count: blockCapacity)
-                        for bag in range { filler.add(bag) }
-                        filler.flush()
-                    }
-                }
-            }
-        }
+        let feature = PooledFeature(
+            table: self, bags: bags, context: context, output: output, outputStride: dimension)
+        withUnsafePointer(to: feature) { PooledFeature.pool(UnsafeBufferPointer(start: $0, count: 1)) }
         countInvalid(zeros + (try context.finish()))
     }
 }
 
+/// Shorter runs of bags of one id take part in blocks.
+private let leastSingles = 8
+private let singlesCapacity = 64
+
 /// Packs bags into blocks. A bag of up to `blockCapacity` ids is never split; a longer one is split from its own start,
 /// so that the order of its sums depends on nothing but itself.
-private struct BlockFiller {
-    let table: Table
-    let bags: Bags
-    let context: LookupContext
-    let output: UnsafeMutablePointer<Float>
-    let ids: UnsafeMutablePointer<Int64>
-    /// Ones, unless the bags have weights.
-    let weights: UnsafeMutablePointer<Float>
-    let segments: UnsafeMutablePointer<Segment>
-    /// Only for max: some of the block's rows.
-    let rows: UnsafeMutablePointer<Float>
-    let rowCapacity: Int
-    var idCount = 0
-    var segmentCount = 0
+struct BlockFiller {
+    private let feature: PooledFeature
+    private let table: Table
+    private let bags: Bags
+    private let ids: UnsafeMutablePointer<Int64>
+    private let weights: UnsafeMutablePointer<Float>
+    private let segments: UnsafeMutablePointer<Segment>
+    private let rows: UnsafeMutablePointer<Float>
+    private let rowCapacity: Int
+    private var idCount = 0
+    private var segmentCount = 0
 
-    mutating func add(_ bag: Int) {
+    init(feature: PooledFeature, space: BlockSpace) {
+        self.feature = feature
+        (table, bags) = (feature.table, feature.bags)
+        (ids, weights, segments, rows) = (space.ids, space.weights, space.segments, space.rows)
+        rowCapacity = BlockSpace.rowCapacity(feature.table)
+    }
+
+    mutating func add(_ range: Range<Int>) {
+        // Without weights and padding, a bag of one id is its row, and a run of them a lookup.
+        let mayGather = bags.weights == nil && bags.paddingID < 0
+        var bag = range.lowerBound
+        while bag < range.upperBound {
+            let limit = mayGather ? min(singlesCapacity, range.upperBound - bag) : 0
+            let singles = bags.singles(from: bag, limit: limit)
+            if singles.count >= leastSingles {
+                gather(singles, from: bag)
+                bag += singles.count
+            } else {
+                add(bag)
+                bag += 1
+            }
+        }
+        flush()
+    }
+
+    /// Looks ids up for bags of one id, from `bag` on.
+    private mutating func gather(_ range: Range<Int>, from bag: Int) {
+        flush()
+        let target = feature.output + bag * feature.outputStride
+        // Columns of other features lie between: the processor foresees reads and writes in sequence only.
+        if feature.outputStride > table.dimension {
+            for index in 0..<range.count {
+                let row = UnsafeRawPointer(target + index * feature.outputStride)
+                for offset in stride(from: 0, to: table.dimension * 4, by: 64) { ec_prefetch_write(row + offset) }
+            }
+        }
+        bags.ids.copy(from: range.lowerBound, count: range.count, rows: table.rows, to: ids)
+        table.root.gather(
+            IDBlock(ids: ids, count: range.count), into: RowBlock(base: target, stride: feature.outputStride),
+            context: feature.context)
+    }
+
+    private mutating func add(_ bag: Int) {
         let dimension = table.dimension
-        let target = output + bag * dimension
+        let target = feature.output + bag * feature.outputStride
         let range = bags.range(bag)
         if idCount + min(range.count, blockCapacity) > blockCapacity || segmentCount == blockCapacity { flush() }
         var pooled = 0
@@ -202,13 +267,13 @@ private struct BlockFiller {
         idCount = kept
     }
 
-    mutating func flush() {
+    private mutating func flush() {
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(
                 ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil,
                 segments: segments,
                 segmentCount: segmentCount)
-            table.root.accumulate(block, context: context)
+            table.root.accumulate(block, context: feature.context)
             for index in 0..<segmentCount where segments[index].divisor > 1 {
                 let target = segments[index].output
                 for column in 0..<table.dimension { target[column] /= segments[index].divisor }
@@ -224,8 +289,8 @@ private struct BlockFiller {
         for start in stride(from: segment.start, to: segment.end, by: rowCapacity) {
             let count = min(rowCapacity, segment.end - start)
             table.root.gather(
-                IDBlock(ids: ids + start, count: count), into: RowBlock(base: rows, stride: dimension), context: context
-            )
+                IDBlock(ids: ids + start, count: count), into: RowBlock(base: rows, stride: dimension),
+                context: feature.context)
             for index in 0..<count {
                 let row = rows + index * dimension
                 if segment.replaces, start + index == segment.start {

@@ -48,6 +48,28 @@ package struct IDs {
         return signs >= 0
     }
 
+    /// Whether any is less than the one before it.
+    var decrease: Bool {
+        var found: UInt8 = 0
+        if width == 8 {
+            for index in 1..<max(count, 1) {
+                let (before, after) = (base + (index &- 1) &* 8, base + index &* 8)
+                found |= after.loadUnaligned(as: Int64.self) < before.loadUnaligned(as: Int64.self) ? 1 : 0
+            }
+        } else {
+            for index in 1..<max(count, 1) {
+                let (before, after) = (base + (index &- 1) &* 4, base + index &* 4)
+                found |= after.loadUnaligned(as: Int32.self) < before.loadUnaligned(as: Int32.self) ? 1 : 0
+            }
+        }
+        return found != 0
+    }
+
+    /// `range` of these.
+    subscript(_ range: Range<Int>) -> IDs {
+        IDs(base: base + range.lowerBound * width, count: range.count, width: width)
+    }
+
     /// The ids outside `[0, rows)`: the position of the first, and how many.
     func invalid(rows: Int) -> (first: Int, count: Int)? {
         if areValid(rows: rows) { return nil }

@@ -10,13 +10,22 @@
 torch.Size([3, 2])
 
 Modules are for inference, on the CPU. Importing this imports torch; nothing else in embedcompress does. It registers
-the operators `embedcompress::lookup` and `embedcompress::bag`, which a saved `torch.export` program needs to run.
+the operators `embedcompress::lookup`, `embedcompress::bag` and `embedcompress::bags`, which a saved `torch.export`
+program needs to run.
 """
 
 from __future__ import annotations
 
+from ._collection import CompressedEmbeddingBagCollection
 from ._model import compress_model_
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag
 from ._report import Layer, Report
 
-__all__ = ["CompressedEmbedding", "CompressedEmbeddingBag", "Layer", "Report", "compress_model_"]
+__all__ = [
+    "CompressedEmbedding",
+    "CompressedEmbeddingBag",
+    "CompressedEmbeddingBagCollection",
+    "Layer",
+    "Report",
+    "compress_model_",
+]

@@ -17,7 +17,7 @@ from ._quantized import Packed, is_quantized, is_quantized_bag
 if TYPE_CHECKING:
     from torch.ao.nn import quantized
 
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 class _Compressed(nn.Module):
@@ -37,7 +37,7 @@ class _Compressed(nn.Module):
             padding_idx %= self.num_embeddings
         self.padding_idx = padding_idx
         self.dtype = torch.float32 if dtype is None else dtype
-        if self.dtype not in _FLOATS:
+        if self.dtype not in FLOATS:
             raise ValueError(f"dtype must be that of floats, not {dtype}")
 
     @property
@@ -52,7 +52,7 @@ class _Compressed(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         dtype = fn(torch.zeros(1, dtype=self.dtype)).dtype
-        if dtype in _FLOATS:
+        if dtype in FLOATS:
             self.dtype = dtype
         return self
 
@@ -157,7 +157,7 @@ class CompressedEmbedding(_Compressed):
         if runs_eagerly(input):
             rows = lookup(self._parts().table(), input)
         else:
-            _check_tensor(input)
+            check_tensor(input)
             rows = lookup_operator(self.parts.arrays(), self.parts.text, input)
         return rows if self.dtype is torch.float32 else rows.to(self.dtype)
 
@@ -283,19 +283,12 @@ class CompressedEmbeddingBag(_Compressed):
             NotImplementedError: weights with another mode than "sum", or that require grad.
             TypeError: input is no tensor.
         """
-        if isinstance(per_sample_weights, Tensor):
-            if per_sample_weights.requires_grad and torch.is_grad_enabled():
-                raise NotImplementedError(
-                    "per_sample_weights require grad, but a compressed table is for inference: detach them, or call "
-                    "the module under torch.no_grad()"
-                )
-            if per_sample_weights.dtype is self.dtype and self.dtype is not torch.float32:
-                per_sample_weights = per_sample_weights.float()
+        per_sample_weights = inference_weights(per_sample_weights, self.dtype)
         mode, last, padding = self.mode, self.include_last_offset, self.padding_idx
         if runs_eagerly(input):
             rows = bag(self._parts().table(), input, offsets, mode, per_sample_weights, last, padding)
         else:
-            _check_tensor(input)
+            check_tensor(input)
             rows = bag_operator(
                 self.parts.arrays(), self.parts.text, input, offsets, mode, per_sample_weights, last, padding
             )
@@ -334,10 +327,24 @@ def plain_weight(weight: object) -> object:
 
 
 def _dtype(weight: object) -> torch.dtype | None:
-    return weight.dtype if isinstance(weight, Tensor) and weight.dtype in _FLOATS else None
+    return weight.dtype if isinstance(weight, Tensor) and weight.dtype in FLOATS else None
 
 
-def _check_tensor(value: object) -> None:
+def inference_weights(weights: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return weights as f32 if they are of a module's dtype; refuse those that require grad."""
+    if isinstance(weights, Tensor):
+        if weights.requires_grad and torch.is_grad_enabled():
+            raise NotImplementedError(
+                "per_sample_weights require grad, but a compressed table is for inference: detach them, or call "
+                "the module under torch.no_grad()"
+            )
+        if weights.dtype is dtype and dtype is not torch.float32:
+            return weights.float()
+    return weights
+
+
+def check_tensor(value: object) -> None:
+    """Refuse ids that are no tensor."""
     # What stands for a tensor while a graph is traced has this too.
     if not hasattr(type(value), "__torch_function__"):
         raise TypeError(f"input must be a tensor, not {type(value).__name__}")

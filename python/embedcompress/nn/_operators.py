@@ -1,8 +1,8 @@
 """What looks rows up in terms of tensors, and the torch operators of it.
 
-`embedcompress::lookup` and `embedcompress::bag` take the arrays of a table and its text, so a traced graph holds all
-that it needs. They make a Table on those arrays in each call, which takes microseconds. Modules outside a trace skip
-the operators: see `runs_eagerly`.
+`embedcompress::lookup` and `embedcompress::bag` take the arrays of a table and its text, `embedcompress::bags` those of
+several tables, so a traced graph holds all that it needs. They make Tables on those arrays in each call, which takes
+microseconds. Modules outside a trace skip the operators: see `runs_eagerly`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import Table
+from .. import Table, _core
 from ._expression import assemble, parse
 
 _ID_DTYPES = (torch.int64, torch.int32)
@@ -130,6 +130,49 @@ def bag(
     return torch.from_numpy(rows)
 
 
+def _check_jagged(
+    ids: Tensor, offsets: Tensor, features: int, mode: str, per_sample_weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Check what shapes and dtypes tell; return ids and offsets as integers that the core takes."""
+    if ids.dim() != 1:
+        raise ValueError(f"ids must have one axis, not {ids.dim()}")
+    ids, checked = _check_bags(ids, offsets, mode, per_sample_weights)
+    assert checked is not None
+    if (offsets.shape[0] - 1) % features != 0 or offsets.shape[0] == 0:
+        raise ValueError(
+            f"offsets must have as many entries as features times samples, and one more: {offsets.shape[0]} do not go "
+            f"with {features} features"
+        )
+    return ids, checked
+
+
+def bags(
+    tables: tuple[Table, ...], ids: Tensor, offsets: Tensor, mode: str, per_sample_weights: Tensor | None
+) -> Tensor:
+    """Look the rows of several features up and pool them.
+
+    Args:
+        tables: That of each feature.
+        ids: (ids,), feature by feature.
+        offsets: (features * batch + 1,).
+        mode: "sum", "mean" or "max".
+        per_sample_weights: The shape of ids, f32; with "sum" only.
+
+    Returns:
+        (batch, sum of the features' dimensions), f32.
+
+    Raises:
+        RuntimeError: as `bag`, as are ValueError and NotImplementedError.
+    """
+    ids, offsets = _check_jagged(ids, offsets, len(tables), mode, per_sample_weights)
+    weights = None if per_sample_weights is None else per_sample_weights.detach().contiguous().numpy()
+    try:
+        rows = _core.bags(tables, ids.contiguous().numpy(), offsets.contiguous().numpy(), mode, weights)
+    except (IndexError, ValueError) as error:
+        raise RuntimeError(str(error)) from None
+    return torch.from_numpy(rows)
+
+
 def _lookup(arrays: Sequence[Tensor], expression: str, ids: Tensor) -> Tensor:
     return lookup(assemble(expression, arrays), ids)
 
@@ -168,6 +211,43 @@ def _fake_bag(
     return torch.empty((bags, parse(expression).dimension), dtype=torch.float32, device=ids.device)
 
 
+SEPARATOR = "\x1e"
+"""Between the expressions of several tables, as no JSON has it: torch.jit.trace takes no lists of strings."""
+
+
+def _bags(
+    arrays: Sequence[Tensor],
+    expressions: str,
+    features: Sequence[int],
+    ids: Tensor,
+    offsets: Tensor,
+    mode: str,
+    per_sample_weights: Tensor | None,
+) -> Tensor:
+    tables, start = [], 0
+    for expression in expressions.split(SEPARATOR):
+        end = start + len(parse(expression).names)
+        tables.append(assemble(expression, arrays[start:end]))
+        start = end
+    return bags(tuple(tables[index] for index in features), ids, offsets, mode, per_sample_weights)
+
+
+def _fake_bags(
+    arrays: Sequence[Tensor],
+    expressions: str,
+    features: Sequence[int],
+    ids: Tensor,
+    offsets: Tensor,
+    mode: str,
+    per_sample_weights: Tensor | None,
+) -> Tensor:
+    _check_jagged(ids, offsets, len(features), mode, per_sample_weights)
+    batch = (offsets.shape[0] - 1) // len(features)
+    dimensions = [parse(expression).dimension for expression in expressions.split(SEPARATOR)]
+    dimension = sum(dimensions[index] for index in features)
+    return torch.empty((batch, dimension), dtype=torch.float32, device=ids.device)
+
+
 _library = torch.library.Library("embedcompress", "DEF")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
     "lookup(Tensor[] arrays, str expression, Tensor ids) -> Tensor",
@@ -178,10 +258,18 @@ _library.define(  # type: ignore[no-untyped-call]
     "bool include_last_offset, int? padding_idx) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
+_library.define(  # type: ignore[no-untyped-call]
+    "bags(Tensor[] arrays, str expressions, int[] features, Tensor ids, Tensor offsets, str mode, "
+    "Tensor? per_sample_weights) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
 _library.impl("lookup", _lookup, "CPU")  # type: ignore[no-untyped-call]
 _library.impl("bag", _bag, "CPU")  # type: ignore[no-untyped-call]
+_library.impl("bags", _bags, "CPU")  # type: ignore[no-untyped-call]
 torch.library.register_fake("embedcompress::lookup", _fake_lookup, lib=_library)
 torch.library.register_fake("embedcompress::bag", _fake_bag, lib=_library)
+torch.library.register_fake("embedcompress::bags", _fake_bags, lib=_library)
 
 lookup_operator = torch.ops.embedcompress.lookup.default
 bag_operator = torch.ops.embedcompress.bag.default
+bags_operator = torch.ops.embedcompress.bags.default

@@ -1,0 +1,91 @@
+/// A pooled lookup of one table or of several as one parallel loop, whose chunks are equal amounts of work: however
+/// uneven bags and tables are, threads share them. Chunks depend on the call alone, and a bag is never split between
+/// two, so results don't depend on the number of threads.
+
+/// Bags of one table, and where their sums go.
+struct PooledFeature {
+    let table: Table
+    let bags: Bags
+    let context: LookupContext
+    /// Of the first bag.
+    let output: UnsafeMutablePointer<Float>
+    /// Floats from the output of a bag to that of the next one.
+    let outputStride: Int
+
+    /// What a row costs, in columns. Bounded, so that no sum of costs overflows.
+    private var rowWork: Int { min(max(table.dimension, 16), 65_536) }
+
+    /// The work of the bags before `bag`: a row for each id, and one for each bag's output.
+    @inline(__always)
+    private func work(before bag: Int) -> Int { (bags.start(bag) - bags.start(0) + bag) * rowWork }
+
+    private var work: Int { bags.count == 0 ? 0 : work(before: bags.count) }
+
+    /// The first bag that begins at `position` of this feature's work or after it.
+    private func firstBag(at position: Int) -> Int {
+        if position <= 0 { return 0 }
+        var (low, high) = (0, bags.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if work(before: middle) < position { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    /// Writes the output of every bag of `features`, whose offsets and ids have been checked.
+    static func pool(_ features: UnsafeBufferPointer<PooledFeature>) {
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: features.count + 1) { starts in
+            // Where each feature begins in the work of them all.
+            starts.initialize(repeating: 0)
+            for (index, feature) in features.enumerated() { starts[index + 1] = starts[index] + feature.work }
+            Parallel.forEach(
+                count: starts[features.count], grain: poolingGrain, leastChunks: leastParallelChunks
+            ) { chunk in
+                withBlockSpace(of: features) { space in
+                    for (index, feature) in features.enumerated()
+                    where starts[index] < chunk.upperBound && starts[index + 1] > chunk.lowerBound {
+                        let first = feature.firstBag(at: chunk.lowerBound - starts[index])
+                        // The last chunk of a feature needs no search, and takes everything if offsets change meanwhile.
+                        let end =
+                            chunk.upperBound >= starts[index + 1]
+                            ? feature.bags.count : feature.firstBag(at: chunk.upperBound - starts[index])
+                        guard first < end else { continue }
+                        var filler = BlockFiller(feature: feature, space: space)
+                        filler.add(first..<end)
+                    }
+                }
+            }
+        }
+    }
+
+    private static func withBlockSpace(of features: UnsafeBufferPointer<PooledFeature>, _ body: (BlockSpace) -> Void) {
+        let isMaximum = features.contains { $0.bags.pooling == .max }
+        let rowSpace = isMaximum ? features.map { $0.table.dimension * BlockSpace.rowCapacity($0.table) }.max() ?? 0 : 0
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: blockCapacity + rowSpace) { floats in
+            withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockCapacity) { ids in
+                withUnsafeTemporaryAllocation(of: Segment.self, capacity: blockCapacity) { segments in
+                    guard let floats = floats.baseAddress, let ids = ids.baseAddress,
+                        let segments = segments.baseAddress
+                    else { return }
+                    floats.update(repeating: 1, count: blockCapacity)
+                    body(BlockSpace(ids: ids, weights: floats, segments: segments, rows: floats + blockCapacity))
+                }
+            }
+        }
+    }
+}
+
+/// The work of a chunk: some twenty microseconds, as of ``parallelGrain(dimension:)``.
+private let poolingGrain = 131_072
+
+/// What a thread packs blocks in.
+struct BlockSpace {
+    let ids: UnsafeMutablePointer<Int64>
+    /// Ones, unless the bags have weights.
+    let weights: UnsafeMutablePointer<Float>
+    let segments: UnsafeMutablePointer<Segment>
+    /// Only for max: `rowCapacity` rows of the widest table.
+    let rows: UnsafeMutablePointer<Float>
+
+    static func rowCapacity(_ table: Table) -> Int { max(1, min(blockCapacity, 65_536 / table.dimension)) }
+}
