@@ -180,6 +180,11 @@ typedef struct ec_bags {
 
 /// out holds (number of bags) x dimension floats; an empty bag gives zeros.
 ec_status ec_table_bag(const ec_table *table, const ec_bags *bags, float *out);
+/// Reads a byte of every cache line that the rows of `ids` occupy, and does nothing else: the time that no lookup goes
+/// below. `checksum` is the sum of the bytes at 0, 64, 128 and so on, and of the last one, of each row. Only for a table
+/// that is one store of rows.
+ec_status ec_table_touch(
+    const ec_table *table, const void *ids, int32_t id_bytes, int64_t id_count, int64_t *checksum);
 /// out[i, :] = row start + i, for rows [start, stop).
 ec_status ec_table_decode(const ec_table *table, int64_t start, int64_t stop, float *out);
 
