@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _memory
 from ._timing import Call
 
 PACKAGES = {"torch": "torch", "fbgemm_gpu": "fbgemm-gpu-cpu", "faiss": "faiss-cpu"}
@@ -83,8 +84,7 @@ def torch_rows(weight: NDArray[np.float32], bits: str) -> NDArray[np.uint8] | No
     try:
         torch = _module("torch")
         prepack = getattr(torch.ops.quantized, f"embedding_bag_{TorchQuantized.OPERATORS[bits]}_prepack")
-        # Into memory of NumPy's, which asks for huge pages, as this library's own does.
-        return np.array(prepack(torch.from_numpy(weight)).numpy())
+        return _memory.copy(prepack(torch.from_numpy(weight)).numpy())
     except (Absent, RuntimeError):
         return None
 
@@ -137,7 +137,7 @@ class TorchHalf(Torch):
 
     def __init__(self, material: Material):
         super().__init__(material)
-        self.weight = self.torch.from_numpy(material.weight.astype(np.float16))
+        self.weight = self.torch.from_numpy(_memory.copy(material.weight, np.float16))
 
 
 class TorchQuantized(_TensorResult):
@@ -199,7 +199,7 @@ class Tbe(_TensorResult):
         )
         operator.initialize_weights()
         if self.weights is None:
-            self.weights = self.torch.from_numpy(np.empty(operator.weights_host.numel(), np.uint8))
+            self.weights = self.torch.from_numpy(_memory.empty((operator.weights_host.numel(),), np.uint8))
             operator.weights_host = self.weights
             self._fill(operator.split_embedding_weights(split_scale_shifts=False)[0][0].numpy())
         operator.weights_host = self.weights
@@ -240,7 +240,7 @@ class FaissScalar:
         self.index = faiss.IndexScalarQuantizer(weight.shape[1], kind)
         # Every part of the table has its share in the sample that sets the ranges.
         self.index.train(np.ascontiguousarray(weight[:: max(1, len(weight) // 65_536)]))
-        self.codes = np.empty((len(weight), self.index.sa_code_size()), np.uint8)
+        self.codes = _memory.empty((len(weight), self.index.sa_code_size()), np.uint8)
         for start in range(0, len(weight), 1 << 18):
             self.codes[start : start + (1 << 18)] = self.index.sa_encode(weight[start : start + (1 << 18)])
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 import embedcompress as ec
 
+from . import _memory
+
 _BLOCK_BYTES = 64 << 20
 
 
@@ -25,13 +27,12 @@ class Compressed:
 def weights(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
     """Return random numbers.
 
-    Large tables repeat a block at different scales: drawing a GiB would take longer than measuring. NumPy asks the
-    system for huge pages for large arrays, as this library does.
+    Large tables repeat a block at different scales: drawing a GiB would take longer than measuring.
     """
     rng = np.random.default_rng(seed)
     block_rows = min(rows, max(1, _BLOCK_BYTES // (4 * dimension)))
     block = rng.standard_normal((block_rows, dimension), dtype=np.float32)
-    result = np.empty((rows, dimension), np.float32)
+    result = _memory.empty((rows, dimension), np.float32)
     for index, start in enumerate(range(0, rows, block_rows)):
         part = result[start : start + block_rows]
         np.multiply(block[: len(part)], np.float32(1 + index / 16), out=part)
@@ -49,7 +50,7 @@ def compressed(bits: str, weight: NDArray[np.float32], packed: NDArray[np.uint8]
     if bits == "32":
         return Compressed(ec.dense(weight), None)
     if bits == "16":
-        return Compressed(ec.dense(weight.astype(np.float16)), None)
+        return Compressed(ec.dense(_memory.copy(weight, np.float16)), None)
     if bits == "codebook4":
         return Compressed(_codebook(*weight.shape), None)
     if packed is not None:
@@ -69,7 +70,7 @@ def _codebook(rows: int, dimension: int) -> ec.Table:
     block = np.empty((block_rows, code_bytes + 32), np.uint8)
     block[:, :code_bytes] = rng.integers(0, 256, (block_rows, code_bytes), np.uint8)
     block[:, code_bytes:] = entries.view(np.uint8)
-    result = np.empty((rows, code_bytes + 32), np.uint8)
+    result = _memory.empty((rows, code_bytes + 32), np.uint8)
     for start in range(0, rows, block_rows):
         part = result[start : start + block_rows]
         part[:] = block[: len(part)]
