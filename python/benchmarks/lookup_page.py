@@ -20,6 +20,8 @@ from embedcompress.bench._summary import describe, fastest, geometric_mean, line
 
 TITLES = {"codebook4": "codebook 4", "16": "f16", "32": "f32"}
 MOST_SLOWER = 25
+PLOT = "lookup-benchmark.png"
+"""Beside the page."""
 
 Result = Mapping[str, Any]
 
@@ -34,6 +36,7 @@ def machine_text(document: Mapping[str, Any]) -> str:
         f"huge pages `{machine['huge_pages']}`, kernels for {machine['isa']}, load average before the run "
         f"{machine['load_before']}; {versions}.",
         f"{settings['repetitions']} turns of each contender, half as many for the large tables.",
+        "The raw figures, with medians, 10th and 90th percentiles, are in [results/lookup.json](results/lookup.json).",
     ]
     return " ".join(parts + ([f"Not installed: {', '.join(absent)}."] if absent else []))
 
@@ -121,6 +124,7 @@ def tables(document: Mapping[str, Any]) -> dict[str, str]:
     return {
         "machine": machine_text(document),
         "summary": "\n".join(f"- {line}" for line in lines(summarize(cells))),
+        "plot": f"![Ratios by dimension]({PLOT})",
         "means": means_tables(cells),
         "slower": slower_table(cells),
         "dimensions": dimension_tables(cells),
@@ -136,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     document = _document.read(options.json)
     fill(options.page, tables(document))
-    _plot.plot(document["cells"], options.page.with_suffix(".png"))
+    _plot.plot(document["cells"], options.page.with_name(PLOT))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -105,7 +104,7 @@ def run(
     versions = _peers.versions()
     described["versions"] |= {name: version for name, version in versions.items() if version is not None}
     head = {
-        "command": shlex.join(["embedcompress", *sys.argv[1:]]) if Path(sys.argv[0]).name == "embedcompress" else None,
+        "command": "embedcompress bench lookup",
         "machine": described,
         "not_installed": [name for name, version in versions.items() if version is None],
         "settings": settings.as_dict(),
