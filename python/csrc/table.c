@@ -173,6 +173,23 @@ static PyObject *table_decode(PyObject *self, PyObject *const *args, Py_ssize_t 
     return result;
 }
 
+PyObject *core_touch(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"touch", 2, 2, {"table", "ids"}};
+    PyObject *values[2];
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    ec_table *handle = core_table_handle(values[0], "table");
+    Buffer ids;
+    if (handle == NULL || core_buffer(values[1], "ids", ELEMENT_ID, &ids) < 0) return NULL;
+    int64_t checksum = 0;
+    PyThreadState *saved = PyEval_SaveThread();
+    ec_status status =
+        ec_table_touch(handle, ids.view.buf, (int32_t)ids.view.itemsize, core_buffer_count(&ids), &checksum);
+    PyEval_RestoreThread(saved);
+    core_buffer_release(&ids);
+    return core_check(status) < 0 ? NULL : PyLong_FromLongLong(checksum);
+}
+
 static PyObject *table_slice(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     static const Parameters parameters = {"slice", 2, 2, {"start", "stop"}};
     PyObject *values[2];

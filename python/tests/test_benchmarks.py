@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import embedcompress as ec
+from embedcompress import _core, cli
+from embedcompress.bench import _cells, _ids, _memory, _summary, lookup
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torch")
@@ -20,6 +22,7 @@ import _four_bit_paper as paper  # noqa: E402
 import _four_bit_report as report  # noqa: E402
 import _pages  # noqa: E402
 import comparison_card  # noqa: E402
+import lookup_page  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 
@@ -190,3 +193,227 @@ def test_the_committed_figures_are_the_paper_s_where_they_should_be():
     for cell in results["table3"]["cells"]:
         assert cell["equal"] or (cell["dimension"] <= 16 and abs(cell["percent"] - cell["paper"]) < 0.0201)
     assert any(cell["dimension"] == 72 and cell["equal"] for cell in results["table3"]["cells"])
+
+
+# Lookups beside other libraries
+
+
+QUICK = ["--rows", "300", "--ids", "zipf", "--repetitions", "2"]
+
+
+def bench(capsys, *arguments):
+    """Run `embedcompress bench lookup`; return the exit code, stdout and stderr."""
+    code = cli.main(["bench", "lookup", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def refused(capsys, *arguments):
+    """Return what argparse says."""
+    with pytest.raises(SystemExit, match="2"):
+        bench(capsys, *arguments)
+    return capsys.readouterr().err
+
+
+def test_every_format_is_measured_with_its_peers(tmp_path, capsys):
+    out = tmp_path / "lookup.json"
+    formats = ["--bits", *_cells.FORMATS, "--dimension", "12", "--pooling", "bag5", "lookup", "--threads", "2"]
+    code, text, _ = bench(capsys, *formats, *QUICK, "--out", out, "--plot", tmp_path / "plot.png")
+    assert code == 0
+    document = json.loads(out.read_text())
+    assert {"cpu", "isa", "versions", "huge_pages"} <= set(document["machine"])
+    assert document["settings"]["repetitions"] == 2
+    cells = {(cell["bits"], cell["pooling"]): cell for cell in document["cells"]}
+    assert set(cells) == {(bits, pooling) for bits in _cells.FORMATS for pooling in ("bag5", "lookup")}
+    for (bits, pooling), cell in cells.items():
+        assert (cell["dimension"], cell["rows"], cell["threads"], cell["ids"]) == (12, 300, 2, "zipf")
+        assert cell["ids_per_call"] % (5 if pooling == "bag5" else 1) == 0
+        wanted = {"ours", "limit", "torch_f32"}
+        if bits in ("2", "4", "8"):
+            wanted |= {"torch_quantized", "fbgemm_tbe"}
+        if bits == "16":
+            wanted.add("torch_f16")
+        if bits in ("4", "8"):
+            # It does not pool, and says so.
+            wanted.add("faiss_sq")
+        assert wanted == set(cell["contenders"]) | set(cell["absent"])
+        assert {"ours", "limit", "torch_f32"} <= set(cell["contenders"])
+        assert pooling == "lookup" or "faiss_sq" not in cell["contenders"]
+        for name, figures in cell["contenders"].items():
+            found = figures["ns_per_row"]
+            assert 0 < found["p10"] <= found["median"] <= found["p90"]
+            assert ("ratio" in figures) == (name != "ours")
+            assert set(cell["agreement"]) == (
+                set(cell["contenders"]) - {"ours", "limit"} if bits != "codebook4" else set()
+            )
+    assert cells["4", "bag5"]["row_bytes"] == 10
+    assert cells["codebook4", "bag5"]["row_bytes"] == 38
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "4 bits, d = 12, 300 rows, bag5, 2 threads, zipf" in text
+
+    page = empty_page(tmp_path / "page.md", DOCS / "lookup-benchmark.md")
+    lookup_page.main(["--json", str(out), "--page", str(page)])
+    written = page.read_text(encoding="utf-8")
+    assert all(part in written for part in lookup_page.tables(document).values())
+    code, text, _ = bench(capsys, "--summary", "--out", out)
+    assert code == 0
+    assert f"{len(cells)} cells." in text
+
+
+def test_a_run_goes_on_where_it_was_cut_off(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "lookup.json"
+    some = ["--bits", "3", "--dimension", "8", "--threads", "1", "--pooling", "bag5", *QUICK, "--out", out]
+    assert bench(capsys, *some)[0] == 0
+    (first,) = json.loads(out.read_text())["cells"]
+    measured = []
+    kept = lookup._measure
+    monkeypatch.setattr(lookup, "_measure", lambda cell, *rest: measured.append(cell) or kept(cell, *rest))
+    more = [*some, "--pooling", "lookup", "bag5", "--bits", "3", "32", "--resume"]
+    code, text, _ = bench(capsys, *more, "--json")
+    assert code == 0
+    assert [(cell.bits, cell.pooling) for cell in measured] == [("3", "lookup"), ("32", "lookup"), ("32", "bag5")]
+    document = json.loads(out.read_text())
+    assert document["cells"][0] == first
+    assert len(document["cells"]) == 4
+    assert json.loads(text)["cells"] == document["cells"]
+    assert json.loads(text)["summary"]["cells"] == 4
+    for name in ("settings", "machine"):
+        changed = json.loads(out.read_text())
+        changed[name] |= {"repetitions": 99} if name == "settings" else {"isa": "other"}
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(changed))
+        code, _, err = bench(capsys, *more, "--out", other)
+        assert (code, err.count("\n")) == (1, 1)
+        assert {"settings": "has other settings", "machine": "another machine: isa is 'other'"}[name] in err
+
+
+def test_bad_filters_are_named(tmp_path, capsys):
+    assert "invalid choice: '5'" in refused(capsys, "--bits", "5")
+    assert "'-3' is not a number" in refused(capsys, "--dimension=-3")
+    assert "'1GB' is not a number of rows, nor a size" in refused(capsys, "--rows", "1GB")
+    assert "'bag0' is not a pooling" in refused(capsys, "--pooling", "bag0")
+    assert "threads must be from 1 to 256, not 300" in refused(capsys, "--threads", "300")
+    assert "invalid choice: 'normal'" in refused(capsys, "--ids", "normal")
+    assert "'0' is not a number" in refused(capsys, "--repetitions", "0")
+    for arguments, message in [
+        (["--resume"], "--resume needs --out"),
+        (["--summary"], "--summary needs --out"),
+        (["--out", tmp_path / "none" / "a.json"], "does not exist"),
+        (["--summary", "--out", tmp_path / "none.json"], "No such file"),
+    ]:
+        code, out, err = bench(capsys, *arguments)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert message in err
+    (tmp_path / "bad.json").write_text("[1]")
+    code, _, err = bench(capsys, "--summary", "--out", tmp_path / "bad.json")
+    assert code == 1
+    assert "is not a document of" in err
+
+
+def made_up(ratios, bits="4", table="1GiB", pooling="bag50", threads=1, dimension=64, ids="uniform"):
+    """A cell with these ratios."""
+    contenders = {name: {"ratio": {"median": ratio}} for name, ratio in ratios.items()}
+    key = {"bits": bits, "dimension": dimension, "table": table, "pooling": pooling, "threads": threads, "ids": ids}
+    return key | {"contenders": {"ours": {}} | contenders}
+
+
+def test_the_summary_s_arithmetic():
+    cells = [
+        made_up({"limit": 0.5, "torch_f32": 3, "torch_quantized": 4, "fbgemm_tbe": 2}),
+        made_up({"limit": 0.8, "torch_f32": 1.5, "torch_quantized": 0.5}, dimension=16),
+        made_up({"limit": 0.9, "torch_f32": 0.3, "faiss_sq": 9, "torch_quantized": 9}, pooling="lookup"),
+        made_up({"limit": 0.25, "torch_f32": 1.2}, bits="3"),
+        made_up({"limit": 0.9, "torch_f32": 1.1, "torch_quantized": 9}, threads=2, table="10000"),
+    ]
+    summary = _summary.summarize(cells)
+    one, two = summary["quantized"]["1"], summary["quantized"]["2"]
+    # 2 and 0.5: rows as they are, and what no quantized peer has, do not count.
+    assert one["geometric_mean"] == pytest.approx(1)
+    assert (one["cells"], one["slower"]) == (2, 1)
+    assert (one["slowest"]["dimension"], one["slowest"]["peer"], one["slowest"]["ratio"]) == (
+        16,
+        "torch_quantized",
+        0.5,
+    )
+    assert two["geometric_mean"] == pytest.approx(9)
+    assert (summary["slowest"]["pooling"], summary["slowest"]["peer"]) == ("lookup", "torch_f32")
+    assert (summary["four_bit_to_f32"]["dimension"], summary["four_bit_to_f32"]["ratio"]) == (16, 1.5)
+    assert (summary["limit"]["bits"], summary["limit"]["ratio"]) == ("3", 4)
+    assert len(_summary.lines(summary)) == 6
+    nothing = _summary.summarize([])
+    assert nothing == {"cells": 0, "quantized": {}, "slowest": None, "four_bit_to_f32": None, "limit": None}
+    assert len(_summary.lines(nothing)) == 1
+
+
+def test_contenders_that_disagree_are_an_error(monkeypatch):
+    monkeypatch.setitem(lookup.LOSSES, "3", 1e-9)
+    grid = _cells.Grid(("3",), (8,), ("100",), ("lookup",), (1,), ("uniform",))
+    with pytest.raises(ValueError, match=r"ours and torch_f32 differ by 0\.\d+ in Cell\(bits='3'"):
+        lookup.run(grid, lookup.Settings(repetitions=1, pool=1000))
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setitem(sys.modules, "fbgemm_gpu", None)
+    grid = _cells.Grid(("4",), (8,), ("100",), ("lookup",), (1,), ("uniform",))
+    document = lookup.run(grid, lookup.Settings(repetitions=1, pool=1000))
+    assert document["not_installed"] == ["fbgemm-gpu-cpu", "faiss-cpu"]
+    (cell,) = document["cells"]
+    assert cell["absent"] == {"fbgemm_tbe": "fbgemm-gpu-cpu is not installed", "faiss_sq": "faiss-cpu is not installed"}
+
+
+def test_what_a_run_sets_is_put_back():
+    import torch
+
+    before = ec.get_num_threads(), torch.get_num_threads(), torch.is_grad_enabled()
+    grid = _cells.Grid(("32",), (8,), ("100",), ("lookup",), (1, 2), ("uniform",))
+    lookup.run(grid, lookup.Settings(repetitions=1, pool=1000))
+    assert (ec.get_num_threads(), torch.get_num_threads(), torch.is_grad_enabled()) == before
+
+
+def test_zipf_ranks_have_their_frequencies(rng):
+    rows, count = 50, 200_000
+    counts = np.bincount(_ids.zipf_ranks(rng, rows, count), minlength=rows)
+    assert len(counts) == rows
+    shares = np.arange(1, rows + 1) ** -_ids.ZIPF_EXPONENT
+    expected = count * shares / shares.sum()
+    assert np.abs(counts - expected).max() < 6 * np.sqrt(expected.max())
+    assert ((counts - expected) ** 2 / expected).sum() < 100
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 10, 1000, 10_000])
+def test_scattered_ids_are_a_permutation(rows):
+    ids = _ids.scattered(np.arange(rows), rows)
+    assert np.array_equal(np.sort(ids), np.arange(rows))
+
+
+@pytest.mark.parametrize("size", [1, 100, 3 << 20])
+def test_memory_begins_with_a_cache_line_or_a_huge_page(size):
+    memory = _memory.empty((size,), np.float16)
+    assert (memory.shape, memory.dtype) == ((size,), np.float16)
+    assert memory.ctypes.data % (2 << 20 if memory.nbytes >= 2 << 20 else 64) == 0
+
+
+def test_touching_reads_rows(rng):
+    weight = rng.standard_normal((100, 40)).astype(np.float32)
+    ids = rng.integers(0, 100, 1000)
+    table = ec.dense(weight)
+    rows = weight.view(np.uint8).astype(np.int64)
+    expected = rows[:, [0, 64, 128, 159]].sum(axis=1)[ids].sum()
+    assert _core.touch(table, ids) == _core.touch(table, ids.astype(np.int32)) == expected
+    assert _core.touch(table, np.empty(0, np.int64)) == 0
+    with pytest.raises(IndexError, match="id 100 at position 1"):
+        _core.touch(table, [0, 100])
+    with pytest.raises(ValueError, match="one store of rows"):
+        _core.touch(ec.remap(table, rows=200, modulo=100), ids)
+    with pytest.raises(TypeError, match="must be a Table"):
+        _core.touch(weight, ids)
+
+
+def test_the_page_quotes_the_committed_lookups():
+    path = DOCS / "results" / "lookup.json"
+    if not path.exists():
+        pytest.skip("no figures are committed")
+    text = (DOCS / "lookup-benchmark.md").read_text(encoding="utf-8")
+    for name, part in lookup_page.tables(committed("lookup")).items():
+        assert f"<!-- {name} -->\n\n{part}\n\n<!-- /{name} -->" in text, f"the page should have\n{part}"

@@ -185,6 +185,11 @@ ec_status ec_table_bag(const ec_table *table, const ec_bags *bags, float *out);
 /// and sample s is ids[offsets[f * batch + s] ..< offsets[f * batch + s + 1]]. out holds batch x (sum of the features'
 /// dimensions) floats: in the row of a sample, a feature's columns follow those of the features before it.
 ec_status ec_tables_bag(const ec_table *const *tables, int64_t count, const ec_bags *bags, float *out);
+/// Reads a byte of every cache line that the rows of `ids` occupy, and does nothing else: the time that no lookup goes
+/// below. `checksum` is the sum of the bytes at 0, 64, 128 and so on, and of the last one, of each row. Only for a table
+/// that is one store of rows.
+ec_status ec_table_touch(
+    const ec_table *table, const void *ids, int32_t id_bytes, int64_t id_count, int64_t *checksum);
 /// out[i, :] = row start + i, for rows [start, stop).
 ec_status ec_table_decode(const ec_table *table, int64_t start, int64_t stop, float *out);
 

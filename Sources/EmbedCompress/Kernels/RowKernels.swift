@@ -1,5 +1,5 @@
 /// How many rows ahead of its use a row is prefetched.
-private let prefetchDistance = 16
+let prefetchDistance = 16
 
 /// Chunks that are summed in one pass over a segment's rows: as many as the registers hold.
 @inline(__always)

@@ -175,7 +175,7 @@ extension Table {
     }
 
     /// Blocks of up to `blockCapacity` indices, with scratch for their ids.
-    private func forEachBlock(
+    func forEachBlock(
         count: Int, _ body: (_ start: Int, _ count: Int, _ scratch: UnsafeMutablePointer<Int64>) -> Void
     ) {
         Parallel.forEach(

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import embedcompress as ec
 
 from .._report import printable
-from . import compress, evaluate, inspect, methods
+from . import bench, compress, evaluate, inspect, methods
 
-COMMANDS = (compress, inspect, evaluate, methods)
+COMMANDS = (compress, inspect, evaluate, bench, methods)
 
 
 def parser() -> argparse.ArgumentParser:
