@@ -35,15 +35,40 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         context: LookupContext
     ) {
         withRows(memory, shared, ids, distance: prefetchDistance, context) { rows, places in
-            groups.withUnsafeBufferPointer { groups in
-                let prefetchEnd = memory.isWorthPrefetching ? ids.count &- prefetchDistance : 0
-                for index in 0..<ids.count {
-                    if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
-                    for group in groups {
-                        gather(rows[index], places[index], group, into: output.row(index) + group.firstColumn)
-                    }
-                }
+            for (position, group) in groups.enumerated() {
+                // The first pass over the rows brings them into the cache for the others.
+                let ahead = position == 0 && memory.isWorthPrefetching ? max(ids.count &- prefetchDistance, 0) : 0
+                gather(memory, group, rows, places, 0..<ahead, into: output, prefetches: true)
+                gather(memory, group, rows, places, ahead..<ids.count, into: output, prefetches: false)
             }
+        }
+    }
+
+    /// Writes a group of columns of some of a block's rows.
+    @inline(__always)
+    private static func gather(
+        _ memory: RowMemory, _ group: ColumnGroup, _ rows: Pointers, _ places: Pointers, _ range: Range<Int>,
+        into output: RowBlock, prefetches: Bool
+    ) {
+        let (offset, parameterOffset, columns) = (group.offset, group.parameterOffset, group.columns)
+        let (full, rest) = (columns &>> 4, columns & 15)
+        var target = output.row(range.lowerBound) + group.firstColumn
+        for index in range {
+            if prefetches { memory.prefetch(rows[index &+ prefetchDistance]) }
+            let source = rows[index] + offset
+            let place = places[index] + parameterOffset
+            let parameters = Scaling.parameters(place)
+            let book = Format.book(place)
+            let scale = Floats16(repeating: parameters[0])
+            let bias = Floats16(repeating: parameters[1])
+            @inline(__always)
+            func values(_ chunk: Int) -> Floats16 {
+                let columns = Format.floats(source, chunk: chunk, book)
+                return Scaling.isScaled ? multiplyAdd(columns, scale, bias, isExact: isExact) : columns
+            }
+            for chunk in 0..<full { store16(values(chunk), to: target + chunk &* 16) }
+            if rest != 0 { put16(values(full), to: target + full &* 16, count: rest) }
+            target += output.stride
         }
     }
 
@@ -65,26 +90,6 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             shared?.locate(ids, rows, of: memory, into: places, prefetchDistance: distance, context)
             body(rows, places)
         }
-    }
-
-    @inline(__always)
-    private static func gather(
-        _ row: UnsafeRawPointer, _ place: UnsafeRawPointer, _ group: ColumnGroup,
-        into target: UnsafeMutablePointer<Float>
-    ) {
-        let source = row + group.offset
-        let parameters = Scaling.parameters(place + group.parameterOffset)
-        let book = Format.book(place + group.parameterOffset)
-        let scale = Floats16(repeating: parameters[0])
-        let bias = Floats16(repeating: parameters[1])
-        @inline(__always)
-        func values(_ chunk: Int) -> Floats16 {
-            let columns = Format.floats(source, chunk: chunk, book)
-            return Scaling.isScaled ? multiplyAdd(columns, scale, bias, isExact: isExact) : columns
-        }
-        let full = group.columns &>> 4
-        for chunk in 0..<full { store16(values(chunk), to: target + chunk &* 16) }
-        if group.columns & 15 != 0 { put16(values(full), to: target + full &* 16, count: group.columns & 15) }
     }
 
     /// Sums `weight * (scale * x + bias)` over each segment. Weights are multiplied into scales, and the bias part is

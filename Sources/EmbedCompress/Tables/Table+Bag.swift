@@ -76,6 +76,11 @@ package struct Bags {
         return begin..<begin + count
     }
 
+    /// Whether every bag is the row of its one id, however rows are put together.
+    var areRows: Bool {
+        weights == nil && paddingID < 0 && ids.count == count && ids.count > 0 && offsets.areConsecutive
+    }
+
     func check() throws {
         if weights != nil, pooling != .sum {
             throw EmbedCompressError.invalidArgument("per-sample weights go with the mode sum only")
@@ -148,6 +153,7 @@ extension Table {
     /// Pooled rows, one after the other.
     package func bag(_ bags: Bags, into output: UnsafeMutablePointer<Float>) throws {
         try bags.check()
+        if bags.areRows { return try lookup(bags.ids, onInvalid: bags.onInvalid, into: output) }
         let zeros = try check(bags.ids, bags.onInvalid)
         let context = LookupContext(onInvalid: bags.onInvalid)
         let feature = PooledFeature(
@@ -159,7 +165,7 @@ extension Table {
 
 /// Shorter runs of bags of one id take part in blocks.
 private let leastSingles = 8
-private let singlesCapacity = 64
+private let singlesCapacity = blockCapacity
 
 /// Packs bags into blocks. A bag of up to `blockCapacity` ids is never split; a longer one is split from its own start,
 /// so that the order of its sums depends on nothing but itself.

@@ -48,6 +48,24 @@ package struct IDs {
         return signs >= 0
     }
 
+    /// Whether each is the one before it and one more.
+    var areConsecutive: Bool {
+        var differences: Int64 = 0
+        if width == 8 {
+            let first = count > 0 ? base.loadUnaligned(as: Int64.self) : 0
+            for index in 0..<count {
+                differences |= (base + index &* 8).loadUnaligned(as: Int64.self) ^ (first &+ Int64(index))
+            }
+        } else {
+            let first = count > 0 ? base.loadUnaligned(as: Int32.self) : 0
+            for index in 0..<count {
+                let steps = (base + index &* 4).loadUnaligned(as: Int32.self) &- first
+                differences |= Int64(steps ^ Int32(truncatingIfNeeded: index))
+            }
+        }
+        return differences == 0
+    }
+
     /// Whether any is less than the one before it.
     var decrease: Bool {
         var found: UInt8 = 0
