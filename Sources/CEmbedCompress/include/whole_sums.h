@@ -163,6 +163,18 @@ __attribute__((always_inline)) static inline ec_ints16 ec_add_products(
 #endif
 }
 
+// The smaller and the larger of each lane, and the smallest and the largest lane.
+__attribute__((always_inline)) static inline ec_pairs ec_smaller(ec_pairs a, ec_pairs b) {
+    return __builtin_elementwise_min(a, b);
+}
+__attribute__((always_inline)) static inline ec_pairs ec_larger(ec_pairs a, ec_pairs b) {
+    return __builtin_elementwise_max(a, b);
+}
+__attribute__((always_inline)) static inline uint32_t ec_smallest(ec_pairs lanes) {
+    return __builtin_reduce_min(lanes);
+}
+__attribute__((always_inline)) static inline uint32_t ec_largest(ec_pairs lanes) { return __builtin_reduce_max(lanes); }
+
 /// The nearest floats of whole numbers, times a factor.
 __attribute__((always_inline)) static inline ec_floats16 ec_scaled(ec_ints16 sums, float factor) {
     return __builtin_convertvector(sums, ec_floats16) * factor;

@@ -135,6 +135,12 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             _: Products.Type, _ segment: Segment, _ group: ColumnGroup, prefetchEnd: Int
         ) {
             let chunks = (group.columns &+ 15) &>> 4
+            if chunks == 1 {
+                return sumNarrow(Products.self, Width1.self, segment, group, prefetchEnd: prefetchEnd)
+            }
+            if chunks == 2 {
+                return sumNarrow(Products.self, Width2.self, segment, group, prefetchEnd: prefetchEnd)
+            }
             let bias = tile(
                 Products.self, FirstTile.self, segment, group, chunk: 0, of: chunks, bias: 0, prefetchEnd: prefetchEnd)
             var chunk = tileWidth
@@ -142,6 +148,70 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 _ = tile(
                     Products.self, LaterTile.self, segment, group, chunk: chunk, of: chunks, bias: bias, prefetchEnd: 0)
                 chunk &+= tileWidth
+            }
+        }
+
+        /// A row's weighted scale and bias.
+        @inline(__always)
+        private func parameters<Products: ProductKind>(
+            _: Products.Type, _ place: UnsafeRawPointer, _ index: Int
+        ) -> SIMD4<Float> {
+            // Exact products have no weights.
+            let parameters = Scaling.parameters(place)
+            return Products.areExact ? parameters : parameters * SIMD4(repeating: block.weights[index])
+        }
+
+        /// Sums up to 32 columns, of every other row apart: each addition waits for the one before it, and there are too
+        /// few columns to fill that time.
+        @inline(__always)
+        private func sumNarrow<Products: ProductKind, Width: TileWidth>(
+            _: Products.Type, _: Width.Type, _ segment: Segment, _ group: ColumnGroup, prefetchEnd: Int
+        ) {
+            var (even0, even1, odd0, odd1) = (Floats16(), Floats16(), Floats16(), Floats16())
+            var (evenBias, oddBias) = (SIMD4<Float>(), SIMD4<Float>())
+            let (offset, parameterOffset) = (group.offset, group.parameterOffset)
+            @inline(__always)
+            func add(_ index: Int, _ sum0: inout Floats16, _ sum1: inout Floats16, _ bias: inout SIMD4<Float>) {
+                if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
+                let place = places[index] + parameterOffset
+                let parameters = self.parameters(Products.self, place, index)
+                if Scaling.isScaled { bias += parameters }
+                let scale = Floats16(repeating: parameters[0])
+                let book = Format.book(place)
+                let source = rows[index] + offset
+                @inline(__always)
+                func add(_ columns: Floats16, to sum: inout Floats16) {
+                    sum =
+                        Scaling.isScaled || !Products.areExact
+                        ? multiplyAdd(columns, scale, sum, isExact: Products.areExact) : sum + columns
+                }
+                add(Format.floats(source, chunk: 0, book), to: &sum0)
+                if Width.chunks > 1 { add(Format.floats(source, chunk: 1, book), to: &sum1) }
+            }
+            var index = segment.start
+            while index < segment.end &- 1 {
+                add(index, &even0, &even1, &evenBias)
+                add(index &+ 1, &odd0, &odd1, &oddBias)
+                index &+= 2
+            }
+            if index < segment.end { add(index, &even0, &even1, &evenBias) }
+            let bias = evenBias[1] + oddBias[1]
+            write(even0 + odd0, bias, segment, group, column: 0)
+            if Width.chunks > 1 { write(even1 + odd1, bias, segment, group, column: 16) }
+        }
+
+        /// Writes a chunk of a segment's sums, or adds it to what is there.
+        @inline(__always)
+        private func write(_ sum: Floats16, _ bias: Float, _ segment: Segment, _ group: ColumnGroup, column: Int) {
+            let value = Scaling.isScaled ? sum + Floats16(repeating: bias) : sum
+            let place = segment.output + (group.firstColumn &+ column)
+            let count = group.columns &- column
+            if count >= 16 {
+                store16(segment.replaces ? value : load16(place) + value, to: place)
+            } else if segment.replaces {
+                put16(value, to: place, count: count)
+            } else {
+                add16(value, to: place, count: count)
             }
         }
 
@@ -174,7 +244,9 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             let isFirst = Place.isFirst
             @inline(__always)
             func add(_ columns: Floats16, _ scale: Floats16, to sum: inout Floats16) {
-                sum = multiplyAdd(columns, scale, sum, isExact: Products.areExact)
+                sum =
+                    Scaling.isScaled || !Products.areExact
+                    ? multiplyAdd(columns, scale, sum, isExact: Products.areExact) : sum + columns
             }
             var biases = SIMD4<Float>()
             var sum0 = Floats16()
@@ -190,7 +262,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let scale: Float
                 if isFirst {
                     if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
-                    let parameters = Scaling.parameters(place) * SIMD4(repeating: block.weights[index])
+                    let parameters = self.parameters(Products.self, place, index)
                     // The lane of the scales is summed too, for nothing and at no cost.
                     if Scaling.isScaled { biases += parameters }
                     scale = parameters[0]
@@ -219,26 +291,11 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 (sum0, sum1, sum2, sum3) = (tile.chunk0, tile.chunk1, tile.chunk2, tile.chunk3)
             }
             let bias = isFirst ? biases[1] : known
-            let target = segment.output + (group.firstColumn &+ chunk &* 16)
-            let left = group.columns &- chunk &* 16
-            let shift = Floats16(repeating: bias)
-            @inline(__always)
-            func write(_ sum: Floats16, _ offset: Int) {
-                let value = Scaling.isScaled ? sum + shift : sum
-                let place = target + offset
-                let count = left &- offset
-                if count >= 16 {
-                    store16(segment.replaces ? value : load16(place) + value, to: place)
-                } else if segment.replaces {
-                    put16(value, to: place, count: count)
-                } else {
-                    add16(value, to: place, count: count)
-                }
-            }
-            write(sum0, 0)
-            if width > 1 { write(sum1, 16) }
-            if width > 2 { write(sum2, 32) }
-            if width > 3 { write(sum3, 48) }
+            let column = chunk &* 16
+            write(sum0, bias, segment, group, column: column)
+            if width > 1 { write(sum1, bias, segment, group, column: column &+ 16) }
+            if width > 2 { write(sum2, bias, segment, group, column: column &+ 32) }
+            if width > 3 { write(sum3, bias, segment, group, column: column &+ 48) }
             return bias
         }
     }

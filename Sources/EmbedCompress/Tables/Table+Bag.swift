@@ -171,7 +171,9 @@ private let singlesCapacity = blockCapacity
 /// so that the order of its sums depends on nothing but itself.
 struct BlockFiller {
     private let feature: PooledFeature
-    private let table: Table
+    private let root: any Node
+    private let tableRows: Int
+    private let dimension: Int
     private let bags: Bags
     private let ids: UnsafeMutablePointer<Int64>
     private let weights: UnsafeMutablePointer<Float>
@@ -183,7 +185,8 @@ struct BlockFiller {
 
     init(feature: PooledFeature, space: BlockSpace) {
         self.feature = feature
-        (table, bags) = (feature.table, feature.bags)
+        (root, tableRows, dimension) = (feature.table.root, feature.table.rows, feature.table.dimension)
+        bags = feature.bags
         (ids, weights, segments, rows) = (space.ids, space.weights, space.segments, space.rows)
         rowCapacity = BlockSpace.rowCapacity(feature.table)
     }
@@ -211,20 +214,19 @@ struct BlockFiller {
         flush()
         let target = feature.output + bag * feature.outputStride
         // Columns of other features lie between: the processor foresees reads and writes in sequence only.
-        if feature.outputStride > table.dimension {
+        if feature.outputStride > dimension {
             for index in 0..<range.count {
                 let row = UnsafeRawPointer(target + index * feature.outputStride)
-                for offset in stride(from: 0, to: table.dimension * 4, by: 64) { ec_prefetch_write(row + offset) }
+                for offset in stride(from: 0, to: dimension * 4, by: 64) { ec_prefetch_write(row + offset) }
             }
         }
-        bags.ids.copy(from: range.lowerBound, count: range.count, rows: table.rows, to: ids)
-        table.root.gather(
+        bags.ids.copy(from: range.lowerBound, count: range.count, rows: tableRows, to: ids)
+        root.gather(
             IDBlock(ids: ids, count: range.count), into: RowBlock(base: target, stride: feature.outputStride),
             context: feature.context)
     }
 
     private mutating func add(_ bag: Int) {
-        let dimension = table.dimension
         let target = feature.output + bag * feature.outputStride
         let range = bags.range(bag)
         if idCount + min(range.count, blockCapacity) > blockCapacity || segmentCount == blockCapacity { flush() }
@@ -256,7 +258,7 @@ struct BlockFiller {
 
     private mutating func append(_ range: Range<Int>) {
         let count = range.count
-        bags.ids.copy(from: range.lowerBound, count: count, rows: table.rows, to: ids + idCount)
+        bags.ids.copy(from: range.lowerBound, count: count, rows: tableRows, to: ids + idCount)
         if let source = bags.weights {
             for index in 0..<count { weights[idCount + index] = source[range.lowerBound + index] }
         }
@@ -279,10 +281,10 @@ struct BlockFiller {
                 ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil,
                 segments: segments,
                 segmentCount: segmentCount)
-            table.root.accumulate(block, context: feature.context)
+            root.accumulate(block, context: feature.context)
             for index in 0..<segmentCount where segments[index].divisor > 1 {
                 let target = segments[index].output
-                for column in 0..<table.dimension { target[column] /= segments[index].divisor }
+                for column in 0..<dimension { target[column] /= segments[index].divisor }
             }
         }
         idCount = 0
@@ -290,11 +292,10 @@ struct BlockFiller {
     }
 
     private mutating func reduceMaximum() {
-        let dimension = table.dimension
         let segment = segments[segmentCount - 1]
         for start in stride(from: segment.start, to: segment.end, by: rowCapacity) {
             let count = min(rowCapacity, segment.end - start)
-            table.root.gather(
+            root.gather(
                 IDBlock(ids: ids + start, count: count), into: RowBlock(base: rows, stride: dimension),
                 context: feature.context)
             for index in 0..<count {

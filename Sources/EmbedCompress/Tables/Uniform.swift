@@ -137,7 +137,7 @@ public struct Uniform: Node {
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
-        if scaleType == .float16, !block.isWeighted {
+        if scaleType == .float16, !block.isWeighted, group >= (bits == 8 ? 128 : 48) {
             switch bits {
             case 2: return WholeSums<Codes2>.accumulate(memory, groups: layout.groups, block, context: context)
             case 4: return WholeSums<Codes4>.accumulate(memory, groups: layout.groups, block, context: context)
