@@ -2,7 +2,7 @@
 # make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
 #              make test-swift and make test-python are its halves
 #              (test_levels.py looks at every level by itself)
-# make bench   pooled lookups beside PyTorch's
+# make bench   pooled lookups beside PyTorch's, and those of many tables beside FBGEMM's
 # make card    every method on every real table, for docs/comparison-card.md
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
@@ -49,6 +49,7 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 
 bench: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/pooled_lookup.py
+	$(BIN)/python python/benchmarks/many_tables.py
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py
