@@ -569,7 +569,8 @@ def rss():
 def everything(count):
     for _ in range(count):
         table = ec.compress(weight, bins=5)
-        table.lookup([1, 2]); table.bag([1, 2], [0]); ec.TableSet([table, table]).bag([1, 2], [0, 1, 2]); str(table); table.parts(); table.slice(1, 9)
+        ec.TableSet([table, table]).bag([1, 2], [0, 1, 2])
+        table.lookup([1, 2]); table.bag([1, 2], [0]); str(table); table.parts(); table.slice(1, 9)
         route = ec.remap(table, map=[1, 2])
         route.save(sys.argv[1]) if _ % 20 == 0 else None
         ec.load(sys.argv[1]).decode(); ec.load(sys.argv[1], mmap=False); ec.contents(sys.argv[1])
