@@ -54,6 +54,7 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 	$(BIN)/embedcompress bench lookup --out docs/results/lookup.json $(BENCH)
 	$(BIN)/python python/benchmarks/lookup_page.py
+	$(BIN)/python python/benchmarks/many_tables.py --out docs/results/many_tables.json
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py

@@ -2,9 +2,10 @@
 
 Both hold the same codes, pool the same ids in batches of 2,048 with one id a bag or 20, and write a new f32 array of
 (2048, 26 * 64). Tables have 100,000 rows each, or the sizes of the Criteo Kaggle data, the larger ones cut to
-2,000,000. Ids are drawn uniformly, or by a Zipf law. Each number of threads has a process of its own, in which FBGEMM
-may use as many; by itself it would use one. Calls take turns; times are medians, a ratio is the median of the ratios
-of neighbouring calls, above 1 where ours is faster. About two minutes.
+2,000,000. Ids are drawn uniformly, or by a Zipf law, and are checked by both, TBE's as by default. Each number of
+threads has a process of its own, whose environment lets TBE use as many; of release 1.8.0 no more than one was seen at
+work. Calls take turns; times are medians, a ratio is the median of the ratios of neighbouring calls, above 1 where ours
+is faster. About two minutes.
 """
 
 from __future__ import annotations
@@ -37,13 +38,6 @@ LENGTHS = (1, 20)
 DRAWS = ("uniform", "zipf")
 
 
-def fused_rows(rng: np.random.Generator, rows: int) -> np.ndarray[Any, Any]:
-    """Return rows as TBE holds them: f16 scale and bias, then the codes."""
-    packed = rng.integers(0, 256, (rows, 4 + DIMENSION * BITS // 8), np.uint8)
-    packed[:, :4] = rng.uniform(0.01, 0.1, (rows, 2)).astype(np.float16).view(np.uint8)
-    return packed
-
-
 def make(sizes: Sequence[int]) -> tuple[ec.TableSet, torch.nn.Module]:
     """Return our tables and FBGEMM's, with the same codes."""
     from fbgemm_gpu.split_embedding_configs import SparseType
@@ -61,8 +55,8 @@ def make(sizes: Sequence[int]) -> tuple[ec.TableSet, torch.nn.Module]:
     rng = np.random.default_rng(0)
     tables = []
     for held, _ in peer.split_embedding_weights(split_scale_shifts=False):
-        held.copy_(torch.from_numpy(fused_rows(rng, len(held))))
-        tables.append(ec.from_fused_rows(held, DIMENSION, bits=BITS, layout="tbe"))
+        tables.append(ec.compress(rng.standard_normal((len(held), DIMENSION), np.float32), "asym", bits=BITS))
+        held.copy_(torch.from_numpy(ec.to_fused_rows(tables[-1], layout="tbe")))
     return ec.TableSet(tables), peer
 
 
@@ -92,7 +86,7 @@ def compare(tables: ec.TableSet, peer: torch.nn.Module, length: int, law: str, r
     rng = np.random.default_rng(1)
     ids = np.concatenate([draw(rng, table.rows, BATCH * length, law) for table in tables.tables])
     arguments = torch.from_numpy(ids), torch.from_numpy(offsets)
-    np.testing.assert_allclose(tables.bag(ids, offsets), peer(*arguments).numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tables.bag(ids, offsets), peer(*arguments).numpy(), rtol=1e-5, atol=1e-4)
     seconds = in_turn({"ours": lambda: tables.bag(ids, offsets), "tbe": lambda: peer(*arguments)}, repetitions)
     ours, theirs = statistics.median(seconds["ours"]), statistics.median(seconds["tbe"])
     return {

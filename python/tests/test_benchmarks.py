@@ -23,6 +23,7 @@ import _four_bit_report as report  # noqa: E402
 import _pages  # noqa: E402
 import comparison_card  # noqa: E402
 import lookup_page  # noqa: E402
+import many_tables  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 
@@ -161,6 +162,15 @@ def test_speeds_are_measured(tmp_path, capsys):
     assert all(cell["ratio"] > 0 for cell in [*results["searches"], *results["min_max"], *results["two_threads"]])
     text = page.read_text(encoding="utf-8")
     assert all(table in text for table in quantizer_speed.tables(results).values())
+
+
+def test_many_tables():
+    pytest.importorskip("fbgemm_gpu")
+    tables, peer = many_tables.make([5, 300, 1])
+    for length in many_tables.LENGTHS:
+        for law in many_tables.DRAWS:
+            # Both give the same, or this raises.
+            assert many_tables.compare(tables, peer, length, law, repetitions=1)["ratio"] > 0
 
 
 # The committed figures

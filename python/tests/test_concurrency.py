@@ -42,9 +42,16 @@ def slow_calls(tmp_path):
         for _ in range(4):
             table.bag(ids, long_offsets, out=pooled)
 
+    tables, offsets, features = ec.TableSet([table] * 2), np.arange(21) * 20_000, np.empty((10, 128), np.float32)
+
+    def many_features():
+        for _ in range(4):
+            tables.bag(ids, offsets, out=features)
+
     return {
         "lookup": lambda: table.lookup(ids, out=out),
         "bag": many_bags,
+        "bag of several": many_features,
         "decode": lambda: tall.decode(0, 400_000, out=decoded),
         "compress": lambda: ec.compress(source, "greedy"),
         "evaluate": lambda: ec.evaluate(tall.slice(0, 200_000), tall.slice(0, 200_000), queries=0),
@@ -451,11 +458,12 @@ def test_references_are_given_back(weight):
     table = ec.compress(weight)
     ids, out = np.arange(10), np.empty((10, 24), np.float32)
     bad = np.array([5000])
+    tables, offsets, both = ec.TableSet([table, table]), np.arange(0, 11, 5), np.empty((1, 48), np.float32)
 
     def progress(done, total):
         return None
 
-    things = [ids, out, bad, weight, table, progress, ec.Table]
+    things = [ids, out, bad, weight, table, progress, ec.Table, tables, offsets, both]
 
     def counts():
         gc.collect()
@@ -464,10 +472,15 @@ def test_references_are_given_back(weight):
     def everything():
         table.lookup(ids, out=out)
         table.bag(ids, ids, out=out)
+        tables.bag(ids, offsets, out=both)
         table.decode(0, 10, out=out)
         for call in (
             lambda: table.lookup(bad),
             lambda: table.bag(bad, [0]),
+            lambda: tables.bag(ids, offsets[:2]),
+            lambda: tables.bag(ids, offsets + 1),
+            lambda: tables.bag(ids + 4000, offsets, out=both),
+            lambda: tables.bag(ids, offsets, out=out),
             lambda: table.lookup(ids, out=out[:5]),
             lambda: table.bag(ids, out),
             lambda: ec.compress(weight, "nothing", progress=progress),
@@ -556,6 +569,7 @@ def rss():
 def everything(count):
     for _ in range(count):
         table = ec.compress(weight, bins=5)
+        ec.TableSet([table, table]).bag([1, 2], [0, 1, 2])
         table.lookup([1, 2]); table.bag([1, 2], [0]); str(table); table.parts(); table.slice(1, 9)
         route = ec.remap(table, map=[1, 2])
         route.save(sys.argv[1]) if _ % 20 == 0 else None

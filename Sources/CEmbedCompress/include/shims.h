@@ -45,8 +45,6 @@
 // MARK: - Memory
 
 static inline void ec_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
-/// The same for a cache line that will be written.
-static inline void ec_prefetch_write(const void *address) { __builtin_prefetch(address, 1, 3); }
 
 /// Processors that this process may run on.
 static inline int64_t ec_processor_count(void) {

@@ -1,5 +1,3 @@
-internal import CEmbedCompress.Shims
-
 /// The arguments of a pooled lookup, in a caller's memory.
 package struct Bags {
     let ids: IDs
@@ -165,7 +163,6 @@ extension Table {
 
 /// Shorter runs of bags of one id take part in blocks.
 private let leastSingles = 8
-private let singlesCapacity = blockCapacity
 
 /// Packs bags into blocks. A bag of up to `blockCapacity` ids is never split; a longer one is split from its own start,
 /// so that the order of its sums depends on nothing but itself.
@@ -192,18 +189,21 @@ struct BlockFiller {
     }
 
     mutating func add(_ range: Range<Int>) {
-        // Without weights and padding, a bag of one id is its row, and a run of them a lookup.
+        // Without weights and padding, a bag of one id is its row, and a run of them a lookup. The sum over one id gives
+        // the same bits, but for the sign of a zero.
         let mayGather = bags.weights == nil && bags.paddingID < 0
         var bag = range.lowerBound
         while bag < range.upperBound {
-            let limit = mayGather ? min(singlesCapacity, range.upperBound - bag) : 0
+            let limit = mayGather ? min(blockCapacity, range.upperBound - bag) : 0
             let singles = bags.singles(from: bag, limit: limit)
             if singles.count >= leastSingles {
                 gather(singles, from: bag)
                 bag += singles.count
             } else {
-                add(bag)
-                bag += 1
+                for _ in 0..<max(singles.count, 1) {
+                    add(bag)
+                    bag += 1
+                }
             }
         }
         flush()
@@ -213,13 +213,6 @@ struct BlockFiller {
     private mutating func gather(_ range: Range<Int>, from bag: Int) {
         flush()
         let target = feature.output + bag * feature.outputStride
-        // Columns of other features lie between: the processor foresees reads and writes in sequence only.
-        if feature.outputStride > dimension {
-            for index in 0..<range.count {
-                let row = UnsafeRawPointer(target + index * feature.outputStride)
-                for offset in stride(from: 0, to: dimension * 4, by: 64) { ec_prefetch_write(row + offset) }
-            }
-        }
         bags.ids.copy(from: range.lowerBound, count: range.count, rows: tableRows, to: ids)
         root.gather(
             IDBlock(ids: ids, count: range.count), into: RowBlock(base: target, stride: feature.outputStride),
