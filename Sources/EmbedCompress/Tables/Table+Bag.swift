@@ -178,6 +178,9 @@ struct BlockFiller {
     private let rows: UnsafeMutablePointer<Float>
     private let rowCapacity: Int
     private var idCount = 0
+    /// Where the block's ids begin, of which the last `uncopied` are not in it yet.
+    private var firstID = 0
+    private var uncopied = 0
     private var segmentCount = 0
 
     init(feature: PooledFeature, space: BlockSpace) {
@@ -194,17 +197,17 @@ struct BlockFiller {
         let mayGather = bags.weights == nil && bags.paddingID < 0
         var bag = range.lowerBound
         while bag < range.upperBound {
-            let limit = mayGather ? min(blockCapacity, range.upperBound - bag) : 0
-            let singles = bags.singles(from: bag, limit: limit)
-            if singles.count >= leastSingles {
-                gather(singles, from: bag)
-                bag += singles.count
-            } else {
-                for _ in 0..<max(singles.count, 1) {
-                    add(bag)
-                    bag += 1
+            let ids = bags.range(bag)
+            if mayGather, ids.count == 1 {
+                let singles = bags.singles(from: bag, limit: min(blockCapacity, range.upperBound - bag))
+                if singles.count >= leastSingles {
+                    gather(singles, from: bag)
+                    bag += singles.count
+                    continue
                 }
             }
+            add(bag, ids)
+            bag += 1
         }
         flush()
     }
@@ -219,9 +222,8 @@ struct BlockFiller {
             context: feature.context)
     }
 
-    private mutating func add(_ bag: Int) {
+    private mutating func add(_ bag: Int, _ range: Range<Int>) {
         let target = feature.output + bag * feature.outputStride
-        let range = bags.range(bag)
         if idCount + min(range.count, blockCapacity) > blockCapacity || segmentCount == blockCapacity { flush() }
         var pooled = 0
         var start = range.lowerBound
@@ -251,6 +253,16 @@ struct BlockFiller {
 
     private mutating func append(_ range: Range<Int>) {
         let count = range.count
+        if bags.weights == nil, bags.paddingID < 0, bags.pooling != .max {
+            // Bags follow each other, so that a block's ids can be copied at once.
+            if idCount == 0 { firstID = range.lowerBound }
+            if range.lowerBound == firstID + idCount {
+                uncopied += count
+                idCount += count
+                return
+            }
+            copyIDs()
+        }
         bags.ids.copy(from: range.lowerBound, count: count, rows: tableRows, to: ids + idCount)
         if let source = bags.weights {
             for index in 0..<count { weights[idCount + index] = source[range.lowerBound + index] }
@@ -268,7 +280,15 @@ struct BlockFiller {
         idCount = kept
     }
 
+    /// Copies the ids that have not been copied yet.
+    private mutating func copyIDs() {
+        let copied = idCount - uncopied
+        bags.ids.copy(from: firstID + copied, count: uncopied, rows: tableRows, to: ids + copied)
+        uncopied = 0
+    }
+
     private mutating func flush() {
+        if uncopied > 0 { copyIDs() }
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(
                 ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil,
