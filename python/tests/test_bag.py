@@ -178,3 +178,56 @@ def test_invalid_ids_are_rows_of_zeros(rng, mode, length):
         found = table.bag(np.where(bad, value, ids), offsets, mode, on_invalid="zero")
         np.testing.assert_array_equal(found, wanted)
     assert table.invalid_count == 3 * bad.sum()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("dimension", [48, 50, 64, 65, 127, 128, 130, 300])
+@pytest.mark.parametrize("kind", ["alike", "spread", "negative", "subnormal", "zero", "infinite"])
+def test_scales_of_every_kind(rng, bits, dimension, kind):
+    """Sums in whole numbers: scales of any power, sign and size, and those that are no numbers."""
+    rows, code_bytes = 200, (dimension * bits + 7) // 8
+    stored = np.zeros((rows, code_bytes + 4), np.uint8)
+    stored[:, :code_bytes] = rng.integers(0, 256, (rows, code_bytes))
+    scales = rng.uniform(1, 2, rows)
+    if kind == "spread":
+        scales *= 2.0 ** rng.integers(-14, 15, rows)
+    elif kind == "negative":
+        scales *= rng.choice([-1, 1], rows) * 2.0 ** rng.integers(-3, 4, rows)
+    elif kind == "subnormal":
+        scales *= 2.0 ** rng.integers(-24, -10, rows)
+    elif kind == "zero":
+        scales[rng.random(rows) < 0.5] = 0
+    elif kind == "infinite":
+        scales[7], scales[8] = np.inf, np.nan
+    stored[:, code_bytes:].view(np.float16)[:] = np.stack([scales, rng.standard_normal(rows)], axis=1)
+    tree, arrays = ec.compress(np.ones((rows, dimension), np.float32), "asym", bits=bits).parts()
+    name = next(iter(arrays))
+    table = ec.Table.from_parts(tree, {name: (arrays[name].dtype, stored)})
+    ids = rng.integers(9, rows, 700)
+    offsets = np.array([0, 1, 3, 7, 8, 13, 77, 141, 142, 400])
+    decoded = table.decode().astype(np.float64)
+    found = table.bag(ids, offsets)
+    magnitude = np.stack([np.abs(part).sum(0) for part in np.split(decoded[ids], offsets[1:])])
+    wanted = np.stack([part.sum(0) for part in np.split(decoded[ids], offsets[1:])])
+    assert np.all(np.abs(found - wanted) <= 3e-6 * magnitude + 1e-30)
+    if kind == "infinite":
+        ids[[100, 500]] = 7, 8
+        found, wanted = table.bag(ids, offsets), np.stack([decoded[part].sum(0) for part in np.split(ids, offsets[1:])])
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(wanted))
+
+
+def test_bags_of_one_id_are_rows(rng):
+    table = reference.random_uniform(rng, 50, 33)
+    for width in (np.int32, np.int64):
+        ids = rng.integers(0, 50, 300).astype(width)
+        offsets = np.arange(301, dtype=width)
+        for mode in ("sum", "mean", "max"):
+            np.testing.assert_array_equal(table.bag(ids, offsets[:-1], mode), table.lookup(ids))
+            np.testing.assert_array_equal(table.bag(ids, offsets, mode, include_last_offset=True), table.lookup(ids))
+        others = offsets[:-1].copy()
+        others[150:] += 1
+        others[299] = 299
+        np.testing.assert_array_equal(table.bag(ids, others)[:149], table.lookup(ids)[:149])
+        assert table.bag(ids, others)[299].tolist() != [0] * 33
+    with pytest.raises(IndexError):
+        table.bag(np.array([3, 50]), np.array([0, 1]))

@@ -45,6 +45,9 @@
 // MARK: - Memory
 
 static inline void ec_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
+/// Into the second-level cache only. The first level waits for few lines at a time, and keeps all other loads waiting
+/// when it is to wait for more.
+static inline void ec_prefetch_far(const void *address) { __builtin_prefetch(address, 0, 2); }
 
 /// Processors that this process may run on.
 static inline int64_t ec_processor_count(void) {

@@ -1,6 +1,3 @@
-/// How many rows ahead of its use a row is prefetched.
-let prefetchDistance = 16
-
 /// Chunks that are summed in one pass over a segment's rows: as many as the registers hold.
 @inline(__always)
 private var tileWidth: Int { hasWideRegisters ? 4 : 2 }
@@ -34,10 +31,11 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, ids: IDBlock, into output: RowBlock,
         context: LookupContext
     ) {
-        withRows(memory, shared, ids, distance: prefetchDistance, context) { rows, places in
+        withRows(memory, shared, ids, distance: memory.prefetchDistance, context) { rows, places in
             for (position, group) in groups.enumerated() {
                 // The first pass over the rows brings them into the cache for the others.
-                let ahead = position == 0 && memory.isWorthPrefetching ? max(ids.count &- prefetchDistance, 0) : 0
+                let ahead =
+                    position == 0 && memory.isWorthPrefetching ? max(ids.count &- memory.prefetchDistance, 0) : 0
                 gather(memory, group, rows, places, 0..<ahead, into: output, prefetches: true)
                 gather(memory, group, rows, places, ahead..<ids.count, into: output, prefetches: false)
             }
@@ -54,7 +52,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         let (full, rest) = (columns &>> 4, columns & 15)
         var target = output.row(range.lowerBound) + group.firstColumn
         for index in range {
-            if prefetches { memory.prefetch(rows[index &+ prefetchDistance]) }
+            if prefetches { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
             let source = rows[index] + offset
             let place = places[index] + parameterOffset
             let parameters = Scaling.parameters(place)
@@ -98,7 +96,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, _ block: BagBlock,
         context: LookupContext
     ) {
-        withRows(memory, shared, block.ids, distance: prefetchDistance, context) { rows, places in
+        withRows(memory, shared, block.ids, distance: memory.prefetchDistance, context) { rows, places in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: block.ids.count) { factors in
                 groups.withUnsafeBufferPointer { groups in
                     guard let scales = factors.baseAddress else { return }
@@ -106,7 +104,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                     for (position, group) in groups.enumerated() {
                         // The first pass over the rows brings them into the cache for the others.
                         let prefetchEnd =
-                            position == 0 && memory.isWorthPrefetching ? block.ids.count &- prefetchDistance : 0
+                            position == 0 && memory.isWorthPrefetching ? block.ids.count &- memory.prefetchDistance : 0
                         for index in 0..<block.segmentCount {
                             if block.isWeighted || !isExact {
                                 pass.accumulate(Rounded.self, block.segments[index], group, prefetchEnd: prefetchEnd)
@@ -172,7 +170,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             let (offset, parameterOffset) = (group.offset, group.parameterOffset)
             @inline(__always)
             func add(_ index: Int, _ sum0: inout Floats16, _ sum1: inout Floats16, _ bias: inout SIMD4<Float>) {
-                if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
+                if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
                 let place = places[index] + parameterOffset
                 let parameters = self.parameters(Products.self, place, index)
                 if Scaling.isScaled { bias += parameters }
@@ -261,7 +259,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let book = Format.book(place)
                 let scale: Float
                 if isFirst {
-                    if index < prefetchEnd { memory.prefetch(rows[index &+ prefetchDistance]) }
+                    if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
                     let parameters = self.parameters(Products.self, place, index)
                     // The lane of the scales is summed too, for nothing and at no cost.
                     if Scaling.isScaled { biases += parameters }

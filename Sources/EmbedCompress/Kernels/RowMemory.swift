@@ -58,20 +58,28 @@ struct RowMemory: Sendable {
         }
     }
 
-    /// Whether rows are likely to come from beyond the first-level cache.
+    /// Whether rows are likely to come from beyond the second-level cache.
     @inline(__always)
-    var isWorthPrefetching: Bool { bytes.count > 32 << 10 }
+    var isWorthPrefetching: Bool { bytes.count > 512 << 10 }
+
+    @inline(__always)
+    var prefetching: Prefetching { Prefetching(isFar: bytes.count > 8 << 20) }
+
+    /// How many rows ahead of its use a row is prefetched.
+    @inline(__always)
+    var prefetchDistance: Int { prefetching.isFar ? 64 : 16 }
 
     /// Asks for every cache line of a row, and no other.
     @inline(__always)
     func prefetch(_ row: UnsafeRawPointer) {
-        ec_prefetch(row)
+        let prefetching = prefetching
+        prefetching.ask(row)
         var next = 64
         while next < rowBytes {
-            ec_prefetch(row + next)
+            prefetching.ask(row + next)
             next &+= 64
         }
-        ec_prefetch(row + max(rowBytes &- 1, 0))
+        prefetching.ask(row + max(rowBytes &- 1, 0))
     }
 
     /// Rows `range`, on the same memory.
@@ -80,5 +88,18 @@ struct RowMemory: Sendable {
             throw EmbedCompressError.invalidArgument("rows \(range) are not within the \(rows) rows of the table")
         }
         return try RowMemory(part, rows: range.count, rowBytes: rowBytes)
+    }
+}
+
+/// How cache lines are asked for.
+struct Prefetching {
+    /// Whether rows are likely to come from memory. There, a prefetch into the second-level cache is twice as fast as one
+    /// into the first (measured on a Zen 4).
+    let isFar: Bool
+
+    /// Asks for the cache line at `address`.
+    @inline(__always)
+    func ask(_ address: UnsafeRawPointer) {
+        if isFar { ec_prefetch_far(address) } else { ec_prefetch(address) }
     }
 }

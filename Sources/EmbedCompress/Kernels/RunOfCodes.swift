@@ -3,6 +3,7 @@ internal import CEmbedCompress.WholeSums
 
 /// Columns of a run of rows of 2-, 4- or 8-bit codes, which are summed in registers.
 struct RunOfCodes<Codes: CodeFormat> {
+    let prefetching: Prefetching
     let rows: UnsafePointer<UnsafeRawPointer>
     let count: Int
     /// Bytes to the first column.
@@ -145,7 +146,7 @@ struct RunOfCodes<Codes: CodeFormat> {
     private func prefetch(_ index: Int, _ count: Int, _ lines: Int) {
         for next in 0..<count {
             let row = rows[min(index &+ next, upcoming &- 1) &+ RunScales.capacity] + offset
-            for line in 0..<lines { ec_prefetch(row + 64 &* line) }
+            for line in 0..<lines { prefetching.ask(row + 64 &* line) }
         }
     }
 

@@ -34,7 +34,7 @@ struct RunScales {
     ///   - space: `Self.space` words.
     @inline(__always)
     init(
-        _ places: UnsafePointer<UnsafeRawPointer>, offset: Int, count: Int, ahead: Int,
+        _ prefetching: Prefetching, _ places: UnsafePointer<UnsafeRawPointer>, offset: Int, count: Int, ahead: Int,
         space: UnsafeMutablePointer<UInt32>
     ) {
         let parameters = space
@@ -44,7 +44,7 @@ struct RunScales {
         for index in 0..<count {
             parameters[index] = UInt32(littleEndian: (places[index] + offset).loadUnaligned(as: UInt32.self))
         }
-        for index in 0..<min(ahead, count) { ec_prefetch(places[index &+ Self.capacity] + (offset &+ 3)) }
+        for index in 0..<min(ahead, count) { prefetching.ask(places[index &+ Self.capacity] + (offset &+ 3)) }
         UnsafeMutableRawPointer(parameters + count).storeBytes(
             of: Words(repeating: parameters[0] & 0xffff), as: Words.self)
         var sum = Floats16()
@@ -101,7 +101,7 @@ struct RunScales {
     @inline(__always)
     mutating func makeValues() -> Float {
         let least = next
-        if smallest >= 0x400, largest &>> 10 < least &+ Self.window {
+        if smallest &>> 10 == least, largest &>> 10 < least &+ Self.window {
             for chunk in 0..<chunks {
                 let words = Self.words(parameters, chunk)
                 let power = ((words &>> 10) & 31) &- least

@@ -26,7 +26,9 @@ enum WholeSums<Codes: CodeFormat> {
                     memory: memory, block: block, rows: rows, places: rows, scales: floats)
                 groups.withUnsafeBufferPointer { groups in
                     for group in groups {
-                        let upcoming = Upcoming(rows: rows, end: memory.isWorthPrefetching ? block.ids.count : 0)
+                        let upcoming = Upcoming(
+                            prefetching: memory.prefetching, rows: rows,
+                            end: memory.isWorthPrefetching ? block.ids.count : 0)
                         for index in 0..<block.segmentCount {
                             add(block.segments[index], group, rows, upcoming, pass, space)
                         }
@@ -38,6 +40,7 @@ enum WholeSums<Codes: CodeFormat> {
 
     /// Rows that are asked for while others are summed: each tile asks for its own part of them.
     private struct Upcoming {
+        let prefetching: Prefetching
         let rows: UnsafePointer<UnsafeRawPointer>
         /// After the last row that is to be asked for.
         let end: Int
@@ -46,7 +49,7 @@ enum WholeSums<Codes: CodeFormat> {
         func prefetch(after index: Int, count: Int, offset: Int) {
             let first = index &+ RunScales.capacity
             if first &+ count <= end {
-                for next in 0..<count { ec_prefetch(rows[first &+ next] + offset) }
+                for next in 0..<count { prefetching.ask(rows[first &+ next] + offset) }
             }
         }
     }
@@ -65,6 +68,7 @@ enum WholeSums<Codes: CodeFormat> {
             part.start = start
             part.end = min(start &+ RunScales.capacity, segment.end)
             var scales = RunScales(
+                upcoming.prefetching,
                 rows + start, offset: group.parameterOffset, count: part.end &- start,
                 ahead: max(min(upcoming.end &- start &- RunScales.capacity, RunScales.capacity), 0), space: space)
             if scales.areFinite {
@@ -92,6 +96,7 @@ enum WholeSums<Codes: CodeFormat> {
             while column < group.columns {
                 let left = group.columns &- column
                 let run = RunOfCodes<Codes>(
+                    prefetching: upcoming.prefetching,
                     rows: rows + segment.start, count: segment.end &- segment.start,
                     offset: group.offset &+ column &* Codes.bits / 8, factors: scales.values,
                     upcoming: max(
