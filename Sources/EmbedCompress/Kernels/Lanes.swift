@@ -84,6 +84,18 @@ func put16(_ value: Floats16, to target: UnsafeMutablePointer<Float>, count: Int
     }
 }
 
+/// Writes the first `count` lanes, all of them from 16 on, or adds them to what is there.
+@inline(__always)
+func write16(_ value: Floats16, to target: UnsafeMutablePointer<Float>, count: Int, replaces: Bool) {
+    if count >= 16 {
+        store16(replaces ? value : load16(target) + value, to: target)
+    } else if replaces {
+        put16(value, to: target, count: count)
+    } else {
+        add16(value, to: target, count: count)
+    }
+}
+
 // MARK: - Half and bfloat16
 
 @inline(__always)

@@ -202,15 +202,9 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         @inline(__always)
         private func write(_ sum: Floats16, _ bias: Float, _ segment: Segment, _ group: ColumnGroup, column: Int) {
             let value = Scaling.isScaled ? sum + Floats16(repeating: bias) : sum
-            let place = segment.output + (group.firstColumn &+ column)
-            let count = group.columns &- column
-            if count >= 16 {
-                store16(segment.replaces ? value : load16(place) + value, to: place)
-            } else if segment.replaces {
-                put16(value, to: place, count: count)
-            } else {
-                add16(value, to: place, count: count)
-            }
+            write16(
+                value, to: segment.output + (group.firstColumn &+ column), count: group.columns &- column,
+                replaces: segment.replaces)
         }
 
         /// Sums a tile of columns in registers and writes it to the output. Returns the segment's sum of biases.

@@ -168,16 +168,7 @@ struct RunOfCodes<Codes: CodeFormat> {
     @inline(__always)
     private func write(_ sum: Floats16, _ offset: Int) {
         guard offset < columns else { return }
-        let value = sum + Floats16(repeating: bias)
-        let place = target + offset
-        let left = columns &- offset
-        if left >= 16 {
-            store16(replaces ? value : load16(place) + value, to: place)
-        } else if replaces {
-            put16(value, to: place, count: left)
-        } else {
-            add16(value, to: place, count: left)
-        }
+        write16(sum + Floats16(repeating: bias), to: target + offset, count: columns &- offset, replaces: replaces)
     }
 }
 

@@ -1,6 +1,3 @@
-internal import CEmbedCompress.Shims
-internal import CEmbedCompress.WholeSums
-
 /// Pooled sums of rows of 2-, 4- and 8-bit codes with f16 scales, in whole numbers.
 ///
 /// Codes are taken out of 16-bit words by masks, two rows side by side, and multiplied by both rows' scales and summed
@@ -10,9 +7,6 @@ internal import CEmbedCompress.WholeSums
 enum WholeSums<Codes: CodeFormat> {
     /// Segments of fewer rows are summed in floats, which is quicker for so few.
     private static var leastRows: Int { 4 }
-
-    private typealias Sums = SIMD8<Int32>
-    private typealias Words = SIMD16<UInt16>
 
     static func accumulate(
         _ memory: RowMemory, groups: [ColumnGroup], _ block: BagBlock, context: LookupContext
