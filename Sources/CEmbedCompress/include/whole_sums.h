@@ -140,6 +140,15 @@ __attribute__((always_inline)) static inline ec_pairs ec_factors(const uint16_t 
     return (ec_pairs)all;
 }
 
+/// The same, of which all after the first `count` are zeros. Up to eight may be read.
+__attribute__((always_inline)) static inline ec_pairs ec_some_factors(
+    const uint16_t *factors, int32_t rows, int32_t count) {
+    uint16_t some[8];
+    memcpy(some, factors, sizeof some);
+    for (int i = 0; i < 8; i++) some[i] = i < count ? some[i] : 0;
+    return ec_factors(some, rows);
+}
+
 /// `sums[i] + words[2i] * factors[2i] + words[2i + 1] * factors[2i + 1]`, for words below 2^15 and signed factors.
 __attribute__((always_inline)) static inline ec_ints16 ec_add_products(
     ec_ints16 sums, ec_pairs words, ec_pairs factors) {

@@ -9,6 +9,10 @@ let blockCapacity = 256
 struct IDBlock {
     let ids: UnsafePointer<Int64>
     let count: Int
+    /// How many ids after these are likely to be those of the next block. They are at most asked for.
+    var ahead = 0
+    /// Whether these were the block before's ids ahead.
+    var wereAhead = false
 }
 
 /// Where a gathered block goes: `count` rows of `dimension` floats, `stride` floats apart.
@@ -39,6 +43,22 @@ struct BagBlock {
     let isWeighted: Bool
     let segments: UnsafePointer<Segment>
     let segmentCount: Int
+    let space: KernelSpace
+}
+
+/// What kernels keep a block's rows and parameters in.
+struct KernelSpace {
+    /// Two for each id of a block and those ahead.
+    let pointers: UnsafeMutablePointer<UnsafeRawPointer>
+    /// One for each id, and `Self.slack` more.
+    let words: UnsafeMutablePointer<UInt32>
+    /// As many.
+    let factors: UnsafeMutablePointer<UInt16>
+    /// One for each id.
+    let floats: UnsafeMutablePointer<Float>
+
+    /// Entries that may be written or read after a block's last.
+    static var slack: Int { 16 }
 }
 
 /// What nodes found wrong in the data that they read during a lookup; shared by all threads of a call.

@@ -28,10 +28,12 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     ///
     /// - Parameter shared: Where rows find their parameters; nil: each holds its own.
     static func gather(
-        _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, ids: IDBlock, into output: RowBlock,
+        _ memory: RowPlaces, groups: [ColumnGroup], shared: SharedParameters?, ids: IDBlock, into output: RowBlock,
         context: LookupContext
     ) {
-        withRows(memory, shared, ids, distance: memory.prefetchDistance, context) { rows, places in
+        withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: 2 &* ids.count) { pointers in
+            guard let pointers = pointers.baseAddress else { return }
+            let (rows, places) = locate(memory, shared, ids, in: pointers, context)
             for (position, group) in groups.enumerated() {
                 // The first pass over the rows brings them into the cache for the others.
                 let ahead =
@@ -45,7 +47,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     /// Writes a group of columns of some of a block's rows.
     @inline(__always)
     private static func gather(
-        _ memory: RowMemory, _ group: ColumnGroup, _ rows: Pointers, _ places: Pointers, _ range: Range<Int>,
+        _ memory: RowPlaces, _ group: ColumnGroup, _ rows: Pointers, _ places: Pointers, _ range: Range<Int>,
         into output: RowBlock, prefetches: Bool
     ) {
         let (offset, parameterOffset, columns) = (group.offset, group.parameterOffset, group.columns)
@@ -72,47 +74,41 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
 
     typealias Pointers = UnsafePointer<UnsafeRawPointer>
 
-    /// Finds the rows of a block and their parameters, and asks for the first of them.
+    /// Finds the rows of a block and their parameters, and asks for the first of them unless the block before did.
     @inline(__always)
-    static func withRows(
-        _ memory: RowMemory, _ shared: SharedParameters?, _ ids: IDBlock, distance: Int, _ context: LookupContext,
-        _ body: (_ rows: Pointers, _ parameters: Pointers) -> Void
-    ) {
-        withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: 2 &* ids.count) { pointers in
-            guard let rows = pointers.baseAddress else { return }
-            memory.locate(ids, rows)
-            if memory.isWorthPrefetching {
-                for index in 0..<min(distance, ids.count) { memory.prefetch(rows[index]) }
-            }
-            let places = shared == nil ? rows : rows + ids.count
-            shared?.locate(ids, rows, of: memory, into: places, prefetchDistance: distance, context)
-            body(rows, places)
+    private static func locate(
+        _ memory: RowPlaces, _ shared: SharedParameters?, _ ids: IDBlock,
+        in pointers: UnsafeMutablePointer<UnsafeRawPointer>, _ context: LookupContext
+    ) -> (rows: Pointers, parameters: Pointers) {
+        memory.locate(ids, pointers)
+        if memory.isWorthPrefetching, !ids.wereAhead {
+            for index in 0..<min(memory.prefetchDistance, ids.count) { memory.prefetch(pointers[index]) }
         }
+        guard let shared else { return (Pointers(pointers), Pointers(pointers)) }
+        let places = pointers + (ids.count &+ ids.ahead)
+        shared.locate(
+            ids, pointers, of: memory, into: places, prefetchDistance: memory.prefetchDistance, context)
+        return (Pointers(pointers), Pointers(places))
     }
 
     /// Sums `weight * (scale * x + bias)` over each segment. Weights are multiplied into scales, and the bias part is
     /// summed once for a row, not for each column.
     static func accumulate(
-        _ memory: RowMemory, groups: [ColumnGroup], shared: SharedParameters?, _ block: BagBlock,
+        _ memory: RowPlaces, groups: [ColumnGroup], shared: SharedParameters?, _ block: BagBlock,
         context: LookupContext
     ) {
-        withRows(memory, shared, block.ids, distance: memory.prefetchDistance, context) { rows, places in
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: block.ids.count) { factors in
-                groups.withUnsafeBufferPointer { groups in
-                    guard let scales = factors.baseAddress else { return }
-                    let pass = Pass(memory: memory, block: block, rows: rows, places: places, scales: scales)
-                    for (position, group) in groups.enumerated() {
-                        // The first pass over the rows brings them into the cache for the others.
-                        let prefetchEnd =
-                            position == 0 && memory.isWorthPrefetching ? block.ids.count &- memory.prefetchDistance : 0
-                        for index in 0..<block.segmentCount {
-                            if block.isWeighted || !isExact {
-                                pass.accumulate(Rounded.self, block.segments[index], group, prefetchEnd: prefetchEnd)
-                            } else {
-                                pass.accumulate(Exact.self, block.segments[index], group, prefetchEnd: prefetchEnd)
-                            }
-                        }
-                    }
+        let (rows, places) = locate(memory, shared, block.ids, in: block.space.pointers, context)
+        let pass = Pass(memory: memory, block: block, rows: rows, places: places, scales: block.space.floats)
+        for (position, group) in groups.enumerated() {
+            // The first pass over the rows brings them into the cache for the others.
+            let prefetchEnd =
+                position == 0 && memory.isWorthPrefetching
+                ? block.ids.count &+ block.ids.ahead &- memory.prefetchDistance : 0
+            for index in 0..<block.segmentCount {
+                if block.isWeighted || !isExact {
+                    pass.accumulate(Rounded.self, block.segments[index], group, prefetchEnd: prefetchEnd)
+                } else {
+                    pass.accumulate(Exact.self, block.segments[index], group, prefetchEnd: prefetchEnd)
                 }
             }
         }
@@ -120,7 +116,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
 
     /// What the loops over a block's segments share.
     struct Pass {
-        let memory: RowMemory
+        let memory: RowPlaces
         let block: BagBlock
         let rows: Pointers
         /// Where rows have their parameters.

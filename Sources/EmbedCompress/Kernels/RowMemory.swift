@@ -10,60 +10,79 @@ let rowOverread = 64
 struct RowMemory: Sendable {
     let bytes: Bytes
     let rows: Int
-    /// From the start of one row to the start of the next.
-    let rowBytes: Int
-    /// A row of zeros, then rows `copiedFrom ..< rows`.
+    /// A row of zeros, then the last rows if they are copied.
     private let spare: Bytes
-    private let copiedFrom: Int
-    // The addresses of `bytes` and `spare`, which keep them valid.
-    nonisolated(unsafe) private let start: UnsafeRawPointer
-    nonisolated(unsafe) private let spareStart: UnsafeRawPointer
+    /// Valid as long as this is.
+    nonisolated(unsafe) let places: RowPlaces
+
+    /// From the start of one row to the start of the next.
+    var rowBytes: Int { places.rowBytes }
 
     /// `bytes` holds exactly `rows * rowBytes` bytes; the caller has checked that.
     init(_ bytes: Bytes, rows: Int, rowBytes: Int) throws {
         self.bytes = bytes
         self.rows = rows
-        self.rowBytes = rowBytes
         var copied = 0
         if bytes.readableCount - bytes.count < rowOverread, rowBytes > 0 {
             copied = min(rows, (rowOverread + rowBytes - 1) / rowBytes)
         }
-        copiedFrom = rows - copied
+        let copiedFrom = rows - copied
         spare = Bytes(try ByteStorage.allocate((copied + 1) * rowBytes))
         (spare.mutablePointer + rowBytes).copyMemory(
             from: bytes.pointer + copiedFrom * rowBytes, byteCount: copied * rowBytes)
-        start = bytes.pointer
-        spareStart = spare.pointer
+        places = RowPlaces(
+            start: bytes.pointer, rowBytes: rowBytes, byteCount: bytes.count, spare: spare.pointer,
+            copiedFrom: copiedFrom)
     }
 
-    /// The rows of a block of ids in `-1 ..< rows`.
+    /// Rows `range`, on the same memory.
+    func sliced(_ range: Range<Int>) throws -> RowMemory {
+        guard let part = bytes.range(range.lowerBound * rowBytes, range.count * rowBytes) else {
+            throw EmbedCompressError.invalidArgument("rows \(range) are not within the \(rows) rows of the table")
+        }
+        return try RowMemory(part, rows: range.count, rowBytes: rowBytes)
+    }
+}
+
+/// Where the rows of a memory are. Kernels take this rather than the memory itself, whose owners would be counted.
+struct RowPlaces {
+    let start: UnsafeRawPointer
+    let rowBytes: Int
+    /// Of all rows.
+    let byteCount: Int
+    /// A row of zeros, then rows from `copiedFrom` on.
+    let spare: UnsafeRawPointer
+    let copiedFrom: Int
+
+    /// The rows of a block of ids in `-1 ..< rows`, and of those ahead.
     @inline(__always)
     func locate(_ ids: IDBlock, _ rows: UnsafeMutablePointer<UnsafeRawPointer>) {
+        let count = ids.count &+ ids.ahead
         let last = Int64(copiedFrom) &- 1
         var outside: Int64 = 0
-        for index in 0..<ids.count {
+        for index in 0..<count {
             let id = ids.ids[index]
             outside |= id | (last &- id)
             rows[index] = start + Int(truncatingIfNeeded: id) &* rowBytes
         }
         // The sign says whether any id is -1 or one of the copied rows; most blocks have none.
         guard outside < 0 else { return }
-        for index in 0..<ids.count {
+        for index in 0..<count {
             let id = Int(truncatingIfNeeded: ids.ids[index])
             if id < 0 {
-                rows[index] = spareStart
+                rows[index] = spare
             } else if id >= copiedFrom {
-                rows[index] = spareStart + (id &- copiedFrom &+ 1) &* rowBytes
+                rows[index] = spare + (id &- copiedFrom &+ 1) &* rowBytes
             }
         }
     }
 
     /// Whether rows are likely to come from beyond the second-level cache.
     @inline(__always)
-    var isWorthPrefetching: Bool { bytes.count > 512 << 10 }
+    var isWorthPrefetching: Bool { byteCount > worthPrefetching }
 
     @inline(__always)
-    var prefetching: Prefetching { Prefetching(isFar: bytes.count > 8 << 20) }
+    var prefetching: Prefetching { Prefetching(isFar: byteCount > 8 << 20) }
 
     /// How many rows ahead of its use a row is prefetched.
     @inline(__always)
@@ -81,15 +100,10 @@ struct RowMemory: Sendable {
         }
         prefetching.ask(row + max(rowBytes &- 1, 0))
     }
-
-    /// Rows `range`, on the same memory.
-    func sliced(_ range: Range<Int>) throws -> RowMemory {
-        guard let part = bytes.range(range.lowerBound * rowBytes, range.count * rowBytes) else {
-            throw EmbedCompressError.invalidArgument("rows \(range) are not within the \(rows) rows of the table")
-        }
-        return try RowMemory(part, rows: range.count, rowBytes: rowBytes)
-    }
 }
+
+/// Rows of fewer bytes than this, all together, are likely to be in the second-level cache.
+let worthPrefetching = 512 << 10
 
 /// How cache lines are asked for.
 struct Prefetching {

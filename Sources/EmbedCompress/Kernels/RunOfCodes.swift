@@ -3,15 +3,19 @@ internal import CEmbedCompress.WholeSums
 
 /// Columns of a run of rows of 2-, 4- or 8-bit codes, which are summed in registers.
 struct RunOfCodes<Codes: CodeFormat> {
-    let prefetching: Prefetching
     let rows: UnsafePointer<UnsafeRawPointer>
     let count: Int
     /// Bytes to the first column.
     let offset: Int
-    /// One for each row, then zeros up to a multiple of eight.
+    /// One for each row; seven more may be read.
     let factors: UnsafePointer<UInt16>
-    /// How many rows after the next `RunScales.capacity` are asked for meanwhile.
+    let prefetching: Prefetching
+    /// Rows that are asked for meanwhile.
+    let next: UnsafePointer<UnsafeRawPointer>
+    /// How many of them there are; not more than rows.
     let upcoming: Int
+    /// Bytes to the parameters of the columns.
+    let parameterOffset: Int
     let target: UnsafeMutablePointer<Float>
     /// Columns from the first one on.
     let columns: Int
@@ -86,7 +90,14 @@ struct RunOfCodes<Codes: CodeFormat> {
             add(index, index &+ 1)
             index &+= 2
         }
-        if index < count { add(index, index) }
+        if index < count {
+            let a = rows[index] + offset
+            let factors = ec_some_factors(factors + index, 2, 1)
+            first.add(ec_words_of_two(a, a, turns), factors)
+            if Second.vectors > 0 { second.add(ec_words_of_two(a + 32, a + 32, turns), factors) }
+            if Third.vectors > 0 { third.add(ec_words_of_two(a + 64, a + 64, turns), factors) }
+            if Fourth.vectors > 0 { fourth.add(ec_words_of_two(a + 96, a + 96, turns), factors) }
+        }
         write(first.columns(unit), 0)
         let width = 32 * 8 / Codes.bits
         if Second.vectors > 0 { write(second.columns(unit), width) }
@@ -99,15 +110,21 @@ struct RunOfCodes<Codes: CodeFormat> {
     private func sumFours<Sums: CodeSums>(_: Sums.Type) {
         var sums = Sums()
         let turns = ec_turns(4)
-        let last = count &- 1
         var index = 0
-        while index < count {
+        while index &+ 4 <= count {
             if index < upcoming { prefetch(index, 4, 1) }
             let words = ec_words_of_four(
-                rows[index] + offset, rows[min(index &+ 1, last)] + offset, rows[min(index &+ 2, last)] + offset,
-                rows[min(index &+ 3, last)] + offset, turns)
+                rows[index] + offset, rows[index &+ 1] + offset, rows[index &+ 2] + offset, rows[index &+ 3] + offset,
+                turns)
             sums.add(words, ec_factors(factors + index, 4))
             index &+= 4
+        }
+        if index < count {
+            let last = count &- 1
+            let words = ec_words_of_four(
+                rows[index] + offset, rows[min(index &+ 1, last)] + offset, rows[min(index &+ 2, last)] + offset,
+                rows[last] + offset, turns)
+            sums.add(words, ec_some_factors(factors + index, 4, Int32(truncatingIfNeeded: count &- index)))
         }
         sums.fold { SIMD16(lowHalf: $0.lowHalf &+ $0.highHalf, highHalf: SIMD8()) }
         write(sums.columns(unit), 0)
@@ -130,7 +147,9 @@ struct RunOfCodes<Codes: CodeFormat> {
             withUnsafeTemporaryAllocation(of: UnsafeRawPointer?.self, capacity: 8) { last in
                 guard let last = last.baseAddress else { return }
                 for lane in 0..<8 { last[lane] = rows[min(index &+ lane, count &- 1)] }
-                sums.add(ec_words_of_eight(last, Int64(offset)), ec_factors(factors + index, 8))
+                sums.add(
+                    ec_words_of_eight(last, Int64(offset)),
+                    ec_some_factors(factors + index, 8, Int32(truncatingIfNeeded: count &- index)))
             }
         }
         sums.fold {
@@ -141,12 +160,13 @@ struct RunOfCodes<Codes: CodeFormat> {
         write(sums.columns(unit), 0)
     }
 
-    /// Asks for cache lines of rows after the next run's first.
+    /// Asks for cache lines of rows, and with the last columns for their parameters.
     @inline(__always)
     private func prefetch(_ index: Int, _ count: Int, _ lines: Int) {
-        for next in 0..<count {
-            let row = rows[min(index &+ next, upcoming &- 1) &+ RunScales.capacity] + offset
-            for line in 0..<lines { prefetching.ask(row + 64 &* line) }
+        for place in index..<index &+ count {
+            let row = next[min(place, upcoming &- 1)]
+            for line in 0..<lines { prefetching.ask(row + (offset &+ 64 &* line)) }
+            if columns <= lines &* (64 * 8 / Codes.bits) { prefetching.ask(row + (parameterOffset &+ 3)) }
         }
     }
 

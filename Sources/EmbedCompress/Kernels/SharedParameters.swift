@@ -10,14 +10,14 @@ struct SharedParameters: Sendable {
     /// and checked here, and a row with a bad one is zeros.
     @inline(__always)
     func locate(
-        _ ids: IDBlock, _ rows: UnsafePointer<UnsafeRawPointer>, of source: RowMemory,
+        _ ids: IDBlock, _ rows: UnsafePointer<UnsafeRawPointer>, of source: RowPlaces,
         into places: UnsafeMutablePointer<UnsafeRawPointer>, prefetchDistance: Int, _ context: LookupContext
     ) {
         withUnsafeTemporaryAllocation(of: Int64.self, capacity: ids.count) { selected in
             guard let target = selected.baseAddress else { return }
             guard let index else {
                 for position in 0..<ids.count { target[position] = ids.ids[position] &>> 63 }
-                return memory.locate(IDBlock(ids: target, count: ids.count), places)
+                return memory.places.locate(IDBlock(ids: target, count: ids.count), places)
             }
             let mask = index.bytes == 4 ? UInt32.max : 1 << UInt32(8 &* index.bytes) &- 1
             let limit = Int64(memory.rows)
@@ -33,9 +33,9 @@ struct SharedParameters: Sendable {
                     target[position] = -1
                 }
             }
-            memory.locate(IDBlock(ids: target, count: ids.count), places)
-            if memory.isWorthPrefetching {
-                for position in 0..<ids.count { memory.prefetch(places[position]) }
+            memory.places.locate(IDBlock(ids: target, count: ids.count), places)
+            if memory.places.isWorthPrefetching {
+                for position in 0..<ids.count { memory.places.prefetch(places[position]) }
             }
         }
     }

@@ -4,103 +4,111 @@
 /// in one instruction; nothing is converted before the sums are complete. They are exact, so that a sum doesn't depend on
 /// the order of the rows of a run, and every instruction set gives the same bits. What a mask leaves in a word's upper
 /// bits counts 4, 16 or 64 times, which is undone at the end.
+///
+/// Scales are read and made whole for all rows of a block at once, where their powers allow; else for each run of a
+/// segment's rows. Which, makes no difference to the sums.
 enum WholeSums<Codes: CodeFormat> {
     /// Segments of fewer rows are summed in floats, which is quicker for so few.
     private static var leastRows: Int { 4 }
+    /// Longer rows are found by the processor's own prefetching.
+    private static var longestAskedFor: Int { 2048 }
 
-    static func accumulate(
-        _ memory: RowMemory, groups: [ColumnGroup], _ block: BagBlock, context: LookupContext
-    ) {
-        RowKernels<Codes, HalfScaled>.withRows(memory, nil, block.ids, distance: RunScales.capacity, context) {
-            rows, _ in
-            withUnsafeTemporaryAllocation(of: UInt32.self, capacity: RunScales.space + blockCapacity) { space in
-                guard let space = space.baseAddress else { return }
-                let floats = UnsafeMutableRawPointer(space + RunScales.space).assumingMemoryBound(to: Float.self)
-                let pass = RowKernels<Codes, HalfScaled>.Pass(
-                    memory: memory, block: block, rows: rows, places: rows, scales: floats)
-                groups.withUnsafeBufferPointer { groups in
-                    for group in groups {
-                        let upcoming = Upcoming(
-                            prefetching: memory.prefetching, rows: rows,
-                            end: memory.isWorthPrefetching ? block.ids.count : 0)
-                        for index in 0..<block.segmentCount {
-                            add(block.segments[index], group, rows, upcoming, pass, space)
-                        }
-                    }
-                }
+    static func accumulate(_ memory: RowPlaces, groups: [ColumnGroup], _ block: BagBlock) {
+        let count = block.ids.count
+        let pointers = block.space.pointers
+        memory.locate(block.ids, pointers)
+        let asks = memory.isWorthPrefetching && memory.rowBytes <= longestAskedFor
+        if asks, !block.ids.wereAhead {
+            for index in 0..<count { memory.prefetch(pointers[index]) }
+        }
+        let rows = UnsafePointer(pointers)
+        let pass = RowKernels<Codes, HalfScaled>.Pass(
+            memory: memory, block: block, rows: rows, places: rows, scales: block.space.floats)
+        for group in groups {
+            let words = block.space.words
+            let offset = group.parameterOffset
+            for index in 0..<count {
+                words[index] = UInt32(littleEndian: (rows[index] + offset).loadUnaligned(as: UInt32.self))
             }
+            let run = Run(
+                pass: pass, group: group, prefetching: memory.prefetching, ahead: asks ? block.ids.ahead : 0)
+            var scales = RunScales(words, count: count, factors: block.space.factors)
+            guard scales.fitOneWindow else {
+                for index in 0..<block.segmentCount { run.addInWindows(block.segments[index]) }
+                continue
+            }
+            let unit = scales.makeFactors()
+            for index in 0..<block.segmentCount { run.add(block.segments[index], unit) }
         }
     }
 
-    /// Rows that are asked for while others are summed: each tile asks for its own part of them.
-    private struct Upcoming {
+    /// What the loops over a group's segments share.
+    private struct Run {
+        let pass: RowKernels<Codes, HalfScaled>.Pass
+        let group: ColumnGroup
         let prefetching: Prefetching
-        let rows: UnsafePointer<UnsafeRawPointer>
-        /// After the last row that is to be asked for.
-        let end: Int
+        /// How many rows after the block's are asked for meanwhile.
+        let ahead: Int
+
+        /// Adds a segment whose factors there are.
+        @inline(__always)
+        func add(_ segment: Segment, _ unit: Float) {
+            guard segment.end &- segment.start >= leastRows else { return addFew(segment) }
+            let space = pass.block.space
+            forEachRun(segment) { part in
+                let bias = RunScales.sumOfBiases(space.words + part.start, part.end &- part.start)
+                add(part, UnsafePointer(space.factors + part.start), unit, bias)
+            }
+        }
+
+        /// Adds a segment whose scales take more than one window, or are not finite.
+        func addInWindows(_ segment: Segment) {
+            guard segment.end &- segment.start >= leastRows else { return addFew(segment) }
+            let space = pass.block.space
+            forEachRun(segment) { part in
+                let count = part.end &- part.start
+                let words = space.words + part.start
+                var scales = RunScales(words, count: count, factors: space.factors)
+                guard scales.areFinite else { return addFew(part) }
+                var window = part
+                var bias = RunScales.sumOfBiases(words, count)
+                repeat {
+                    let unit = scales.makeFactors()
+                    add(window, UnsafePointer(space.factors), unit, bias)
+                    window.replaces = false
+                    bias = 0
+                } while scales.hasMore
+            }
+        }
+
+        private func addFew(_ segment: Segment) {
+            pass.accumulate(Exact.self, segment, group, prefetchEnd: 0)
+        }
 
         @inline(__always)
-        func prefetch(after index: Int, count: Int, offset: Int) {
-            let first = index &+ RunScales.capacity
-            if first &+ count <= end {
-                for next in 0..<count { prefetching.ask(rows[first &+ next] + offset) }
+        private func forEachRun(_ segment: Segment, _ body: (Segment) -> Void) {
+            var part = segment
+            while part.start < segment.end {
+                part.end = min(part.start &+ RunScales.longestSum, segment.end)
+                body(part)
+                part.start = part.end
+                part.replaces = false
             }
         }
-    }
 
-    private static func add(
-        _ segment: Segment, _ group: ColumnGroup, _ rows: UnsafePointer<UnsafeRawPointer>, _ upcoming: Upcoming,
-        _ pass: RowKernels<Codes, HalfScaled>.Pass, _ space: UnsafeMutablePointer<UInt32>
-    ) {
-        guard segment.end &- segment.start >= leastRows else {
-            upcoming.prefetch(after: segment.start, count: segment.end &- segment.start, offset: group.offset)
-            return pass.accumulate(Exact.self, segment, group, prefetchEnd: 0)
-        }
-        var part = segment
-        var start = segment.start
-        while start < segment.end {
-            part.start = start
-            part.end = min(start &+ RunScales.capacity, segment.end)
-            var scales = RunScales(
-                upcoming.prefetching,
-                rows + start, offset: group.parameterOffset, count: part.end &- start,
-                ahead: max(min(upcoming.end &- start &- RunScales.capacity, RunScales.capacity), 0), space: space)
-            if scales.areFinite {
-                add(part, group, rows, upcoming, &scales)
-            } else {
-                upcoming.prefetch(after: start, count: part.end &- start, offset: group.offset)
-                pass.accumulate(Exact.self, part, group, prefetchEnd: 0)
-            }
-            part.replaces = false
-            start = part.end
-        }
-    }
-
-    /// Adds a run of rows.
-    @inline(__always)
-    private static func add(
-        _ segment: Segment, _ group: ColumnGroup, _ rows: UnsafePointer<UnsafeRawPointer>, _ upcoming: Upcoming,
-        _ scales: inout RunScales
-    ) {
-        var replaces = segment.replaces
-        var bias = scales.biases
-        repeat {
-            let unit = scales.makeValues()
+        @inline(__always)
+        private func add(_ part: Segment, _ factors: UnsafePointer<UInt16>, _ unit: Float, _ bias: Float) {
+            let rows = pass.rows + part.start
             var column = 0
             while column < group.columns {
-                let left = group.columns &- column
                 let run = RunOfCodes<Codes>(
-                    prefetching: upcoming.prefetching,
-                    rows: rows + segment.start, count: segment.end &- segment.start,
-                    offset: group.offset &+ column &* Codes.bits / 8, factors: scales.values,
-                    upcoming: max(
-                        min(upcoming.end &- segment.start &- RunScales.capacity, segment.end &- segment.start), 0),
-                    target: segment.output + (group.firstColumn &+ column), columns: left, unit: unit, bias: bias,
-                    replaces: replaces)
+                    rows: rows, count: part.end &- part.start, offset: group.offset &+ column &* Codes.bits / 8,
+                    factors: factors, prefetching: prefetching, next: rows + pass.block.ids.count,
+                    upcoming: min(ahead &- part.start, part.end &- part.start),
+                    parameterOffset: group.parameterOffset, target: part.output + (group.firstColumn &+ column),
+                    columns: group.columns &- column, unit: unit, bias: bias, replaces: part.replaces)
                 column &+= run.sum()
             }
-            replaces = false
-            bias = 0
-        } while scales.hasMore
+        }
     }
 }

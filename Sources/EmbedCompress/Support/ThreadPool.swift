@@ -134,7 +134,7 @@ final class ThreadPool: @unchecked Sendable {
         var seen = 0
         while true {
             var spins = 0
-            while generation.value == seen, spins < 4000 {
+            while generation.value == seen, spins < 100000 {
                 ec_pause()
                 spins += 1
             }

@@ -170,7 +170,7 @@ public struct Codebook: Node {
         @inline(__always)
         func gather<Format: RowFormat>(_: Format.Type) {
             RowKernels<Format, Unscaled>.gather(
-                memory, groups: groups, shared: shared, ids: ids, into: output, context: context)
+                memory.places, groups: groups, shared: shared, ids: ids, into: output, context: context)
         }
         switch bits {
         case 1: gather(RegisterBook<Codes1, Entries>.self)
@@ -188,7 +188,8 @@ public struct Codebook: Node {
     private func accumulate<Entries: EntryFormat>(_: Entries.Type, _ block: BagBlock, _ context: LookupContext) {
         @inline(__always)
         func accumulate<Format: RowFormat>(_: Format.Type) {
-            RowKernels<Format, Unscaled>.accumulate(memory, groups: groups, shared: shared, block, context: context)
+            RowKernels<Format, Unscaled>.accumulate(
+                memory.places, groups: groups, shared: shared, block, context: context)
         }
         switch bits {
         case 1: accumulate(RegisterBook<Codes1, Entries>.self)

@@ -106,11 +106,11 @@ public struct Dense: Node {
         _: Format.Type, _ ids: IDBlock, _ output: RowBlock, _ context: LookupContext
     ) {
         RowKernels<Format, Unscaled>.gather(
-            memory, groups: groups, shared: nil, ids: ids, into: output, context: context)
+            memory.places, groups: groups, shared: nil, ids: ids, into: output, context: context)
     }
 
     @inline(__always)
     private func accumulate<Format: RowFormat>(_: Format.Type, _ block: BagBlock, _ context: LookupContext) {
-        RowKernels<Format, Unscaled>.accumulate(memory, groups: groups, shared: nil, block, context: context)
+        RowKernels<Format, Unscaled>.accumulate(memory.places, groups: groups, shared: nil, block, context: context)
     }
 }

@@ -41,7 +41,7 @@ struct PooledFeature {
             Parallel.forEach(
                 count: starts[features.count], grain: poolingGrain, leastChunks: leastParallelChunks
             ) { chunk in
-                withBlockSpace(of: features) { space in
+                BlockSpace.with(features) { space in
                     for (index, feature) in features.enumerated()
                     where starts[index] < chunk.upperBound && starts[index + 1] > chunk.lowerBound {
                         let first = feature.firstBag(at: chunk.lowerBound - starts[index])
@@ -57,22 +57,6 @@ struct PooledFeature {
             }
         }
     }
-
-    private static func withBlockSpace(of features: UnsafeBufferPointer<PooledFeature>, _ body: (BlockSpace) -> Void) {
-        let isMaximum = features.contains { $0.bags.pooling == .max }
-        let rowSpace = isMaximum ? features.map { $0.table.dimension * BlockSpace.rowCapacity($0.table) }.max() ?? 0 : 0
-        withUnsafeTemporaryAllocation(of: Float.self, capacity: blockCapacity + rowSpace) { floats in
-            withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockCapacity) { ids in
-                withUnsafeTemporaryAllocation(of: Segment.self, capacity: blockCapacity) { segments in
-                    guard let floats = floats.baseAddress, let ids = ids.baseAddress,
-                        let segments = segments.baseAddress
-                    else { return }
-                    floats.update(repeating: 1, count: blockCapacity)
-                    body(BlockSpace(ids: ids, weights: floats, segments: segments, rows: floats + blockCapacity))
-                }
-            }
-        }
-    }
 }
 
 /// The work of a chunk: some twenty microseconds, as of ``parallelGrain(dimension:)``.
@@ -80,12 +64,45 @@ private let poolingGrain = 131_072
 
 /// What a thread packs blocks in.
 struct BlockSpace {
+    /// Those of a block, and as many ahead.
     let ids: UnsafeMutablePointer<Int64>
     /// Ones, unless the bags have weights.
     let weights: UnsafeMutablePointer<Float>
     let segments: UnsafeMutablePointer<Segment>
+    let kernel: KernelSpace
     /// Only for max: `rowCapacity` rows of the widest table.
     let rows: UnsafeMutablePointer<Float>
 
     static func rowCapacity(_ table: Table) -> Int { max(1, min(blockCapacity, 65_536 / table.dimension)) }
+
+    /// Calls `body` with space for the blocks of any of `features`.
+    static func with(_ features: UnsafeBufferPointer<PooledFeature>, _ body: (BlockSpace) -> Void) {
+        let isMaximum = features.contains { $0.bags.pooling == .max }
+        let rowSpace = isMaximum ? features.map { $0.table.dimension * rowCapacity($0.table) }.max() ?? 0 : 0
+        // One piece of memory, whose parts come in the order of their alignment.
+        let withSlack = blockCapacity + KernelSpace.slack
+        let bytes =
+            blockCapacity * (MemoryLayout<Segment>.stride + 6 * 8 + 2 * 4) + withSlack * (4 + 2) + rowSpace * 4
+        withUnsafeTemporaryAllocation(byteCount: bytes, alignment: 64) { memory in
+            guard var next = memory.baseAddress else { return }
+            func take<Element>(_ count: Int, of _: Element.Type) -> UnsafeMutablePointer<Element> {
+                defer { next += count * MemoryLayout<Element>.stride }
+                return next.assumingMemoryBound(to: Element.self)
+            }
+            let segments = take(blockCapacity, of: Segment.self)
+            let ids = take(2 * blockCapacity, of: Int64.self)
+            let pointers = take(4 * blockCapacity, of: UnsafeRawPointer.self)
+            let weights = take(blockCapacity, of: Float.self)
+            weights.update(repeating: 1, count: blockCapacity)
+            let floats = take(blockCapacity, of: Float.self)
+            let words = take(withSlack, of: UInt32.self)
+            let rows = take(rowSpace, of: Float.self)
+            let factors = take(withSlack, of: UInt16.self)
+            body(
+                BlockSpace(
+                    ids: ids, weights: weights, segments: segments,
+                    kernel: KernelSpace(pointers: pointers, words: words, factors: factors, floats: floats), rows: rows)
+            )
+        }
+    }
 }

@@ -175,7 +175,7 @@ public struct Remap: Node {
         withInnerIDs(block.ids, context) { ids in
             let innerBlock = BagBlock(
                 ids: ids, weights: block.weights, isWeighted: block.isWeighted, segments: block.segments,
-                segmentCount: block.segmentCount)
+                segmentCount: block.segmentCount, space: block.space)
             inner.accumulate(innerBlock, context: context)
         }
     }

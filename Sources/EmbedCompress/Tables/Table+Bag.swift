@@ -34,13 +34,6 @@ package struct Bags {
         bag < offsets.count ? min(max(Int(offsets[bag]), 0), ids.count) : ids.count
     }
 
-    /// The ids of a bag.
-    @inline(__always)
-    func range(_ bag: Int) -> Range<Int> {
-        let start = start(bag)
-        return start..<max(self.start(bag + 1), start)
-    }
-
     /// Calls `body` with arrays as the arguments.
     static func with<Result>(
         _ ids: [Int], offsets: [Int], weights: [Float]?, includesLastOffset: Bool, paddingID: Int?, pooling: Pooling,
@@ -176,7 +169,14 @@ struct BlockFiller {
     private let weights: UnsafeMutablePointer<Float>
     private let segments: UnsafeMutablePointer<Segment>
     private let rows: UnsafeMutablePointer<Float>
+    private let kernel: KernelSpace
     private let rowCapacity: Int
+    /// Whether kernels ask for the rows of the next block.
+    private let asksAhead: Bool
+    /// After the last id of the bags that are added.
+    private var lastID = 0
+    /// Where the ids begin that the block before had ahead.
+    private var aheadID = -1
     private var idCount = 0
     /// Where the block's ids begin, of which the last `uncopied` are not in it yet.
     private var firstID = 0
@@ -188,26 +188,32 @@ struct BlockFiller {
         (root, tableRows, dimension) = (feature.table.root, feature.table.rows, feature.table.dimension)
         bags = feature.bags
         (ids, weights, segments, rows) = (space.ids, space.weights, space.segments, space.rows)
+        kernel = space.kernel
         rowCapacity = BlockSpace.rowCapacity(feature.table)
+        asksAhead = feature.table.root.ownBytes > worthPrefetching
     }
 
     mutating func add(_ range: Range<Int>) {
         // Without weights and padding, a bag of one id is its row, and a run of them a lookup. The sum over one id gives
         // the same bits, but for the sign of a zero.
         let mayGather = bags.weights == nil && bags.paddingID < 0
+        lastID = bags.start(range.upperBound)
         var bag = range.lowerBound
+        var start = bags.start(bag)
         while bag < range.upperBound {
-            let ids = bags.range(bag)
-            if mayGather, ids.count == 1 {
+            let end = max(bags.start(bag &+ 1), start)
+            if mayGather, end &- start == 1 {
                 let singles = bags.singles(from: bag, limit: min(blockCapacity, range.upperBound - bag))
                 if singles.count >= leastSingles {
                     gather(singles, from: bag)
                     bag += singles.count
+                    start = singles.upperBound
                     continue
                 }
             }
-            add(bag, ids)
-            bag += 1
+            add(bag, start..<end)
+            start = end
+            bag &+= 1
         }
         flush()
     }
@@ -280,20 +286,28 @@ struct BlockFiller {
         idCount = kept
     }
 
-    /// Copies the ids that have not been copied yet.
-    private mutating func copyIDs() {
+    /// Copies the ids that have not been copied yet, and `ahead` more.
+    private mutating func copyIDs(ahead: Int = 0) {
         let copied = idCount - uncopied
-        bags.ids.copy(from: firstID + copied, count: uncopied, rows: tableRows, to: ids + copied)
+        bags.ids.copy(from: firstID + copied, count: uncopied + ahead, rows: tableRows, to: ids + copied)
         uncopied = 0
     }
 
     private mutating func flush() {
-        if uncopied > 0 { copyIDs() }
+        var block = IDBlock(ids: ids, count: idCount)
+        if uncopied > 0 {
+            if asksAhead, uncopied == idCount {
+                let next = firstID + idCount
+                block.ahead = max(min(lastID - next, blockCapacity), 0)
+                block.wereAhead = firstID == aheadID
+                aheadID = next
+            }
+            copyIDs(ahead: block.ahead)
+        }
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(
-                ids: IDBlock(ids: ids, count: idCount), weights: weights, isWeighted: bags.weights != nil,
-                segments: segments,
-                segmentCount: segmentCount)
+                ids: block, weights: weights, isWeighted: bags.weights != nil, segments: segments,
+                segmentCount: segmentCount, space: kernel)
             root.accumulate(block, context: feature.context)
             for index in 0..<segmentCount where segments[index].divisor > 1 {
                 let target = segments[index].output

@@ -14,7 +14,7 @@ extension Table {
         let rows = rows
         forEachBlock(count: ids.count) { start, count, scratch in
             ids.copy(from: start, count: count, rows: rows, to: scratch)
-            total.add(memory.touch(IDBlock(ids: scratch, count: count)))
+            total.add(memory.places.touch(IDBlock(ids: scratch, count: count)))
         }
         return total.value
     }

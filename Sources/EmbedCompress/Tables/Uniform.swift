@@ -139,9 +139,9 @@ public struct Uniform: Node {
     func accumulate(_ block: BagBlock, context: LookupContext) {
         if scaleType == .float16, !block.isWeighted, group >= (bits == 8 ? 128 : 48) {
             switch bits {
-            case 2: return WholeSums<Codes2>.accumulate(memory, groups: layout.groups, block, context: context)
-            case 4: return WholeSums<Codes4>.accumulate(memory, groups: layout.groups, block, context: context)
-            case 8: return WholeSums<Codes8>.accumulate(memory, groups: layout.groups, block, context: context)
+            case 2: return WholeSums<Codes2>.accumulate(memory.places, groups: layout.groups, block)
+            case 4: return WholeSums<Codes4>.accumulate(memory.places, groups: layout.groups, block)
+            case 8: return WholeSums<Codes8>.accumulate(memory.places, groups: layout.groups, block)
             default: break
             }
         }
@@ -156,7 +156,7 @@ public struct Uniform: Node {
         @inline(__always)
         func gather<Format: CodeFormat>(_: Format.Type) {
             RowKernels<Format, Scaling>.gather(
-                memory, groups: layout.groups, shared: shared, ids: ids, into: output, context: context)
+                memory.places, groups: layout.groups, shared: shared, ids: ids, into: output, context: context)
         }
         switch bits {
         case 1: gather(Codes1.self)
@@ -176,7 +176,7 @@ public struct Uniform: Node {
         @inline(__always)
         func accumulate<Format: CodeFormat>(_: Format.Type) {
             RowKernels<Format, Scaling>.accumulate(
-                memory, groups: layout.groups, shared: shared, block, context: context)
+                memory.places, groups: layout.groups, shared: shared, block, context: context)
         }
         switch bits {
         case 1: accumulate(Codes1.self)

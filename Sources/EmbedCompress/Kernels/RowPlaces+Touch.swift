@@ -1,5 +1,5 @@
 /// Reading rows for nothing: what a lookup can't take less time than.
-extension RowMemory {
+extension RowPlaces {
     /// Reads a byte of every cache line of the rows of a block, asked for as the kernels ask for them. Returns the sum
     /// of the bytes at 0, 64, 128 and so on, and of the last one, of each row, which no compiler can leave out.
     func touch(_ ids: IDBlock) -> Int {
