@@ -18,8 +18,9 @@ enum WholeSums<Codes: CodeFormat> {
         let pointers = block.space.pointers
         memory.locate(block.ids, pointers)
         let asks = memory.isWorthPrefetching && memory.rowBytes <= longestAskedFor
+        let distance = memory.prefetching.isFar ? count : memory.prefetchDistance
         if asks, !block.ids.wereAhead {
-            for index in 0..<count { memory.prefetch(pointers[index]) }
+            for index in 0..<min(distance, count) { memory.prefetch(pointers[index]) }
         }
         let rows = UnsafePointer(pointers)
         let pass = RowKernels<Codes, HalfScaled>.Pass(
@@ -31,7 +32,8 @@ enum WholeSums<Codes: CodeFormat> {
                 words[index] = UInt32(littleEndian: (rows[index] + offset).loadUnaligned(as: UInt32.self))
             }
             let run = Run(
-                pass: pass, group: group, prefetching: memory.prefetching, ahead: asks ? block.ids.ahead : 0)
+                pass: pass, group: group, prefetching: memory.prefetching, distance: distance,
+                end: asks ? count &+ block.ids.ahead &- distance : 0)
             var scales = RunScales(words, count: count, factors: block.space.factors)
             guard scales.fitOneWindow else {
                 for index in 0..<block.segmentCount { run.addInWindows(block.segments[index]) }
@@ -47,8 +49,10 @@ enum WholeSums<Codes: CodeFormat> {
         let pass: RowKernels<Codes, HalfScaled>.Pass
         let group: ColumnGroup
         let prefetching: Prefetching
-        /// How many rows after the block's are asked for meanwhile.
-        let ahead: Int
+        /// How many rows ahead of its use a row is asked for.
+        let distance: Int
+        /// The rows before this one ask for another one.
+        let end: Int
 
         /// Adds a segment whose factors there are.
         @inline(__always)
@@ -103,8 +107,8 @@ enum WholeSums<Codes: CodeFormat> {
             while column < group.columns {
                 let run = RunOfCodes<Codes>(
                     rows: rows, count: part.end &- part.start, offset: group.offset &+ column &* Codes.bits / 8,
-                    factors: factors, prefetching: prefetching, next: rows + pass.block.ids.count,
-                    upcoming: min(ahead &- part.start, part.end &- part.start),
+                    factors: factors, prefetching: prefetching, next: rows + distance,
+                    upcoming: min(end, part.end) &- part.start,
                     parameterOffset: group.parameterOffset, target: part.output + (group.firstColumn &+ column),
                     columns: group.columns &- column, unit: unit, bias: bias, replaces: part.replaces)
                 column &+= run.sum()

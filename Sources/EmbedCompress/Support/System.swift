@@ -12,5 +12,12 @@ func systemErrorText(_ code: Int32) -> String {
     return String(cString: text)
 }
 
+/// Time since some moment.
+func nanoseconds() -> Int {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
 /// The last error of the calling thread.
 var currentErrno: Int32 { errno }

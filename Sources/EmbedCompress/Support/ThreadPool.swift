@@ -11,8 +11,9 @@ internal import CEmbedCompress.Shims
 /// Threads that wait for a loop to help with.
 ///
 /// One loop has the workers at a time; whoever comes meanwhile runs alone, so concurrent callers never add up to more
-/// threads than cores. Workers spin for a moment after a loop before they sleep, because calls tend to come in series.
-/// A worker that wakes late finds the loop closed and goes back to sleep; nobody waits for it.
+/// threads than cores. Workers spin for a while after a loop before they sleep, because calls tend to come in series and
+/// waking takes longer than many a lookup; they soon let anyone else who can run go first. A worker that wakes late finds
+/// the loop closed and goes back to sleep; nobody waits for it.
 ///
 /// A pool belongs to the process that made it: after `fork` the child has no workers and locks in unknown states, so it
 /// makes a pool of its own.
@@ -130,14 +131,24 @@ final class ThreadPool: @unchecked Sendable {
             }, context) == 0
     }
 
+    /// Returns when there is another loop, or after a millisecond.
+    private func waitForNext(after seen: Int) {
+        let start = nanoseconds()
+        var waited = 0
+        while generation.value == seen, waited < Self.longestSpin {
+            for _ in 0..<32 where generation.value == seen { ec_pause() }
+            waited = nanoseconds() - start
+            if waited > Self.selfishSpin { sched_yield() }
+        }
+    }
+
+    /// How long a worker spins, in nanoseconds, and for how much of it without offering its processor to others.
+    private static let (longestSpin, selfishSpin) = (1_000_000, 50_000)
+
     private func serve() {
         var seen = 0
         while true {
-            var spins = 0
-            while generation.value == seen, spins < 100000 {
-                ec_pause()
-                spins += 1
-            }
+            waitForNext(after: seen)
             let job: Job? = lock.withLock {
                 while generation.value == seen { lock.wait() }
                 seen = generation.value

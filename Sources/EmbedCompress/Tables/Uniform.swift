@@ -137,7 +137,7 @@ public struct Uniform: Node {
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
-        if scaleType == .float16, !block.isWeighted, group >= (bits == 8 ? 128 : 48) {
+        if scaleType == .float16, !block.isWeighted, group >= 48 {
             switch bits {
             case 2: return WholeSums<Codes2>.accumulate(memory.places, groups: layout.groups, block)
             case 4: return WholeSums<Codes4>.accumulate(memory.places, groups: layout.groups, block)

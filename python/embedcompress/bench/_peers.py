@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _memory
+from ._tables import half_parameters
 from ._timing import Call
 
 PACKAGES = {"torch": "torch", "fbgemm_gpu": "fbgemm-gpu-cpu", "faiss": "faiss-cpu"}
@@ -211,10 +212,8 @@ class Tbe(_TensorResult):
         packed = self.material.packed
         assert packed is not None
         code_bytes = packed.shape[1] - (8 if self.material.bits == "8" else 4)
-        parameters = packed[:, code_bytes:]
-        if self.material.bits == "8":
-            parameters = np.ascontiguousarray(parameters).view(np.float32).astype(np.float16).view(np.uint8)
-        rows[:, :4] = parameters
+        is_half = self.material.bits != "8"
+        rows[:, :4] = packed[:, code_bytes:] if is_half else half_parameters(packed, code_bytes)
         rows[:, 4 : 4 + code_bytes] = packed[:, :code_bytes]
 
     def call(self, ids: NDArray[np.int64], count: int, bag: int | None) -> Call:

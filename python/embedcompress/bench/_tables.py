@@ -21,7 +21,8 @@ class Compressed:
 
     table: ec.Table
     packed: NDArray[np.uint8] | None
-    """Rows as PyTorch quantizes them; `table` is on this memory, and so is PyTorch's."""
+    """Rows as PyTorch quantizes them, whose codes `table` has. At 2 and 4 bits it is on this memory, and so is PyTorch's;
+    at 8 bits PyTorch's scales are f32, and the table's, as FBGEMM's TBE's, f16."""
 
 
 def weights(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
@@ -53,9 +54,33 @@ def compressed(bits: str, weight: NDArray[np.float32], packed: NDArray[np.uint8]
         return Compressed(ec.dense(_memory.copy(weight, np.float16)), None)
     if bits == "codebook4":
         return Compressed(_codebook(*weight.shape), None)
+    if packed is not None and bits == "8":
+        return Compressed(_half_scaled(packed, weight.shape[1]), packed)
     if packed is not None:
         return Compressed(ec.from_fused_rows(packed, weight.shape[1], bits=int(bits), layout="torch"), packed)
     return Compressed(ec.compress(weight, "asym", bits=int(bits)), None)
+
+
+def half_parameters(packed: NDArray[np.uint8], dimension: int) -> NDArray[np.uint8]:
+    """Return scale and bias of PyTorch's 8-bit rows in f16: (rows, 4) bytes."""
+    return np.ascontiguousarray(packed[:, dimension:]).view(np.float32).astype(np.float16).view(np.uint8)
+
+
+def _half_scaled(packed: NDArray[np.uint8], dimension: int) -> ec.Table:
+    """Return a table of PyTorch's 8-bit codes with f16 scales and biases."""
+    rows = _memory.empty((len(packed), dimension + 4), np.uint8)
+    rows[:, :dimension] = packed[:, :dimension]
+    rows[:, dimension:] = half_parameters(packed, dimension)
+    tree: dict[str, Any] = {
+        "kind": "uniform",
+        "rows": len(packed),
+        "dimension": dimension,
+        "bits": 8,
+        "group": dimension,
+        "scale": "f16",
+        "tensors": {"rows": "rows"},
+    }
+    return ec.Table.from_parts(tree, {"rows": ("u8", rows)})
 
 
 def _codebook(rows: int, dimension: int) -> ec.Table:
