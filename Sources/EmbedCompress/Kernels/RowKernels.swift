@@ -12,11 +12,22 @@ protocol ProductKind { static var areExact: Bool { get } }
 enum Exact: ProductKind { static var areExact: Bool { true } }
 enum Rounded: ProductKind { static var areExact: Bool { false } }
 
-private protocol TileWidth { static var chunks: Int { get } }
+private protocol TileWidth {
+    /// 0: as many as there are.
+    static var chunks: Int { get }
+    /// Whether the last chunk of a row is not written whole.
+    static var isPartial: Bool { get }
+}
+extension TileWidth {
+    static var chunks: Int { 0 }
+    static var isPartial: Bool { false }
+}
 private enum Width1: TileWidth { static var chunks: Int { 1 } }
 private enum Width2: TileWidth { static var chunks: Int { 2 } }
 private enum Width3: TileWidth { static var chunks: Int { 3 } }
 private enum Width4: TileWidth { static var chunks: Int { 4 } }
+private enum AnyWidth: TileWidth {}
+private enum Partial: TileWidth { static var isPartial: Bool { true } }
 
 /// The loops over rows, compiled for each format and scaling.
 enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
@@ -36,25 +47,40 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             let (rows, places) = locate(memory, shared, ids, in: pointers, context)
             for (position, group) in groups.enumerated() {
                 // The first pass over the rows brings them into the cache for the others.
-                let ahead =
-                    position == 0 && memory.isWorthPrefetching ? max(ids.count &- memory.prefetchDistance, 0) : 0
-                gather(memory, group, rows, places, 0..<ahead, into: output, prefetches: true)
-                gather(memory, group, rows, places, ahead..<ids.count, into: output, prefetches: false)
+                let prefetchEnd =
+                    position == 0 && memory.isWorthPrefetching ? ids.count &- memory.prefetchDistance : 0
+                // What a whole chunk writes past the end of a row is overwritten by the next row, but for the last.
+                let isLast = position == groups.count &- 1
+                let mayRunOver = isLast && output.stride == group.firstColumn &+ group.columns
+                let whole = group.columns & 15 == 0 ? ids.count : mayRunOver ? ids.count &- 1 : 0
+                @inline(__always)
+                func gather<Width: TileWidth>(_: Width.Type, _ range: Range<Int>) {
+                    RowKernels.gather(
+                        Width.self, memory, group, rows, places, range, into: output, prefetchEnd: prefetchEnd)
+                }
+                switch (group.columns &+ 15) &>> 4 {
+                case 1: gather(Width1.self, 0..<whole)
+                case 2: gather(Width2.self, 0..<whole)
+                case 3: gather(Width3.self, 0..<whole)
+                case 4: gather(Width4.self, 0..<whole)
+                default: gather(AnyWidth.self, 0..<whole)
+                }
+                if whole < ids.count { gather(Partial.self, whole..<ids.count) }
             }
         }
     }
 
     /// Writes a group of columns of some of a block's rows.
     @inline(__always)
-    private static func gather(
-        _ memory: RowPlaces, _ group: ColumnGroup, _ rows: Pointers, _ places: Pointers, _ range: Range<Int>,
-        into output: RowBlock, prefetches: Bool
+    private static func gather<Width: TileWidth>(
+        _: Width.Type, _ memory: RowPlaces, _ group: ColumnGroup, _ rows: Pointers, _ places: Pointers,
+        _ range: Range<Int>, into output: RowBlock, prefetchEnd: Int
     ) {
-        let (offset, parameterOffset, columns) = (group.offset, group.parameterOffset, group.columns)
-        let (full, rest) = (columns &>> 4, columns & 15)
+        let (offset, parameterOffset, stride) = (group.offset, group.parameterOffset, output.stride)
+        let (full, chunks) = (group.columns &>> 4, (group.columns &+ 15) &>> 4)
         var target = output.row(range.lowerBound) + group.firstColumn
         for index in range {
-            if prefetches { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
+            if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
             let source = rows[index] + offset
             let place = places[index] + parameterOffset
             let parameters = Scaling.parameters(place)
@@ -66,9 +92,28 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let columns = Format.floats(source, chunk: chunk, book)
                 return Scaling.isScaled ? multiplyAdd(columns, scale, bias, isExact: isExact) : columns
             }
-            for chunk in 0..<full { store16(values(chunk), to: target + chunk &* 16) }
-            if rest != 0 { put16(values(full), to: target + full &* 16, count: rest) }
-            target += output.stride
+            if Width.chunks > 0 {
+                store16(values(0), to: target)
+                if Width.chunks > 1 { store16(values(1), to: target + 16) }
+                if Width.chunks > 2 { store16(values(2), to: target + 32) }
+                if Width.chunks > 3 { store16(values(3), to: target + 48) }
+            } else {
+                var chunk = 0
+                while chunk &+ 4 <= full {
+                    store16(values(chunk), to: target + chunk &* 16)
+                    store16(values(chunk &+ 1), to: target + (chunk &* 16 &+ 16))
+                    store16(values(chunk &+ 2), to: target + (chunk &* 16 &+ 32))
+                    store16(values(chunk &+ 3), to: target + (chunk &* 16 &+ 48))
+                    chunk &+= 4
+                }
+                let end = Width.isPartial ? full : chunks
+                while chunk < end {
+                    store16(values(chunk), to: target + chunk &* 16)
+                    chunk &+= 1
+                }
+                if Width.isPartial { put16(values(full), to: target + full &* 16, count: group.columns & 15) }
+            }
+            target += stride
         }
     }
 

@@ -260,9 +260,9 @@ def tolerance(bits: str, peer: str) -> float | None:
     if peer in ("ours", "limit") or bits == "codebook4":
         return None
     if peer == "torch_quantized":
-        return SAME_CODES
-    if peer == "fbgemm_tbe":
         return HALF_SCALES if bits == "8" else SAME_CODES
+    if peer == "fbgemm_tbe":
+        return SAME_CODES
     return LOSSES[bits]
 
 
