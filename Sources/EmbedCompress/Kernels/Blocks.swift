@@ -56,6 +56,10 @@ struct KernelSpace {
     let factors: UnsafeMutablePointer<UInt16>
     /// One for each id.
     let floats: UnsafeMutablePointer<Float>
+    /// One for each run.
+    let biases: UnsafeMutablePointer<Float>
+    /// Pieces of segments; as many as ids.
+    let runs: UnsafeMutablePointer<Segment>
 
     /// Entries that may be written or read after a block's last.
     static var slack: Int { 16 }

@@ -49,10 +49,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 // The first pass over the rows brings them into the cache for the others.
                 let prefetchEnd =
                     position == 0 && memory.isWorthPrefetching ? ids.count &- memory.prefetchDistance : 0
-                // What a whole chunk writes past the end of a row is overwritten by the next row, but for the last.
-                let isLast = position == groups.count &- 1
-                let mayRunOver = isLast && output.stride == group.firstColumn &+ group.columns
-                let whole = group.columns & 15 == 0 ? ids.count : mayRunOver ? ids.count &- 1 : 0
+                let whole = wholeRows(group, ids.count, of: output)
                 @inline(__always)
                 func gather<Width: TileWidth>(_: Width.Type, _ range: Range<Int>) {
                     RowKernels.gather(
@@ -68,6 +65,16 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 if whole < ids.count { gather(Partial.self, whole..<ids.count) }
             }
         }
+    }
+
+    /// How many of `count` rows can be written in whole chunks. Where a group is all of an output row, what they write
+    /// past its end is overwritten by the next rows, as long as it is before the end of the last one.
+    @inline(__always)
+    private static func wholeRows(_ group: ColumnGroup, _ count: Int, of output: RowBlock) -> Int {
+        if group.columns & 15 == 0 { return count }
+        guard group.columns == output.stride else { return 0 }
+        let room = count &* output.stride &- ((group.columns &+ 15) & ~15)
+        return room < 0 ? 0 : room / output.stride &+ 1
     }
 
     /// Writes a group of columns of some of a block's rows.

@@ -15,103 +15,115 @@ enum WholeSums<Codes: CodeFormat> {
 
     static func accumulate(_ memory: RowPlaces, groups: [ColumnGroup], _ block: BagBlock) {
         let count = block.ids.count
-        let pointers = block.space.pointers
-        memory.locate(block.ids, pointers)
+        let space = block.space
+        memory.locate(block.ids, space.pointers)
+        let rows = UnsafePointer(space.pointers)
         let asks = memory.isWorthPrefetching && memory.rowBytes <= longestAskedFor
         let distance = memory.prefetching.isFar ? count : memory.prefetchDistance
         if asks, !block.ids.wereAhead {
-            for index in 0..<min(distance, count) { memory.prefetch(pointers[index]) }
+            for index in 0..<min(distance, count) { memory.prefetch(rows[index]) }
         }
-        let rows = UnsafePointer(pointers)
-        let pass = RowKernels<Codes, HalfScaled>.Pass(
-            memory: memory, block: block, rows: rows, places: rows, scales: block.space.floats)
+        let floats = RowKernels<Codes, HalfScaled>.Pass(
+            memory: memory, block: block, rows: rows, places: rows, scales: space.floats)
         for group in groups {
-            let words = block.space.words
+            let words = space.words
             let offset = group.parameterOffset
             for index in 0..<count {
                 words[index] = UInt32(littleEndian: (rows[index] + offset).loadUnaligned(as: UInt32.self))
             }
-            let run = Run(
-                pass: pass, group: group, prefetching: memory.prefetching, distance: distance,
-                end: asks ? count &+ block.ids.ahead &- distance : 0)
-            var scales = RunScales(words, count: count, factors: block.space.factors)
-            guard scales.fitOneWindow else {
-                for index in 0..<block.segmentCount { run.addInWindows(block.segments[index]) }
-                continue
+            let pass = Pass(
+                floats: floats, group: group, rows: rows, space: space, prefetching: memory.prefetching,
+                distance: distance, prefetchEnd: asks ? count &+ block.ids.ahead &- distance : 0)
+            var scales = RunScales(words, count: count, factors: space.factors)
+            if scales.fitOneWindow {
+                pass.add(block, unit: scales.makeFactors())
+            } else {
+                for index in 0..<block.segmentCount { pass.addInWindows(block.segments[index]) }
             }
-            let unit = scales.makeFactors()
-            for index in 0..<block.segmentCount { run.add(block.segments[index], unit) }
         }
     }
 
     /// What the loops over a group's segments share.
-    private struct Run {
-        let pass: RowKernels<Codes, HalfScaled>.Pass
+    private struct Pass {
+        let floats: RowKernels<Codes, HalfScaled>.Pass
         let group: ColumnGroup
+        let rows: UnsafePointer<UnsafeRawPointer>
+        let space: KernelSpace
         let prefetching: Prefetching
         /// How many rows ahead of its use a row is asked for.
         let distance: Int
         /// The rows before this one ask for another one.
-        let end: Int
+        let prefetchEnd: Int
 
-        /// Adds a segment whose factors there are.
+        /// Adds a block's segments, whose factors there are.
         @inline(__always)
-        func add(_ segment: Segment, _ unit: Float) {
-            guard segment.end &- segment.start >= leastRows else { return addFew(segment) }
-            let space = pass.block.space
-            forEachRun(segment) { part in
-                let bias = RunScales.sumOfBiases(space.words + part.start, part.end &- part.start)
-                add(part, UnsafePointer(space.factors + part.start), unit, bias)
+        func add(_ block: BagBlock, unit: Float) {
+            var runs = 0
+            for index in 0..<block.segmentCount {
+                let segment = block.segments[index]
+                if segment.end &- segment.start < leastRows {
+                    addFew(segment)
+                } else {
+                    forEachRun(segment) { run in
+                        space.runs[runs] = run
+                        space.biases[runs] = sumOfBiases(run)
+                        runs &+= 1
+                    }
+                }
             }
+            if runs > 0 { add(runs: runs, factors: space.factors, unit) }
         }
 
         /// Adds a segment whose scales take more than one window, or are not finite.
         func addInWindows(_ segment: Segment) {
             guard segment.end &- segment.start >= leastRows else { return addFew(segment) }
-            let space = pass.block.space
-            forEachRun(segment) { part in
-                let count = part.end &- part.start
-                let words = space.words + part.start
-                var scales = RunScales(words, count: count, factors: space.factors)
-                guard scales.areFinite else { return addFew(part) }
-                var window = part
-                var bias = RunScales.sumOfBiases(words, count)
+            forEachRun(segment) { run in
+                var scales = RunScales(
+                    space.words + run.start, count: run.end &- run.start, factors: space.factors)
+                guard scales.areFinite else { return addFew(run) }
+                space.runs[0] = run
+                space.biases[0] = sumOfBiases(run)
                 repeat {
                     let unit = scales.makeFactors()
-                    add(window, UnsafePointer(space.factors), unit, bias)
-                    window.replaces = false
-                    bias = 0
+                    add(runs: 1, factors: space.factors - run.start, unit)
+                    space.runs[0].replaces = false
+                    space.biases[0] = 0
                 } while scales.hasMore
             }
         }
 
+        @inline(__always)
+        private func sumOfBiases(_ run: Segment) -> Float {
+            RunScales.sumOfBiases(space.words + run.start, run.end &- run.start)
+        }
+
         private func addFew(_ segment: Segment) {
-            pass.accumulate(Exact.self, segment, group, prefetchEnd: 0)
+            floats.accumulate(Exact.self, segment, group, prefetchEnd: 0)
         }
 
         @inline(__always)
         private func forEachRun(_ segment: Segment, _ body: (Segment) -> Void) {
-            var part = segment
-            while part.start < segment.end {
-                part.end = min(part.start &+ RunScales.longestSum, segment.end)
-                body(part)
-                part.start = part.end
-                part.replaces = false
+            var run = segment
+            while run.start < segment.end {
+                run.end = min(run.start &+ RunScales.longestSum, segment.end)
+                body(run)
+                run.start = run.end
+                run.replaces = false
             }
         }
 
+        /// Adds the first of the space's runs, whose biases' sums are there too.
         @inline(__always)
-        private func add(_ part: Segment, _ factors: UnsafePointer<UInt16>, _ unit: Float, _ bias: Float) {
-            let rows = pass.rows + part.start
+        private func add(runs: Int, factors: UnsafePointer<UInt16>, _ unit: Float) {
             var column = 0
             while column < group.columns {
-                let run = RunOfCodes<Codes>(
-                    rows: rows, count: part.end &- part.start, offset: group.offset &+ column &* Codes.bits / 8,
-                    factors: factors, prefetching: prefetching, next: rows + distance,
-                    upcoming: min(end, part.end) &- part.start,
-                    parameterOffset: group.parameterOffset, target: part.output + (group.firstColumn &+ column),
-                    columns: group.columns &- column, unit: unit, bias: bias, replaces: part.replaces)
-                column &+= run.sum()
+                let tile = CodeTile<Codes>(
+                    rows: rows, runs: UnsafePointer(space.runs), count: runs, biases: UnsafePointer(space.biases),
+                    factors: factors, unit: unit, offset: group.offset &+ column &* Codes.bits / 8,
+                    firstColumn: group.firstColumn &+ column, columns: group.columns &- column,
+                    parameterOffset: group.parameterOffset, prefetching: prefetching, distance: distance,
+                    prefetchEnd: prefetchEnd)
+                column &+= tile.sum()
             }
         }
     }

@@ -82,7 +82,7 @@ struct BlockSpace {
         // One piece of memory, whose parts come in the order of their alignment.
         let withSlack = blockCapacity + KernelSpace.slack
         let bytes =
-            blockCapacity * (MemoryLayout<Segment>.stride + 6 * 8 + 2 * 4) + withSlack * (4 + 2) + rowSpace * 4
+            blockCapacity * (2 * MemoryLayout<Segment>.stride + 6 * 8 + 3 * 4) + withSlack * (4 + 2) + rowSpace * 4
         withUnsafeTemporaryAllocation(byteCount: bytes, alignment: 64) { memory in
             guard var next = memory.baseAddress else { return }
             func take<Element>(_ count: Int, of _: Element.Type) -> UnsafeMutablePointer<Element> {
@@ -90,19 +90,22 @@ struct BlockSpace {
                 return next.assumingMemoryBound(to: Element.self)
             }
             let segments = take(blockCapacity, of: Segment.self)
+            let runs = take(blockCapacity, of: Segment.self)
             let ids = take(2 * blockCapacity, of: Int64.self)
             let pointers = take(4 * blockCapacity, of: UnsafeRawPointer.self)
             let weights = take(blockCapacity, of: Float.self)
             weights.update(repeating: 1, count: blockCapacity)
             let floats = take(blockCapacity, of: Float.self)
+            let biases = take(blockCapacity, of: Float.self)
             let words = take(withSlack, of: UInt32.self)
             let rows = take(rowSpace, of: Float.self)
             let factors = take(withSlack, of: UInt16.self)
             body(
                 BlockSpace(
                     ids: ids, weights: weights, segments: segments,
-                    kernel: KernelSpace(pointers: pointers, words: words, factors: factors, floats: floats), rows: rows)
-            )
+                    kernel: KernelSpace(
+                        pointers: pointers, words: words, factors: factors, floats: floats, biases: biases,
+                        runs: runs), rows: rows))
         }
     }
 }

@@ -197,12 +197,29 @@ struct BlockFiller {
         // Without weights and padding, a bag of one id is its row, and a run of them a lookup. The sum over one id gives
         // the same bits, but for the sign of a zero.
         let mayGather = bags.weights == nil && bags.paddingID < 0
+        let isPlain = mayGather && bags.pooling != .max
+        let isMean = bags.pooling == .mean
         lastID = bags.start(range.upperBound)
         var bag = range.lowerBound
         var start = bags.start(bag)
         while bag < range.upperBound {
             let end = max(bags.start(bag &+ 1), start)
-            if mayGather, end &- start == 1 {
+            let count = end &- start
+            if isPlain, count > 1, count <= blockCapacity {
+                if idCount &+ count > blockCapacity { flush() }
+                // Bags follow each other, so that a block's ids can be copied at once.
+                if idCount == 0 { firstID = start }
+                segments[segmentCount] = Segment(
+                    start: idCount, end: idCount &+ count, output: feature.output + bag &* feature.outputStride,
+                    replaces: true, divisor: isMean ? Float(count) : 1)
+                segmentCount &+= 1
+                idCount &+= count
+                uncopied &+= count
+                start = end
+                bag &+= 1
+                continue
+            }
+            if mayGather, count == 1 {
                 let singles = bags.singles(from: bag, limit: min(blockCapacity, range.upperBound - bag))
                 if singles.count >= leastSingles {
                     gather(singles, from: bag)
@@ -309,13 +326,18 @@ struct BlockFiller {
                 ids: block, weights: weights, isWeighted: bags.weights != nil, segments: segments,
                 segmentCount: segmentCount, space: kernel)
             root.accumulate(block, context: feature.context)
-            for index in 0..<segmentCount where segments[index].divisor > 1 {
-                let target = segments[index].output
-                for column in 0..<dimension { target[column] /= segments[index].divisor }
-            }
+            if bags.pooling == .mean { divide() }
         }
         idCount = 0
         segmentCount = 0
+    }
+
+    /// Makes means of a block's sums.
+    private func divide() {
+        for index in 0..<segmentCount where segments[index].divisor > 1 {
+            let target = segments[index].output
+            for column in 0..<dimension { target[column] /= segments[index].divisor }
+        }
     }
 
     private mutating func reduceMaximum() {

@@ -1,28 +1,28 @@
 internal import CEmbedCompress.Shims
 internal import CEmbedCompress.WholeSums
 
-/// Columns of a run of rows of 2-, 4- or 8-bit codes, which are summed in registers.
-struct RunOfCodes<Codes: CodeFormat> {
+/// Columns of runs of rows of 2-, 4- or 8-bit codes, which are summed in registers.
+struct CodeTile<Codes: CodeFormat> {
     let rows: UnsafePointer<UnsafeRawPointer>
+    let runs: UnsafePointer<Segment>
     let count: Int
-    /// Bytes to the first column.
-    let offset: Int
+    /// The sum of the biases of each run.
+    let biases: UnsafePointer<Float>
     /// One for each row; seven more may be read.
     let factors: UnsafePointer<UInt16>
-    let prefetching: Prefetching
-    /// Rows that are asked for meanwhile.
-    let next: UnsafePointer<UnsafeRawPointer>
-    /// How many of them there are; not more than rows.
-    let upcoming: Int
-    /// Bytes to the parameters of the columns.
-    let parameterOffset: Int
-    let target: UnsafeMutablePointer<Float>
-    /// Columns from the first one on.
-    let columns: Int
     /// What a factor of 1 stands for.
     let unit: Float
-    let bias: Float
-    let replaces: Bool
+    /// Bytes to the first column.
+    let offset: Int
+    let firstColumn: Int
+    /// Columns from the first one on.
+    let columns: Int
+    /// Bytes to the parameters of the columns.
+    let parameterOffset: Int
+    let prefetching: Prefetching
+    /// Rows that far ahead are asked for meanwhile, if they are after a row before `prefetchEnd`.
+    let distance: Int
+    let prefetchEnd: Int
 
     /// Sums as many columns as there are registers for. Returns how many.
     @inline(__always)
@@ -68,127 +68,148 @@ struct RunOfCodes<Codes: CodeFormat> {
     private func sum<First: CodeSums, Second: CodeSums, Third: CodeSums, Fourth: CodeSums>(
         _: First.Type, _: Second.Type, _: Third.Type, _: Fourth.Type
     ) {
-        var first = First()
-        var second = Second()
-        var third = Third()
-        var fourth = Fourth()
+        let (rows, factors, offset, prefetchEnd) = (rows, factors, offset, prefetchEnd)
         let turns = ec_turns(2)
         let lines = (First.vectors &+ Second.vectors &+ Third.vectors &+ Fourth.vectors &+ 1) &>> 1
-        @inline(__always)
-        func add(_ index: Int, _ other: Int) {
-            let a = rows[index] + offset
-            let b = rows[other] + offset
-            let factors = ec_factors(factors + index, 2)
-            first.add(ec_words_of_two(a, b, turns), factors)
-            if Second.vectors > 0 { second.add(ec_words_of_two(a + 32, b + 32, turns), factors) }
-            if Third.vectors > 0 { third.add(ec_words_of_two(a + 64, b + 64, turns), factors) }
-            if Fourth.vectors > 0 { fourth.add(ec_words_of_two(a + 96, b + 96, turns), factors) }
+        for position in 0..<count {
+            var first = First()
+            var second = Second()
+            var third = Third()
+            var fourth = Fourth()
+            @inline(__always)
+            func add(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ factors: SIMD16<UInt32>) {
+                first.add(ec_words_of_two(a, b, turns), factors)
+                if Second.vectors > 0 { second.add(ec_words_of_two(a + 32, b + 32, turns), factors) }
+                if Third.vectors > 0 { third.add(ec_words_of_two(a + 64, b + 64, turns), factors) }
+                if Fourth.vectors > 0 { fourth.add(ec_words_of_two(a + 96, b + 96, turns), factors) }
+            }
+            var index = runs[position].start
+            let end = runs[position].end
+            while index < end &- 1 {
+                if index < prefetchEnd { prefetch(index, 2, lines) }
+                add(rows[index] + offset, rows[index &+ 1] + offset, ec_factors(factors + index, 2))
+                index &+= 2
+            }
+            if index < end {
+                add(rows[index] + offset, rows[index] + offset, ec_some_factors(factors + index, 2, 1))
+            }
+            let target = Target(self, position)
+            let width = 32 * 8 / Codes.bits
+            write(first.columns(unit), 0, target)
+            if Second.vectors > 0 { write(second.columns(unit), width, target) }
+            if Third.vectors > 0 { write(third.columns(unit), 2 * width, target) }
+            if Fourth.vectors > 0 { write(fourth.columns(unit), 3 * width, target) }
         }
-        var index = 0
-        while index < count &- 1 {
-            if index < upcoming { prefetch(index, 2, lines) }
-            add(index, index &+ 1)
-            index &+= 2
-        }
-        if index < count {
-            let a = rows[index] + offset
-            let factors = ec_some_factors(factors + index, 2, 1)
-            first.add(ec_words_of_two(a, a, turns), factors)
-            if Second.vectors > 0 { second.add(ec_words_of_two(a + 32, a + 32, turns), factors) }
-            if Third.vectors > 0 { third.add(ec_words_of_two(a + 64, a + 64, turns), factors) }
-            if Fourth.vectors > 0 { fourth.add(ec_words_of_two(a + 96, a + 96, turns), factors) }
-        }
-        write(first.columns(unit), 0)
-        let width = 32 * 8 / Codes.bits
-        if Second.vectors > 0 { write(second.columns(unit), width) }
-        if Third.vectors > 0 { write(third.columns(unit), 2 * width) }
-        if Fourth.vectors > 0 { write(fourth.columns(unit), 3 * width) }
     }
 
     /// 16 bytes of four rows at a time.
     @inline(__always)
     private func sumFours<Sums: CodeSums>(_: Sums.Type) {
-        var sums = Sums()
+        let (rows, factors, offset, prefetchEnd) = (rows, factors, offset, prefetchEnd)
         let turns = ec_turns(4)
-        var index = 0
-        while index &+ 4 <= count {
-            if index < upcoming { prefetch(index, 4, 1) }
-            let words = ec_words_of_four(
-                rows[index] + offset, rows[index &+ 1] + offset, rows[index &+ 2] + offset, rows[index &+ 3] + offset,
-                turns)
-            sums.add(words, ec_factors(factors + index, 4))
-            index &+= 4
+        for position in 0..<count {
+            var sums = Sums()
+            var index = runs[position].start
+            let end = runs[position].end
+            while index &+ 4 <= end {
+                if index < prefetchEnd { prefetch(index, 4, 1) }
+                let words = ec_words_of_four(
+                    rows[index] + offset, rows[index &+ 1] + offset, rows[index &+ 2] + offset,
+                    rows[index &+ 3] + offset, turns)
+                sums.add(words, ec_factors(factors + index, 4))
+                index &+= 4
+            }
+            if index < end {
+                let last = end &- 1
+                let words = ec_words_of_four(
+                    rows[index] + offset, rows[min(index &+ 1, last)] + offset, rows[min(index &+ 2, last)] + offset,
+                    rows[last] + offset, turns)
+                sums.add(words, ec_some_factors(factors + index, 4, Int32(truncatingIfNeeded: end &- index)))
+            }
+            sums.fold { SIMD16(lowHalf: $0.lowHalf &+ $0.highHalf, highHalf: SIMD8()) }
+            write(sums.columns(unit), 0, Target(self, position))
         }
-        if index < count {
-            let last = count &- 1
-            let words = ec_words_of_four(
-                rows[index] + offset, rows[min(index &+ 1, last)] + offset, rows[min(index &+ 2, last)] + offset,
-                rows[last] + offset, turns)
-            sums.add(words, ec_some_factors(factors + index, 4, Int32(truncatingIfNeeded: count &- index)))
-        }
-        sums.fold { SIMD16(lowHalf: $0.lowHalf &+ $0.highHalf, highHalf: SIMD8()) }
-        write(sums.columns(unit), 0)
     }
 
     /// 8 bytes of eight rows at a time.
     @inline(__always)
     private func sumEights<Sums: CodeSums>(_: Sums.Type) {
-        var sums = Sums()
-        var index = 0
-        while index &+ 8 <= count {
-            if index < upcoming { prefetch(index, 8, 1) }
-            let words = (rows + index).withMemoryRebound(to: UnsafeRawPointer?.self, capacity: 8) {
-                ec_words_of_eight($0, Int64(offset))
+        let (rows, factors, prefetchEnd) = (rows, factors, prefetchEnd)
+        for position in 0..<count {
+            var sums = Sums()
+            var index = runs[position].start
+            let end = runs[position].end
+            while index &+ 8 <= end {
+                if index < prefetchEnd { prefetch(index, 8, 1) }
+                let words = (rows + index).withMemoryRebound(to: UnsafeRawPointer?.self, capacity: 8) {
+                    ec_words_of_eight($0, Int64(offset))
+                }
+                sums.add(words, ec_factors(factors + index, 8))
+                index &+= 8
             }
-            sums.add(words, ec_factors(factors + index, 8))
-            index &+= 8
-        }
-        if index < count {
-            withUnsafeTemporaryAllocation(of: UnsafeRawPointer?.self, capacity: 8) { last in
-                guard let last = last.baseAddress else { return }
-                for lane in 0..<8 { last[lane] = rows[min(index &+ lane, count &- 1)] }
-                sums.add(
-                    ec_words_of_eight(last, Int64(offset)),
-                    ec_some_factors(factors + index, 8, Int32(truncatingIfNeeded: count &- index)))
+            if index < end {
+                withUnsafeTemporaryAllocation(of: UnsafeRawPointer?.self, capacity: 8) { last in
+                    guard let last = last.baseAddress else { return }
+                    for lane in 0..<8 { last[lane] = rows[min(index &+ lane, end &- 1)] }
+                    sums.add(
+                        ec_words_of_eight(last, Int64(offset)),
+                        ec_some_factors(factors + index, 8, Int32(truncatingIfNeeded: end &- index)))
+                }
             }
+            sums.fold {
+                let eight = $0.lowHalf &+ $0.highHalf
+                return SIMD16(
+                    lowHalf: SIMD8(lowHalf: eight.lowHalf &+ eight.highHalf, highHalf: SIMD4()), highHalf: SIMD8())
+            }
+            write(sums.columns(unit), 0, Target(self, position))
         }
-        sums.fold {
-            let eight = $0.lowHalf &+ $0.highHalf
-            return SIMD16(
-                lowHalf: SIMD8(lowHalf: eight.lowHalf &+ eight.highHalf, highHalf: SIMD4()), highHalf: SIMD8())
-        }
-        write(sums.columns(unit), 0)
     }
 
-    /// Asks for cache lines of rows, and with the last columns for their parameters.
+    /// Asks for cache lines of rows ahead, and with the last columns for their parameters.
     @inline(__always)
     private func prefetch(_ index: Int, _ count: Int, _ lines: Int) {
         for place in index..<index &+ count {
-            let row = next[min(place, upcoming &- 1)]
+            let row = rows[min(place, prefetchEnd &- 1) &+ distance]
             for line in 0..<lines { prefetching.ask(row + (offset &+ 64 &* line)) }
             if columns <= lines &* (64 * 8 / Codes.bits) { prefetching.ask(row + (parameterOffset &+ 3)) }
         }
     }
 
+    /// Where the sums of a run go.
+    private struct Target {
+        let output: UnsafeMutablePointer<Float>
+        let replaces: Bool
+        let bias: Float
+
+        @inline(__always)
+        init(_ tile: CodeTile, _ position: Int) {
+            output = tile.runs[position].output + tile.firstColumn
+            replaces = tile.runs[position].replaces
+            bias = tile.biases[position]
+        }
+    }
+
     /// Writes up to 128 columns, or adds to them.
     @inline(__always)
-    private func write(_ sums: ColumnSums, _ offset: Int) {
-        write(sums.chunk0, offset)
-        write(sums.chunk1, offset &+ 16)
+    private func write(_ sums: ColumnSums, _ offset: Int, _ target: Target) {
+        write(sums.chunk0, offset, target)
+        write(sums.chunk1, offset &+ 16, target)
         guard Codes.bits < 8 else { return }
-        write(sums.chunk2, offset &+ 32)
-        write(sums.chunk3, offset &+ 48)
+        write(sums.chunk2, offset &+ 32, target)
+        write(sums.chunk3, offset &+ 48, target)
         guard Codes.bits < 4 else { return }
-        write(sums.chunk4, offset &+ 64)
-        write(sums.chunk5, offset &+ 80)
-        write(sums.chunk6, offset &+ 96)
-        write(sums.chunk7, offset &+ 112)
+        write(sums.chunk4, offset &+ 64, target)
+        write(sums.chunk5, offset &+ 80, target)
+        write(sums.chunk6, offset &+ 96, target)
+        write(sums.chunk7, offset &+ 112, target)
     }
 
     @inline(__always)
-    private func write(_ sum: Floats16, _ offset: Int) {
+    private func write(_ sum: Floats16, _ offset: Int, _ target: Target) {
         guard offset < columns else { return }
-        write16(sum + Floats16(repeating: bias), to: target + offset, count: columns &- offset, replaces: replaces)
+        write16(
+            sum + Floats16(repeating: target.bias), to: target.output + offset, count: columns &- offset,
+            replaces: target.replaces)
     }
 }
 
