@@ -55,6 +55,7 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 	$(BIN)/embedcompress bench lookup --out docs/results/lookup.json $(BENCH)
 	$(BIN)/python python/benchmarks/lookup_page.py
 	$(BIN)/python python/benchmarks/many_tables.py --out docs/results/many_tables.json
+	$(BIN)/python python/benchmarks/small_calls.py
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py

@@ -64,14 +64,8 @@ static int fill_weights(const Buffer *weights, const Buffer *ids, ec_bags *bags)
     return 0;
 }
 
-PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
-    static const Parameters parameters = {
-        "bag", 8, 1,
-        {"ids", "offsets", "mode", "per_sample_weights", "include_last_offset", "padding_idx", "out", "on_invalid"}};
-    PyObject *values[8];
-    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    ec_table *handle = core_table_handle(self, "self");
-    if (handle == NULL) return NULL;
+/// The values are the arguments of the `bag` of Table, in its order.
+static PyObject *bag(ec_table *handle, PyObject *const *values, const Arrays *arrays) {
     ec_bags bags = {.padding_id = -1};
     int mode = EC_SUM, policy = EC_RAISE;
     int64_t padding = -1;
@@ -93,17 +87,17 @@ PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count
     PyObject *result = NULL;
     int64_t *made = NULL;
     Buffer ids = {.held = false}, offsets = {.held = false}, weights = {.held = false}, out = {.held = false};
-    if (core_buffer(values[0], "ids", ELEMENT_ID, &ids) < 0) goto cleanup;
-    if (values[1] != NULL && values[1] != Py_None && core_buffer(values[1], "offsets", ELEMENT_ID, &offsets) < 0)
+    if (arrays->take(values[0], "ids", ELEMENT_ID, &ids) < 0) goto cleanup;
+    if (values[1] != NULL && values[1] != Py_None && arrays->take(values[1], "offsets", ELEMENT_ID, &offsets) < 0)
         goto cleanup;
     if (values[3] != NULL && values[3] != Py_None
-        && core_buffer(values[3], "per_sample_weights", ELEMENT_FLOAT32, &weights) < 0)
+        && arrays->take(values[3], "per_sample_weights", ELEMENT_FLOAT32, &weights) < 0)
         goto cleanup;
     if (fill_bags(&ids, &offsets, &made, &bags) < 0 || fill_weights(&weights, &ids, &bags) < 0) goto cleanup;
 
     int64_t bag_count = bags.offset_count - (bags.include_last_offset && bags.offset_count > 0 ? 1 : 0);
     const int64_t shape[2] = {bag_count, ec_table_dimension(handle)};
-    result = core_prepare_output(values[6], 2, shape, &out);
+    result = core_prepare_output(arrays, values[6], 2, shape, &out);
     if (result == NULL) goto cleanup;
     if (core_check_overlap(&out, &ids, "ids") < 0 || core_check_overlap(&out, &offsets, "offsets") < 0
         || core_check_overlap(&out, &weights, "per_sample_weights") < 0) {
@@ -121,6 +115,27 @@ cleanup:
     core_buffer_release(&out);
     PyMem_Free(made);
     return result;
+}
+
+PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    static const Parameters parameters = {
+        "bag", 8, 1,
+        {"ids", "offsets", "mode", "per_sample_weights", "include_last_offset", "padding_idx", "out", "on_invalid"}};
+    PyObject *values[8];
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    ec_table *handle = core_table_handle(self, "self");
+    return handle == NULL ? NULL : bag(handle, values, &core_arrays);
+}
+
+static PyObject *bag_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "bag_tensor", 7, 2,
+        {"table", "ids", "offsets", "mode", "per_sample_weights", "include_last_offset", "padding_idx"}};
+    PyObject *values[9] = {NULL};
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    ec_table *handle = core_table_handle(values[0], "table");
+    return handle == NULL ? NULL : bag(handle, values + 1, &core_tensors);
 }
 
 // MARK: - Several tables
@@ -169,12 +184,8 @@ static int fill_jagged(const Buffer *ids, const Buffer *offsets, int64_t feature
     return -1;
 }
 
-static PyObject *bags(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
-    (void)module;
-    static const Parameters parameters = {
-        "bags", 7, 3, {"tables", "ids", "offsets", "mode", "per_sample_weights", "out", "on_invalid"}};
-    PyObject *values[7];
-    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+/// The values are the arguments of `bags`, in its order.
+static PyObject *pool(PyObject *const *values, const Arrays *arrays) {
     int mode = EC_SUM, policy = EC_RAISE;
     if (core_choice(values[3], "mode", modes, &mode) < 0) return NULL;
     if (core_choice(values[6], "on_invalid", core_policies, &policy) < 0) return NULL;
@@ -186,16 +197,16 @@ static PyObject *bags(PyObject *module, PyObject *const *args, Py_ssize_t count,
     int64_t features = PyTuple_Size(values[0]);
     PyObject *result = NULL;
     Buffer ids = {.held = false}, offsets = {.held = false}, weights = {.held = false}, out = {.held = false};
-    if (core_buffer(values[1], "ids", ELEMENT_ID, &ids) < 0
-        || core_buffer(values[2], "offsets", ELEMENT_ID, &offsets) < 0)
+    if (arrays->take(values[1], "ids", ELEMENT_ID, &ids) < 0
+        || arrays->take(values[2], "offsets", ELEMENT_ID, &offsets) < 0)
         goto cleanup;
     if (values[4] != NULL && values[4] != Py_None
-        && core_buffer(values[4], "per_sample_weights", ELEMENT_FLOAT32, &weights) < 0)
+        && arrays->take(values[4], "per_sample_weights", ELEMENT_FLOAT32, &weights) < 0)
         goto cleanup;
     if (fill_jagged(&ids, &offsets, features, &bags) < 0 || fill_weights(&weights, &ids, &bags) < 0) goto cleanup;
 
     const int64_t shape[2] = {(bags.offset_count - 1) / features, dimension};
-    result = core_prepare_output(values[5], 2, shape, &out);
+    result = core_prepare_output(arrays, values[5], 2, shape, &out);
     if (result == NULL) goto cleanup;
     if (core_check_overlap(&out, &ids, "ids") < 0 || core_check_overlap(&out, &offsets, "offsets") < 0
         || core_check_overlap(&out, &weights, "per_sample_weights") < 0) {
@@ -215,8 +226,25 @@ cleanup:
     return result;
 }
 
+static PyObject *bags(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "bags", 7, 3, {"tables", "ids", "offsets", "mode", "per_sample_weights", "out", "on_invalid"}};
+    PyObject *values[7];
+    return core_bind(&parameters, args, count, keywords, values) < 0 ? NULL : pool(values, &core_arrays);
+}
+
+static PyObject *bags_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "bags_tensor", 5, 3, {"tables", "ids", "offsets", "mode", "per_sample_weights"}};
+    PyObject *values[7] = {NULL};
+    return core_bind(&parameters, args, count, keywords, values) < 0 ? NULL : pool(values, &core_tensors);
+}
+
 PyMethodDef core_bags_methods[] = {
-    {"bags", (PyCFunction)(void (*)(void))bags, METH_FASTCALL | METH_KEYWORDS,
-     "Pooled lookups of a tuple of tables, one for each feature, in one call."},
+    {"bags", FAST(bags), "Pooled lookups of a tuple of tables, one for each feature, in one call."},
+    {"bag_tensor", FAST(bag_tensor), "What the bag of a table does, from tensors to a tensor."},
+    {"bags_tensor", FAST(bags_tensor), "What bags does, from tensors to a tensor."},
     {NULL, NULL, 0, NULL},
 };

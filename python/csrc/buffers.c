@@ -31,7 +31,7 @@ char core_format_letter(const Buffer *buffer) {
     return format[0] != 0 && format[1] == 0 ? format[0] : 0;
 }
 
-static int check_elements(const Buffer *buffer, const char *name, Element element) {
+int core_check_elements(const Buffer *buffer, const char *name, Element element) {
     const Py_buffer *view = &buffer->view;
     char letter = core_format_letter(buffer);
     switch (element) {
@@ -72,7 +72,7 @@ static int take(PyObject *object, const char *name, int flags, Element element, 
         return -1;
     }
     buffer->held = true;
-    if (check_elements(buffer, name, element) < 0) {
+    if (core_check_elements(buffer, name, element) < 0) {
         core_buffer_release(buffer);
         return -1;
     }
@@ -115,7 +115,7 @@ bool core_buffers_overlap(const Buffer *a, const Buffer *b) {
     return start_a < start_b + b->view.len && start_b < start_a + a->view.len;
 }
 
-PyObject *core_empty(int rank, const int64_t *shape, Buffer *buffer) {
+static PyObject *make(int rank, const int64_t *shape, Buffer *buffer) {
     buffer->held = false;
     PyObject *sizes = PyTuple_New(rank);
     if (sizes == NULL) return NULL;
@@ -132,8 +132,11 @@ PyObject *core_empty(int rank, const int64_t *shape, Buffer *buffer) {
     return array;
 }
 
-PyObject *core_prepare_output(PyObject *given, int rank, const int64_t *shape, Buffer *buffer) {
-    if (given == NULL || given == Py_None) return core_empty(rank, shape, buffer);
+const Arrays core_arrays = {core_buffer, make};
+
+PyObject *core_prepare_output(
+    const Arrays *arrays, PyObject *given, int rank, const int64_t *shape, Buffer *buffer) {
+    if (given == NULL || given == Py_None) return arrays->make(rank, shape, buffer);
     if (core_output(given, "out", buffer) < 0) return NULL;
     bool fits = buffer->view.ndim == rank;
     for (int i = 0; fits && i < rank; i++) fits = buffer->view.shape[i] == shape[i];

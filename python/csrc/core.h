@@ -62,14 +62,29 @@ char core_format_letter(const Buffer *buffer);
 void core_buffer_release(Buffer *buffer);
 int64_t core_buffer_count(const Buffer *buffer);
 bool core_buffers_overlap(const Buffer *a, const Buffer *b);
-/// A new float32 array from numpy.empty, and its buffer.
-PyObject *core_empty(int rank, const int64_t *shape, Buffer *buffer);
+int core_check_elements(const Buffer *buffer, const char *name, Element element);
+
+/// What a call reads its inputs from and makes its results as.
+typedef struct Arrays {
+    /// Takes a buffer of an input; one that `object` has not C-contiguous is an error, or a copy is taken.
+    int (*take)(PyObject *object, const char *name, Element element, Buffer *buffer);
+    /// A new float32 one, and its buffer. Returns a new reference.
+    PyObject *(*make)(int rank, const int64_t *shape, Buffer *buffer);
+} Arrays;
+
+/// NumPy's, and what `take` is core_buffer for.
+extern const Arrays core_arrays;
+/// Those of the tensor type (tensors.c).
+extern const Arrays core_tensors;
+
 /// The output of a call: the caller's array, checked, or a new one if that is NULL or None. Returns a new reference.
-PyObject *core_prepare_output(PyObject *given, int rank, const int64_t *shape, Buffer *buffer);
+PyObject *core_prepare_output(
+    const Arrays *arrays, PyObject *given, int rank, const int64_t *shape, Buffer *buffer);
 /// Raises ValueError if an output shares memory with an input.
 int core_check_overlap(const Buffer *out, const Buffer *input, const char *name);
 int core_buffers_init(void);
 PyObject *core_set_array_hook(PyObject *module, PyObject *hook);
+PyObject *core_set_tensor_type(PyObject *module, PyObject *type);
 
 // MARK: - Progress (progress.c)
 
@@ -93,6 +108,9 @@ int core_progress_init(ProgressContext *context, PyObject *callable);
         PyEval_RestoreThread((context)->saved);                                                                        \
     } while (0)
 
+/// The function and the flags of a PyMethodDef whose function takes what core_bind does.
+#define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL | METH_KEYWORDS
+
 // MARK: - Tables (table.c, bags.c, making.c, files.c)
 
 int core_table_init(PyObject *module);
@@ -113,6 +131,8 @@ PyObject *core_text(ec_string text);
 /// The choices of on_invalid, in the order of ec_on_invalid.
 extern const char *const core_policies[];
 PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+/// From tensors to tensors.
+PyObject *core_lookup_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 extern PyMethodDef core_making_methods[];
 extern PyMethodDef core_bags_methods[];
 extern PyMethodDef core_files_methods[];

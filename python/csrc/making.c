@@ -329,7 +329,20 @@ static PyObject *get_num_threads(PyObject *module, PyObject *unused) {
     return PyLong_FromLongLong(ec_get_num_threads());
 }
 
-#define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL | METH_KEYWORDS
+static PyObject *has_values(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"has_values", 2, 2, {"dict", "values"}};
+    PyObject *values[2], *key, *value;
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    if (!PyDict_Check(values[0]) || !PyTuple_Check(values[1])) {
+        PyErr_SetString(PyExc_TypeError, "has_values() takes a dict and a tuple");
+        return NULL;
+    }
+    Py_ssize_t place = 0, index = 0, expected = PyTuple_Size(values[1]);
+    while (PyDict_Next(values[0], &place, &key, &value))
+        if (index == expected || PyTuple_GetItem(values[1], index++) != value) Py_RETURN_FALSE;
+    return PyBool_FromLong(index == expected);
+}
 
 PyMethodDef core_making_methods[] = {
     {"dense", FAST(dense), "A dense table on the memory of a two-dimensional array."},
@@ -339,6 +352,7 @@ PyMethodDef core_making_methods[] = {
     {"remap_array", FAST(remap_array), "Ids over a table: map[id], -1 for zeros."},
     {"tree", tree, METH_O, "The tree of a table as JSON."},
     {"arrays", arrays, METH_O, "The arrays of a table as (name, dtype, shape, memory)."},
+    {"lookup_tensor", FAST(core_lookup_tensor), "What the lookup of a table does, from a tensor to a tensor."},
     {"touch", FAST(core_touch), "Reads a byte of every cache line of the rows of ids; their sum."},
     {"evaluate", FAST(evaluate), "normalized l2, mean cosine, worst row's l2, worst row, mean squared error."},
     {"methods", methods, METH_NOARGS, "The registry as JSON."},
@@ -346,7 +360,10 @@ PyMethodDef core_making_methods[] = {
     {"isa", isa, METH_NOARGS, "The instruction set that the core was compiled for."},
     {"set_num_threads", set_num_threads, METH_O, "Set the most threads that one call uses."},
     {"get_num_threads", get_num_threads, METH_NOARGS, "The most threads that one call uses."},
+    {"has_values", FAST(has_values), "Whether the values of a dict are the very objects of a tuple, in its order."},
     {"set_array_hook", core_set_array_hook, METH_O, "Set the function that makes arrays of what has no buffer."},
+    {"set_tensor_type", core_set_tensor_type, METH_O,
+     "Set the type of tensors; False if it does not offer DLPack's C exchange API."},
     {"set_table_type", core_set_table_type, METH_O, "Set the subclass of Table that functions return."},
     {NULL, NULL, 0, NULL},
 };

@@ -111,17 +111,14 @@ static PyObject *table_str(PyObject *self) {
 
 enum { MAXIMUM_RANK = 64 };
 
-static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
-    static const Parameters parameters = {"lookup", 3, 1, {"ids", "out", "on_invalid"}};
-    PyObject *values[3];
-    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+/// The values are ids, out and on_invalid.
+static PyObject *lookup(ec_table *handle, PyObject *const *values, const Arrays *arrays) {
     int policy = EC_RAISE;
     if (core_choice(values[2], "on_invalid", core_policies, &policy) < 0) return NULL;
 
     PyObject *result = NULL;
     Buffer ids, out = {.held = false};
-    if (core_buffer(values[0], "ids", ELEMENT_ID, &ids) < 0) return NULL;
-    ec_table *handle = HANDLE(self);
+    if (arrays->take(values[0], "ids", ELEMENT_ID, &ids) < 0) return NULL;
     int rank = ids.view.ndim;
     int64_t shape[MAXIMUM_RANK + 1];
     if (rank > MAXIMUM_RANK) {
@@ -130,7 +127,7 @@ static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t 
     }
     for (int i = 0; i < rank; i++) shape[i] = ids.view.shape[i];
     shape[rank] = ec_table_dimension(handle);
-    result = core_prepare_output(values[1], rank + 1, shape, &out);
+    result = core_prepare_output(arrays, values[1], rank + 1, shape, &out);
     if (result == NULL) goto cleanup;
     if (core_check_overlap(&out, &ids, "ids") < 0) {
         Py_CLEAR(result);
@@ -148,6 +145,22 @@ cleanup:
     return result;
 }
 
+static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    static const Parameters parameters = {"lookup", 3, 1, {"ids", "out", "on_invalid"}};
+    PyObject *values[3];
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    return lookup(HANDLE(self), values, &core_arrays);
+}
+
+PyObject *core_lookup_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"lookup_tensor", 2, 2, {"table", "ids"}};
+    PyObject *values[4] = {NULL};
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    ec_table *handle = core_table_handle(values[0], "table");
+    return handle == NULL ? NULL : lookup(handle, values + 1, &core_tensors);
+}
+
 static PyObject *table_decode(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     static const Parameters parameters = {"decode", 3, 0, {"start", "stop", "out"}};
     PyObject *values[3];
@@ -163,7 +176,7 @@ static PyObject *table_decode(PyObject *self, PyObject *const *args, Py_ssize_t 
     }
     Buffer out;
     const int64_t shape[2] = {stop - start, ec_table_dimension(handle)};
-    PyObject *result = core_prepare_output(values[2], 2, shape, &out);
+    PyObject *result = core_prepare_output(&core_arrays, values[2], 2, shape, &out);
     if (result == NULL) return NULL;
     PyThreadState *saved = PyEval_SaveThread();
     ec_status status = ec_table_decode(handle, start, stop, out.view.buf);
@@ -202,8 +215,6 @@ static PyObject *table_slice(PyObject *self, PyObject *const *args, Py_ssize_t c
 }
 
 // MARK: - The type
-
-#define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef table_methods[] = {
     {"lookup", FAST(table_lookup),

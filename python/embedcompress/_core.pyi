@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ._table import Table as _PublicTable
@@ -38,6 +39,23 @@ class Table:
 
 class Array: ...
 
+def lookup_tensor(table: Table, ids: torch.Tensor) -> torch.Tensor: ...
+def bag_tensor(
+    table: Table,
+    ids: torch.Tensor,
+    offsets: torch.Tensor | None = None,
+    mode: str = "sum",
+    per_sample_weights: torch.Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> torch.Tensor: ...
+def bags_tensor(
+    tables: tuple[Table, ...],
+    ids: torch.Tensor,
+    offsets: torch.Tensor,
+    mode: str = "sum",
+    per_sample_weights: torch.Tensor | None = None,
+) -> torch.Tensor: ...
 def bags(
     tables: tuple[Table, ...],
     ids: object,
@@ -76,5 +94,7 @@ def version() -> str: ...
 def isa() -> str: ...
 def set_num_threads(n: int, /) -> None: ...
 def get_num_threads() -> int: ...
+def has_values(dict: dict[str, Any], values: tuple[object, ...], /) -> bool: ...
 def set_array_hook(hook: Callable[[object, str], NDArray[Any]], /) -> None: ...
+def set_tensor_type(type: type[torch.Tensor], /) -> bool: ...
 def set_table_type(type: type[Table], /) -> None: ...

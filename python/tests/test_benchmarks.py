@@ -26,6 +26,7 @@ import lookup_page  # noqa: E402
 import many_tables  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
+import small_calls  # noqa: E402
 
 
 def committed(name):
@@ -425,5 +426,6 @@ def test_the_page_quotes_the_committed_lookups():
     if not path.exists():
         pytest.skip("no figures are committed")
     text = (DOCS / "lookup-benchmark.md").read_text(encoding="utf-8")
-    for name, part in lookup_page.tables(committed("lookup")).items():
+    parts = lookup_page.tables(committed("lookup")) | {"small calls": small_calls.table(committed("small_calls"))}
+    for name, part in parts.items():
         assert f"<!-- {name} -->\n\n{part}\n\n<!-- /{name} -->" in text, f"the page should have\n{part}"

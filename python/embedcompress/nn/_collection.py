@@ -94,7 +94,7 @@ class CompressedEmbeddingBagCollection(nn.Module):
             NotImplementedError: weights with another mode than "sum", or that require grad.
             TypeError: ids are no tensor.
         """
-        weights = inference_weights(per_sample_weights, self.dtype)
+        weights = None if per_sample_weights is None else inference_weights(per_sample_weights, self.dtype)
         if runs_eagerly(ids):
             tables = [part.table() for part in self._parts()]
             rows = bags(tuple(tables[index] for index in self.features), ids, offsets, self.mode, weights)

@@ -45,10 +45,6 @@ class _Compressed(nn.Module):
         """The compressed table, on the memory of this module's buffers."""
         return self.parts.table()
 
-    def _parts(self) -> Parts:
-        # Half a microsecond less than nn.Module's __getattr__ needs.
-        return self._modules["parts"]  # type: ignore[return-value]
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         dtype = fn(torch.zeros(1, dtype=self.dtype)).dtype
@@ -155,7 +151,8 @@ class CompressedEmbedding(_Compressed):
             TypeError: input is no tensor.
         """
         if runs_eagerly(input):
-            rows = lookup(self._parts().table(), input)
+            parts: Parts = self._modules["parts"]  # type: ignore[assignment]  # quicker than __getattr__
+            rows = lookup(parts.table(), input)
         else:
             check_tensor(input)
             rows = lookup_operator(self.parts.arrays(), self.parts.text, input)
@@ -283,10 +280,12 @@ class CompressedEmbeddingBag(_Compressed):
             NotImplementedError: weights with another mode than "sum", or that require grad.
             TypeError: input is no tensor.
         """
-        per_sample_weights = inference_weights(per_sample_weights, self.dtype)
+        if per_sample_weights is not None:
+            per_sample_weights = inference_weights(per_sample_weights, self.dtype)
         mode, last, padding = self.mode, self.include_last_offset, self.padding_idx
         if runs_eagerly(input):
-            rows = bag(self._parts().table(), input, offsets, mode, per_sample_weights, last, padding)
+            parts: Parts = self._modules["parts"]  # type: ignore[assignment]  # quicker than __getattr__
+            rows = bag(parts.table(), input, offsets, mode, per_sample_weights, last, padding)
         else:
             check_tensor(input)
             rows = bag_operator(
@@ -330,8 +329,8 @@ def _dtype(weight: object) -> torch.dtype | None:
     return weight.dtype if isinstance(weight, Tensor) and weight.dtype in FLOATS else None
 
 
-def inference_weights(weights: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Return weights as f32 if they are of a module's dtype; refuse those that require grad."""
+def inference_weights(weights: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return weights as f32 if they are of a module's dtype, their signs in memory; refuse those that require grad."""
     if isinstance(weights, Tensor):
         if weights.requires_grad and torch.is_grad_enabled():
             raise NotImplementedError(
@@ -340,6 +339,7 @@ def inference_weights(weights: Tensor | None, dtype: torch.dtype) -> Tensor | No
             )
         if weights.dtype is dtype and dtype is not torch.float32:
             return weights.float()
+        return weights.resolve_neg()
     return weights
 
 

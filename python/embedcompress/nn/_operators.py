@@ -2,15 +2,20 @@
 
 `embedcompress::lookup` and `embedcompress::bag` take the arrays of a table and its text, `embedcompress::bags` those of
 several tables, so a traced graph holds all that it needs. They make Tables on those arrays in each call, which takes
-microseconds. Modules outside a trace skip the operators: see `runs_eagerly`.
+microseconds. Modules outside a trace skip the operators: see `runs_eagerly`. A call that the core refuses is checked
+again here, to raise what torch does; one that it takes costs no more than that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch._C import _is_tracing, _len_torch_dispatch_stack
+from torch.compiler import is_dynamo_compiling
 
 from .. import Table, _core
 from ._expression import assemble, parse
@@ -18,14 +23,35 @@ from ._expression import assemble, parse
 _ID_DTYPES = (torch.int64, torch.int32)
 
 
+def _on_arrays(function: Callable[..., np.ndarray[Any, Any]]) -> Callable[..., Tensor]:
+    """Return a function of a table and arrays as one of tensors."""
+
+    def call(table: object, *arguments: object) -> Tensor:
+        arrays = [
+            argument.detach().contiguous().numpy() if isinstance(argument, Tensor) else argument
+            for argument in arguments
+        ]
+        return torch.from_numpy(function(table, *arrays))
+
+    return call
+
+
+if _core.set_tensor_type(Tensor):
+    _lookup_tensor, _bag_tensor, _bags_tensor = _core.lookup_tensor, _core.bag_tensor, _core.bags_tensor
+else:
+    # A torch without DLPack's C exchange API.
+    _lookup_tensor, _bag_tensor = _on_arrays(Table.lookup), _on_arrays(Table.bag)
+    _bags_tensor = _on_arrays(_core.bags)
+
+
 def runs_eagerly(ids: object) -> bool:
     """Whether a call on these ids is only computed, not traced, compiled, faked or intercepted."""
     return (
-        not torch.compiler.is_compiling()
+        not is_dynamo_compiling()
         and type(ids) is Tensor
         and ids.is_cpu
-        and torch._C._len_torch_dispatch_stack() == 0
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not _len_torch_dispatch_stack()
+        and not _is_tracing()
     )
 
 
@@ -48,8 +74,12 @@ def lookup(table: Table, ids: Tensor) -> Tensor:
         IndexError: an id is outside [0, rows).
         RuntimeError: ids are not integers.
     """
+    try:
+        return _lookup_tensor(table, ids)
+    except ValueError as error:
+        refusal = error
     _check_ids(ids, "input")
-    return torch.from_numpy(table.lookup(ids.contiguous().numpy()))
+    raise refusal
 
 
 def _check_bags(
@@ -113,21 +143,15 @@ def bag(
         ValueError: wrong ranks, or weights of another shape.
         NotImplementedError: weights with another mode than "sum".
     """
-    ids, offsets = _check_bags(ids, offsets, mode, per_sample_weights)
     try:
-        rows = table.bag(
-            ids.contiguous().numpy(),
-            None if offsets is None else offsets.contiguous().numpy(),
-            mode,
-            None if per_sample_weights is None else per_sample_weights.detach().contiguous().numpy(),
-            # Rows of a matrix have offsets of our own.
-            include_last_offset and offsets is not None,
-            padding_idx,
-        )
+        return _bag_tensor(table, ids, offsets, mode, per_sample_weights, include_last_offset, padding_idx)
     except (IndexError, ValueError) as error:
+        refusal = str(error)
+    common_ids, common_offsets = _check_bags(ids, offsets, mode, per_sample_weights)
+    if common_ids is ids and common_offsets is offsets:
         # torch's bags raise RuntimeError for an id that its Embedding raises IndexError for.
-        raise RuntimeError(str(error)) from None
-    return torch.from_numpy(rows)
+        raise RuntimeError(refusal)
+    return bag(table, common_ids, common_offsets, mode, per_sample_weights, include_last_offset, padding_idx)
 
 
 def _check_jagged(
@@ -164,13 +188,14 @@ def bags(
     Raises:
         RuntimeError: as `bag`, as are ValueError and NotImplementedError.
     """
-    ids, offsets = _check_jagged(ids, offsets, len(tables), mode, per_sample_weights)
-    weights = None if per_sample_weights is None else per_sample_weights.detach().contiguous().numpy()
     try:
-        rows = _core.bags(tables, ids.contiguous().numpy(), offsets.contiguous().numpy(), mode, weights)
+        return _bags_tensor(tables, ids, offsets, mode, per_sample_weights)
     except (IndexError, ValueError) as error:
-        raise RuntimeError(str(error)) from None
-    return torch.from_numpy(rows)
+        refusal = str(error)
+    common_ids, common_offsets = _check_jagged(ids, offsets, len(tables), mode, per_sample_weights)
+    if common_ids is ids and common_offsets is offsets:
+        raise RuntimeError(refusal)
+    return bags(tables, common_ids, common_offsets, mode, per_sample_weights)
 
 
 def _lookup(arrays: Sequence[Tensor], expression: str, ids: Tensor) -> Tensor:

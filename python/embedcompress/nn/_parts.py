@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import FormatError, Table
+from .._core import has_values
 from ._expression import as_bytes, assemble, from_bytes, parse, take_apart
 
 EXPRESSION = "expression"
@@ -29,8 +30,7 @@ class Parts(nn.Module):
     num_embeddings: int
     embedding_dim: int
     _text: str
-    _table: Table | None
-    _identities: list[int]
+    _held: tuple[Table | None, tuple[Tensor | None, ...]]
 
     def __init__(self, table: Table) -> None:
         super().__init__()
@@ -46,8 +46,7 @@ class Parts(nn.Module):
                 raise FormatError(f"an array can't be named {key!r}")
         device = "meta" if table is None else "cpu"
         self._buffers = {EXPRESSION: as_bytes(text).to(device), **dict(zip(keys, tensors, strict=True))}
-        self._text, self._table = text, table
-        self._identities = [*map(id, self._buffers.values())]
+        self._text, self._held = text, (table, (*self._buffers.values(),))
 
     def _adopt(self, text: str, tensors: Sequence[Tensor]) -> None:
         """Take tensors that nobody else writes to."""
@@ -84,12 +83,13 @@ class Parts(nn.Module):
         Raises:
             RuntimeError: the module is on the meta device.
         """
-        if [*map(id, self._buffers.values())] != self._identities:
-            # As torch.func.functional_call does for the time of a call.
+        table, buffers = self._held
+        if not has_values(self._buffers, buffers):
+            # As torch.func.functional_call replaces them for the time of a call.
             return assemble(self._text, self.arrays())
-        if self._table is None:
+        if table is None:
             raise RuntimeError("the module has no data, being on the meta device; load_state_dict gives it some")
-        return self._table
+        return table
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Parts:
         probe = fn(torch.zeros(1, dtype=torch.uint8))
@@ -100,7 +100,7 @@ class Parts(nn.Module):
                 f"a compressed table can't be moved to {probe.device}: rows are looked up on the CPU. Move the rest of "
                 "the model, and the rows that this module returns"
             )
-        elif self._table is not None and _is_shared(probe) and not all(map(_is_shared, self.arrays())):
+        elif self._held[0] is not None and _is_shared(probe) and not all(map(_is_shared, self.arrays())):
             self._adopt(self._text, [_share(tensor.clone()) for tensor in self.arrays()])
             _share(self._expression())
         return self
@@ -135,7 +135,7 @@ class Parts(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the table, which stands on the buffers."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_table", "_identities")}
+        return {key: value for key, value in self.__dict__.items() if key != "_held"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Build the table on the buffers."""
