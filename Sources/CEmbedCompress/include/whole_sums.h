@@ -19,12 +19,20 @@ typedef int32_t ec_ints16 __attribute__((vector_size(64)));
 
 /// The order of words that the functions below take, for two, four or eight rows in a vector. The compiler is not to know
 /// it: what it makes of shuffles that it knows, and of the masks after them, has more instructions.
-__attribute__((always_inline)) static inline ec_pairs ec_turns(int32_t rows) {
+///
+/// For two rows of words of `codes` codes, it is that of the functions after it.
+__attribute__((always_inline)) static inline ec_pairs ec_turns(int32_t rows, int32_t codes) {
 #if EC_WHOLE_SUMS_512
     union { uint16_t words[32]; __m512i all; } turns;
     // Words of a row in a vector.
     int width = 32 / rows;
-    for (int i = 0; i < 32; i++) turns.words[i] = (uint16_t)(i / (2 * width) * 2 * width + i % 2 * width + i / 2 % width);
+    for (int i = 0; i < 32; i++) {
+        int group = i / (2 * width) * 2 * width, row = i % 2, word = i / 2 % width;
+        if (rows == 2 && codes == 2) word = word / 4 * 2 + word % 2 + word % 4 / 2 * 8;
+        if (rows == 2 && codes == 4) word = word / 4 + word % 4 * 4;
+        if (rows == 2 && codes == 8) word = word / 4 / 2 + word / 4 % 2 * 2 + word % 4 * 4;
+        turns.words[i] = (uint16_t)(group + row * width + word);
+    }
     __asm__ volatile("" : "+v"(turns.all));
     return (ec_pairs)turns.all;
 #elif defined(__AVX2__)
@@ -34,12 +42,48 @@ __attribute__((always_inline)) static inline ec_pairs ec_turns(int32_t rows) {
     __asm__ volatile("" : "+x"(turns));
     union { bytes32 bytes[2]; ec_pairs words; } both = {{turns, turns}};
     (void)rows;
+    (void)codes;
     return both.words;
 #else
     (void)rows;
+    (void)codes;
     return (ec_pairs){0};
 #endif
 }
+
+// Part `part` of the sums of two, four or eight codes of words, in the order of columns. The words are in the order of
+// `ec_turns` for two rows, from which unpacking within parts of registers leads there.
+#if EC_WHOLE_SUMS_512
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_two(ec_floats16 a, ec_floats16 b, int32_t part) {
+    return (ec_floats16)(part ? _mm512_unpackhi_ps((__m512)a, (__m512)b) : _mm512_unpacklo_ps((__m512)a, (__m512)b));
+}
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_four(
+    ec_floats16 a, ec_floats16 b, ec_floats16 c, ec_floats16 d, int32_t part) {
+    __m512d low = (__m512d)ec_columns_of_two(a, b, part / 2), high = (__m512d)ec_columns_of_two(c, d, part / 2);
+    return (ec_floats16)(part % 2 ? _mm512_unpackhi_pd(low, high) : _mm512_unpacklo_pd(low, high));
+}
+/// `low` and `high` are part `part / 2` of the first and of the last four codes.
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_eight(
+    ec_floats16 low, ec_floats16 high, int32_t part) {
+    __m512i even = {0, 1, 8, 9, 4, 5, 12, 13}, odd = {2, 3, 10, 11, 6, 7, 14, 15};
+    return (ec_floats16)_mm512_permutex2var_epi64((__m512i)low, part % 2 ? odd : even, (__m512i)high);
+}
+#else
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_two(ec_floats16 a, ec_floats16 b, int32_t part) {
+    return part ? __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+                : __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_four(
+    ec_floats16 a, ec_floats16 b, ec_floats16 c, ec_floats16 d, int32_t part) {
+    return ec_columns_of_two(ec_columns_of_two(a, c, part / 2), ec_columns_of_two(b, d, part / 2), part % 2);
+}
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_eight(
+    ec_floats16 low, ec_floats16 high, int32_t part) {
+    // Four floats of each by turns.
+    return part % 2 ? __builtin_shufflevector(low, high, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31)
+                    : __builtin_shufflevector(low, high, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+}
+#endif
 
 #if defined(__AVX2__) && !EC_WHOLE_SUMS_512
 /// Sixteen bytes at `a` and at `b`, words by turns.

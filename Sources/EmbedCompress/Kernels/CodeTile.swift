@@ -69,7 +69,7 @@ struct CodeTile<Codes: CodeFormat> {
         _: First.Type, _: Second.Type, _: Third.Type, _: Fourth.Type
     ) {
         let (rows, factors, offset, prefetchEnd) = (rows, factors, offset, prefetchEnd)
-        let turns = ec_turns(2)
+        let turns = ec_turns(2, Int32(16 / Codes.bits))
         let lines = (First.vectors &+ Second.vectors &+ Third.vectors &+ Fourth.vectors &+ 1) &>> 1
         for position in 0..<count {
             var first = First()
@@ -95,10 +95,10 @@ struct CodeTile<Codes: CodeFormat> {
             }
             let target = Target(self, position)
             let width = 32 * 8 / Codes.bits
-            write(first.columns(unit), 0, target)
-            if Second.vectors > 0 { write(second.columns(unit), width, target) }
-            if Third.vectors > 0 { write(third.columns(unit), 2 * width, target) }
-            if Fourth.vectors > 0 { write(fourth.columns(unit), 3 * width, target) }
+            write(first.turnedColumns(unit), 0, target)
+            if Second.vectors > 0 { write(second.turnedColumns(unit), width, target) }
+            if Third.vectors > 0 { write(third.turnedColumns(unit), 2 * width, target) }
+            if Fourth.vectors > 0 { write(fourth.turnedColumns(unit), 3 * width, target) }
         }
     }
 
@@ -106,7 +106,7 @@ struct CodeTile<Codes: CodeFormat> {
     @inline(__always)
     private func sumFours<Sums: CodeSums>(_: Sums.Type) {
         let (rows, factors, offset, prefetchEnd) = (rows, factors, offset, prefetchEnd)
-        let turns = ec_turns(4)
+        let turns = ec_turns(4, Int32(16 / Codes.bits))
         for position in 0..<count {
             var sums = Sums()
             var index = runs[position].start
@@ -221,8 +221,10 @@ protocol CodeSums {
     mutating func add(_ words: SIMD16<UInt32>, _ factors: SIMD16<UInt32>)
     /// Replaces the sums of each code.
     mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>)
-    /// The sums in the order of columns.
+    /// The sums in the order of columns, of words in their own order.
     func columns(_ unit: Float) -> ColumnSums
+    /// The same, of words as they are turned for two rows.
+    func turnedColumns(_ unit: Float) -> ColumnSums
 }
 
 /// Sums of up to 128 columns.
@@ -246,6 +248,8 @@ private struct NoSums: CodeSums {
     mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>) {}
     @inline(__always)
     func columns(_ unit: Float) -> ColumnSums { ColumnSums() }
+    @inline(__always)
+    func turnedColumns(_ unit: Float) -> ColumnSums { ColumnSums() }
 }
 
 private struct ByteSums: CodeSums {
@@ -269,6 +273,12 @@ private struct ByteSums: CodeSums {
     func columns(_ unit: Float) -> ColumnSums {
         let all = interleaved(ec_scaled(sum0, unit), ec_scaled(sum1, unit))
         return ColumnSums(chunk0: all.lowHalf, chunk1: all.highHalf)
+    }
+
+    @inline(__always)
+    func turnedColumns(_ unit: Float) -> ColumnSums {
+        let (a, b) = (ec_scaled(sum0, unit), ec_scaled(sum1, unit))
+        return ColumnSums(chunk0: ec_columns_of_two(a, b, 0), chunk1: ec_columns_of_two(a, b, 1))
     }
 }
 
@@ -303,6 +313,15 @@ private struct NibbleSums: CodeSums {
         let low = interleaved(even.lowHalf, odd.lowHalf)
         let high = interleaved(even.highHalf, odd.highHalf)
         return ColumnSums(chunk0: low.lowHalf, chunk1: low.highHalf, chunk2: high.lowHalf, chunk3: high.highHalf)
+    }
+
+    @inline(__always)
+    func turnedColumns(_ unit: Float) -> ColumnSums {
+        let (a, b) = (ec_scaled(sum0, unit), ec_scaled(sum1, unit / 16))
+        let (c, d) = (ec_scaled(sum2, unit), ec_scaled(sum3, unit / 16))
+        return ColumnSums(
+            chunk0: ec_columns_of_four(a, b, c, d, 0), chunk1: ec_columns_of_four(a, b, c, d, 1),
+            chunk2: ec_columns_of_four(a, b, c, d, 2), chunk3: ec_columns_of_four(a, b, c, d, 3))
     }
 }
 
@@ -359,5 +378,20 @@ private struct BitPairSums: CodeSums {
         return ColumnSums(
             chunk0: first.lowHalf, chunk1: first.highHalf, chunk2: second.lowHalf, chunk3: second.highHalf,
             chunk4: third.lowHalf, chunk5: third.highHalf, chunk6: fourth.lowHalf, chunk7: fourth.highHalf)
+    }
+
+    @inline(__always)
+    func turnedColumns(_ unit: Float) -> ColumnSums {
+        let (a, b) = (ec_scaled(sum0, unit), ec_scaled(sum1, unit / 4))
+        let (c, d) = (ec_scaled(sum2, unit / 16), ec_scaled(sum3, unit / 64))
+        let (e, f) = (ec_scaled(sum4, unit), ec_scaled(sum5, unit / 4))
+        let (g, h) = (ec_scaled(sum6, unit / 16), ec_scaled(sum7, unit / 64))
+        @inline(__always)
+        func part(_ low: Int32, _ part: Int32) -> Floats16 {
+            ec_columns_of_eight(ec_columns_of_four(a, b, c, d, low), ec_columns_of_four(e, f, g, h, low), part)
+        }
+        return ColumnSums(
+            chunk0: part(0, 0), chunk1: part(0, 1), chunk2: part(1, 0), chunk3: part(1, 1),
+            chunk4: part(2, 0), chunk5: part(2, 1), chunk6: part(3, 0), chunk7: part(3, 1))
     }
 }
