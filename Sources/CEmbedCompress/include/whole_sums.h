@@ -20,7 +20,7 @@ typedef int32_t ec_ints16 __attribute__((vector_size(64)));
 /// The order of words that the functions below take, for two, four or eight rows in a vector. The compiler is not to know
 /// it: what it makes of shuffles that it knows, and of the masks after them, has more instructions.
 ///
-/// For two rows of words of `codes` codes, it is that of the functions after it.
+/// For two rows of words of `codes` codes, and for four rows of words of eight, it is that of the functions after it.
 __attribute__((always_inline)) static inline ec_pairs ec_turns(int32_t rows, int32_t codes) {
 #if EC_WHOLE_SUMS_512
     union { uint16_t words[32]; __m512i all; } turns;
@@ -31,6 +31,7 @@ __attribute__((always_inline)) static inline ec_pairs ec_turns(int32_t rows, int
         if (rows == 2 && codes == 2) word = word / 4 * 2 + word % 2 + word % 4 / 2 * 8;
         if (rows == 2 && codes == 4) word = word / 4 + word % 4 * 4;
         if (rows == 2 && codes == 8) word = word / 4 / 2 + word / 4 % 2 * 2 + word % 4 * 4;
+        if (rows == 4 && codes == 8) word = word / 4 + word % 4 * 2;
         turns.words[i] = (uint16_t)(group + row * width + word);
     }
     __asm__ volatile("" : "+v"(turns.all));
@@ -52,7 +53,7 @@ __attribute__((always_inline)) static inline ec_pairs ec_turns(int32_t rows, int
 }
 
 // Part `part` of the sums of two, four or eight codes of words, in the order of columns. The words are in the order of
-// `ec_turns` for two rows, from which unpacking within parts of registers leads there.
+// `ec_turns`, from which unpacking within parts of registers leads there.
 #if EC_WHOLE_SUMS_512
 __attribute__((always_inline)) static inline ec_floats16 ec_columns_of_two(ec_floats16 a, ec_floats16 b, int32_t part) {
     return (ec_floats16)(part ? _mm512_unpackhi_ps((__m512)a, (__m512)b) : _mm512_unpacklo_ps((__m512)a, (__m512)b));
@@ -68,6 +69,13 @@ __attribute__((always_inline)) static inline ec_floats16 ec_columns_of_eight(
     __m512i even = {0, 1, 8, 9, 4, 5, 12, 13}, odd = {2, 3, 10, 11, 6, 7, 14, 15};
     return (ec_floats16)_mm512_permutex2var_epi64((__m512i)low, part % 2 ? odd : even, (__m512i)high);
 }
+/// The same of eight words, which are in the lower half: `low` and `high` are part `part` of the codes.
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_eight_words(
+    ec_floats16 low, ec_floats16 high, int32_t part) {
+    (void)part;
+    __m512i both = {0, 1, 8, 9, 2, 3, 10, 11};
+    return (ec_floats16)_mm512_permutex2var_epi64((__m512i)low, both, (__m512i)high);
+}
 #else
 __attribute__((always_inline)) static inline ec_floats16 ec_columns_of_two(ec_floats16 a, ec_floats16 b, int32_t part) {
     return part ? __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
@@ -82,6 +90,11 @@ __attribute__((always_inline)) static inline ec_floats16 ec_columns_of_eight(
     // Four floats of each by turns.
     return part % 2 ? __builtin_shufflevector(low, high, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31)
                     : __builtin_shufflevector(low, high, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+}
+/// Of eight words, only part `part / 2` of the codes is needed.
+__attribute__((always_inline)) static inline ec_floats16 ec_columns_of_eight_words(
+    ec_floats16 low, ec_floats16 high, int32_t part) {
+    return ec_columns_of_eight(low, high, part);
 }
 #endif
 

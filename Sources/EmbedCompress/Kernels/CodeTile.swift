@@ -127,7 +127,7 @@ struct CodeTile<Codes: CodeFormat> {
                 sums.add(words, ec_some_factors(factors + index, 4, Int32(truncatingIfNeeded: end &- index)))
             }
             sums.fold { SIMD16(lowHalf: $0.lowHalf &+ $0.highHalf, highHalf: SIMD8()) }
-            write(sums.columns(unit), 0, Target(self, position))
+            write(sums.turnedHalf(unit), 0, Target(self, position))
         }
     }
 
@@ -223,8 +223,14 @@ protocol CodeSums {
     mutating func fold(_ fold: (SIMD16<Int32>) -> SIMD16<Int32>)
     /// The sums in the order of columns, of words in their own order.
     func columns(_ unit: Float) -> ColumnSums
-    /// The same, of words as they are turned for two rows.
+    /// The same, of words as they are turned for two rows, and of half as many as they are for four.
     func turnedColumns(_ unit: Float) -> ColumnSums
+    func turnedHalf(_ unit: Float) -> ColumnSums
+}
+
+extension CodeSums {
+    @inline(__always)
+    func turnedHalf(_ unit: Float) -> ColumnSums { columns(unit) }
 }
 
 /// Sums of up to 128 columns.
@@ -382,16 +388,37 @@ private struct BitPairSums: CodeSums {
 
     @inline(__always)
     func turnedColumns(_ unit: Float) -> ColumnSums {
-        let (a, b) = (ec_scaled(sum0, unit), ec_scaled(sum1, unit / 4))
-        let (c, d) = (ec_scaled(sum2, unit / 16), ec_scaled(sum3, unit / 64))
-        let (e, f) = (ec_scaled(sum4, unit), ec_scaled(sum5, unit / 4))
-        let (g, h) = (ec_scaled(sum6, unit / 16), ec_scaled(sum7, unit / 64))
         @inline(__always)
-        func part(_ low: Int32, _ part: Int32) -> Floats16 {
-            ec_columns_of_eight(ec_columns_of_four(a, b, c, d, low), ec_columns_of_four(e, f, g, h, low), part)
+        func part(_ part: Int32) -> Floats16 {
+            let (low, high) = fours(part / 2, unit)
+            return ec_columns_of_eight(low, high, part)
         }
         return ColumnSums(
-            chunk0: part(0, 0), chunk1: part(0, 1), chunk2: part(1, 0), chunk3: part(1, 1),
-            chunk4: part(2, 0), chunk5: part(2, 1), chunk6: part(3, 0), chunk7: part(3, 1))
+            chunk0: part(0), chunk1: part(1), chunk2: part(2), chunk3: part(3), chunk4: part(4), chunk5: part(5),
+            chunk6: part(6), chunk7: part(7))
+    }
+
+    /// The sums of eight words as they are turned for four rows.
+    @inline(__always)
+    func turnedHalf(_ unit: Float) -> ColumnSums {
+        @inline(__always)
+        func part(_ part: Int32) -> Floats16 {
+            let (low, high) = fours(EC_WHOLE_SUMS_512 != 0 ? part : part / 2, unit)
+            return ec_columns_of_eight_words(low, high, part)
+        }
+        return ColumnSums(chunk0: part(0), chunk1: part(1), chunk2: part(2), chunk3: part(3))
+    }
+
+    /// A part of the first and of the last four codes of each word.
+    @inline(__always)
+    private func fours(_ part: Int32, _ unit: Float) -> (low: Floats16, high: Floats16) {
+        (
+            ec_columns_of_four(
+                ec_scaled(sum0, unit), ec_scaled(sum1, unit / 4), ec_scaled(sum2, unit / 16),
+                ec_scaled(sum3, unit / 64), part),
+            ec_columns_of_four(
+                ec_scaled(sum4, unit), ec_scaled(sum5, unit / 4), ec_scaled(sum6, unit / 16),
+                ec_scaled(sum7, unit / 64), part)
+        )
     }
 }
