@@ -24,6 +24,9 @@ struct CodeTile<Codes: CodeFormat> {
     let distance: Int
     let prefetchEnd: Int
 
+    /// The most columns that there are registers for.
+    static var widest: Int { Codes.bits == 2 || hasManyRegisters ? 128 : 64 }
+
     /// Sums as many columns as there are registers for. Returns how many.
     @inline(__always)
     func sum() -> Int {

@@ -71,7 +71,13 @@ enum WholeSums<Codes: CodeFormat> {
                     }
                 }
             }
-            if runs > 0 { add(runs: runs, factors: space.factors, unit) }
+            // The rows of one run stay in the first-level cache from one tile of columns to the next.
+            let together = group.columns <= CodeTile<Codes>.widest ? runs : 1
+            var first = 0
+            while first < runs {
+                add(runs: first..<first &+ together, factors: space.factors, unit)
+                first &+= together
+            }
         }
 
         /// Adds a segment whose scales take more than one window, or are not finite.
@@ -85,7 +91,7 @@ enum WholeSums<Codes: CodeFormat> {
                 space.biases[0] = sumOfBiases(run)
                 repeat {
                     let unit = scales.makeFactors()
-                    add(runs: 1, factors: space.factors - run.start, unit)
+                    add(runs: 0..<1, factors: space.factors - run.start, unit)
                     space.runs[0].replaces = false
                     space.biases[0] = 0
                 } while scales.hasMore
@@ -112,14 +118,14 @@ enum WholeSums<Codes: CodeFormat> {
             }
         }
 
-        /// Adds the first of the space's runs, whose biases' sums are there too.
+        /// Adds some of the space's runs, whose biases' sums are there too.
         @inline(__always)
-        private func add(runs: Int, factors: UnsafePointer<UInt16>, _ unit: Float) {
+        private func add(runs: Range<Int>, factors: UnsafePointer<UInt16>, _ unit: Float) {
             var column = 0
             while column < group.columns {
                 let tile = CodeTile<Codes>(
-                    rows: rows, runs: UnsafePointer(space.runs), count: runs, biases: UnsafePointer(space.biases),
-                    factors: factors, unit: unit, offset: group.offset &+ column &* Codes.bits / 8,
+                    rows: rows, runs: UnsafePointer(space.runs + runs.lowerBound), count: runs.count,
+                    biases: UnsafePointer(space.biases + runs.lowerBound), factors: factors, unit: unit, offset: group.offset &+ column &* Codes.bits / 8,
                     firstColumn: group.firstColumn &+ column, columns: group.columns &- column,
                     parameterOffset: group.parameterOffset, prefetching: prefetching, distance: distance,
                     prefetchEnd: prefetchEnd)
