@@ -83,6 +83,8 @@ public struct Dense: Node {
         return FloatBlock(base: start.assumingMemoryBound(to: Float.self), stride: dimension)
     }
 
+    var takesAnyIDs: Bool { true }
+
     func discardPages() { memory.bytes.discardPages() }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {

@@ -131,6 +131,8 @@ public struct Uniform: Node {
             try memory.sliced(range).bytes, rows: range.count, layout: layout, parameters: shared?.memory.bytes)
     }
 
+    var takesAnyIDs: Bool { shared == nil }
+
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         scaleType == .float16
             ? gather(HalfScaled.self, ids, output, context) : gather(FloatScaled.self, ids, output, context)
