@@ -73,7 +73,7 @@ struct CodeTile<Codes: CodeFormat> {
     ) {
         let (rows, factors, offset, prefetchEnd) = (rows, factors, offset, prefetchEnd)
         let turns = ec_turns(2, Int32(16 / Codes.bits))
-        let lines = (First.vectors &+ Second.vectors &+ Third.vectors &+ Fourth.vectors &+ 1) &>> 1
+        let bytes = 32 &* (First.vectors &+ Second.vectors &+ Third.vectors &+ Fourth.vectors)
         for position in 0..<count {
             var first = First()
             var second = Second()
@@ -89,7 +89,7 @@ struct CodeTile<Codes: CodeFormat> {
             var index = runs[position].start
             let end = runs[position].end
             while index < end &- 1 {
-                if index < prefetchEnd { prefetch(index, 2, lines) }
+                if index < prefetchEnd { prefetch(index, 2, bytes: bytes) }
                 add(rows[index] + offset, rows[index &+ 1] + offset, ec_factors(factors + index, 2))
                 index &+= 2
             }
@@ -115,7 +115,7 @@ struct CodeTile<Codes: CodeFormat> {
             var index = runs[position].start
             let end = runs[position].end
             while index &+ 4 <= end {
-                if index < prefetchEnd { prefetch(index, 4, 1) }
+                if index < prefetchEnd { prefetch(index, 4, bytes: 16) }
                 let words = ec_words_of_four(
                     rows[index] + offset, rows[index &+ 1] + offset, rows[index &+ 2] + offset,
                     rows[index &+ 3] + offset, turns)
@@ -143,7 +143,7 @@ struct CodeTile<Codes: CodeFormat> {
             var index = runs[position].start
             let end = runs[position].end
             while index &+ 8 <= end {
-                if index < prefetchEnd { prefetch(index, 8, 1) }
+                if index < prefetchEnd { prefetch(index, 8, bytes: 8) }
                 let words = (rows + index).withMemoryRebound(to: UnsafeRawPointer?.self, capacity: 8) {
                     ec_words_of_eight($0, Int64(offset))
                 }
@@ -168,13 +168,15 @@ struct CodeTile<Codes: CodeFormat> {
         }
     }
 
-    /// Asks for cache lines of rows ahead, and with the last columns for their parameters.
+    /// Asks for cache lines of rows ahead: of the bytes that a tile reads, some of which may be past the row's last one,
+    /// and with the last columns of their parameters.
     @inline(__always)
-    private func prefetch(_ index: Int, _ count: Int, _ lines: Int) {
+    private func prefetch(_ index: Int, _ count: Int, bytes: Int) {
+        let end = columns &* Codes.bits <= bytes &* 8 ? max(parameterOffset &+ 4, offset &+ bytes) : 0
         for place in index..<index &+ count {
             let row = rows[min(place, prefetchEnd &- 1) &+ distance]
-            for line in 0..<lines { prefetching.ask(row + (offset &+ 64 &* line)) }
-            if columns <= lines &* (64 * 8 / Codes.bits) { prefetching.ask(row + (parameterOffset &+ 3)) }
+            for line in 0..<(bytes &+ 63) &>> 6 { prefetching.ask(row + (offset &+ 64 &* line)) }
+            if end > 0 { prefetching.ask(row + (end &- 1)) }
         }
     }
 
