@@ -65,7 +65,8 @@ public func load(
 
 @_cdecl("ec_table_warm_up")
 public func tableWarmUp(
-    table: OpaquePointer?, progress: ec_progress?, context: UnsafeMutableRawPointer?, bytes: UnsafeMutablePointer<Int64>?
+    table: OpaquePointer?, progress: ec_progress?, context: UnsafeMutableRawPointer?,
+    bytes: UnsafeMutablePointer<Int64>?
 ) -> ec_status {
     withStatus {
         let bytes = try required(bytes, "bytes")

@@ -75,9 +75,11 @@ final class FilesABITests: ABITestCase {
         }
         var report2 = ec_report()
         refuse(
-            EC_INVALID_ARGUMENT, "jobs must", ec_compress_to_file(path("c"), nil, 1, "asym", 1, nil, nil, nil, &report2))
+            EC_INVALID_ARGUMENT, "jobs must",
+            ec_compress_to_file(path("c"), nil, 1, "asym", 1, nil, nil, nil, &report2))
         refuse(
-            EC_INVALID_ARGUMENT, "reports must", ec_compress_to_file(path("c"), [plain], 1, "asym", 1, nil, nil, nil, nil))
+            EC_INVALID_ARGUMENT, "reports must",
+            ec_compress_to_file(path("c"), [plain], 1, "asym", 1, nil, nil, nil, nil))
     }
 
     func testWarmingUp() throws {

@@ -131,9 +131,7 @@ def compress_to_file(
         if type(budget) is int and len(sources) > 1:
             own = budget * source.rows * source.dimension // max(elements, 1)
         jobs.append((name, source, _weights((weights or {}).get(name)), _options(options, own, source)))
-    found = _core.compress_to_file(
-        path, tuple(jobs), method, row_alignment, json.dumps(dict(metadata or {})), progress
-    )
+    found = _core.compress_to_file(path, tuple(jobs), method, row_alignment, json.dumps(dict(metadata or {})), progress)
     return {
         name: CompressionReport(
             source.rows,

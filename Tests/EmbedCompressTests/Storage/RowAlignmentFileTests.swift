@@ -11,9 +11,9 @@ final class RowAlignmentFileTests: TemporaryFolderTestCase {
             ("odd", try source.compressed("asym", ["bits": 2])),
             ("shared", try source.compressed("table", ["bits": 4]).aligned(to: 64)),
             ("clusters", try source.compressed("kmeans_cls", ["bits": 4, "clusters": 3]).aligned(to: 16)),
-            ("dense", source.slice(0..<7)),
+            ("dense", try source.slice(0..<7)),
             ("aligned", try source.slice(0..<7).aligned(to: 32)),
-        ].map { (name: $0, table: try $1) }
+        ]
         try TableFile.write(tables, to: path("f"))
         for map in [true, false] {
             for (name, table) in tables {
