@@ -20,8 +20,8 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "inspect",
         help="show what a file holds",
-        description="Show the tables of a file as trees with their bytes, and how many cache lines their rows lie in; or "
-        "the tensors of a plain checkpoint.",
+        description="Show the tables of a file as trees with their bytes, and how many cache lines their rows lie in; "
+        "or the tensors of a plain checkpoint.",
     )
     parser.add_argument("file", metavar="FILE", help="a .safetensors or .npy file")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
