@@ -56,6 +56,7 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/lookup_page.py
 	$(BIN)/python python/benchmarks/many_tables.py --out docs/results/many_tables.json
 	$(BIN)/python python/benchmarks/small_calls.py
+	$(BIN)/python python/benchmarks/levels.py
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py

@@ -100,9 +100,9 @@ def build_core(swift: str, python_include: str, level: str) -> Path:
     command = [swift, "build", "--configuration", "release", "--product", "_core"]
     command += ["--package-path", str(ROOT), "--scratch-path", str(ROOT / ".build-python" / level)]
     command += ["--disable-automatic-resolution"]
-    if level.startswith("v"):
-        # Changes the code generation of Swift too, not only of C.
-        command += ["-Xcc", f"-march=x86-64-{level}"]
+    # They change the code generation of Swift too, not only of C.
+    for option in _read_loader().X86_COMPILER_OPTIONS.get(level, ()):
+        command += ["-Xcc", option]
     if sys.platform == "linux":
         # SwiftPM ignores its own --static-swift-stdlib for dynamic libraries.
         command += ["-Xswiftc", "-static-stdlib"]

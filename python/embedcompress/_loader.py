@@ -19,11 +19,17 @@ from types import ModuleType
 MODULE = "embedcompress._core"
 FORCE = "EMBEDCOMPRESS_ISA"
 
-# What each level of the x86-64 psABI adds to the one below, best first, in Linux's names: pni is SSE3, abm is LZCNT.
+# What each level of the x86-64 psABI adds to the one below, best first, in Linux's names: pni is SSE3, abm is LZCNT. v4
+# has VNNI besides, as processors since Ice Lake and Zen 4 do; the few that have AVX-512 without it run v3.
 X86_LEVELS: dict[str, frozenset[str]] = {
-    "v4": frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+    "v4": frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"}),
     "v3": frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}),
     "v2": frozenset({"cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2"}),
+}
+X86_COMPILER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "v4": ("-march=x86-64-v4", "-mavx512vnni"),
+    "v3": ("-march=x86-64-v3",),
+    "v2": ("-march=x86-64-v2",),
 }
 ARM_LEVEL = "arm64"
 

@@ -23,6 +23,7 @@ import _four_bit_report as report  # noqa: E402
 import _pages  # noqa: E402
 import comparison_card  # noqa: E402
 import lookup_page  # noqa: E402
+import levels  # noqa: E402
 import many_tables  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
@@ -427,5 +428,6 @@ def test_the_page_quotes_the_committed_lookups():
         pytest.skip("no figures are committed")
     text = (DOCS / "lookup-benchmark.md").read_text(encoding="utf-8")
     parts = lookup_page.tables(committed("lookup")) | {"small calls": small_calls.table(committed("small_calls"))}
+    parts |= {"levels": levels.table(committed("levels"))}
     for name, part in parts.items():
         assert f"<!-- {name} -->\n\n{part}\n\n<!-- /{name} -->" in text, f"the page should have\n{part}"

@@ -5,9 +5,10 @@
 /// node costs nothing beside its work. Part of the results: a longer bag is summed in pieces of this many rows.
 let blockCapacity = 256
 
-/// Ids that have been checked against the node's rows; -1 stands for a row of zeros.
+/// Ids that have been checked against the node's rows; -1 stands for a row of zeros. For nodes that take any ids, those
+/// outside its rows stand for one too.
 struct IDBlock {
-    let ids: UnsafePointer<Int64>
+    var ids: UnsafePointer<Int64>
     let count: Int
     /// How many ids after these are likely to be those of the next block. They are at most asked for.
     var ahead = 0

@@ -31,7 +31,7 @@ struct RowMemory: Sendable {
         (spare.mutablePointer + rowBytes).copyMemory(
             from: bytes.pointer + copiedFrom * rowBytes, byteCount: copied * rowBytes)
         places = RowPlaces(
-            start: bytes.pointer, rowBytes: rowBytes, byteCount: bytes.count, spare: spare.pointer,
+            start: bytes.pointer, rows: rows, rowBytes: rowBytes, byteCount: bytes.count, spare: spare.pointer,
             copiedFrom: copiedFrom)
     }
 
@@ -47,6 +47,7 @@ struct RowMemory: Sendable {
 /// Where the rows of a memory are. Kernels take this rather than the memory itself, whose owners would be counted.
 struct RowPlaces {
     let start: UnsafeRawPointer
+    let rows: Int
     let rowBytes: Int
     /// Of all rows.
     let byteCount: Int
@@ -54,7 +55,8 @@ struct RowPlaces {
     let spare: UnsafeRawPointer
     let copiedFrom: Int
 
-    /// The rows of a block of ids in `-1 ..< rows`, and of those ahead.
+    /// The rows of a block of ids, and of those ahead: of zeros for any id outside `0 ..< rows`. Ids may change meanwhile;
+    /// what is found is inside the memory.
     @inline(__always)
     func locate(_ ids: IDBlock, _ rows: UnsafeMutablePointer<UnsafeRawPointer>) {
         let count = ids.count &+ ids.ahead
@@ -65,14 +67,16 @@ struct RowPlaces {
             outside |= id | (last &- id)
             rows[index] = start + Int(truncatingIfNeeded: id) &* rowBytes
         }
-        // The sign says whether any id is -1 or one of the copied rows; most blocks have none.
+        // The sign says whether any id is outside, or one of the copied rows; most blocks have none.
         guard outside < 0 else { return }
         for index in 0..<count {
             let id = Int(truncatingIfNeeded: ids.ids[index])
-            if id < 0 {
+            if id < 0 || id >= self.rows {
                 rows[index] = spare
             } else if id >= copiedFrom {
                 rows[index] = spare + (id &- copiedFrom &+ 1) &* rowBytes
+            } else {
+                rows[index] = start + id &* rowBytes
             }
         }
     }

@@ -169,6 +169,8 @@ public struct Codebook: RowStore {
         return try Codebook(bytes, rows: rows, layout: layout, codebooks: shared?.memory.bytes)
     }
 
+    var takesAnyIDs: Bool { shared == nil }
+
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         entryType == .float16
             ? gather(HalfEntries.self, ids, output, context) : gather(FloatEntries.self, ids, output, context)

@@ -100,6 +100,8 @@ public struct Dense: RowStore {
         return FloatBlock(base: start.assumingMemoryBound(to: Float.self), stride: rowElements)
     }
 
+    var takesAnyIDs: Bool { true }
+
     func discardPages() { memory.bytes.discardPages() }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {

@@ -36,6 +36,9 @@ extension Expression {
 
 /// What the core asks of every piece. Adding one is a file with a type of this protocol and a line in ``nodeKinds``.
 protocol Node: Expression {
+    /// Whether the ids of blocks may be anything, and change meanwhile: the node checks each as it uses it, and takes
+    /// those outside `0 ..< rows` for -1. Callers have checked them once; they then need not copy them.
+    var takesAnyIDs: Bool { get }
     /// Writes the rows of a block of ids. Ids are in `-1 ..< rows`; -1 gives zeros.
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext)
     /// Adds the weighted sums of a block's segments to their outputs.
@@ -54,6 +57,7 @@ protocol Node: Expression {
 }
 
 extension Node {
+    var takesAnyIDs: Bool { false }
     func discardPages() {}
 }
 

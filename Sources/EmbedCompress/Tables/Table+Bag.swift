@@ -171,6 +171,8 @@ struct BlockFiller {
     private let rows: UnsafeMutablePointer<Float>
     private let kernel: KernelSpace
     private let rowCapacity: Int
+    /// The ids where they are, if blocks may have them there.
+    private let direct: UnsafePointer<Int64>?
     /// Whether kernels ask for the rows of the next block.
     private let asksAhead: Bool
     /// After the last id of the bags that are added.
@@ -190,6 +192,7 @@ struct BlockFiller {
         (ids, weights, segments, rows) = (space.ids, space.weights, space.segments, space.rows)
         kernel = space.kernel
         rowCapacity = BlockSpace.rowCapacity(feature.table)
+        direct = feature.table.root.takesAnyIDs ? feature.bags.ids.direct(from: 0) : nil
         asksAhead = feature.table.root.ownBytes > worthPrefetching
     }
 
@@ -239,9 +242,10 @@ struct BlockFiller {
     private mutating func gather(_ range: Range<Int>, from bag: Int) {
         flush()
         let target = feature.output + bag * feature.outputStride
-        bags.ids.copy(from: range.lowerBound, count: range.count, rows: tableRows, to: ids)
+        if direct == nil { bags.ids.copy(from: range.lowerBound, count: range.count, rows: tableRows, to: ids) }
         root.gather(
-            IDBlock(ids: ids, count: range.count), into: RowBlock(base: target, stride: feature.outputStride),
+            IDBlock(ids: direct.map { $0 + range.lowerBound } ?? UnsafePointer(ids), count: range.count),
+            into: RowBlock(base: target, stride: feature.outputStride),
             context: feature.context)
     }
 
@@ -313,13 +317,19 @@ struct BlockFiller {
     private mutating func flush() {
         var block = IDBlock(ids: ids, count: idCount)
         if uncopied > 0 {
-            if asksAhead, uncopied == idCount {
+            let areTogether = uncopied == idCount
+            if asksAhead, areTogether {
                 let next = firstID + idCount
                 block.ahead = max(min(lastID - next, blockCapacity), 0)
                 block.wereAhead = firstID == aheadID
                 aheadID = next
             }
-            copyIDs(ahead: block.ahead)
+            if areTogether, let direct {
+                block.ids = direct + firstID
+                uncopied = 0
+            } else {
+                copyIDs(ahead: block.ahead)
+            }
         }
         if segmentCount > 0, bags.pooling != .max {
             let block = BagBlock(

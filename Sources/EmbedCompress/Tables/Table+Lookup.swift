@@ -96,6 +96,13 @@ package struct IDs {
         return (first, positions.count)
     }
 
+    /// The ids from `start` on where they are, if a block can hold them so.
+    @inline(__always)
+    func direct(from start: Int) -> UnsafePointer<Int64>? {
+        guard width == 8, UInt(bitPattern: base) & 7 == 0 else { return nil }
+        return (base + start &* 8).assumingMemoryBound(to: Int64.self)
+    }
+
     /// Copies ids to a block, in which those outside `[0, rows)` become -1. Callers check ids first; doing it again on
     /// the copy keeps kernels in bounds even if another thread changes the array meanwhile.
     @inline(__always)
@@ -160,10 +167,11 @@ extension Table {
         let context = LookupContext(onInvalid: onInvalid)
         let block = RowBlock(base: output, stride: dimension)
         let rows = rows
+        let direct = root.takesAnyIDs ? ids.direct(from: 0) : nil
         forEachBlock(count: ids.count) { start, count, scratch in
-            ids.copy(from: start, count: count, rows: rows, to: scratch)
+            if direct == nil { ids.copy(from: start, count: count, rows: rows, to: scratch) }
             root.gather(
-                IDBlock(ids: scratch, count: count), into: RowBlock(base: block.row(start), stride: dimension),
+                IDBlock(ids: direct.map { $0 + start } ?? UnsafePointer(scratch), count: count), into: RowBlock(base: block.row(start), stride: dimension),
                 context: context)
         }
         countInvalid(zeros + (try context.finish()))

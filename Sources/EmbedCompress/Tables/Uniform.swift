@@ -148,6 +148,8 @@ public struct Uniform: RowStore {
         return try Uniform(bytes, rows: rows, layout: layout, parameters: shared?.memory.bytes)
     }
 
+    var takesAnyIDs: Bool { shared == nil }
+
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         scaleType == .float16
             ? gather(HalfScaled.self, ids, output, context) : gather(FloatScaled.self, ids, output, context)
