@@ -25,7 +25,7 @@ private func metadataEntries(_ metadata: UnsafePointer<CChar>?) throws -> [(key:
 @_cdecl("ec_compress_to_file")
 public func compressToFile(
     path: UnsafePointer<CChar>?, jobs: UnsafePointer<ec_job>?, count total: Int64, method: UnsafePointer<CChar>?,
-    metadata: UnsafePointer<CChar>?, progress: ec_progress?, context: UnsafeMutableRawPointer?,
+    rowAlignment: Int64, metadata: UnsafePointer<CChar>?, progress: ec_progress?, context: UnsafeMutableRawPointer?,
     reports: UnsafeMutablePointer<ec_report>?
 ) -> ec_status {
     withStatus {
@@ -37,7 +37,8 @@ public func compressToFile(
         }
         let reports = try TableFile.compress(
             list, method: try text(method, "method"), to: try text(path, "path"),
-            metadata: try metadataEntries(metadata), progress: progressCallback(progress, context))
+            rowAlignment: try count(rowAlignment, "row_alignment"), metadata: try metadataEntries(metadata),
+            progress: progressCallback(progress, context))
         for (index, report) in reports.enumerated() {
             out[index] = ec_report(
                 stored_bytes: Int64(report.storedBytes), quality: ec_quality(report.quality),
@@ -59,5 +60,16 @@ public func load(
         let out = try required(out, "out")
         let file = try TableFile(path: try text(path, "path"))
         hand(try file.table(name == nil ? nil : try text(name, "name"), map: map != 0), to: out)
+    }
+}
+
+@_cdecl("ec_table_warm_up")
+public func tableWarmUp(
+    table: OpaquePointer?, progress: ec_progress?, context: UnsafeMutableRawPointer?,
+    bytes: UnsafeMutablePointer<Int64>?
+) -> ec_status {
+    withStatus {
+        let bytes = try required(bytes, "bytes")
+        bytes.pointee = Int64(try handle(table).table.warmUp(progress: progressCallback(progress, context)))
     }
 }

@@ -92,6 +92,19 @@ public func tableSlice(
     }
 }
 
+@_cdecl("ec_table_align")
+public func tableAlign(
+    table: OpaquePointer?, rowAlignment: Int64, progress: ec_progress?, context: UnsafeMutableRawPointer?,
+    out: UnsafeMutablePointer<OpaquePointer?>?
+) -> ec_status {
+    withStatus {
+        let out = try required(out, "out")
+        let aligned = try handle(table).table.aligned(
+            to: try count(rowAlignment, "row_alignment"), progress: progressCallback(progress, context))
+        hand(aligned, to: out)
+    }
+}
+
 @_cdecl("ec_table_remap_modulo")
 public func tableRemapModulo(
     inner: OpaquePointer?, rows: Int64, modulus: Int64, out: UnsafeMutablePointer<OpaquePointer?>?
@@ -159,6 +172,11 @@ public func tableDescription(table: OpaquePointer?, out: UnsafeMutablePointer<ec
 @_cdecl("ec_table_tree")
 public func tableTree(table: OpaquePointer?, out: UnsafeMutablePointer<ec_string>?) -> ec_status {
     withStatus { try hand(try handle(table).table.treeText(), to: try required(out, "out")) }
+}
+
+@_cdecl("ec_table_row_layouts")
+public func tableRowLayouts(table: OpaquePointer?, out: UnsafeMutablePointer<ec_string>?) -> ec_status {
+    withStatus { try hand(try handle(table).table.rowLayoutsText(), to: try required(out, "out")) }
 }
 
 @_cdecl("ec_table_array_count")

@@ -44,9 +44,11 @@ final class FilesABITests: ABITestCase {
         let source = try dense([1, 2, 3, 4, 5, 6, 7, 8], dimension: 4)
         let weights = try dense([1, 0], dimension: 1)
         let name = permanent([CChar](arrayLiteral: 97, 0)).assumingMemoryBound(to: CChar.self)
-        func compress(_ job: ec_job, _ method: String = "greedy", count: Int64 = 1) -> (ec_status, ec_report) {
+        func compress(
+            _ job: ec_job, _ method: String = "greedy", count: Int64 = 1, rowAlignment: Int64 = 1
+        ) -> (ec_status, ec_report) {
             var report = ec_report()
-            let status = ec_compress_to_file(path("c"), [job], count, method, nil, nil, nil, &report)
+            let status = ec_compress_to_file(path("c"), [job], count, method, rowAlignment, nil, nil, nil, &report)
             return (status, report)
         }
         let job = ec_job(name: name, source: source.table, weights: weights.table, options: nil)
@@ -66,11 +68,34 @@ final class FilesABITests: ABITestCase {
             EC_INVALID_ARGUMENT, "name must not be null",
             compress(ec_job(name: nil, source: source.table, weights: nil, options: nil)).0)
         refuse(EC_INVALID_ARGUMENT, "negative", compress(plain, count: -1).0)
+        XCTAssertEqual(compress(plain, rowAlignment: 16).1.stored_bytes, 2 * 16)
+        XCTAssertEqual(ec_table_stored_bytes(try make { ec_load(path("c"), "a", 1, $0) }.table), 2 * 16)
+        for alignment: Int64 in [-1, 0, 3] {
+            refuse(EC_INVALID_ARGUMENT, "row_alignment must", compress(plain, rowAlignment: alignment).0)
+        }
         var report2 = ec_report()
         refuse(
-            EC_INVALID_ARGUMENT, "jobs must", ec_compress_to_file(path("c"), nil, 1, "asym", nil, nil, nil, &report2))
+            EC_INVALID_ARGUMENT, "jobs must",
+            ec_compress_to_file(path("c"), nil, 1, "asym", 1, nil, nil, nil, &report2))
         refuse(
-            EC_INVALID_ARGUMENT, "reports must", ec_compress_to_file(path("c"), [plain], 1, "asym", nil, nil, nil, nil))
+            EC_INVALID_ARGUMENT, "reports must",
+            ec_compress_to_file(path("c"), [plain], 1, "asym", 1, nil, nil, nil, nil))
+    }
+
+    func testWarmingUp() throws {
+        let table = try dense([1, 2, 3, 4], dimension: 2)
+        XCTAssertEqual(save([table.table], ["t"]), EC_OK, lastError)
+        let mapped = try make { ec_load(path("t"), "t", 1, $0) }
+        var bytes: Int64 = -1
+        let progress = ProgressCount()
+        XCTAssertEqual(ec_table_warm_up(mapped.table, progress.callback, progress.context, &bytes), EC_OK, lastError)
+        XCTAssertEqual(bytes, 16)
+        XCTAssertEqual(progress.calls.last?.done, 16)
+        bytes = -1
+        refuse(EC_CANCELLED, "cancelled", ec_table_warm_up(mapped.table, { _, _, _ in 1 }, nil, &bytes))
+        refuse(EC_INVALID_ARGUMENT, "table must not", ec_table_warm_up(nil, nil, nil, &bytes))
+        XCTAssertEqual(bytes, -1)
+        refuse(EC_INVALID_ARGUMENT, "bytes must not", ec_table_warm_up(mapped.table, nil, nil, nil))
     }
 
     func testSavingWithBadArguments() throws {

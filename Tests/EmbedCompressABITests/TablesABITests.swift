@@ -138,6 +138,34 @@ final class TablesABITests: ABITestCase {
         XCTAssertEqual(ec_table_rows(try make { ec_table_remap_array(table.table, nil, 0, $0) }.table), 0)
     }
 
+    func testAlignedRows() throws {
+        let table = try dense([0, 1, 2, 3], dimension: 2)
+        let progress = ProgressCount()
+        let aligned = try make { ec_table_align(table.table, 64, progress.callback, progress.context, $0) }
+        XCTAssertEqual(progress.calls.last?.done, 2)
+        XCTAssertEqual(decode(aligned.table), [0, 1, 2, 3])
+        XCTAssertEqual(ec_table_stored_bytes(aligned.table), 128)
+        let layouts = try json(string { ec_table_row_layouts(aligned.table, $0) }) as? [[String: Any]]
+        let layout = try XCTUnwrap(layouts?.first)
+        XCTAssertEqual(layout["path"] as? String, "")
+        XCTAssertEqual(layout["unpadded_row_bytes"] as? Int, 8)
+        XCTAssertEqual((layout["choices"] as? [[String: Any]])?.count, 4)
+        let current = try XCTUnwrap(layout["current"] as? [String: Any])
+        XCTAssertEqual(current["row_alignment"] as? Int, 64)
+        XCTAssertEqual(current["row_bytes"] as? Int, 64)
+        XCTAssertEqual(current["stored_bytes"] as? Int, 128)
+        XCTAssertEqual(current["lines_per_row"] as? Double, 1)
+        for alignment: Int64 in [-1, 0, 3, 128] {
+            refuse(EC_INVALID_ARGUMENT, "row_alignment must") { ec_table_align(table.table, alignment, nil, nil, $0) }
+        }
+        refuse(EC_CANCELLED, "cancelled") { ec_table_align(table.table, 2, { _, _, _ in 1 }, nil, $0) }
+        refuse(EC_INVALID_ARGUMENT, "table must not") { ec_table_align(nil, 2, nil, nil, $0) }
+        refuse(EC_INVALID_ARGUMENT, "out must not", ec_table_align(table.table, 2, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "out must not", ec_table_row_layouts(table.table, nil))
+        var text = ec_string()
+        refuse(EC_INVALID_ARGUMENT, "table must not", ec_table_row_layouts(nil, &text))
+    }
+
     func testSlicesAndRoutesThatCannotBe() throws {
         let table = try dense([0, 1, 2, 3], dimension: 1)
         for (start, stop) in [(-1, 2), (0, 5), (3, 2), (Int64.min, 0), (0, Int64.max)] as [(Int64, Int64)] {

@@ -105,13 +105,15 @@ static PyObject *report_list(const ec_report *reports, Py_ssize_t total) {
 static PyObject *compress_to_file(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     (void)module;
     static const Parameters parameters = {
-        "compress_to_file", 5, 5, {"path", "jobs", "method", "metadata", "progress"}};
-    PyObject *values[5], *path = NULL, *result = NULL;
+        "compress_to_file", 6, 6, {"path", "jobs", "method", "row_alignment", "metadata", "progress"}};
+    PyObject *values[6], *path = NULL, *result = NULL;
     ProgressContext context;
+    int64_t row_alignment = 1;
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
     const char *method = core_string(values[2], "method");
-    const char *metadata = method == NULL ? NULL : core_string(values[3], "metadata");
-    if (metadata == NULL || core_progress_init(&context, values[4]) < 0) return NULL;
+    const char *metadata = method == NULL ? NULL : core_string(values[4], "metadata");
+    if (metadata == NULL || core_progress_init(&context, values[5]) < 0) return NULL;
+    if (core_int64(values[3], "row_alignment", &row_alignment) < 0) return NULL;
     if (!PyTuple_Check(values[1])) {
         PyErr_SetString(PyExc_TypeError, "jobs must be a tuple");
         return NULL;
@@ -131,7 +133,7 @@ static PyObject *compress_to_file(PyObject *module, PyObject *const *args, Py_ss
     CORE_WITHOUT_GIL(
         &context,
         status = ec_compress_to_file(
-            target, jobs, (int64_t)total, method, metadata, core_progress, &context, reports));
+            target, jobs, (int64_t)total, method, row_alignment, metadata, core_progress, &context, reports));
     if (core_check(status) == 0) result = report_list(reports, total);
 cleanup:
     Py_XDECREF(path);
@@ -140,12 +142,25 @@ cleanup:
     return result;
 }
 
-#define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL | METH_KEYWORDS
+static PyObject *warm_up(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"warm_up", 2, 2, {"table", "progress"}};
+    PyObject *values[2];
+    ProgressContext context;
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    ec_table *table = core_table_handle(values[0], "table");
+    if (table == NULL || core_progress_init(&context, values[1]) < 0) return NULL;
+    int64_t bytes;
+    ec_status status;
+    CORE_WITHOUT_GIL(&context, status = ec_table_warm_up(table, core_progress, &context, &bytes));
+    return core_check(status) < 0 ? NULL : PyLong_FromLongLong(bytes);
+}
 
 PyMethodDef core_files_methods[] = {
     {"save", FAST(save), "Write a tuple of (name, table) to a file."},
     {"compress_to_file", FAST(compress_to_file), "Compress a tuple of (name, source, weights, options) to a file."},
     {"load", FAST(load), "Open a table of a file."},
+    {"warm_up", FAST(warm_up), "Read every page of the arrays of a table; their bytes."},
     {"file_contents", file_contents, METH_O, "What a safetensors file holds, as JSON."},
     {NULL, NULL, 0, NULL},
 };

@@ -299,6 +299,29 @@ PyObject *core_quality(const ec_quality *quality) {
         quality->mean_squared_error);
 }
 
+static PyObject *aligned(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"aligned", 3, 3, {"table", "row_alignment", "progress"}};
+    PyObject *values[3];
+    int64_t row_alignment = 1;
+    ProgressContext context;
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    ec_table *table = core_table_handle(values[0], "table");
+    if (table == NULL || core_int64(values[1], "row_alignment", &row_alignment) < 0) return NULL;
+    if (core_progress_init(&context, values[2]) < 0) return NULL;
+    ec_table *result;
+    ec_status status;
+    CORE_WITHOUT_GIL(&context, status = ec_table_align(table, row_alignment, core_progress, &context, &result));
+    return core_check(status) < 0 ? NULL : core_table_wrap(result);
+}
+
+static PyObject *row_layouts(PyObject *module, PyObject *argument) {
+    (void)module;
+    ec_table *table = core_table_handle(argument, "table");
+    ec_string text;
+    return table == NULL || core_check(ec_table_row_layouts(table, &text)) < 0 ? NULL : core_text(text);
+}
+
 // MARK: - Library
 
 static PyObject *methods(PyObject *module, PyObject *unused) {
@@ -350,6 +373,8 @@ PyMethodDef core_making_methods[] = {
     {"assemble", FAST(assemble), "A table of a tree (JSON) and a tuple of (name, dtype, values)."},
     {"remap", FAST(remap), "rows ids over a table: id % modulo, or id // divisor."},
     {"remap_array", FAST(remap_array), "Ids over a table: map[id], -1 for zeros."},
+    {"aligned", FAST(aligned), "A table with its rows at multiples of so many bytes."},
+    {"row_layouts", row_layouts, METH_O, "Where the rows of a table lie among cache lines, as JSON."},
     {"tree", tree, METH_O, "The tree of a table as JSON."},
     {"arrays", arrays, METH_O, "The arrays of a table as (name, dtype, shape, memory)."},
     {"lookup_tensor", FAST(core_lookup_tensor), "What the lookup of a table does, from a tensor to a tensor."},

@@ -90,6 +90,7 @@ def compress_to_file(
     *,
     budget: int | float | None = None,
     weights: Mapping[str, object] | None = None,
+    row_alignment: int = 1,
     metadata: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -97,8 +98,8 @@ def compress_to_file(
     """Compress tables straight into one safetensors file, in memory that does not grow with them.
 
     Rows are read, compressed, compared with their source and written run by run, so that a table that `load` has
-    mapped from a checkpoint may be larger than memory, and so may the result. The file is the one that `compress` and
-    `save` would write.
+    mapped from a checkpoint may be larger than memory, and so may the result. The file is the one that `compress`,
+    `Table.aligned` and `save` would write.
 
     Args:
         path: The file; it appears complete or not at all.
@@ -106,6 +107,8 @@ def compress_to_file(
         method: A name from `methods()`.
         budget: As for `compress`; bytes (an int) are shared among the tables by their sizes.
         weights: How much errors count, as for `compress`, by the table's name; tables that are not in it have none.
+        row_alignment: As for `Table.aligned`: 1, 2, 4, 8, 16, 32 or 64 bytes that rows start at multiples of. A budget
+            counts rows without padding, and goes with 1 only.
         metadata: Strings to store beside the tables.
         progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
         **options: The method's own; see `methods()`.
@@ -128,7 +131,7 @@ def compress_to_file(
         if type(budget) is int and len(sources) > 1:
             own = budget * source.rows * source.dimension // max(elements, 1)
         jobs.append((name, source, _weights((weights or {}).get(name)), _options(options, own, source)))
-    found = _core.compress_to_file(path, tuple(jobs), method, json.dumps(dict(metadata or {})), progress)
+    found = _core.compress_to_file(path, tuple(jobs), method, row_alignment, json.dumps(dict(metadata or {})), progress)
     return {
         name: CompressionReport(
             source.rows,

@@ -133,7 +133,7 @@ def to_fused_rows(table: Table, *, layout: FusedLayout = "torch", row_alignment:
 
     Returns:
         (rows, bytes of a row). Rows with the scale last ("torch" and "fbgemm") lie on the table's own memory and are
-        read-only, with no copy made; those of "tbe" are new.
+        read-only, with no copy made, unless the table has padding between them; those of "tbe" are new.
 
     Raises:
         ValueError: the layout can't say what the table holds: it is no `Uniform` table, has groups of columns, or bits,
@@ -150,16 +150,19 @@ def to_fused_rows(table: Table, *, layout: FusedLayout = "torch", row_alignment:
             f"fused rows hold codes with a scale and a bias, as a Uniform table does; this one is {tree['kind']!r}"
         )
     dimension, bits, scale_dtype = tree["dimension"], tree["bits"], tree["scale"]
+    if tree.get("scope", "row") != "row":
+        raise ValueError("a fused row has a scale and a bias of its own; rows of this table share one of each")
     if tree["group"] != dimension:
         raise ValueError(
             f"a fused row has one scale and one bias; rows of this table have some for every {tree['group']} of their "
             f"{dimension} columns"
         )
     code_bytes, size = _row_bytes(form, layout, dimension, bits, scale_dtype, row_alignment)
-    packed: NDArray[np.uint8] = arrays[tree["tensors"]["rows"]].values
+    both = 2 * _item_bytes(scale_dtype)
+    # What is behind a row's scale and bias is padding of the table's own.
+    packed: NDArray[np.uint8] = arrays[tree["tensors"]["rows"]].values[:, : code_bytes + both]
     if form.scale_bias_last:
-        return packed
-    both = packed.shape[1] - code_bytes
+        return np.ascontiguousarray(packed)
     rows = np.zeros((len(packed), size), np.uint8)
     rows[:, :both] = packed[:, code_bytes:]
     rows[:, both : both + code_bytes] = packed[:, :code_bytes]

@@ -14,6 +14,7 @@ import embedcompress as ec
 
 DIMENSIONS = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 300, 768]
 BITS = [1, 2, 3, 4, 5, 6, 7, 8, 16]
+ALIGNMENTS = [1, 2, 4, 8, 16, 32, 64]
 
 
 def widths(name):
@@ -63,16 +64,29 @@ def uniform_fields(packed, dimension, bits, group, scale_type):
     return codes, both[:, 0::2].astype(np.float64), both[:, 1::2].astype(np.float64)
 
 
+def row_bytes(tree):
+    """Bytes of a row of a store, without padding."""
+    if tree["kind"] == "dense":
+        return tree["dimension"] * {"f32": 4, "f16": 2, "bf16": 2}[tree["element"]]
+    codes, scope = (tree["dimension"] * tree["bits"] + 7) // 8, tree.get("scope", "row")
+    if tree["kind"] == "uniform":
+        groups = -(-tree["dimension"] // tree["group"])
+        return codes + (groups * 2 * {"f16": 2, "f32": 4}[tree["scale"]] if scope == "row" else 0)
+    if scope == "row":
+        return codes + {"f16": 2, "f32": 4}[tree["entries"]] * 2 ** tree["bits"]
+    return codes + (next(n for n in (1, 2, 3, 4) if tree["clusters"] <= 256**n) if scope == "cluster" else 0)
+
+
 def rows_of_parts(tree, arrays):
     """Every row of the expression that `Table.parts` describes."""
     dimension = tree["dimension"]
     if tree["kind"] == "dense":
-        stored = arrays[tree["tensors"]["rows"]].values
+        stored = arrays[tree["tensors"]["rows"]].values[:, :dimension]
         values = from_bfloat16(stored) if tree["element"] == "bf16" else stored
         values = values.astype(np.float64)
         return Rows(values, np.abs(values))
     if tree["kind"] == "uniform":
-        packed = arrays[tree["tensors"]["rows"]].values
+        packed = arrays[tree["tensors"]["rows"]].values[:, : row_bytes(tree)]
         if tree.get("scope", "row") == "table":
             scale, bias = np.asarray(arrays[tree["tensors"]["parameters"]].values, np.float64)
             scaled = unpack(packed, dimension, tree["bits"]) * scale
@@ -82,7 +96,7 @@ def rows_of_parts(tree, arrays):
         scaled, biases = codes * scale[:, column_group], bias[:, column_group]
         return Rows(scaled + biases, np.abs(scaled) + np.abs(biases))
     if tree["kind"] == "codebook":
-        packed = arrays[tree["tensors"]["rows"]].values
+        packed = arrays[tree["tensors"]["rows"]].values[:, : row_bytes(tree)]
         codes = unpack(packed, dimension, tree["bits"])
         rest = np.ascontiguousarray(packed[:, (dimension * tree["bits"] + 7) // 8 :])
         if tree["scope"] == "row":
@@ -282,6 +296,18 @@ def random_codebook(rng, rows, dimension, bits=4, entry_type="f16", scope="row",
     return ec.Table.from_parts(tree, arrays)
 
 
+def with_padding(rng, table, alignment):
+    """The store with rows that start at multiples of an alignment, and anything between them."""
+    tree, arrays = table.parts()
+    name = tree["tensors"]["rows"]
+    dtype, values = arrays[name]
+    width = row_bytes(tree)
+    padded = rng.integers(0, 256, (table.rows, -(-width // alignment) * alignment), dtype=np.uint8)
+    padded[:, :width] = np.ascontiguousarray(values).view(np.uint8).reshape(table.rows, width)
+    arrays[name] = (dtype, padded.view(values.dtype))
+    return ec.Table.from_parts(tree | {"row_alignment": alignment}, arrays)
+
+
 def random_remap(rng, inner, function):
     count = inner.rows
     if function == "modulo":
@@ -309,6 +335,9 @@ def tables(draw, max_rows=40, max_depth=3):
     else:
         group = draw(st.sampled_from([None, 8, 32]), label="group")
         table = random_uniform(rng, rows, dimension, element, group, kind)
+    alignment = draw(st.sampled_from([None, None, *ALIGNMENTS]), label="alignment")
+    if alignment is not None:
+        table = with_padding(rng, table, alignment)
     for function in draw(st.lists(st.sampled_from(["modulo", "divisor", "map"]), max_size=max_depth), label="routes"):
         if table.rows > 2000:
             break

@@ -39,7 +39,7 @@ def test_the_public_names():
     for name in ec.__all__:
         assert hasattr(ec, name)
     attributes = {"rows", "dimension", "stored_bytes", "ratio", "shape", "invalid_count"}
-    calls = {"lookup", "bag", "decode", "slice", "save", "parts", "from_parts"}
+    calls = {"lookup", "bag", "decode", "slice", "save", "parts", "from_parts", "aligned", "row_layouts", "warm_up"}
     assert attributes | calls == {name for name in dir(ec.Table) if not name.startswith("_")}
 
 

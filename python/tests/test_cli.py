@@ -258,6 +258,18 @@ def test_names_from_files_can_not_disturb_a_terminal(capsys, tmp_path):
     assert "\x1b" not in failure(capsys, "compress", path, tmp_path / "o")
 
 
+def test_compress_aligns_rows(capsys, array, tmp_path):
+    output = tmp_path / "out.safetensors"
+    report = answer(capsys, "compress", array, output, "--row-alignment", 64)
+    assert report["row_alignment"] == 64
+    assert report["tables"][0]["stored_bytes"] == ec.load(output).stored_bytes == 200 * 64
+    np.testing.assert_array_equal(ec.load(output).decode(), ec.compress(WEIGHT).decode())
+    assert "budget" in failure(capsys, "compress", array, output, "--row-alignment", 64, "--budget", 0.5)
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["compress", str(array), str(output), "--row-alignment", "3"])
+    assert exit.value.code == 2
+
+
 # inspect
 
 
@@ -277,6 +289,29 @@ def test_inspect_of_tables(capsys, checkpoint, tmp_path):
     _, out, _ = run(capsys, "inspect", path)
     assert "    inner: Uniform 2-bit" in out
     assert "made by: hand" in out
+
+
+def test_inspect_says_what_aligned_rows_would_give(capsys, tmp_path):
+    weight = np.random.default_rng(2).standard_normal((160, 64), dtype=np.float32)
+    table = ec.compress(weight, "asym", bits=4)
+    path = tmp_path / "tables.safetensors"
+    ec.save(path, {"a": table, "b": ec.remap(table.aligned(64), map=np.arange(160))})
+    plain, aligned = answer(capsys, "inspect", path)["tables"]
+    (layout,) = plain["row_layouts"]
+    # Behind the other table's rows, which have 64 bytes, and its map, which has 640.
+    assert layout == table.row_layouts()[0].as_dict() | {"choices": layout["choices"]}
+    assert {c["row_alignment"]: (c["lines_per_row"], c["stored_bytes"]) for c in layout["choices"]} == {
+        1: (1.5, 160 * 36),
+        16: (1.5, 160 * 48),
+        32: (1, 160 * 64),
+        64: (1, 160 * 64),
+    }
+    (layout,) = aligned["row_layouts"]
+    assert (layout["path"], layout["current"]["lines_per_row"]) == ("inner", 1)
+    _, out, _ = run(capsys, "inspect", path)
+    gain = "with row_alignment=64: 1 cache line, +78 % bytes"
+    assert f"  rows of 36 bytes lie in 1.5 cache lines on average; {gain}\n" in out
+    assert "  inner: rows of 36 bytes and 28 of padding lie in 1 cache line on average\n" in out + "\n"
 
 
 def test_inspect_of_a_plain_checkpoint(capsys, checkpoint):

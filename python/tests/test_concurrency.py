@@ -330,6 +330,25 @@ except KeyboardInterrupt:
     assert ec.load(path).rows == 3
 
 
+def test_ctrl_c_stops_warming_up(run_python, tmp_path):
+    ec.dense(np.zeros((500_000, 64), np.float32)).save(tmp_path / "table")
+    program = """
+import os, signal, sys
+import embedcompress as ec
+table = ec.load(sys.argv[1])
+seen = []
+def progress(done, total):
+    seen.append(done)
+    os.kill(os.getpid(), signal.SIGINT)
+ec.set_num_threads(1)
+try:
+    table.warm_up(progress=progress)
+except KeyboardInterrupt:
+    print("stopped", len(seen) == 1 and seen[0] < table.stored_bytes)
+"""
+    assert run_python(program, tmp_path / "table") == "stopped True\n"
+
+
 def test_a_signal_handler_that_does_not_raise_does_not_stop(run_python):
     program = """
 import os, signal, threading, time
@@ -356,12 +375,14 @@ def long_calls(tmp_path, weight):
     return {
         "compress": lambda progress: ec.compress(source, "greedy", progress=progress),
         "evaluate": lambda progress: ec.evaluate(table, source, queries=0, progress=progress),
+        "aligned": lambda progress: ec.dense(np.zeros((200_000, 65), np.float32)).aligned(64, progress=progress),
+        "warm up": lambda progress: big.warm_up(progress=progress),
         "save": lambda progress: big.save(tmp_path / "table", progress=progress),
         "save several": lambda progress: ec.save(tmp_path / "several", {"a": big, "b": table}, progress=progress),
     }
 
 
-@pytest.mark.parametrize("name", ["compress", "evaluate", "save", "save several"])
+@pytest.mark.parametrize("name", ["compress", "evaluate", "aligned", "warm up", "save", "save several"])
 def test_progress(tmp_path, weight, name):
     call = long_calls(tmp_path, weight)[name]
     seen = []

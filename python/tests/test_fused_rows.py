@@ -164,6 +164,21 @@ def test_rows_with_the_scale_last_are_not_copied(rng):
     assert not np.shares_memory(aligned, rows) and aligned.flags.writeable
 
 
+@pytest.mark.parametrize(("layout", "bits", "scale_dtype"), LAYOUTS)
+def test_the_padding_of_aligned_rows_stays_behind(rng, layout, bits, scale_dtype):
+    rows = np.hstack(pieces(rng, 9, 16, bits, scale_dtype))
+    table = ec.from_fused_rows(rows, 16, bits=bits, layout="fbgemm", scale_dtype=scale_dtype)
+    found = ec.to_fused_rows(table.aligned(64), layout=layout)
+    np.testing.assert_array_equal(found, ec.to_fused_rows(table, layout=layout))
+    assert found.flags.c_contiguous
+
+
+def test_rows_that_share_a_scale_are_not_fused_rows(rng):
+    table = ec.compress(rng.standard_normal((9, 16)).astype(np.float32), "table", bits=8)
+    with pytest.raises(ValueError, match="a fused row has a scale and a bias of its own"):
+        ec.to_fused_rows(table)
+
+
 def test_a_table_keeps_the_memory_of_its_rows(rng):
     codes, both = pieces(rng, 1000, 64, 4, "f16")
     rows = torch.from_numpy(np.hstack([codes, both])).clone()

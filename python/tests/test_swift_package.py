@@ -110,6 +110,8 @@ def test_swift_opens_what_python_saved(consumer, tmp_path):
         "b": ec.dense(weight.astype(np.float16)),
         "c": ec.remap(table, rows=50, modulo=30),
         "d": table.slice(10, 20),
+        "e": table.aligned(64),
+        "f": ec.dense(weight).aligned(16),
     }
     ec.save(path, tables)
     lines = run(consumer, "sums", path, cwd=tmp_path).splitlines()

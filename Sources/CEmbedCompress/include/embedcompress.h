@@ -129,6 +129,10 @@ ec_status ec_table_assemble(
     const char *tree, const ec_array *arrays, int64_t count, ec_release release, void *context, ec_table **out);
 /// Rows [start, stop) as a table that shares this one's memory.
 ec_status ec_table_slice(const ec_table *table, int64_t start, int64_t stop, ec_table **out);
+/// The table with each row at a multiple of `row_alignment` bytes: 1, 2, 4, 8, 16, 32 or 64. Rows are copied into memory
+/// that starts at a cache line, unless they lie so already.
+ec_status ec_table_align(
+    const ec_table *table, int64_t row_alignment, ec_progress progress, void *context, ec_table **out);
 /// `rows` ids over `inner`: id -> id % modulus.
 ec_status ec_table_remap_modulo(const ec_table *inner, int64_t rows, int64_t modulus, ec_table **out);
 /// `rows` ids over `inner`: id -> id / divisor.
@@ -149,6 +153,10 @@ int64_t ec_table_invalid_count(const ec_table *table);
 ec_status ec_table_description(const ec_table *table, ec_string *out);
 /// The expression as the JSON that ec_table_assemble takes; each node also has rows, dimension and bytes.
 ec_status ec_table_tree(const ec_table *table, ec_string *out);
+/// Where rows lie among cache lines of 64 bytes, and what ec_table_align would give: a JSON array with, for each store of
+/// rows, its "path" ("" or such as "inner"), "rows", "unpadded_row_bytes", "current" and "choices"; the last two say
+/// "row_alignment", "row_bytes", "lines_per_row" and "stored_bytes".
+ec_status ec_table_row_layouts(const ec_table *table, ec_string *out);
 int64_t ec_table_array_count(const ec_table *table);
 /// The index-th of the arrays that ec_table_assemble takes. Its pointers are valid as long as the table is.
 ec_status ec_table_array(const ec_table *table, int64_t index, ec_array *out);
@@ -230,11 +238,12 @@ typedef struct ec_report {
     double fallback_share;
 } ec_report;
 
-/// Compresses tables into one file, atomically, in memory that does not grow with them. `metadata` is as for ec_save.
-/// `reports` has room for `count` reports.
+/// Compresses tables into one file, atomically, in memory that does not grow with them. `row_alignment` is as for
+/// ec_table_align; other than 1 it goes with no budget. `metadata` is as for ec_save. `reports` has room for `count`
+/// reports.
 ec_status ec_compress_to_file(
-    const char *path, const ec_job *jobs, int64_t count, const char *method, const char *metadata, ec_progress progress,
-    void *context, ec_report *reports);
+    const char *path, const ec_job *jobs, int64_t count, const char *method, int64_t row_alignment,
+    const char *metadata, ec_progress progress, void *context, ec_report *reports);
 /// Writes `count` tables under their names into one safetensors file, atomically. `metadata` is a JSON object of
 /// strings that is stored beside them; null means none.
 ec_status ec_save(
@@ -246,6 +255,9 @@ ec_status ec_file_contents(const char *path, ec_string *out);
 /// file as a dense table. Null takes the only one. With `map`, the file is mapped and opening takes time independent of
 /// its size; without, it is read.
 ec_status ec_load(const char *path, const char *name, int32_t map, ec_table **out);
+/// Reads a byte of every page of the table's arrays, so that lookups in a mapped table wait for no disk. `bytes` is how
+/// many the arrays have.
+ec_status ec_table_warm_up(const ec_table *table, ec_progress progress, void *context, int64_t *bytes);
 
 #ifdef __cplusplus
 }

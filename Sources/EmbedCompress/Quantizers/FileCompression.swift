@@ -25,14 +25,22 @@ extension TableFile {
     /// Compresses tables into one file, atomically, in memory that does not grow with them: rows are read, compressed,
     /// compared with their source and written run by run. The bytes are those of compressing in memory and saving.
     ///
+    /// - Parameter rowAlignment: As for ``Table/aligned(to:progress:)``. A budget counts rows without padding and goes
+    ///   with 1 only.
     /// - Returns: A report for each job, in order.
     public static func compress(
-        _ jobs: [CompressionJob], method name: String, to path: String, metadata: [(key: String, value: String)] = [],
-        progress callback: ProgressCallback? = nil
+        _ jobs: [CompressionJob], method name: String, to path: String, rowAlignment: Int = 1,
+        metadata: [(key: String, value: String)] = [], progress callback: ProgressCallback? = nil
     ) throws -> [CompressionReport] {
         let method = try Method.named(name)
+        if rowAlignment != 1, jobs.contains(where: { $0.options["budget"] ?? .null != .null }) {
+            throw EmbedCompressError.invalidArgument(
+                "a budget counts rows without padding: give bits where row_alignment is not 1")
+        }
         let progress = method.progress(rows: jobs.reduce(0) { Checked.sum($0, $1.source.rows) ?? Int.max }, callback)
-        let tables = try jobs.map { try StreamedTable($0, method: method, progress: progress) }
+        let tables = try jobs.map {
+            try StreamedTable($0, method: method, rowAlignment: rowAlignment, progress: progress)
+        }
         let (writer, _) = try writer(
             to: path, zip(jobs, tables).map { ($0.name, $1.parts) }, metadata: metadata)
         var reports: [CompressionReport] = []
@@ -53,11 +61,14 @@ private struct StreamedTable {
     /// The compressed table without rows: its layout, and what its rows share.
     private let empty: any Node
     private let rows: Int
+    private let rowAlignment: Int
 
-    init(_ job: CompressionJob, method: Method, progress: ProgressCounter) throws {
+    init(_ job: CompressionJob, method: Method, rowAlignment: Int, progress: ProgressCounter) throws {
         (input, compressor) = try method.begin(job.source, job.options, weights: job.weights, progress: progress)
         rows = job.source.rows
+        self.rowAlignment = rowAlignment
         empty = try compressor.compress(input.sliced(0..<0), tally: FallbackTally(), progress: progress)
+            .aligned(to: rowAlignment, progress: progress.watch)
     }
 
     /// Tree and arrays of the whole table; the bytes are those of the one without rows.
@@ -98,6 +109,7 @@ private struct StreamedTable {
         for start in stride(from: 0, to: rows, by: runRows) {
             let run = try input.sliced(start..<min(start + runRows, rows))
             let node = try compressor.compress(run, tally: tally, progress: progress)
+                .aligned(to: rowAlignment, progress: progress.watch)
             sums.add(try Table(node).qualitySums(against: Table(run.source), firstRow: start))
             for (index, array) in NodeEncoder.parts(of: node, prefix: "").arrays.enumerated()
             where arrays[index].isByRow {

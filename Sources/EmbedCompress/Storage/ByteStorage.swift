@@ -118,14 +118,25 @@ struct Bytes: @unchecked Sendable {
         return Bytes(storage: storage, offset: offset + start, count: length)
     }
 
+    static let pageBytes = max(Int(getpagesize()), 1)
+
     /// Lets go of whole pages of a mapped file within this range.
     func discardPages() {
         guard storage.isMapped else { return }
-        let page = UInt(max(getpagesize(), 1))
+        let page = UInt(Self.pageBytes)
         let start = (UInt(bitPattern: pointer) + page - 1) / page * page
         let end = UInt(bitPattern: pointer + count) / page * page
         guard start < end, let address = UnsafeMutableRawPointer(bitPattern: start) else { return }
         madvise(address, Int(end - start), MADV_DONTNEED)
+    }
+
+    /// Asks the system to read the pages of a mapped file that this range lies in, without waiting for them.
+    func requestPages() {
+        guard storage.isMapped, count > 0 else { return }
+        let page = UInt(Self.pageBytes)
+        let start = UInt(bitPattern: pointer) / page * page
+        guard let address = UnsafeMutableRawPointer(bitPattern: start) else { return }
+        madvise(address, Int(UInt(bitPattern: pointer + count) - start), MADV_WILLNEED)
     }
 
     var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: pointer, count: count) }

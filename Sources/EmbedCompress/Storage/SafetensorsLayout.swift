@@ -1,6 +1,7 @@
 /// Where the tensors of a new safetensors file go, and the header that says so.
 enum SafetensorsLayout {
-    /// The declared tensors, in their order, with places by descending element size.
+    /// The declared tensors, in their order, each placed at a multiple of the largest power of two that divides its
+    /// size, up to the alignment of the data section.
     static func place(_ declared: [SafetensorsWriter.Tensor]) throws -> [TensorInfo] {
         var names: Set<String> = [SafetensorsHeader.metadataKey]
         var sizes: [Int] = []
@@ -17,7 +18,7 @@ enum SafetensorsLayout {
         }
         var ranges = Array(repeating: 0..<0, count: declared.count)
         var end = 0
-        for index in fileOrder(declared.map(\.type)) {
+        for index in fileOrder(sizes) {
             // Half the range is left for the header and for page rounding.
             guard let next = Checked.sum(end, sizes[index]), next <= Int.max / 2 else {
                 throw EmbedCompressError.invalidArgument("the tensors have more bytes than a file can hold")
@@ -45,7 +46,7 @@ enum SafetensorsLayout {
             JSON.appendQuoted(SafetensorsHeader.metadataKey, to: &text)
             text += ":" + (try JSON.object(entries).serialized())
         }
-        for index in fileOrder(tensors.map(\.type)) {
+        for index in fileOrder(tensors.map(\.byteCount)) {
             let tensor = tensors[index]
             if text.utf8.count > 1 { text += "," }
             JSON.appendQuoted(tensor.name, to: &text)
@@ -74,8 +75,11 @@ enum SafetensorsLayout {
         }
     }
 
-    /// Positions of the types by descending element size, equal ones in their order.
-    private static func fileOrder(_ types: [ElementType]) -> [Int] {
-        types.indices.sorted { (-types[$0].byteCount, $0) < (-types[$1].byteCount, $1) }
+    /// Positions of tensors of these sizes by the power of two that divides each, the largest first and equal ones in
+    /// their order: without any hole, each then starts at a multiple of its own.
+    private static func fileOrder(_ sizes: [Int]) -> [Int] {
+        let most = SafetensorsWriter.dataAlignment.trailingZeroBitCount
+        let keys = sizes.map { min($0.trailingZeroBitCount, most) }
+        return sizes.indices.sorted { (-keys[$0], $0) < (-keys[$1], $1) }
     }
 }

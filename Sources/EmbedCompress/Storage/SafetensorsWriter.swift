@@ -1,7 +1,8 @@
 /// Writes a safetensors file piece by piece, atomically (see ``AtomicFile``).
 ///
-/// Tensors lie in the file by descending element size, equal ones as declared, and the data section starts at a
-/// multiple of 64 bytes: every element is aligned and there are no holes. After an io error, or one that a progress
+/// The data section starts at a multiple of 64 bytes, and each tensor within it at a multiple of the largest power of two
+/// up to 64 that divides its size (``SafetensorsLayout``): every element is aligned, so are rows that the table aligned,
+/// and there are no holes. After an io error, or one that a progress
 /// closure throws, the temporary file is gone and the writer is closed. Not for several threads at once.
 final class SafetensorsWriter {
     typealias Tensor = (name: String, type: ElementType, shape: [Int])

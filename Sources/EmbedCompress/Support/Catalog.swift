@@ -84,3 +84,27 @@ extension TableFile {
         }
     }
 }
+
+extension Table {
+    /// Where the rows of each store lie, as a JSON array; see ``RowLayout``.
+    package func rowLayoutsText() throws -> String { try JSON.array(rowLayouts().map(\.json)).serialized() }
+}
+
+extension RowLayout {
+    fileprivate var json: JSON {
+        [
+            "path": .string(path), "rows": .integer(Int64(rows)),
+            "unpadded_row_bytes": .integer(Int64(unpaddedRowBytes)), "current": current.json,
+            "choices": .array(choices.map(\.json)),
+        ]
+    }
+}
+
+extension RowLayout.Placement {
+    fileprivate var json: JSON {
+        [
+            "row_alignment": .integer(Int64(rowAlignment)), "row_bytes": .integer(Int64(rowBytes)),
+            "lines_per_row": .number(linesPerRow), "stored_bytes": .integer(Int64(storedBytes)),
+        ]
+    }
+}

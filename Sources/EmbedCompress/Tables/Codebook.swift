@@ -4,12 +4,12 @@
 /// A row lies in one piece: its codes, packed to the bit, and then its own entries, or the index of its cluster in the
 /// fewest whole bytes that hold every index, or nothing. Bytes per row: `ceil(dimension * bits / 8)`, and `2^bits * (2
 /// or 4)` of entries or 1 to 4 of index. Codebooks that rows share take `clusters * 2^bits * (2 or 4)` bytes beside
-/// them. Codebooks of up to 16 entries are held in registers while a row is decoded; larger ones are read entry by
-/// entry.
+/// them. Rows may be aligned: their bytes are then rounded up to a multiple of the alignment. Codebooks of up to 16
+/// entries are held in registers while a row is decoded; larger ones are read entry by entry.
 ///
 /// Guan et al., "Post-Training 4-bit Quantization on Embedding Tables", 2019 (arXiv 1911.02079): KMEANS has the row's
 /// codebook, KMEANS-CLS that of a cluster.
-public struct Codebook: Node {
+public struct Codebook: RowStore {
     public static let kind = "codebook"
 
     /// Widths of codes.
@@ -33,10 +33,14 @@ public struct Codebook: Node {
         let codeBytes: Int
         /// Bytes of the index of a row's cluster.
         let indexBytes: Int
-        let rowBytes: Int
+        let spacing: RowSpacing
+
+        var rowBytes: Int { spacing.rowBytes }
 
         /// - Parameter clusters: For the scope `cluster` only.
-        init(dimension: Int, bits: Int, entryType: ScaleType, scope: Scope, clusters: Int? = nil) throws {
+        init(
+            dimension: Int, bits: Int, entryType: ScaleType, scope: Scope, clusters: Int? = nil, rowAlignment: Int = 1
+        ) throws {
             guard (1...maximumDimension).contains(dimension) else {
                 throw EmbedCompressError.invalidArgument(
                     "a table needs from 1 to \(maximumDimension) columns, not \(dimension)")
@@ -59,7 +63,9 @@ public struct Codebook: Node {
             self.scope = scope
             codeBytes = (dimension * bits + 7) / 8
             indexBytes = scope == .cluster ? Self.indexBytes(clusters: self.clusters) : 0
-            rowBytes = codeBytes + indexBytes + (scope == .row ? entryType.byteCount << bits : 0)
+            spacing = try RowSpacing(
+                unpaddedBytes: codeBytes + indexBytes + (scope == .row ? entryType.byteCount << bits : 0),
+                alignment: rowAlignment)
         }
 
         /// The fewest bytes that hold every index below `clusters`.
@@ -88,6 +94,7 @@ public struct Codebook: Node {
     public var scope: Scope { layout.scope }
     /// Codebooks that rows share; 0 where each has its own.
     public var clusters: Int { layout.clusters }
+    var spacing: RowSpacing { layout.spacing }
     public var ownBytes: Int { memory.bytes.count + (shared?.memory.bytes.count ?? 0) }
     public var summary: String {
         let owner: String
@@ -96,7 +103,7 @@ public struct Codebook: Node {
         case .cluster: owner = "for each of \(clusters.grouped) clusters"
         case .table: owner = "per table"
         }
-        return "Codebook \(bits)-bit, \(layout.entryCount) \(entryType.rawValue) entries \(owner)"
+        return "Codebook \(bits)-bit, \(layout.entryCount) \(entryType.rawValue) entries \(owner)\(spacing.summary)"
     }
 
     /// - Parameter codebooks: Those that rows share, one after the other; nil where each has its own.
@@ -125,7 +132,8 @@ public struct Codebook: Node {
         let scope = try decoder.choice("scope", Scope.self)
         let clusters = scope == .cluster ? try decoder.integer("clusters", 1...Self.maximumClusters) : nil
         let layout = try Layout(
-            dimension: decoder.dimension, bits: bits, entryType: entryType, scope: scope, clusters: clusters)
+            dimension: decoder.dimension, bits: bits, entryType: entryType, scope: scope, clusters: clusters,
+            rowAlignment: try decoder.rowAlignment())
         let bytes = try decoder.tensor("rows", type: .u8, shape: [decoder.rows, layout.rowBytes])
         let codebooks =
             scope == .row
@@ -140,6 +148,7 @@ public struct Codebook: Node {
         encoder.set("entries", entryType.rawValue)
         encoder.set("scope", scope.rawValue)
         if scope == .cluster { encoder.set("clusters", clusters) }
+        encoder.set(spacing)
         encoder.add("rows", type: .u8, shape: [rows, layout.rowBytes], bytes: memory.bytes)
         if let shared {
             encoder.add(
@@ -151,6 +160,13 @@ public struct Codebook: Node {
     func sliced(_ range: Range<Int>) throws -> any Node {
         try Codebook(
             try memory.sliced(range).bytes, rows: range.count, layout: layout, codebooks: shared?.memory.bytes)
+    }
+
+    func with(_ bytes: Bytes, spacing: RowSpacing) throws -> Codebook {
+        let layout = try Layout(
+            dimension: dimension, bits: bits, entryType: entryType, scope: scope,
+            clusters: scope == .cluster ? clusters : nil, rowAlignment: spacing.alignment)
+        return try Codebook(bytes, rows: rows, layout: layout, codebooks: shared?.memory.bytes)
     }
 
     var takesAnyIDs: Bool { shared == nil }

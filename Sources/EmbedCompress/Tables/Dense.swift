@@ -1,5 +1,6 @@
-/// Rows as they are, in f32, f16 or bf16: `dimension * 4` or `* 2` bytes per row.
-public struct Dense: Node {
+/// Rows as they are, in f32, f16 or bf16: `dimension * 4` or `* 2` bytes per row, rounded up to a multiple of the
+/// alignment if rows are aligned.
+public struct Dense: RowStore {
     public static let kind = "dense"
 
     /// The types of elements.
@@ -25,27 +26,28 @@ public struct Dense: Node {
     public let element: Element
     public let dimension: Int
     let memory: RowMemory
+    let spacing: RowSpacing
     private let groups: [ColumnGroup]
 
     public var rows: Int { memory.rows }
     public var ownBytes: Int { memory.bytes.count }
-    public var summary: String { "Dense \(element.rawValue)" }
+    public var summary: String { "Dense \(element.rawValue)\(spacing.summary)" }
 
-    /// `bytes` holds rows x dimension elements, row after row.
-    init(_ bytes: Bytes, element: Element, rows: Int, dimension: Int) throws {
+    /// `bytes` holds rows x dimension elements, row after row, with zeros behind each to make up the alignment.
+    init(_ bytes: Bytes, element: Element, rows: Int, dimension: Int, rowAlignment: Int = 1) throws {
         guard (1...maximumDimension).contains(dimension), rows >= 0 else {
             throw EmbedCompressError.invalidArgument(
                 "a table needs from 1 to \(maximumDimension) columns and no negative number of rows, not \(rows) x \(dimension)"
             )
         }
-        let rowBytes = dimension * element.type.byteCount
-        guard Checked.product(rows, rowBytes) == bytes.count else {
+        spacing = try RowSpacing(unpaddedBytes: dimension * element.type.byteCount, alignment: rowAlignment)
+        guard Checked.product(rows, spacing.rowBytes) == bytes.count else {
             throw EmbedCompressError.invalidArgument(
                 "\(bytes.count) bytes are not \(rows) x \(dimension) values of \(element.rawValue)")
         }
         self.element = element
         self.dimension = dimension
-        memory = try RowMemory(bytes, rows: rows, rowBytes: rowBytes)
+        memory = try RowMemory(bytes, rows: rows, rowBytes: spacing.rowBytes)
         groups = [
             ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, parameterOffset: 0)
         ]
@@ -59,28 +61,43 @@ public struct Dense: Node {
 
     init(from decoder: inout NodeDecoder) throws {
         let element = try decoder.choice("element", Element.self)
-        let bytes = try decoder.tensor("rows", type: element.type, shape: [decoder.rows, decoder.dimension])
-        try self.init(bytes, element: element, rows: decoder.rows, dimension: decoder.dimension)
+        let rowAlignment = try decoder.rowAlignment()
+        let elementBytes = element.type.byteCount
+        let spacing = try RowSpacing(unpaddedBytes: decoder.dimension * elementBytes, alignment: rowAlignment)
+        let bytes = try decoder.tensor(
+            "rows", type: element.type, shape: [decoder.rows, spacing.rowBytes / elementBytes])
+        try self.init(
+            bytes, element: element, rows: decoder.rows, dimension: decoder.dimension, rowAlignment: rowAlignment)
     }
 
     func encode(into encoder: inout NodeEncoder) {
         encoder.set("element", element.rawValue)
-        encoder.add("rows", type: element.type, shape: [rows, dimension], bytes: memory.bytes)
+        encoder.set(spacing)
+        encoder.add("rows", type: element.type, shape: [rows, rowElements], bytes: memory.bytes)
     }
 
+    /// Elements from the start of one row to the start of the next: padding is whole elements too.
+    private var rowElements: Int { spacing.rowBytes / element.type.byteCount }
+
     func sliced(_ range: Range<Int>) throws -> any Node {
-        try Dense(try memory.sliced(range).bytes, element: element, rows: range.count, dimension: dimension)
+        try Dense(
+            try memory.sliced(range).bytes, element: element, rows: range.count, dimension: dimension,
+            rowAlignment: spacing.alignment)
+    }
+
+    func with(_ bytes: Bytes, spacing: RowSpacing) throws -> Dense {
+        try Dense(bytes, element: element, rows: rows, dimension: dimension, rowAlignment: spacing.alignment)
     }
 
     /// Rows `range` where they are, if they are f32 and whole vectors of them can be read.
     func floats(_ range: Range<Int>) -> FloatBlock? {
         let bytes = memory.bytes
-        let last = (range.upperBound * dimension + 15) * MemoryLayout<Float>.size
+        let last = (range.upperBound * rowElements + 15) * MemoryLayout<Float>.size
         let start = bytes.pointer + range.lowerBound * memory.rowBytes
         guard element == .float32, last <= bytes.readableCount || dimension % 16 == 0,
             UInt(bitPattern: start) % UInt(MemoryLayout<Float>.alignment) == 0
         else { return nil }
-        return FloatBlock(base: start.assumingMemoryBound(to: Float.self), stride: dimension)
+        return FloatBlock(base: start.assumingMemoryBound(to: Float.self), stride: rowElements)
     }
 
     var takesAnyIDs: Bool { true }

@@ -45,6 +45,9 @@ protocol Node: Expression {
     func accumulate(_ block: BagBlock, context: LookupContext)
     /// Rows `range` on the same memory; the range has been checked.
     func sliced(_ range: Range<Int>) throws -> any Node
+    /// The same with the rows of every store at that alignment, in new memory unless they lie so already. Reports the
+    /// rows of every store.
+    func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node
     /// Lets go of the pages of mapped files that the rows lie in: they are read again when they are next touched.
     func discardPages()
     /// Hands out fields and arrays; `init(from:)` takes them back.

@@ -124,6 +124,18 @@ struct NodeDecoder {
         return try Self.integer(object, kind: kind, field, range)
     }
 
+    /// One of `values`, for a field that a node may lack.
+    mutating func integer(
+        _ field: String, oneOf values: [Int], expected: String, default defaultValue: Int
+    ) throws -> Int {
+        taken.insert(field)
+        guard let value = object[field] else { return defaultValue }
+        guard case .integer(let wide) = value, let number = Int(exactly: wide), values.contains(number) else {
+            throw EmbedCompressError.format(.invalidField(node: kind, field: field, expected: expected))
+        }
+        return number
+    }
+
     mutating func choice<Value: RawRepresentable & CaseIterable>(_ field: String, _: Value.Type) throws -> Value
     where Value.RawValue == String {
         taken.insert(field)

@@ -167,6 +167,10 @@ public struct Remap: Node {
         return try Remap(function, rows: range.count, inner: inner)
     }
 
+    func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
+        try Remap(function, rows: rows, inner: try inner.aligned(to: rowAlignment, progress: progress))
+    }
+
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         withInnerIDs(ids, context) { inner.gather($0, into: output, context: context) }
     }

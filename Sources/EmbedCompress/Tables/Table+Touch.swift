@@ -20,14 +20,11 @@ extension Table {
     }
 
     private func rowMemory() throws -> RowMemory {
-        switch root {
-        case let dense as Dense: return dense.memory
-        case let uniform as Uniform: return uniform.memory
-        case let codebook as Codebook: return codebook.memory
-        default:
+        guard let store = root as? any RowStore else {
             throw EmbedCompressError.invalidArgument(
                 "only a table that is one store of rows (dense, uniform or codebook) can be touched, not \(root.summary)"
             )
         }
+        return store.memory
     }
 }

@@ -4,10 +4,11 @@
 /// A row lies in one piece, so that a lookup touches as few cache lines as its bytes allow: the codes of each group in
 /// turn, packed to the bit, then scale and bias of each group. Bytes per row: `ceil(dimension * bits / 8) + groups * 2
 /// * (2 or 4)`. With one group, f16 scales and 2, 4 or 8 bits this is FBGEMM's fused row. Where the table shares one
-/// scale and bias, rows hold codes only, and the table has 8 bytes beside them.
+/// scale and bias, rows hold codes only, and the table has 8 bytes beside them. Rows may be aligned: their bytes are then
+/// rounded up to a multiple of the alignment.
 ///
 /// Guan et al., "Post-Training 4-bit Quantization on Embedding Tables", 2019 (arXiv 1911.02079), equation 1.
-public struct Uniform: Node {
+public struct Uniform: RowStore {
     public static let kind = "uniform"
 
     /// Widths of codes.
@@ -30,9 +31,13 @@ public struct Uniform: Node {
         let scaleType: ScaleType
         let scope: Scope
         let groups: [ColumnGroup]
-        let rowBytes: Int
+        let spacing: RowSpacing
 
-        init(dimension: Int, bits: Int, group: Int?, scaleType: ScaleType, scope: Scope = .row) throws {
+        var rowBytes: Int { spacing.rowBytes }
+
+        init(
+            dimension: Int, bits: Int, group: Int?, scaleType: ScaleType, scope: Scope = .row, rowAlignment: Int = 1
+        ) throws {
             guard (1...maximumDimension).contains(dimension) else {
                 throw EmbedCompressError.invalidArgument(
                     "a table needs from 1 to \(maximumDimension) columns, not \(dimension)")
@@ -61,7 +66,8 @@ public struct Uniform: Node {
                     firstColumn: first, columns: min(width, dimension - first), offset: first * bits / 8,
                     parameterOffset: scope == .table ? 0 : codeBytes + index * 2 * scaleType.byteCount)
             }
-            rowBytes = scope == .table ? codeBytes : codeBytes + groups.count * 2 * scaleType.byteCount
+            let parameterBytes = scope == .table ? 0 : groups.count * 2 * scaleType.byteCount
+            spacing = try RowSpacing(unpaddedBytes: codeBytes + parameterBytes, alignment: rowAlignment)
         }
     }
 
@@ -77,10 +83,11 @@ public struct Uniform: Node {
     public var group: Int { layout.group }
     public var scaleType: ScaleType { layout.scaleType }
     public var scope: Scope { layout.scope }
+    var spacing: RowSpacing { layout.spacing }
     public var ownBytes: Int { memory.bytes.count + (shared?.memory.bytes.count ?? 0) }
     public var summary: String {
         let owner = scope == .table ? "table" : group == dimension ? "row" : "\(group) columns"
-        return "Uniform \(bits)-bit, \(scaleType.rawValue) scale and bias per \(owner)"
+        return "Uniform \(bits)-bit, \(scaleType.rawValue) scale and bias per \(owner)\(spacing.summary)"
     }
 
     /// - Parameter parameters: The table's scale and bias, two f32, where the layout says that it shares them.
@@ -103,10 +110,12 @@ public struct Uniform: Node {
         let group = try decoder.integer("group", 1...decoder.dimension)
         let scaleType = try decoder.choice("scale", ScaleType.self)
         let scope = try decoder.choice("scope", Scope.self, default: .row)
+        let rowAlignment = try decoder.rowAlignment()
         let layout: Layout
         do {
             layout = try Layout(
-                dimension: decoder.dimension, bits: bits, group: group, scaleType: scaleType, scope: scope)
+                dimension: decoder.dimension, bits: bits, group: group, scaleType: scaleType, scope: scope,
+                rowAlignment: rowAlignment)
         } catch EmbedCompressError.invalidArgument(let text) {
             let fields = scope == .table ? "scope" : "bits or group"
             throw EmbedCompressError.format(.invalidField(node: Self.kind, field: fields, expected: text))
@@ -122,6 +131,7 @@ public struct Uniform: Node {
         encoder.set("scale", scaleType.rawValue)
         // A file without the field means the row.
         if scope != .row { encoder.set("scope", scope.rawValue) }
+        encoder.set(spacing)
         encoder.add("rows", type: .u8, shape: [rows, layout.rowBytes], bytes: memory.bytes)
         if let shared { encoder.add("parameters", type: .f32, shape: [2], bytes: shared.memory.bytes) }
     }
@@ -129,6 +139,13 @@ public struct Uniform: Node {
     func sliced(_ range: Range<Int>) throws -> any Node {
         try Uniform(
             try memory.sliced(range).bytes, rows: range.count, layout: layout, parameters: shared?.memory.bytes)
+    }
+
+    func with(_ bytes: Bytes, spacing: RowSpacing) throws -> Uniform {
+        let layout = try Layout(
+            dimension: dimension, bits: bits, group: group, scaleType: scaleType, scope: scope,
+            rowAlignment: spacing.alignment)
+        return try Uniform(bytes, rows: rows, layout: layout, parameters: shared?.memory.bytes)
     }
 
     var takesAnyIDs: Bool { shared == nil }

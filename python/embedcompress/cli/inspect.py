@@ -20,7 +20,8 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "inspect",
         help="show what a file holds",
-        description="Show the tables of a file as trees with their bytes, or the tensors of a plain checkpoint.",
+        description="Show the tables of a file as trees with their bytes, and how many cache lines their rows lie in; "
+        "or the tensors of a plain checkpoint.",
     )
     parser.add_argument("file", metavar="FILE", help="a .safetensors or .npy file")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -39,7 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
         table_tensors = _table_tensors(arguments.file)
     for name in source.names if source.is_table_file or not source.tensors else ():
         table = source.table(name)
-        texts.append((name, str(table)))
+        layouts = table.row_layouts()
+        texts.append((name, "\n".join([str(table), *map(_rows_text, layouts)])))
         tables.append(
             {
                 "name": name,
@@ -48,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
                 "stored_bytes": table.stored_bytes,
                 "ratio": table.ratio,
                 "tree": table.parts()[0],
+                "row_layouts": [layout.as_dict() for layout in layouts],
             }
         )
     others = [tensor for tensor in source.tensors if tensor.name not in table_tensors]
@@ -89,6 +92,10 @@ def _bytes(dtype: str, shape: tuple[int, ...]) -> int:
     for extent in shape:
         count *= extent
     return count
+
+
+def _rows_text(layout: ec.RowLayout) -> str:
+    return f"{layout.path}: {layout}" if layout.path else str(layout)
 
 
 def _text(report: dict[str, Any], texts: list[tuple[str, str]]) -> str:
