@@ -57,6 +57,7 @@ private func codeAt(_ lane: Int, of word: UInt64, bits: Int) -> Int {
 /// Codes of 1 to 4 bits: the codebook is held in a register, or two or four, and a permute decodes.
 enum RegisterBook<Codes: CodeFormat, Entries: EntryFormat>: RowFormat {
     static var precision: Int { Entries.precision }
+    static var chunkBytes: Int { Codes.chunkBytes }
 
     @inline(__always)
     static func book(_ place: UnsafeRawPointer) -> Floats16 {
@@ -98,6 +99,7 @@ enum RegisterBook<Codes: CodeFormat, Entries: EntryFormat>: RowFormat {
 /// Codes of 5 to 8 bits: entries are read from memory. Codes are below `2^bits` whatever the row's bytes are.
 enum MemoryBook<Codes: CodeFormat, Entries: EntryFormat>: RowFormat {
     static var precision: Int { Entries.precision }
+    static var chunkBytes: Int { Codes.chunkBytes }
 
     @inline(__always)
     static func book(_ place: UnsafeRawPointer) -> UnsafeRawPointer { place }

@@ -6,6 +6,8 @@ protocol RowFormat {
     associatedtype Book
     /// Significant bits of an element.
     static var precision: Int { get }
+    /// Bytes of sixteen columns.
+    static var chunkBytes: Int { get }
     /// The book of a row whose parameters are at `place`. May read up to `rowOverread` bytes past them.
     static func book(_ place: UnsafeRawPointer) -> Book
     /// Columns `16 * chunk ..< 16 * chunk + 16` of the row at `row`. May read up to `rowOverread` bytes past the last
@@ -63,16 +65,19 @@ extension PlainRowFormat {
 
 enum FloatRows: PlainRowFormat {
     static var precision: Int { 24 }
+    static var chunkBytes: Int { 64 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { load16(row + chunk &* 64) }
 }
 enum HalfRows: PlainRowFormat {
     static var precision: Int { 11 }
+    static var chunkBytes: Int { 32 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromHalves(row + chunk &* 32) }
 }
 enum BrainFloatRows: PlainRowFormat {
     static var precision: Int { 8 }
+    static var chunkBytes: Int { 32 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromBrainFloats(row + chunk &* 32) }
 }

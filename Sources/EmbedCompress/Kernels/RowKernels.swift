@@ -44,7 +44,8 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     ) {
         withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: 2 &* ids.count) { pointers in
             guard let pointers = pointers.baseAddress else { return }
-            let (rows, places) = locate(memory, shared, ids, in: pointers, context)
+            let reach = reach(memory, groups)
+            let (rows, places) = locate(memory, shared, ids, in: pointers, reach: reach, context)
             for (position, group) in groups.enumerated() {
                 // The first pass over the rows brings them into the cache for the others.
                 let prefetchEnd =
@@ -53,7 +54,8 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 @inline(__always)
                 func gather<Width: TileWidth>(_: Width.Type, _ range: Range<Int>) {
                     RowKernels.gather(
-                        Width.self, memory, group, rows, places, range, into: output, prefetchEnd: prefetchEnd)
+                        Width.self, memory, group, rows, places, range, into: output, prefetchEnd: prefetchEnd,
+                        reach: reach)
                 }
                 switch (group.columns &+ 15) &>> 4 {
                 case 1: gather(Width1.self, 0..<whole)
@@ -81,13 +83,13 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     @inline(__always)
     private static func gather<Width: TileWidth>(
         _: Width.Type, _ memory: RowPlaces, _ group: ColumnGroup, _ rows: Pointers, _ places: Pointers,
-        _ range: Range<Int>, into output: RowBlock, prefetchEnd: Int
+        _ range: Range<Int>, into output: RowBlock, prefetchEnd: Int, reach: Int
     ) {
         let (offset, parameterOffset, stride) = (group.offset, group.parameterOffset, output.stride)
         let (full, chunks) = (group.columns &>> 4, (group.columns &+ 15) &>> 4)
         var target = output.row(range.lowerBound) + group.firstColumn
         for index in range {
-            if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
+            if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance], bytes: reach) }
             let source = rows[index] + offset
             let place = places[index] + parameterOffset
             let parameters = Scaling.parameters(place)
@@ -126,15 +128,22 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
 
     typealias Pointers = UnsafePointer<UnsafeRawPointer>
 
+    /// Bytes from the start of a row that are read: whole chunks, some of which may be past its last byte.
+    @inline(__always)
+    private static func reach(_ memory: RowPlaces, _ groups: [ColumnGroup]) -> Int {
+        guard let last = groups.last else { return memory.rowBytes }
+        return max(memory.rowBytes, last.offset &+ ((last.columns &+ 15) &>> 4) &* Format.chunkBytes)
+    }
+
     /// Finds the rows of a block and their parameters, and asks for the first of them unless the block before did.
     @inline(__always)
     private static func locate(
         _ memory: RowPlaces, _ shared: SharedParameters?, _ ids: IDBlock,
-        in pointers: UnsafeMutablePointer<UnsafeRawPointer>, _ context: LookupContext
+        in pointers: UnsafeMutablePointer<UnsafeRawPointer>, reach: Int, _ context: LookupContext
     ) -> (rows: Pointers, parameters: Pointers) {
         memory.locate(ids, pointers)
         if memory.isWorthPrefetching, !ids.wereAhead {
-            for index in 0..<min(memory.prefetchDistance, ids.count) { memory.prefetch(pointers[index]) }
+            for index in 0..<min(memory.prefetchDistance, ids.count) { memory.prefetch(pointers[index], bytes: reach) }
         }
         guard let shared else { return (Pointers(pointers), Pointers(pointers)) }
         let places = pointers + (ids.count &+ ids.ahead)
@@ -149,8 +158,11 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         _ memory: RowPlaces, groups: [ColumnGroup], shared: SharedParameters?, _ block: BagBlock,
         context: LookupContext
     ) {
-        let (rows, places) = locate(memory, shared, block.ids, in: block.space.pointers, context)
-        let pass = Pass(memory: memory, block: block, rows: rows, places: places, scales: block.space.floats)
+        let reach = reach(memory, groups)
+        let (rows, places) = locate(
+            memory, shared, block.ids, in: block.space.pointers, reach: reach, context)
+        let pass = Pass(
+            memory: memory, block: block, rows: rows, places: places, scales: block.space.floats, reach: reach)
         for (position, group) in groups.enumerated() {
             // The first pass over the rows brings them into the cache for the others.
             let prefetchEnd =
@@ -175,6 +187,8 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         let places: Pointers
         /// Weighted scales; filled by the first tile of a segment, for the others.
         let scales: UnsafeMutablePointer<Float>
+        /// Bytes of a row that are prefetched.
+        let reach: Int
 
         @inline(__always)
         func accumulate<Products: ProductKind>(
@@ -218,7 +232,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             let (offset, parameterOffset) = (group.offset, group.parameterOffset)
             @inline(__always)
             func add(_ index: Int, _ sum0: inout Floats16, _ sum1: inout Floats16, _ bias: inout SIMD4<Float>) {
-                if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
+                if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance], bytes: reach) }
                 let place = places[index] + parameterOffset
                 let parameters = self.parameters(Products.self, place, index)
                 if Scaling.isScaled { bias += parameters }
@@ -301,7 +315,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let book = Format.book(place)
                 let scale: Float
                 if isFirst {
-                    if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance]) }
+                    if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance], bytes: reach) }
                     let parameters = self.parameters(Products.self, place, index)
                     // The lane of the scales is summed too, for nothing and at no cost.
                     if Scaling.isScaled { biases += parameters }

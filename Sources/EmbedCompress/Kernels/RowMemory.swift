@@ -94,15 +94,19 @@ struct RowPlaces {
 
     /// Asks for every cache line of a row, and no other.
     @inline(__always)
-    func prefetch(_ row: UnsafeRawPointer) {
+    func prefetch(_ row: UnsafeRawPointer) { prefetch(row, bytes: rowBytes) }
+
+    /// Asks for the cache lines of `bytes` bytes from the start of a row.
+    @inline(__always)
+    func prefetch(_ row: UnsafeRawPointer, bytes: Int) {
         let prefetching = prefetching
         prefetching.ask(row)
         var next = 64
-        while next < rowBytes {
+        while next < bytes {
             prefetching.ask(row + next)
             next &+= 64
         }
-        prefetching.ask(row + max(rowBytes &- 1, 0))
+        prefetching.ask(row + max(bytes &- 1, 0))
     }
 }
 

@@ -24,7 +24,8 @@ enum WholeSums<Codes: CodeFormat> {
             for index in 0..<min(distance, count) { memory.prefetch(rows[index]) }
         }
         let floats = RowKernels<Codes, HalfScaled>.Pass(
-            memory: memory, block: block, rows: rows, places: rows, scales: space.floats)
+            memory: memory, block: block, rows: rows, places: rows, scales: space.floats,
+            reach: memory.rowBytes)
         for group in groups {
             let words = space.words
             let offset = group.parameterOffset
