@@ -62,6 +62,52 @@ static inline int64_t ec_processor_count(void) {
     return sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+/// The processor that the calling thread is on; -1 where that is not known.
+static inline int64_t ec_current_processor(void) {
+#if defined(__linux__)
+    unsigned processor;
+    if (syscall(SYS_getcpu, &processor, NULL, NULL) == 0) return processor;
+#endif
+    return -1;
+}
+
+/// The calling thread, for the two functions below; 0 stands for it too.
+static inline int64_t ec_current_thread(void) {
+#if defined(__linux__)
+    return syscall(SYS_gettid);
+#else
+    return 0;
+#endif
+}
+
+/// Words of a set of processors.
+#define EC_PROCESSOR_WORDS 16
+
+/// Keeps a thread off a processor. Returns the bytes of the set that it could run on, which goes to `before`; 0 if that
+/// can't be, as where the processor is the only one.
+static inline int64_t ec_keep_off(int64_t thread, int64_t processor, uint64_t *before) {
+#if defined(__linux__)
+    uint64_t others[EC_PROCESSOR_WORDS] = {0};
+    long bytes = syscall(SYS_sched_getaffinity, thread, sizeof others, others);
+    if (bytes <= 0 || processor < 0 || processor >= 64 * EC_PROCESSOR_WORDS) return 0;
+    memcpy(before, others, sizeof others);
+    others[processor / 64] &= ~(1ull << processor % 64);
+    return syscall(SYS_sched_setaffinity, thread, bytes, others) == 0 ? bytes : 0;
+#else
+    (void)thread, (void)processor, (void)before;
+    return 0;
+#endif
+}
+
+/// Lets a thread run on a set of processors.
+static inline void ec_let_run(int64_t thread, const uint64_t *processors, int64_t bytes) {
+#if defined(__linux__)
+    syscall(SYS_sched_setaffinity, thread, bytes, processors);
+#else
+    (void)thread, (void)processors, (void)bytes;
+#endif
+}
+
 // MARK: - Atomics (sequentially consistent; none is on a hot path)
 
 static inline int64_t ec_atomic_add(int64_t *value, int64_t amount) {

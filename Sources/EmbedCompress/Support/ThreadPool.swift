@@ -44,9 +44,12 @@ final class ThreadPool: @unchecked Sendable {
     private let busy = AtomicInt()
     /// Counts loops; spinning workers watch it without the lock.
     private let generation = AtomicInt()
+    /// The processor of the last loop's caller.
+    private let callerProcessor = AtomicInt(-1)
     // Under the lock:
     private var job: Job?
     private var workers = 0
+    private var sleepers: [Sleeper] = []
     /// Workers inside the current loop.
     private var active = 0
 
@@ -82,12 +85,16 @@ final class ThreadPool: @unchecked Sendable {
             return
         }
         let wanted = min(threads, chunks) - 1
+        callerProcessor.value = Int(ec_current_processor())
         let job = Job(body: body, chunks: chunks, maximumWorkers: wanted)
         lock.withLock {
             while workers < wanted, startWorker() { workers += 1 }
             self.job = job
             generation.add(1)
-            lock.wakeAll()
+            if !sleepers.isEmpty {
+                for sleeper in sleepers { sleeper.keepOff(callerProcessor.value) }
+                lock.wakeAll()
+            }
         }
         job.work()
         lock.withLock { self.job = nil }
@@ -132,34 +139,72 @@ final class ThreadPool: @unchecked Sendable {
     }
 
     /// Returns when there is another loop, or after a millisecond.
-    private func waitForNext(after seen: Int) {
+    private func waitForNext(after seen: Int, _ worker: Sleeper) {
         let start = nanoseconds()
         var waited = 0
         while generation.value == seen, waited < Self.longestSpin {
-            for _ in 0..<32 where generation.value == seen { ec_pause() }
+            for _ in 0..<64 where generation.value == seen { ec_pause() }
             waited = nanoseconds() - start
+            leaveCaller(worker)
             if waited > Self.selfishSpin { sched_yield() }
         }
+    }
+
+    /// Goes to another processor than the caller's.
+    private func leaveCaller(_ worker: Sleeper) {
+        let processor = Int(ec_current_processor())
+        guard processor >= 0, processor == callerProcessor.value else { return }
+        worker.keepOff(processor)
+        worker.letRun()
     }
 
     /// How long a worker spins, in nanoseconds, and for how much of it without offering its processor to others.
     private static let (longestSpin, selfishSpin) = (1_000_000, 50_000)
 
     private func serve() {
+        let worker = Sleeper()
         var seen = 0
         while true {
-            waitForNext(after: seen)
+            waitForNext(after: seen, worker)
             let job: Job? = lock.withLock {
-                while generation.value == seen { lock.wait() }
+                if generation.value == seen {
+                    sleepers.append(worker)
+                    while generation.value == seen { lock.wait() }
+                    sleepers.removeAll { $0 === worker }
+                }
                 seen = generation.value
                 guard let job = self.job, active < job.maximumWorkers else { return nil }
                 active += 1
                 return job
             }
+            worker.letRun()
             if let job {
+                leaveCaller(worker)
                 job.work()
                 lock.withLock { active -= 1 }
             }
         }
+    }
+}
+
+/// A worker that may be asleep, and where it may run.
+///
+/// The system tends to wake a thread on the processor of the one that wakes it, even while others are idle, and to leave
+/// it waiting there for milliseconds: longer than most loops take. So it is kept off that processor until it runs.
+private final class Sleeper: @unchecked Sendable {
+    private let thread = ec_current_thread()
+    private let processors = UnsafeMutablePointer<UInt64>.allocate(capacity: Int(EC_PROCESSOR_WORDS))
+    /// Of the set of processors; 0 while the thread may run everywhere that it could before.
+    private var bytes: Int64 = 0
+
+    deinit { processors.deallocate() }
+
+    func keepOff(_ processor: Int) {
+        if bytes == 0 { bytes = ec_keep_off(thread, Int64(processor), processors) }
+    }
+
+    func letRun() {
+        if bytes > 0 { ec_let_run(thread, processors, bytes) }
+        bytes = 0
     }
 }
