@@ -7,6 +7,7 @@ wider registers has run. Levels take turns; figures are medians over their turns
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -55,11 +56,11 @@ def table(document: Mapping[str, Any]) -> str:
     """Return the page's table."""
     levels = document["levels"]
     header = ["bits", "dimension", *(f"{level}, ns" for level in levels)]
-    header += [f"{low} / {high}" for high, low in zip(levels, levels[1:], strict=False)]
+    header += [f"{low} / {high}" for high, low in itertools.pairwise(levels)]
     rows = []
     for cell in document["cells"]:
         taken = [cell["ns_per_row"][level] for level in levels]
-        ratios = [f"{low / high:.2f}" for high, low in zip(taken, taken[1:], strict=False)]
+        ratios = [f"{low / high:.2f}" for high, low in itertools.pairwise(taken)]
         rows.append([str(cell["bits"]), str(cell["dimension"]), *(f"{value:.2f}" for value in taken), *ratios])
     return markdown_table(header, rows)
 

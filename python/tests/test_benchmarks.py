@@ -22,8 +22,8 @@ import _four_bit_paper as paper  # noqa: E402
 import _four_bit_report as report  # noqa: E402
 import _pages  # noqa: E402
 import comparison_card  # noqa: E402
-import lookup_page  # noqa: E402
 import levels  # noqa: E402
+import lookup_page  # noqa: E402
 import many_tables  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402

@@ -172,6 +172,60 @@ def test_results_do_not_depend_on_the_number_of_threads(weight, rng):
         assert everything() == wanted
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8, 32])
+def test_ids_that_change_during_a_call_lead_nowhere(rng, bits):
+    """Whatever another thread writes there, rows are those of some ids, or zeros; nothing outside is read."""
+    table = reference.random_dense(rng, 300, 50, "f32") if bits == 32 else reference.random_uniform(rng, 300, 50, bits)
+    ids, offsets = rng.integers(0, 300, 40_000), np.arange(0, 40_000, 20)
+    good, stop = ids.copy(), threading.Event()
+
+    def spoil():
+        while not stop.is_set():
+            ids[::7] = rng.choice([-1, -(2**63), 2**63 - 1, 300, 10**12])
+            ids[:] = good
+
+    spoiler = threading.Thread(target=spoil)
+    spoiler.start()
+    try:
+        for _ in range(60):
+            for call in (lambda: table.bag(ids, offsets), lambda: table.lookup(ids)):
+                try:
+                    assert np.isfinite(call()).all()
+                except IndexError as error:
+                    assert "id" in str(error)
+    finally:
+        stop.set()
+        spoiler.join()
+    np.testing.assert_array_equal(table.bag(ids, offsets), table.bag(good, offsets))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="reads threads in /proc")
+def test_workers_may_run_everywhere_again(run_python):
+    """Workers are kept off the caller's processor only while they wake."""
+    program = """
+import glob, time
+import numpy as np, embedcompress as ec
+ec.set_num_threads(4)
+table = ec.compress(np.ones((1000, 64), np.float32), "asym", bits=4)
+ids, offsets = np.zeros(200_000, np.int64), np.arange(0, 200_000, 50)
+
+def allowed():
+    return [line for path in glob.glob("/proc/self/task/*/status") for line in open(path) if "Cpus_allowed:" in line]
+
+before = allowed()[0]
+for pause in (0, 0.01, 0.01, 0):
+    time.sleep(pause)
+    table.bag(ids, offsets)
+    for _ in range(500):
+        if set(allowed()) == {before}: break
+        time.sleep(0.01)
+    found = allowed()
+    assert set(found) == {before} and len(found) >= 4, found
+print("done")
+"""
+    assert run_python(program) == "done\n"
+
+
 def test_the_thread_count_starts_from_the_environment(run_python):
     program = "import embedcompress as ec; print(ec.get_num_threads())"
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -126,7 +126,8 @@ enum WholeSums<Codes: CodeFormat> {
             while column < group.columns {
                 let tile = CodeTile<Codes>(
                     rows: rows, runs: UnsafePointer(space.runs + runs.lowerBound), count: runs.count,
-                    biases: UnsafePointer(space.biases + runs.lowerBound), factors: factors, unit: unit, offset: group.offset &+ column &* Codes.bits / 8,
+                    biases: UnsafePointer(space.biases + runs.lowerBound), factors: factors, unit: unit,
+                    offset: group.offset &+ column &* Codes.bits / 8,
                     firstColumn: group.firstColumn &+ column, columns: group.columns &- column,
                     parameterOffset: group.parameterOffset, prefetching: prefetching, distance: distance,
                     prefetchEnd: prefetchEnd)

@@ -171,7 +171,8 @@ extension Table {
         forEachBlock(count: ids.count) { start, count, scratch in
             if direct == nil { ids.copy(from: start, count: count, rows: rows, to: scratch) }
             root.gather(
-                IDBlock(ids: direct.map { $0 + start } ?? UnsafePointer(scratch), count: count), into: RowBlock(base: block.row(start), stride: dimension),
+                IDBlock(ids: direct.map { $0 + start } ?? UnsafePointer(scratch), count: count),
+                into: RowBlock(base: block.row(start), stride: dimension),
                 context: context)
         }
         countInvalid(zeros + (try context.finish()))

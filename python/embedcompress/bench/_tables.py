@@ -21,8 +21,8 @@ class Compressed:
 
     table: ec.Table
     packed: NDArray[np.uint8] | None
-    """Rows as PyTorch quantizes them, whose codes `table` has. At 2 and 4 bits it is on this memory, and so is PyTorch's;
-    at 8 bits PyTorch's scales are f32, and the table's, as FBGEMM's TBE's, f16."""
+    """Rows as PyTorch quantizes them, whose codes `table` has. At 2 and 4 bits it is on this memory, and so is
+    PyTorch's; at 8 bits PyTorch's scales are f32, and the table's, as FBGEMM's TBE's, f16."""
 
 
 def weights(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
