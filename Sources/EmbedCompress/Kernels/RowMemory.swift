@@ -86,7 +86,7 @@ struct RowPlaces {
     var isWorthPrefetching: Bool { byteCount > worthPrefetching }
 
     @inline(__always)
-    var prefetching: Prefetching { Prefetching(isFar: byteCount > 8 << 20) }
+    var prefetching: Prefetching { Prefetching(isFar: byteCount > 4 << 20) }
 
     /// How many rows ahead of its use a row is prefetched.
     @inline(__always)
