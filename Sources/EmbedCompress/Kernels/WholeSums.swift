@@ -105,6 +105,9 @@ enum WholeSums<Codes: CodeFormat> {
         }
 
         private func addFew(_ segment: Segment) {
+            for index in segment.start..<max(min(segment.end, prefetchEnd), segment.start) {
+                floats.memory.prefetch(rows[index &+ distance])
+            }
             floats.accumulate(Exact.self, segment, group, prefetchEnd: 0)
         }
 
