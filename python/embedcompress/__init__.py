@@ -23,7 +23,8 @@ from ._compress import CompressionReport, compress, compress_to_file  # noqa: E4
 from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
-from ._methods import Method, Option, methods  # noqa: E402
+from ._methods import Method, Option  # noqa: E402
+from ._registry import methods  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
 from ._table import Table, dense, remap  # noqa: E402
 from ._table_set import TableSet  # noqa: E402

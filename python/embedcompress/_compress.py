@@ -13,6 +13,8 @@ import numpy as np
 
 from . import _core
 from ._arrays import as_array
+from ._files import save
+from ._registry import composed
 from ._table import Progress, Table, dense
 
 
@@ -52,8 +54,17 @@ def compress(
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
     source = dense(weight)
+    compressor = composed(method)
+    if compressor:
+        plain = {name: _plain(name, value) for name, value in options.items()}
+        bytes_ = None if budget is None else budget_bytes(budget, source)
+        return compressor(source, bytes_, _weights(weights), progress, plain)
     result: Table = _core.compress(source, _weights(weights), method, _options(options, budget, source), progress)
     return result
+
+
+_Found = list[tuple[int, tuple[float, float, float, int, float], float | None]]
+"""Of each table: its bytes, what `evaluate` of the core gives, and the share of fallbacks."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ def compress_to_file(
 
     Rows are read, compressed, compared with their source and written run by run, so that a table that `load` has
     mapped from a checkpoint may be larger than memory, and so may the result. The file is the one that `compress`,
-    `Table.aligned` and `save` would write.
+    `Table.aligned` and `save` would write. Methods that make a table at once hold the results in memory.
 
     Args:
         path: The file; it appears complete or not at all.
@@ -125,13 +136,33 @@ def compress_to_file(
     if unknown:
         raise ValueError(f"weights are given for '{min(unknown)}', which is not among the tables")
     elements = sum(source.rows * source.dimension for source in sources.values())
-    jobs = []
-    for name, source in sources.items():
-        own = budget
+
+    def share(source: Table) -> int | float | None:
         if type(budget) is int and len(sources) > 1:
-            own = budget * source.rows * source.dimension // max(elements, 1)
-        jobs.append((name, source, _weights((weights or {}).get(name)), _options(options, own, source)))
-    found = _core.compress_to_file(path, tuple(jobs), method, row_alignment, json.dumps(dict(metadata or {})), progress)
+            return budget * source.rows * source.dimension // max(elements, 1)
+        return budget
+
+    if composed(method):
+        if budget is not None and row_alignment != 1:
+            raise ValueError(
+                "a budget counts rows without padding: give the method's own knob where row_alignment is not 1"
+            )
+        made = {
+            name: compress(
+                source, method, budget=share(source), weights=(weights or {}).get(name), progress=progress, **options
+            ).aligned(row_alignment)
+            for name, source in sources.items()
+        }
+        save(path, made, metadata=metadata, progress=progress)
+        found: _Found = [
+            (table.stored_bytes, _core.evaluate(table, sources[name], progress), None) for name, table in made.items()
+        ]
+    else:
+        jobs = tuple(
+            (name, source, _weights((weights or {}).get(name)), _options(options, share(source), source))
+            for name, source in sources.items()
+        )
+        found = _core.compress_to_file(path, jobs, method, row_alignment, json.dumps(dict(metadata or {})), progress)
     return {
         name: CompressionReport(
             source.rows,
@@ -140,9 +171,9 @@ def compress_to_file(
             stored,
             stored / (source.rows * source.dimension * 4) if source.rows else 0.0,
             *quality,
-            share,
+            fallbacks,
         )
-        for (name, source), (stored, quality, share) in zip(sources.items(), found, strict=True)
+        for (name, source), (stored, quality, fallbacks) in zip(sources.items(), found, strict=True)
     }
 
 

@@ -1,12 +1,8 @@
-"""The registry of compression methods, as the core lists it."""
+"""What the registry says of a compression method."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cache
-
-from . import _core
 
 
 @dataclass(frozen=True)
@@ -36,25 +32,3 @@ class Method:
     """A formula in d, the dimension, and the options."""
     cost: str
     options: tuple[Option, ...]
-
-
-@cache
-def _registry() -> tuple[Method, ...]:
-    return tuple(
-        Method(
-            name=entry["name"],
-            title=entry["title"],
-            paper=entry["paper"],
-            kind=entry["kind"],
-            summary=entry["summary"],
-            bytes_per_row=entry["bytesPerRow"],
-            cost=entry["cost"],
-            options=tuple(Option(**option) for option in entry["options"]),
-        )
-        for entry in json.loads(_core.methods())
-    )
-
-
-def methods() -> list[Method]:
-    """Return every compression method, with its paper, options and costs."""
-    return list(_registry())

@@ -16,6 +16,15 @@ struct IDBlock {
     var wereAhead = false
 }
 
+extension IDBlock {
+    /// The ids of a range of this block's.
+    func range(_ start: Int, _ count: Int) -> IDBlock { IDBlock(ids: ids + start, count: count) }
+}
+
+/// Rows that a node gathers at once on its way to its own: as many as a block's ids, unless they are so long that they
+/// would leave the second-level cache.
+func tileRows(dimension: Int) -> Int { max(min(65_536 / dimension, blockCapacity), 1) }
+
 /// Where a gathered block goes: `count` rows of `dimension` floats, `stride` floats apart.
 struct RowBlock {
     let base: UnsafeMutablePointer<Float>

@@ -96,6 +96,17 @@ func write16(_ value: Floats16, to target: UnsafeMutablePointer<Float>, count: I
     }
 }
 
+/// Adds `weight` times a row to `target`, or writes it. The row may be read up to the next multiple of 16 columns.
+@inline(__always)
+func addRow(
+    _ row: UnsafePointer<Float>, weight: Float, to target: UnsafeMutablePointer<Float>, count: Int, replaces: Bool
+) {
+    let weight = Floats16(repeating: weight)
+    for column in stride(from: 0, to: count, by: 16) {
+        write16(weight * load16(row + column), to: target + column, count: count &- column, replaces: replaces)
+    }
+}
+
 // MARK: - Half and bfloat16
 
 @inline(__always)

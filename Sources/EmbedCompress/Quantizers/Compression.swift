@@ -32,7 +32,23 @@ struct CompressionInput: Sendable {
 /// A method that has decided everything about the whole table: it compresses any run of rows by itself. A run that
 /// starts where a block of ``RowReader`` does gets the bytes that it has within the whole.
 protocol RowCompressor: Sendable {
+    /// The whole table, of a method that can't compress rows run by run; ``compress(_:tally:progress:)`` gives slices.
+    var finished: (any Node)? { get }
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node
+}
+
+extension RowCompressor {
+    var finished: (any Node)? { nil }
+}
+
+/// What a method has to say that makes a table at once.
+struct FinishedTable: RowCompressor {
+    let node: any Node
+    var finished: (any Node)? { node }
+
+    func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
+        try node.sliced(input.firstRow..<input.firstRow + input.source.rows)
+    }
 }
 
 /// Counts the rows, or groups of columns, for which a search found nothing better than plain min-max.
@@ -107,6 +123,7 @@ extension Table {
         let method = try Method.named(method)
         let progress = method.progress(rows: rows, callback)
         let (input, compressor) = try method.begin(self, options, weights: weights, progress: progress)
-        return Table(try compressor.compress(input, tally: FallbackTally(), progress: progress))
+        return Table(
+            try compressor.finished ?? compressor.compress(input, tally: FallbackTally(), progress: progress))
     }
 }

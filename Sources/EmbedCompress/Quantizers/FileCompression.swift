@@ -23,7 +23,8 @@ public struct CompressionReport: Sendable {
 
 extension TableFile {
     /// Compresses tables into one file, atomically, in memory that does not grow with them: rows are read, compressed,
-    /// compared with their source and written run by run. The bytes are those of compressing in memory and saving.
+    /// compared with their source and written run by run; methods that make a table at once have the results of all
+    /// jobs in memory. The bytes are those of compressing in memory and saving.
     ///
     /// - Parameter rowAlignment: As for ``Table/aligned(to:progress:)``. A budget counts rows without padding and goes
     ///   with 1 only.
@@ -58,8 +59,10 @@ extension TableFile {
 private struct StreamedTable {
     private let input: CompressionInput
     private let compressor: any RowCompressor
-    /// The compressed table without rows: its layout, and what its rows share.
-    private let empty: any Node
+    /// The compressed table without rows: its layout, and what its rows share. Of a method that makes a table at once,
+    /// the whole of it.
+    private let known: any Node
+    private let isFinished: Bool
     private let rows: Int
     private let rowAlignment: Int
 
@@ -67,13 +70,17 @@ private struct StreamedTable {
         (input, compressor) = try method.begin(job.source, job.options, weights: job.weights, progress: progress)
         rows = job.source.rows
         self.rowAlignment = rowAlignment
-        empty = try compressor.compress(input.sliced(0..<0), tally: FallbackTally(), progress: progress)
-            .aligned(to: rowAlignment, progress: progress.watch)
+        isFinished = compressor.finished != nil
+        let known =
+            try compressor.finished
+            ?? compressor.compress(input.sliced(0..<0), tally: FallbackTally(), progress: progress)
+        self.known = try known.aligned(to: rowAlignment, progress: progress.watch)
     }
 
     /// Tree and arrays of the whole table; the bytes are those of the one without rows.
     func parts(prefix: String) throws -> Parts {
-        let parts = NodeEncoder.parts(of: empty, prefix: prefix)
+        let parts = NodeEncoder.parts(of: known, prefix: prefix)
+        if isFinished { return parts }
         let arrays = parts.arrays.map { array in
             StoredArray(
                 name: array.name, type: array.type,
@@ -87,8 +94,8 @@ private struct StreamedTable {
         return Parts(tree: .object(object), arrays: arrays)
     }
 
-    /// The arrays of the table without rows.
-    var arrays: [StoredArray] { NodeEncoder.parts(of: empty, prefix: "").arrays }
+    /// The arrays of what is known of the table.
+    var arrays: [StoredArray] { NodeEncoder.parts(of: known, prefix: "").arrays }
 
     /// Runs start where blocks do, so that rows meet in the batches that they meet in within the whole table.
     private var runRows: Int {
@@ -104,7 +111,12 @@ private struct StreamedTable {
         let arrays = arrays
         for (index, array) in arrays.enumerated() {
             report.storedBytes += writer.tensors[firstTensor + index].byteCount
-            if !array.isByRow { try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: 0) }
+            if isFinished || !array.isByRow { try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: 0) }
+        }
+        if isFinished {
+            let sums = try Table(known).qualitySums(against: Table(input.source), firstRow: 0, progress: progress)
+            report.quality = Quality(sums, rows: rows, dimension: input.source.dimension)
+            return report
         }
         for start in stride(from: 0, to: rows, by: runRows) {
             let run = try input.sliced(start..<min(start + runRows, rows))

@@ -58,7 +58,26 @@ protocol Node: Expression {
 
 extension Node {
     var takesAnyIDs: Bool { false }
-    func discardPages() {}
+    func discardPages() { for case let child as any Node in children.map(\.expression) { child.discardPages() } }
+
+    /// What ``accumulate(_:context:)`` does, by gathering rows: for nodes that have no faster way to a sum.
+    func accumulateGathered(_ block: BagBlock, context: LookupContext) {
+        let capacity = tileRows(dimension: dimension)
+        let stride = (dimension + 15) / 16 * 16
+        Scratch.with(capacity * stride, of: Float.self) { rows in
+            for segment in UnsafeBufferPointer(start: block.segments, count: block.segmentCount) {
+                for start in Swift.stride(from: segment.start, to: segment.end, by: capacity) {
+                    let count = min(capacity, segment.end - start)
+                    gather(block.ids.range(start, count), into: RowBlock(base: rows, stride: stride), context: context)
+                    for index in 0..<count {
+                        addRow(
+                            rows + index * stride, weight: block.weights[start + index], to: segment.output,
+                            count: dimension, replaces: segment.replaces && start + index == segment.start)
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Every piece that a file can hold.

@@ -185,8 +185,7 @@ public struct Remap: Node {
     }
 
     private func withInnerIDs(_ ids: IDBlock, _ context: LookupContext, _ body: (IDBlock) -> Void) {
-        withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockCapacity) { scratch in
-            guard let target = scratch.baseAddress else { return }
+        Scratch.with(ids.count, of: Int64.self) { target in
             switch function {
             case .modulo(let modulus, let offset):
                 let modulus = Int64(modulus)

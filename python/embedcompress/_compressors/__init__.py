@@ -1,0 +1,12 @@
+"""The methods that Python composes: dense linear algebra around the core's stores, routes and methods.
+
+Adding one is a module with a class below `Compressor` and a line in `COMPRESSORS`.
+"""
+
+from __future__ import annotations
+
+from ._compressor import Compressor, Request
+
+COMPRESSORS: tuple[Compressor, ...] = ()
+
+__all__ = ["COMPRESSORS", "Compressor", "Request"]

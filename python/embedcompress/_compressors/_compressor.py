@@ -1,0 +1,92 @@
+"""What a method that Python composes is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .. import _core
+from .._methods import Method, Option
+from .._table import Progress, Table
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call of `compress`, checked as far as every method is alike."""
+
+    source: Table
+    budget: int | None
+    """Bytes."""
+    weights: Table | None
+    options: Mapping[str, Any]
+    """By name; those that were not given have their defaults."""
+    given: frozenset[str]
+    """Names of the options that were given."""
+    inner: Mapping[str, Any]
+    """Options that are not this method's own: those of the method `inner`."""
+    progress: Progress | None
+
+
+class Compressor(ABC):
+    """A method: its entry in the registry, and what it does."""
+
+    method: ClassVar[Method]
+    takes_weights: ClassVar[bool] = False
+    has_inner: ClassVar[bool] = False
+    """Whether there is an option `inner`, a method whose options can be given beside this one's own."""
+
+    @abstractmethod
+    def compress(self, request: Request) -> Table:
+        """Return the compressed table."""
+
+    def __call__(
+        self,
+        source: Table,
+        budget: int | None,
+        weights: Table | None,
+        progress: Progress | None,
+        options: Mapping[str, Any],
+    ) -> Table:
+        """Check the options that have to be this method's own, and compress."""
+        name = self.method.name
+        own = {option.name for option in self.method.options}
+        foreign = {key: value for key, value in options.items() if key not in own}
+        if foreign and not self.has_inner:
+            raise ValueError(f"{name} has no option '{min(foreign)}'; its options are {', '.join(sorted(own))}")
+        if weights is not None and not self.takes_weights:
+            raise ValueError(f"{name} minimises no error, so it takes no weights")
+        values = {option.name: option.default for option in self.method.options}
+        values |= {key: value for key, value in options.items() if key in own}
+        given = frozenset(key for key, value in options.items() if key in own and value is not None)
+        return self.compress(Request(source, budget, weights, values, given, foreign, progress))
+
+
+BUDGET = Option("budget", "an integer, at least 0", None, "most bytes of the result; chooses what is not given")
+
+
+def largest(method: str, budget: int, low: int, high: int, stored_bytes: Callable[[int], int]) -> int:
+    """Return the largest value of a knob, from `low` to `high`, whose bytes are within a budget.
+
+    Args:
+        method: Named in the error.
+        budget: Bytes.
+        low: The least value that makes a table.
+        high: The largest one.
+        stored_bytes: The bytes of the result for a value of the knob; must not fall as the knob rises.
+
+    Raises:
+        BudgetError: not even `low` is; the message names its bytes.
+    """
+    floor = stored_bytes(low)
+    if floor > budget:
+        error: type[ValueError] = _core.BudgetError
+        raise error(f"{method} cannot meet a budget of {budget} bytes: the least it can reach is {floor} bytes")
+    while low < high:
+        middle = (low + high + 1) // 2
+        if stored_bytes(middle) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
