@@ -26,6 +26,7 @@ from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
+from ._stores import tensor_train  # noqa: E402
 from ._table import Table, dense, remap  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
@@ -82,5 +83,6 @@ __all__ = [
     "remap",
     "save",
     "set_num_threads",
+    "tensor_train",
     "to_fused_rows",
 ]

@@ -185,6 +185,15 @@ struct NodeDecoder {
         return try Self.node(from: tree, arrays: arrays, depth: depth + 1)
     }
 
+    /// What `body` makes; arguments that it finds wrong are the fault of a field.
+    func checking<Result>(_ field: String, _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch EmbedCompressError.invalidArgument(let text) {
+            throw EmbedCompressError.format(.invalidField(node: kind, field: field, expected: text))
+        }
+    }
+
     private func finish() throws {
         for (members, known, prefix) in [
             (object, taken, ""), (tensors, takenTensors, "tensors."), (children, takenChildren, "children."),

@@ -1,0 +1,299 @@
+internal import CEmbedCompress.Products
+
+/// Products of matrices that fit in the first-level cache: c = a · b, with a of m x k, b of k x n and c of m x n, all row
+/// after row without gaps. Every element is summed in an order that k and n decide alone.
+///
+/// With many columns, sixteen of them are a vector. With up to eight, a vector is several rows of b, which are summed at
+/// the end: a product with four columns is then four times as fast.
+enum SmallProduct {
+    /// Floats of the space that ``multiply`` needs.
+    static func space(k: Int, n: Int) -> Int { n <= 8 ? (k + 15) / 16 * 16 * 8 : 0 }
+
+    /// Up to fifteen floats may be read after the last of a and of b.
+    ///
+    /// - Parameter space: ``space(k:n:)`` floats.
+    @inline(__always)
+    static func multiply(
+        _ a: UnsafePointer<Float>, rows m: Int, inner k: Int, _ b: UnsafePointer<Float>, columns n: Int,
+        into c: UnsafeMutablePointer<Float>, space: UnsafeMutablePointer<Float>
+    ) {
+        switch n {
+        case 1: narrow(1, a, m, k, b, n, c, space)
+        case 2: narrow(2, a, m, k, b, n, c, space)
+        case 3, 4: narrow(4, a, m, k, b, n, c, space)
+        case 5...8: narrow(8, a, m, k, b, n, c, space)
+        default: wide(a, m, k, b, n, c)
+        }
+    }
+
+    @inline(__always)
+    private static func add(_ a: Floats16, _ b: Floats16, to sum: inout Floats16) {
+        sum = multiplyAdd(a, b, sum, isExact: true)
+    }
+
+    // MARK: - Many columns
+
+    private static func wide(
+        _ a: UnsafePointer<Float>, _ m: Int, _ k: Int, _ b: UnsafePointer<Float>, _ n: Int,
+        _ c: UnsafeMutablePointer<Float>
+    ) {
+        var column = 0
+        while column < n {
+            // Two vectors of four rows are as many sums as sixteen registers of 256 bits hold only half of.
+            let isPair = hasManyRegisters && n &- column > 16
+            var row = 0
+            if isPair {
+                while row &+ 4 <= m {
+                    tile42(a + row &* k, k, b + column, n, c + (row &* n &+ column), n &- column)
+                    row &+= 4
+                }
+                while row &+ 2 <= m {
+                    tile22(a + row &* k, k, b + column, n, c + (row &* n &+ column), n &- column)
+                    row &+= 2
+                }
+                while row < m {
+                    tile12(a + row &* k, k, b + column, n, c + (row &* n &+ column), n &- column)
+                    row &+= 1
+                }
+            } else {
+                while row &+ 4 <= m {
+                    tile41(a + row &* k, k, b + column, n, c + (row &* n &+ column), n &- column)
+                    row &+= 4
+                }
+                while row < m {
+                    tile11(a + row &* k, k, b + column, n, c + (row &* n &+ column), n &- column)
+                    row &+= 1
+                }
+            }
+            column &+= isPair ? 32 : 16
+        }
+    }
+
+    @inline(__always)
+    private static func put(_ value: Floats16, _ target: UnsafeMutablePointer<Float>, _ room: Int) {
+        if room >= 16 { store16(value, to: target) } else { put16(value, to: target, count: room) }
+    }
+
+    /// Four rows, two vectors. `room` is how many columns of c there are from here on.
+    @inline(__always)
+    private static func tile42(
+        _ a: UnsafePointer<Float>, _ k: Int, _ b: UnsafePointer<Float>, _ n: Int, _ c: UnsafeMutablePointer<Float>,
+        _ room: Int
+    ) {
+        var (s0, s1, s2, s3) = (Floats16(), Floats16(), Floats16(), Floats16())
+        var (t0, t1, t2, t3) = (Floats16(), Floats16(), Floats16(), Floats16())
+        var source = b
+        for index in 0..<k {
+            let (x, y) = (load16(source), load16(source + 16))
+            let v0 = Floats16(repeating: a[index])
+            add(v0, x, to: &s0)
+            add(v0, y, to: &t0)
+            let v1 = Floats16(repeating: a[index &+ k])
+            add(v1, x, to: &s1)
+            add(v1, y, to: &t1)
+            let v2 = Floats16(repeating: a[index &+ 2 &* k])
+            add(v2, x, to: &s2)
+            add(v2, y, to: &t2)
+            let v3 = Floats16(repeating: a[index &+ 3 &* k])
+            add(v3, x, to: &s3)
+            add(v3, y, to: &t3)
+            source += n
+        }
+        store16(s0, to: c)
+        store16(s1, to: c + n)
+        store16(s2, to: c + 2 &* n)
+        store16(s3, to: c + 3 &* n)
+        put(t0, c + 16, room &- 16)
+        put(t1, c + (n &+ 16), room &- 16)
+        put(t2, c + (2 &* n &+ 16), room &- 16)
+        put(t3, c + (3 &* n &+ 16), room &- 16)
+    }
+
+    @inline(__always)
+    private static func tile22(
+        _ a: UnsafePointer<Float>, _ k: Int, _ b: UnsafePointer<Float>, _ n: Int, _ c: UnsafeMutablePointer<Float>,
+        _ room: Int
+    ) {
+        var (s0, s1, t0, t1) = (Floats16(), Floats16(), Floats16(), Floats16())
+        var source = b
+        for index in 0..<k {
+            let (x, y) = (load16(source), load16(source + 16))
+            let v0 = Floats16(repeating: a[index])
+            add(v0, x, to: &s0)
+            add(v0, y, to: &t0)
+            let v1 = Floats16(repeating: a[index &+ k])
+            add(v1, x, to: &s1)
+            add(v1, y, to: &t1)
+            source += n
+        }
+        store16(s0, to: c)
+        store16(s1, to: c + n)
+        put(t0, c + 16, room &- 16)
+        put(t1, c + (n &+ 16), room &- 16)
+    }
+
+    @inline(__always)
+    private static func tile12(
+        _ a: UnsafePointer<Float>, _ k: Int, _ b: UnsafePointer<Float>, _ n: Int, _ c: UnsafeMutablePointer<Float>,
+        _ room: Int
+    ) {
+        var (s0, t0) = (Floats16(), Floats16())
+        var source = b
+        for index in 0..<k {
+            let value = Floats16(repeating: a[index])
+            add(value, load16(source), to: &s0)
+            add(value, load16(source + 16), to: &t0)
+            source += n
+        }
+        store16(s0, to: c)
+        put(t0, c + 16, room &- 16)
+    }
+
+    @inline(__always)
+    private static func tile41(
+        _ a: UnsafePointer<Float>, _ k: Int, _ b: UnsafePointer<Float>, _ n: Int, _ c: UnsafeMutablePointer<Float>,
+        _ room: Int
+    ) {
+        var (s0, s1, s2, s3) = (Floats16(), Floats16(), Floats16(), Floats16())
+        var source = b
+        for index in 0..<k {
+            let x = load16(source)
+            add(Floats16(repeating: a[index]), x, to: &s0)
+            add(Floats16(repeating: a[index &+ k]), x, to: &s1)
+            add(Floats16(repeating: a[index &+ 2 &* k]), x, to: &s2)
+            add(Floats16(repeating: a[index &+ 3 &* k]), x, to: &s3)
+            source += n
+        }
+        put(s0, c, room)
+        put(s1, c + n, room)
+        put(s2, c + 2 &* n, room)
+        put(s3, c + 3 &* n, room)
+    }
+
+    @inline(__always)
+    private static func tile11(
+        _ a: UnsafePointer<Float>, _ k: Int, _ b: UnsafePointer<Float>, _ n: Int, _ c: UnsafeMutablePointer<Float>,
+        _ room: Int
+    ) {
+        var sum = Floats16()
+        var source = b
+        for index in 0..<k {
+            add(Floats16(repeating: a[index]), load16(source), to: &sum)
+            source += n
+        }
+        put(sum, c, room)
+    }
+
+    // MARK: - Few columns
+
+    /// - Parameter width: The power of two from n on; a vector is 16 / width rows of b.
+    @inline(__always)
+    private static func narrow(
+        _ width: Int, _ a: UnsafePointer<Float>, _ m: Int, _ k: Int, _ b: UnsafePointer<Float>, _ n: Int,
+        _ c: UnsafeMutablePointer<Float>, _ space: UnsafeMutablePointer<Float>
+    ) {
+        var source = b
+        let whole = k & ~15
+        if n != width || whole != k {
+            // Rows of `width`, and rows of zeros up to a whole vector of a.
+            let padded = (k &+ 15) & ~15
+            for row in 0..<k {
+                for column in 0..<n { space[row &* width &+ column] = b[row &* n &+ column] }
+                for column in n..<max(width, n) { space[row &* width &+ column] = 0 }
+            }
+            for index in k &* width..<padded &* width { space[index] = 0 }
+            source = UnsafePointer(space)
+        }
+        // Keeps what lies after a row of a, which may be anything, out of the last sums.
+        var mask = SIMD16<UInt32>()
+        for lane in 0..<16 { mask[lane] = lane < k &- whole ? UInt32.max : 0 }
+        @inline(__always)
+        func values(_ row: UnsafePointer<Float>, _ index: Int) -> Floats16 {
+            let chunk = load16(row + index)
+            return index < whole ? chunk : unsafeBitCast(unsafeBitCast(chunk, to: SIMD16<UInt32>.self) & mask, to: Floats16.self)
+        }
+        var row = 0
+        while row &+ 4 <= m {
+            let (a0, a1, a2, a3) = (a + row &* k, a + (row &+ 1) &* k, a + (row &+ 2) &* k, a + (row &+ 3) &* k)
+            var (s0, s1, s2, s3) = (Floats16(), Floats16(), Floats16(), Floats16())
+            var index = 0
+            while index < k {
+                let (v0, v1, v2, v3) = (values(a0, index), values(a1, index), values(a2, index), values(a3, index))
+                @inline(__always)
+                func step(_ part: Int) {
+                    let x = load16(source + (index &* width &+ part &* 16))
+                    add(spread(v0, width, part), x, to: &s0)
+                    add(spread(v1, width, part), x, to: &s1)
+                    add(spread(v2, width, part), x, to: &s2)
+                    add(spread(v3, width, part), x, to: &s3)
+                }
+                step(0)
+                if width > 1 { step(1) }
+                if width > 2 {
+                    step(2)
+                    step(3)
+                }
+                if width > 4 {
+                    step(4)
+                    step(5)
+                    step(6)
+                    step(7)
+                }
+                index &+= 16
+            }
+            let target = c + row &* n
+            write(s0, width, target, n)
+            write(s1, width, target + n, n)
+            write(s2, width, target + 2 &* n, n)
+            write(s3, width, target + 3 &* n, n)
+            row &+= 4
+        }
+        while row < m {
+            var sum = Floats16()
+            var index = 0
+            while index < k {
+                let value = values(a + row &* k, index)
+                @inline(__always)
+                func step(_ part: Int) {
+                    add(spread(value, width, part), load16(source + (index &* width &+ part &* 16)), to: &sum)
+                }
+                step(0)
+                if width > 1 { step(1) }
+                if width > 2 {
+                    step(2)
+                    step(3)
+                }
+                if width > 4 {
+                    step(4)
+                    step(5)
+                    step(6)
+                    step(7)
+                }
+                index &+= 16
+            }
+            write(sum, width, c + row &* n, n)
+            row &+= 1
+        }
+    }
+
+    @inline(__always)
+    private static func spread(_ values: Floats16, _ width: Int, _ part: Int) -> Floats16 {
+        width == 1 ? values : ec_spread16(values, Int64(width), Int64(part))
+    }
+
+    @inline(__always)
+    private static func write(_ sum: Floats16, _ width: Int, _ target: UnsafeMutablePointer<Float>, _ n: Int) {
+        let values = ec_folded16(sum, Int64(width))
+        if n == width {
+            let raw = UnsafeMutableRawPointer(target)
+            switch width {
+            case 8: raw.storeBytes(of: values.lowHalf, as: SIMD8<Float>.self)
+            case 4: raw.storeBytes(of: values.lowHalf.lowHalf, as: SIMD4<Float>.self)
+            case 2: raw.storeBytes(of: values.lowHalf.lowHalf.lowHalf, as: SIMD2<Float>.self)
+            default: target[0] = values[0]
+            }
+        } else {
+            for lane in 0..<n { target[lane] = values[lane] }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+/// How the rows of a tensor train are made of its cores.
+struct TrainShape: Sendable, Equatable {
+    /// N0, N1 and N2: slices of each core.
+    let rows: (Int, Int, Int)
+    /// d0, d1 and d2: columns of each core's part of a row.
+    let columns: (Int, Int, Int)
+    /// R1, between the first two cores, and R2, between the last two.
+    let ranks: (Int, Int)
+
+    var counts: (Int, Int, Int) {
+        (columns.0 * ranks.0, ranks.0 * columns.1 * ranks.1, ranks.1 * columns.2)
+    }
+
+    /// Whether the first two cores are multiplied first: the order of fewer multiplications.
+    var isLeftFirst: Bool {
+        let left = Double(columns.0 * columns.1) * Double(ranks.1) * Double(ranks.0 + columns.2)
+        let right = Double(columns.1 * columns.2) * Double(ranks.0) * Double(ranks.1 + columns.0)
+        return left <= right
+    }
+
+    /// Floats of what the first two, or the last two, slices of a row make.
+    var middleCount: Int? {
+        isLeftFirst
+            ? Checked.product(columns.0, columns.1, ranks.1) : Checked.product(ranks.0, columns.1, columns.2)
+    }
+
+    static func == (a: TrainShape, b: TrainShape) -> Bool {
+        a.rows == b.rows && a.columns == b.columns && a.ranks == b.ranks
+    }
+}
+
+/// The rows of a block of ids.
+///
+/// Ids are put in the order of the middle core's slice, and within that of the slice that it is multiplied with first:
+/// each product of two slices, and each slice that has to be converted, is made once in a block. The order of
+/// multiplication is the table's, not the block's, so that a row is the same bits in every block.
+struct TrainRows {
+    let shape: TrainShape
+    let cores: (NumberPlaces, NumberPlaces, NumberPlaces)
+
+    func gather(_ ids: IDBlock, offset: Int, into output: RowBlock) {
+        let dimension = shape.columns.0 &* shape.columns.1 &* shape.columns.2
+        Scratch.with(4 &* ids.count, of: Int.self) { space in
+            let (order, firsts, middles, pairs) = (
+                space, space + ids.count, space + 2 &* ids.count, space + 3 &* ids.count
+            )
+            let (n0, n1) = (shape.rows.0, shape.rows.1)
+            let isLeftFirst = shape.isLeftFirst
+            var count = 0
+            for index in 0..<ids.count {
+                guard ids.ids[index] >= 0 else {
+                    output.row(index).update(repeating: 0, count: dimension)
+                    continue
+                }
+                let id = Int(truncatingIfNeeded: ids.ids[index]) &+ offset
+                let rest = id / n0
+                let last = rest / n1
+                let (first, middle) = (id &- rest &* n0, rest &- last &* n1)
+                order[count] = index
+                count &+= 1
+                middles[index] = middle
+                // The slice outside the pair, and the pair's other slice beside the middle one.
+                firsts[index] = isLeftFirst ? last : first
+                pairs[index] = isLeftFirst ? first : last
+            }
+            BlockOrder.group(order, count: count, by: pairs)
+            BlockOrder.group(order, count: count, by: middles)
+            if isLeftFirst {
+                leftFirst(order, count, pairs, middles, firsts, output)
+            } else {
+                rightFirst(order, count, pairs, middles, firsts, output)
+            }
+        }
+    }
+
+    /// (G0[i0] · G1[i1]) · G2[i2]. Several slices of the first core that meet the same one of the second are one matrix.
+    private func leftFirst(
+        _ order: UnsafePointer<Int>, _ count: Int, _ firsts: UnsafePointer<Int>, _ middles: UnsafePointer<Int>,
+        _ lasts: UnsafePointer<Int>, _ output: RowBlock
+    ) {
+        let (d0, d1, d2) = shape.columns
+        let (r1, r2) = shape.ranks
+        let (size0, size1, size2) = shape.counts
+        let pairSize = d0 &* d1 &* r2
+        // A few rows more than a tile has keep it busy; more would only need room.
+        let most = max(min(16, (1 << 15) / pairSize), 1)
+        let (c0, c1, c2) = cores
+        let spaceSize = max(SmallProduct.space(k: r1, n: d1 &* r2), SmallProduct.space(k: r2, n: d2))
+        withSpaces(most &* size0, size1, size2, most &* pairSize, spaceSize) { left, slice, right, products, space in
+            var place = 0
+            while place < count {
+                let middle = middles[order[place]]
+                let b = c1.floats(middle &* size1, size1, in: slice)
+                while place < count, middles[order[place]] == middle {
+                    // The pairs of a matrix, and where the ids after them begin.
+                    var (end, pairs) = (place, 0)
+                    while end < count, middles[order[end]] == middle {
+                        let first = firsts[order[end]]
+                        if end == place || first != firsts[order[end &- 1]] {
+                            if pairs == most { break }
+                            c0.copy(first &* size0, size0, to: left + pairs &* size0)
+                            pairs &+= 1
+                        }
+                        end &+= 1
+                    }
+                    SmallProduct.multiply(
+                        left, rows: pairs &* d0, inner: r1, b, columns: d1 &* r2, into: products, space: space)
+                    var pair = products
+                    for index in place..<end {
+                        let id = order[index]
+                        if index > place, firsts[id] != firsts[order[index &- 1]] { pair += pairSize }
+                        let g2 = c2.floats(lasts[id] &* size2, size2, in: right)
+                        SmallProduct.multiply(
+                            pair, rows: d0 &* d1, inner: r2, g2, columns: d2, into: output.row(id), space: space)
+                    }
+                    place = end
+                }
+            }
+        }
+    }
+
+    /// G0[i0] · (G1[i1] · G2[i2]).
+    private func rightFirst(
+        _ order: UnsafePointer<Int>, _ count: Int, _ lasts: UnsafePointer<Int>, _ middles: UnsafePointer<Int>,
+        _ firsts: UnsafePointer<Int>, _ output: RowBlock
+    ) {
+        let (d0, d1, d2) = shape.columns
+        let (r1, r2) = shape.ranks
+        let (size0, size1, size2) = shape.counts
+        let (c0, c1, c2) = cores
+        let spaceSize = max(SmallProduct.space(k: r2, n: d2), SmallProduct.space(k: r1, n: d1 &* d2))
+        withSpaces(size0, size1, size2, r1 &* d1 &* d2, spaceSize) { left, slice, right, product, space in
+            var a: UnsafePointer<Float>?
+            for place in 0..<count {
+                let id = order[place]
+                let previous = place > 0 ? order[place &- 1] : id
+                let isNewMiddle = place == 0 || middles[id] != middles[previous]
+                if isNewMiddle { a = c1.floats(middles[id] &* size1, size1, in: slice) }
+                guard let a else { return }
+                if isNewMiddle || lasts[id] != lasts[previous] {
+                    let b = c2.floats(lasts[id] &* size2, size2, in: right)
+                    SmallProduct.multiply(
+                        a, rows: r1 &* d1, inner: r2, b, columns: d2, into: product, space: space)
+                }
+                let g0 = c0.floats(firsts[id] &* size0, size0, in: left)
+                SmallProduct.multiply(
+                    g0, rows: d0, inner: r1, product, columns: d1 &* d2, into: output.row(id), space: space)
+            }
+        }
+    }
+
+    typealias Space = UnsafeMutablePointer<Float>
+
+    /// Room for so many floats each, and fifteen more.
+    private func withSpaces(
+        _ first: Int, _ second: Int, _ third: Int, _ fourth: Int, _ fifth: Int,
+        _ body: (Space, Space, Space, Space, Space) -> Void
+    ) {
+        func rounded(_ count: Int) -> Int { (count &+ 31) & ~15 }
+        let (a, b, c, d) = (rounded(first), rounded(second), rounded(third), rounded(fourth))
+        Scratch.with(a &+ b &+ c &+ d &+ rounded(fifth), of: Float.self) { base in
+            body(base, base + a, base + (a &+ b), base + (a &+ b &+ c), base + (a &+ b &+ c &+ d))
+        }
+    }
+}

@@ -1,0 +1,151 @@
+/// A tensor train of three cores: row x, seen as d0 x d1 x d2 numbers, is the matrix product G0[i0] · G1[i1] · G2[i2],
+/// where the digits of x are x = i0 + N0 (i1 + N1 i2).
+///
+/// Yin, Acun, Wu and Liu, "TT-Rec: Tensor Train Compression for Deep Learning Recommendation Models", MLSys 2021 (arXiv
+/// 2101.11714). Bytes: those of the cores, `4 or 2 * (N0 d0 R1 + N1 R1 d1 R2 + N2 R2 d2)`. A row takes d0 d1 R2 (R1 + d2)
+/// or d1 d2 R1 (R2 + d0) multiplications, whichever are fewer.
+public struct TensorTrain: Node {
+    public static let kind = "tensor_train"
+
+    public let rows: Int
+    /// The type of the cores' numbers.
+    public let element: ScaleType
+    let shape: TrainShape
+    /// The row of the cores that is row 0: not 0 in slices.
+    let offset: Int
+    private let cores: (NumberArray, NumberArray, NumberArray)
+
+    public var dimension: Int { shape.columns.0 * shape.columns.1 * shape.columns.2 }
+    public var ownBytes: Int { cores.0.bytes.count + cores.1.bytes.count + cores.2.bytes.count }
+    public var summary: String {
+        let (n, d, r) = (shape.rows, shape.columns, shape.ranks)
+        return "TensorTrain \(element.rawValue), \(n.0) x \(n.1) x \(n.2) rows, \(d.0) x \(d.1) x \(d.2) columns, "
+            + "ranks \(r.0) and \(r.1)"
+    }
+
+    /// Most floats of a product of two cores' slices.
+    static let mostMiddle = 1 << 24
+
+    init(
+        _ core0: Bytes, _ core1: Bytes, _ core2: Bytes, element: ScaleType, rows: Int, shape: TrainShape,
+        offset: Int = 0
+    ) throws {
+        let parts = [shape.rows.0, shape.rows.1, shape.rows.2, shape.columns.0, shape.columns.1, shape.columns.2]
+        guard (parts + [shape.ranks.0, shape.ranks.1]).allSatisfy({ $0 > 0 }),
+            let dimension = Checked.product(of: parts[3...]), dimension <= maximumDimension
+        else {
+            throw EmbedCompressError.invalidArgument(
+                "the rows, columns and ranks of a tensor train are at least 1, and the product of the columns is at most "
+                    + "\(maximumDimension)")
+        }
+        guard rows >= 0, offset >= 0, let end = Checked.sum(offset, rows),
+            Checked.product(of: parts[..<3]).map({ end <= $0 }) ?? true
+        else {
+            throw EmbedCompressError.invalidArgument(
+                "\(parts[0]) x \(parts[1]) x \(parts[2]) slices do not make \(rows) rows from row \(offset) on")
+        }
+        let (n, d, r) = (shape.rows, shape.columns, shape.ranks)
+        let counts = [
+            Checked.product(n.0, d.0, r.0), Checked.product(n.1, r.0, d.1, r.1), Checked.product(n.2, r.1, d.2),
+        ]
+        for (core, count) in zip([core0, core1, core2], counts)
+        where count.flatMap({ Checked.product($0, element.byteCount) }) != core.count {
+            throw EmbedCompressError.invalidArgument(
+                "a core of a tensor train has \(core.count) bytes, not those of "
+                    + "\(count.map(String.init) ?? "so many") numbers of \(element.rawValue)")
+        }
+        guard let middle = shape.middleCount, middle <= Self.mostMiddle else {
+            throw EmbedCompressError.invalidArgument(
+                "the product of two slices of a tensor train must have at most \(Self.mostMiddle) numbers")
+        }
+        self.rows = rows
+        self.element = element
+        self.shape = shape
+        self.offset = offset
+        cores = (
+            NumberArray(core0, type: element), NumberArray(core1, type: element), NumberArray(core2, type: element)
+        )
+    }
+
+    /// Copies of three cores, row after row: of N0 x d0 x R1, N1 x R1 x d1 x R2 and N2 x R2 x d2 numbers.
+    ///
+    /// - Parameters:
+    ///   - slices: N0, N1 and N2; their product is at least `rows`.
+    ///   - columns: d0, d1 and d2; their product is the dimension.
+    public init(
+        _ core0: [Float], _ core1: [Float], _ core2: [Float], rows: Int, slices: (Int, Int, Int),
+        columns: (Int, Int, Int), ranks: (Int, Int)
+    ) throws {
+        func bytes(_ values: [Float]) throws -> Bytes { try values.withUnsafeBytes { try Bytes(copying: $0) } }
+        try self.init(
+            bytes(core0), bytes(core1), bytes(core2), element: .float32, rows: rows,
+            shape: TrainShape(rows: slices, columns: columns, ranks: ranks))
+    }
+
+    init(from decoder: inout NodeDecoder) throws {
+        let n = (
+            try decoder.integer("rows0", 1...Int.max), try decoder.integer("rows1", 1...Int.max),
+            try decoder.integer("rows2", 1...Int.max)
+        )
+        let limit = 1...maximumDimension
+        let d = (
+            try decoder.integer("columns0", limit), try decoder.integer("columns1", limit),
+            try decoder.integer("columns2", limit)
+        )
+        let ranks = (try decoder.integer("rank1", 1...Self.mostMiddle), try decoder.integer("rank2", 1...Self.mostMiddle))
+        let element = try decoder.choice("element", ScaleType.self)
+        let offset = try decoder.integer("offset", 0...Int.max)
+        guard Checked.product(d.0, d.1, d.2) == decoder.dimension else {
+            throw EmbedCompressError.format(
+                .invalidField(
+                    node: Self.kind, field: "dimension", expected: "the product of columns0, columns1 and columns2"))
+        }
+        let type = element.elementType
+        let core0 = try decoder.tensor("core0", type: type, shape: [n.0, d.0, ranks.0])
+        let core1 = try decoder.tensor("core1", type: type, shape: [n.1, ranks.0, d.1, ranks.1])
+        let core2 = try decoder.tensor("core2", type: type, shape: [n.2, ranks.1, d.2])
+        let rows = decoder.rows
+        self = try decoder.checking("rows") {
+            try TensorTrain(
+                core0, core1, core2, element: element, rows: rows,
+                shape: TrainShape(rows: n, columns: d, ranks: ranks), offset: offset)
+        }
+    }
+
+    func encode(into encoder: inout NodeEncoder) {
+        let (n, d, r) = (shape.rows, shape.columns, shape.ranks)
+        encoder.set("rows0", n.0)
+        encoder.set("rows1", n.1)
+        encoder.set("rows2", n.2)
+        encoder.set("columns0", d.0)
+        encoder.set("columns1", d.1)
+        encoder.set("columns2", d.2)
+        encoder.set("rank1", r.0)
+        encoder.set("rank2", r.1)
+        encoder.set("element", element.rawValue)
+        encoder.set("offset", offset)
+        let type = element.elementType
+        encoder.add("core0", type: type, shape: [n.0, d.0, r.0], bytes: cores.0.bytes)
+        encoder.add("core1", type: type, shape: [n.1, r.0, d.1, r.1], bytes: cores.1.bytes)
+        encoder.add("core2", type: type, shape: [n.2, r.1, d.2], bytes: cores.2.bytes)
+    }
+
+    func sliced(_ range: Range<Int>) throws -> any Node {
+        try TensorTrain(
+            cores.0.bytes, cores.1.bytes, cores.2.bytes, element: element, rows: range.count, shape: shape,
+            offset: offset + range.lowerBound)
+    }
+
+    func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node { self }
+
+    func discardPages() {
+        for core in [cores.0, cores.1, cores.2] { core.bytes.discardPages() }
+    }
+
+    func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
+        TrainRows(shape: shape, cores: (cores.0.places, cores.1.places, cores.2.places))
+            .gather(ids, offset: offset, into: output)
+    }
+
+    func accumulate(_ block: BagBlock, context: LookupContext) { accumulateGathered(block, context: context) }
+}
