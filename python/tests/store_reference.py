@@ -39,7 +39,7 @@ def assert_agrees(table, rng, tmp_path=None, is_exact=True):
         same(table.lookup(ids), rows[ids])
         same(table.lookup(ids[:1].astype(np.int32)), rows[ids[:1]])
         hidden = np.where(rng.random(700) < 0.2, -5, ids)
-        wanted = np.where((hidden < 0)[:, None], np.float32(0), rows[hidden])
+        wanted = np.where((hidden < 0)[:, None], np.float32(0), rows[ids])
         same(table.lookup(hidden, on_invalid="zero"), wanted)
         offsets = np.sort(rng.integers(0, 700, 40))
         offsets[0] = 0

@@ -12,14 +12,13 @@ enum SmallProduct {
     /// Up to fifteen floats may be read after the last of a and of b.
     ///
     /// - Parameter space: ``space(k:n:)`` floats.
-    @inline(__always)
+    @inline(never)
     static func multiply(
         _ a: UnsafePointer<Float>, rows m: Int, inner k: Int, _ b: UnsafePointer<Float>, columns n: Int,
         into c: UnsafeMutablePointer<Float>, space: UnsafeMutablePointer<Float>
     ) {
         switch n {
-        case 1: narrow(1, a, m, k, b, n, c, space)
-        case 2: narrow(2, a, m, k, b, n, c, space)
+        case 1, 2: narrow(n, a, m, k, b, n, c, space)
         case 3, 4: narrow(4, a, m, k, b, n, c, space)
         case 5...8: narrow(8, a, m, k, b, n, c, space)
         default: wide(a, m, k, b, n, c)
@@ -193,107 +192,15 @@ enum SmallProduct {
         _ c: UnsafeMutablePointer<Float>, _ space: UnsafeMutablePointer<Float>
     ) {
         var source = b
-        let whole = k & ~15
-        if n != width || whole != k {
+        if n != width || k & 15 != 0 {
             // Rows of `width`, and rows of zeros up to a whole vector of a.
             let padded = (k &+ 15) & ~15
+            space.update(repeating: 0, count: padded &* width)
             for row in 0..<k {
                 for column in 0..<n { space[row &* width &+ column] = b[row &* n &+ column] }
-                for column in n..<max(width, n) { space[row &* width &+ column] = 0 }
             }
-            for index in k &* width..<padded &* width { space[index] = 0 }
             source = UnsafePointer(space)
         }
-        // Keeps what lies after a row of a, which may be anything, out of the last sums.
-        var mask = SIMD16<UInt32>()
-        for lane in 0..<16 { mask[lane] = lane < k &- whole ? UInt32.max : 0 }
-        @inline(__always)
-        func values(_ row: UnsafePointer<Float>, _ index: Int) -> Floats16 {
-            let chunk = load16(row + index)
-            return index < whole ? chunk : unsafeBitCast(unsafeBitCast(chunk, to: SIMD16<UInt32>.self) & mask, to: Floats16.self)
-        }
-        var row = 0
-        while row &+ 4 <= m {
-            let (a0, a1, a2, a3) = (a + row &* k, a + (row &+ 1) &* k, a + (row &+ 2) &* k, a + (row &+ 3) &* k)
-            var (s0, s1, s2, s3) = (Floats16(), Floats16(), Floats16(), Floats16())
-            var index = 0
-            while index < k {
-                let (v0, v1, v2, v3) = (values(a0, index), values(a1, index), values(a2, index), values(a3, index))
-                @inline(__always)
-                func step(_ part: Int) {
-                    let x = load16(source + (index &* width &+ part &* 16))
-                    add(spread(v0, width, part), x, to: &s0)
-                    add(spread(v1, width, part), x, to: &s1)
-                    add(spread(v2, width, part), x, to: &s2)
-                    add(spread(v3, width, part), x, to: &s3)
-                }
-                step(0)
-                if width > 1 { step(1) }
-                if width > 2 {
-                    step(2)
-                    step(3)
-                }
-                if width > 4 {
-                    step(4)
-                    step(5)
-                    step(6)
-                    step(7)
-                }
-                index &+= 16
-            }
-            let target = c + row &* n
-            write(s0, width, target, n)
-            write(s1, width, target + n, n)
-            write(s2, width, target + 2 &* n, n)
-            write(s3, width, target + 3 &* n, n)
-            row &+= 4
-        }
-        while row < m {
-            var sum = Floats16()
-            var index = 0
-            while index < k {
-                let value = values(a + row &* k, index)
-                @inline(__always)
-                func step(_ part: Int) {
-                    add(spread(value, width, part), load16(source + (index &* width &+ part &* 16)), to: &sum)
-                }
-                step(0)
-                if width > 1 { step(1) }
-                if width > 2 {
-                    step(2)
-                    step(3)
-                }
-                if width > 4 {
-                    step(4)
-                    step(5)
-                    step(6)
-                    step(7)
-                }
-                index &+= 16
-            }
-            write(sum, width, c + row &* n, n)
-            row &+= 1
-        }
-    }
-
-    @inline(__always)
-    private static func spread(_ values: Floats16, _ width: Int, _ part: Int) -> Floats16 {
-        width == 1 ? values : ec_spread16(values, Int64(width), Int64(part))
-    }
-
-    @inline(__always)
-    private static func write(_ sum: Floats16, _ width: Int, _ target: UnsafeMutablePointer<Float>, _ n: Int) {
-        let values = ec_folded16(sum, Int64(width))
-        if n == width {
-            let raw = UnsafeMutableRawPointer(target)
-            switch width {
-            case 8: raw.storeBytes(of: values.lowHalf, as: SIMD8<Float>.self)
-            case 4: raw.storeBytes(of: values.lowHalf.lowHalf, as: SIMD4<Float>.self)
-            case 2: raw.storeBytes(of: values.lowHalf.lowHalf.lowHalf, as: SIMD2<Float>.self)
-            default: target[0] = values[0]
-            }
-        } else {
-            for lane in 0..<n { target[lane] = values[lane] }
-        }
+        ec_narrow_product(a, Int64(m), Int64(k), source, Int64(n), c, Int64(width))
     }
 }
