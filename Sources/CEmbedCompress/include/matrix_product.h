@@ -36,9 +36,11 @@ __attribute__((always_inline)) static inline ec_floats16 ec_load_some(const floa
 #if defined(__AVX512F__)
     return (ec_floats16)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), source);
 #else
-    ec_floats16 values = {0};
-    for (int64_t lane = 0; lane < count; lane++) values[lane] = source[lane];
-    return values;
+    float values[16] = {0};
+    for (int64_t lane = 0; lane < count; lane++) memcpy(values + lane, source + lane, 4);
+    ec_floats16 result;
+    memcpy(&result, values, sizeof result);
+    return result;
 #endif
 }
 
@@ -54,7 +56,9 @@ __attribute__((always_inline)) static inline void ec_store_some(float *target, e
         _mm256_maskstore_ps(
             target + 8, _mm256_cmpgt_epi32(all, _mm256_add_epi32(lanes, _mm256_set1_epi32(8))), parts.halves[1]);
 #else
-    for (int64_t lane = 0; lane < count; lane++) target[lane] = values[lane];
+    float lanes[16];
+    memcpy(lanes, &values, sizeof lanes);
+    for (int64_t lane = 0; lane < count; lane++) memcpy(target + lane, lanes + lane, 4);
 #endif
 }
 
