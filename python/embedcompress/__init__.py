@@ -24,6 +24,7 @@ from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
+from ._recommend import Recommendation, recommend  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._routes import columns, combine, partition, project, remap  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
@@ -67,6 +68,7 @@ __all__ = [
     "FormatError",
     "Method",
     "Option",
+    "Recommendation",
     "RowLayout",
     "RowPlacement",
     "Table",
@@ -85,6 +87,7 @@ __all__ = [
     "methods",
     "partition",
     "project",
+    "recommend",
     "remap",
     "save",
     "set_num_threads",

@@ -13,7 +13,8 @@ import numpy as np
 
 from . import _core
 from ._arrays import as_array
-from ._files import save
+from ._describe import describe
+from ._files import load, save
 from ._registry import composed
 from ._table import Progress, Table, dense
 
@@ -56,7 +57,7 @@ def compress(
     source = dense(weight)
     compressor = composed(method)
     if compressor:
-        plain = {name: _plain(name, value) for name, value in options.items()}
+        plain = {name: value if name in compressor.arrays else _plain(name, value) for name, value in options.items()}
         bytes_ = None if budget is None else budget_bytes(budget, source)
         return compressor(source, bytes_, _weights(weights), progress, plain)
     result: Table = _core.compress(source, _weights(weights), method, _options(options, budget, source), progress)
@@ -88,8 +89,11 @@ class CompressionReport:
     fallback_share: float | None
     """Share of rows, or of groups of columns, for which the search found nothing better than plain min-max; None for
     methods that don't compare with it."""
+    expression: str
+    """The table's stores and routes in a line, with the knobs as the method or the budget set them, such as
+    "project(rank=37, uniform(bits=8))"."""
 
-    def as_dict(self) -> dict[str, float | int | None]:
+    def as_dict(self) -> dict[str, float | int | str | None]:
         """Return the figures by name."""
         return asdict(self)
 
@@ -172,6 +176,7 @@ def compress_to_file(
             stored / (source.rows * source.dimension * 4) if source.rows else 0.0,
             *quality,
             fallbacks,
+            describe(load(path, name)),
         )
         for (name, source), (stored, quality, fallbacks) in zip(sources.items(), found, strict=True)
     }

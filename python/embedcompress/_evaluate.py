@@ -57,9 +57,7 @@ def evaluate(
     recall = None
     if queries > 0 and source.rows > 10:
         chosen = np.random.default_rng(seed).permutation(source.rows)[:queries]
-        exact = neighbours(source, source, chosen)
-        found = neighbours(table, source, chosen)
-        recall = float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(exact, found, strict=True)]))
+        recall = recall_of(table, source, chosen, neighbours(source, source, chosen))
     return Evaluation(
         normalized_l2=l2,
         mean_cosine=cosine,
@@ -70,6 +68,12 @@ def evaluate(
         stored_bytes=table.stored_bytes,
         ratio=table.ratio,
     )
+
+
+def recall_of(table: Table, source: Table, queries: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> float:
+    """Return the share of the exact neighbours of some rows that are among their neighbours in `table`."""
+    found = neighbours(table, source, queries)
+    return float(np.mean([len(np.intersect1d(a, b)) / a.size for a, b in zip(exact, found, strict=True)]))
 
 
 def neighbours(

@@ -6,7 +6,11 @@ Adding one is a module with a class below `Compressor` and a line in `COMPRESSOR
 from __future__ import annotations
 
 from ._compressor import Compressor, Request
+from .hot_cold import HotCold
+from .magsvd import MagnitudeSVD
+from .svd import SVD
+from .tt import TensorTrain
 
-COMPRESSORS: tuple[Compressor, ...] = ()
+COMPRESSORS: tuple[Compressor, ...] = (SVD(), MagnitudeSVD(), TensorTrain(), HotCold())
 
 __all__ = ["COMPRESSORS", "Compressor", "Request"]

@@ -27,6 +27,13 @@ class Request:
     inner: Mapping[str, Any]
     """Options that are not this method's own: those of the method `inner`."""
     progress: Progress | None
+    rows: int | None = None
+    """Rows that a budget is for, if the source is a sample of them; the knobs are then those of the whole."""
+
+    @property
+    def counted_rows(self) -> int:
+        """Rows that bytes are counted for."""
+        return self.source.rows if self.rows is None else self.rows
 
 
 class Compressor(ABC):
@@ -34,6 +41,8 @@ class Compressor(ABC):
 
     method: ClassVar[Method]
     takes_weights: ClassVar[bool] = False
+    arrays: ClassVar[frozenset[str]] = frozenset()
+    """Options that are arrays."""
     has_inner: ClassVar[bool] = False
     """Whether there is an option `inner`, a method whose options can be given beside this one's own."""
 
@@ -48,8 +57,18 @@ class Compressor(ABC):
         weights: Table | None,
         progress: Progress | None,
         options: Mapping[str, Any],
+        rows: int | None = None,
     ) -> Table:
-        """Check the options that have to be this method's own, and compress."""
+        """Check the options that have to be this method's own, and compress.
+
+        Args:
+            source: The table.
+            budget: Bytes.
+            weights: See `compress`.
+            progress: See `compress`.
+            options: By name.
+            rows: See `Request`.
+        """
         name = self.method.name
         own = {option.name for option in self.method.options}
         foreign = {key: value for key, value in options.items() if key not in own}
@@ -60,7 +79,24 @@ class Compressor(ABC):
         values = {option.name: option.default for option in self.method.options}
         values |= {key: value for key, value in options.items() if key in own}
         given = frozenset(key for key, value in options.items() if key in own and value is not None)
-        return self.compress(Request(source, budget, weights, values, given, foreign, progress))
+        return self.compress(Request(source, budget, weights, values, given, foreign, progress, rows))
+
+
+def integer(
+    options: Mapping[str, Any], name: str, method: str, low: int, high: int | None = None, default: int | None = None
+) -> int | None:
+    """Return an option that is an integer, or the default if it is not given.
+
+    Raises:
+        ValueError: it is something else, or out of range.
+    """
+    value = options[name]
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        wanted = f"from {low} to {high}" if high is not None else f"at least {low}"
+        raise ValueError(f"{method}: {name} must be an integer {wanted}, not {value!r}")
+    return value
 
 
 BUDGET = Option("budget", "an integer, at least 0", None, "most bytes of the result; chooses what is not given")

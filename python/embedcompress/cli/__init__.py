@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import embedcompress as ec
 
 from .._report import printable
-from . import bench, compress, evaluate, inspect, methods
+from . import bench, compress, evaluate, inspect, methods, recommend
 
-COMMANDS = (compress, inspect, evaluate, bench, methods)
+COMMANDS = (compress, inspect, evaluate, recommend, bench, methods)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -57,6 +57,11 @@ def add(subparsers: Any) -> None:
         help="an option of the method, any number of times",
     )
     parser.add_argument(
+        "--counts",
+        metavar="FILE",
+        help="a .npy file: how often each row is used, for methods that take counts or weights of rows",
+    )
+    parser.add_argument(
         "--row-alignment",
         type=int,
         default=1,
@@ -166,7 +171,7 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
         "row_alignment": arguments.row_alignment,
         "threads": ec.get_num_threads(),
         "seconds": seconds,
-        "tables": [{"name": name} | report.as_dict() for name, report in reports.items()],
+        "tables": [{"name": name, **report.as_dict()} for name, report in reports.items()],
         "left_out": [name for name in present if name not in reports],
     }
     print(to_json(report) if arguments.json else _text(report))
@@ -205,6 +210,7 @@ def _text(report: dict[str, Any]) -> str:
     lines = [
         text_table(header, rows),
         "",
+        *(f"{printable(table['name'])}: {table['expression']}" for table in report["tables"]),
         f"Wrote {output}, {report['output_bytes']:,} bytes, in {report['seconds']:.2f} s.",
     ]
     if any(table["fallback_share"] is not None for table in report["tables"]):
