@@ -26,7 +26,7 @@ from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
-from ._stores import tensor_train  # noqa: E402
+from ._stores import hash_network, shared_array, sparse, tensor_train  # noqa: E402
 from ._table import Table, dense, remap  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
@@ -77,12 +77,15 @@ __all__ = [
     "evaluate",
     "from_fused_rows",
     "get_num_threads",
+    "hash_network",
     "isa",
     "load",
     "methods",
     "remap",
     "save",
     "set_num_threads",
+    "shared_array",
+    "sparse",
     "tensor_train",
     "to_fused_rows",
 ]

@@ -115,6 +115,10 @@ extension FormatError: CustomStringConvertible {
             return "entry \(position) of a map is \(entry): it must be from 0 to \(rows - 1), or -1"
         case .badCluster(let row, let cluster, let clusters):
             return "row \(row) is of cluster \(cluster): it must be from 0 to \(clusters - 1)"
+        case .badRowPointers(let row):
+            return "the pointers of row \(row) do not lead to non-zeros"
+        case .badColumn(let row, let column, let dimension):
+            return "row \(row) has a non-zero in column \(column): it must be from 0 to \(dimension - 1)"
         case .notAMatrix(let name, let found):
             return "tensor \(quoted(name)) must be a matrix, not \(found)"
         default:

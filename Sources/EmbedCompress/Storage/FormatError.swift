@@ -104,6 +104,10 @@ public enum FormatError: Error, Equatable, Sendable {
     case badMapEntry(position: Int, entry: Int, rows: Int)
     /// A row of codes whose cluster has no codebook.
     case badCluster(row: Int, cluster: Int, clusters: Int)
+    /// A row whose non-zeros end before they begin, or lie outside the arrays that hold them.
+    case badRowPointers(row: Int)
+    /// A non-zero in a column that its row does not have.
+    case badColumn(row: Int, column: Int, dimension: Int)
     /// A tensor that was to be read as a matrix has another number of axes.
     case notAMatrix(name: String, found: String)
 }

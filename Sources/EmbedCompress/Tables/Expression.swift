@@ -81,7 +81,10 @@ extension Node {
 }
 
 /// Every piece that a file can hold.
-let nodeKinds: [any Node.Type] = [Dense.self, Uniform.self, Codebook.self, Remap.self, TensorTrain.self]
+let nodeKinds: [any Node.Type] = [
+    Dense.self, Uniform.self, Codebook.self, Remap.self, TensorTrain.self, Sparse.self, SharedArray.self,
+    HashNetwork.self,
+]
 
 /// Trees deeper than this are refused: nothing sensible needs them, and lookups recurse.
 let maximumTreeDepth = 32

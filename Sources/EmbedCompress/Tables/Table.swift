@@ -13,6 +13,9 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ codebook: Codebook) { self.init(codebook as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
     public init(_ tensorTrain: TensorTrain) { self.init(tensorTrain as any Node) }
+    public init(_ sparse: Sparse) { self.init(sparse as any Node) }
+    public init(_ sharedArray: SharedArray) { self.init(sharedArray as any Node) }
+    public init(_ hashNetwork: HashNetwork) { self.init(hashNetwork as any Node) }
 
     /// The expression that this table is.
     public var expression: any Expression { root }
