@@ -30,6 +30,8 @@ from ._routes import columns, combine, partition, project, remap  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
 from ._stores import tensor_train  # noqa: E402
 from ._table import Table, dense  # noqa: E402
+from ._stores import hash_network, shared_array, sparse, tensor_train  # noqa: E402
+from ._table import Table, dense, remap  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
 _core.set_array_hook(as_array)
@@ -82,6 +84,7 @@ __all__ = [
     "evaluate",
     "from_fused_rows",
     "get_num_threads",
+    "hash_network",
     "isa",
     "load",
     "methods",
@@ -91,6 +94,8 @@ __all__ = [
     "remap",
     "save",
     "set_num_threads",
+    "shared_array",
+    "sparse",
     "tensor_train",
     "to_fused_rows",
 ]

@@ -79,6 +79,8 @@ extension Node {
 let nodeKinds: [any Node.Type] = [
     Dense.self, Uniform.self, Codebook.self, TensorTrain.self,
     Remap.self, Combine.self, Columns.self, Partition.self, Project.self,
+    Dense.self, Uniform.self, Codebook.self, Remap.self, TensorTrain.self, Sparse.self, SharedArray.self,
+    HashNetwork.self,
 ]
 
 /// Trees deeper than this are refused: nothing sensible needs them, and lookups recurse.

@@ -17,6 +17,9 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ columns: Columns) { self.init(columns as any Node) }
     public init(_ partition: Partition) { self.init(partition as any Node) }
     public init(_ project: Project) { self.init(project as any Node) }
+    public init(_ sparse: Sparse) { self.init(sparse as any Node) }
+    public init(_ sharedArray: SharedArray) { self.init(sharedArray as any Node) }
+    public init(_ hashNetwork: HashNetwork) { self.init(hashNetwork as any Node) }
 
     /// The expression that this table is.
     public var expression: any Expression { root }
