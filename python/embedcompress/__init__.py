@@ -25,6 +25,7 @@ from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._registry import methods  # noqa: E402
+from ._rotation import rotate, rotated  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
 from ._table import Table, dense, remap  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
@@ -80,6 +81,8 @@ __all__ = [
     "load",
     "methods",
     "remap",
+    "rotate",
+    "rotated",
     "save",
     "set_num_threads",
     "to_fused_rows",

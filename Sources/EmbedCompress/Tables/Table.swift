@@ -12,6 +12,7 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ uniform: Uniform) { self.init(uniform as any Node) }
     public init(_ codebook: Codebook) { self.init(codebook as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
+    public init(_ rotate: Rotate) { self.init(rotate as any Node) }
 
     /// The expression that this table is.
     public var expression: any Expression { root }
