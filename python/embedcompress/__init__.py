@@ -27,6 +27,7 @@ from ._methods import Method, Option  # noqa: E402
 from ._recommend import Recommendation, recommend  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._routes import columns, combine, partition, project, remap  # noqa: E402
+from ._rotation import rotate, rotated  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
 from ._stores import tensor_train  # noqa: E402
 from ._table import Table, dense  # noqa: E402
@@ -92,6 +93,8 @@ __all__ = [
     "project",
     "recommend",
     "remap",
+    "rotate",
+    "rotated",
     "save",
     "set_num_threads",
     "shared_array",

@@ -27,6 +27,7 @@ public struct Method: Sendable {
     public static let all: [Method] = [
         .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
         .kmeansClusters, .prune,
+        .kmeansClusters, .eden, .int8, .int16,
     ]
 
     /// The method of that name.

@@ -82,6 +82,7 @@ let nodeKinds: [any Node.Type] = [
     Dense.self, Uniform.self, Codebook.self, Remap.self, TensorTrain.self, Sparse.self, SharedArray.self,
     HashNetwork.self,
 ]
+let nodeKinds: [any Node.Type] = [Dense.self, Uniform.self, Codebook.self, Remap.self, Rotate.self]
 
 /// Trees deeper than this are refused: nothing sensible needs them, and lookups recurse.
 let maximumTreeDepth = 32

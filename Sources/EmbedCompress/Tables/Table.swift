@@ -20,6 +20,7 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ sparse: Sparse) { self.init(sparse as any Node) }
     public init(_ sharedArray: SharedArray) { self.init(sharedArray as any Node) }
     public init(_ hashNetwork: HashNetwork) { self.init(hashNetwork as any Node) }
+    public init(_ rotate: Rotate) { self.init(rotate as any Node) }
 
     /// The expression that this table is.
     public var expression: any Expression { root }
