@@ -81,7 +81,7 @@ extension Node {
 }
 
 /// Every piece that a file can hold.
-let nodeKinds: [any Node.Type] = [Dense.self, Uniform.self, Codebook.self, Remap.self]
+let nodeKinds: [any Node.Type] = [Dense.self, Uniform.self, Codebook.self, Product.self, Remap.self]
 
 /// Trees deeper than this are refused: nothing sensible needs them, and lookups recurse.
 let maximumTreeDepth = 32
