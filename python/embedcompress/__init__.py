@@ -24,6 +24,7 @@ from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
+from ._product import product  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
 from ._table import Table, dense, remap  # noqa: E402
@@ -79,6 +80,7 @@ __all__ = [
     "isa",
     "load",
     "methods",
+    "product",
     "remap",
     "save",
     "set_num_threads",

@@ -95,34 +95,25 @@ struct PartGather: PartTask {
     let output: RowBlock
     let isFirst: Bool
 
-    /// Codebooks of more bytes are taken some parts at a time, so that those stay in the first-level cache.
-    private static let cachedBytes = 16 << 10
-
+    @inline(never)
     func run<Codes: PartCodes, Entry: PartEntry>(_: Codes.Type, _: Entry.Type, _ strip: PartStrip) {
-        let whole = 2 &* Self.cachedBytes >= strip.partBytes &* strip.count
-        let step = whole ? strip.count : max(Self.cachedBytes / strip.partBytes, 1)
-        var first = 0
-        while first < strip.count {
-            let parts = first..<min(first &+ step, strip.count)
-            let prefetchEnd = source.prefetchEnd(isFirst: isFirst && first == 0)
-            if Entry.bytes > 0, strip.entryBytes == Entry.bytes {
-                gather(Codes.self, Entry.self, strip, parts, entryBytes: Entry.bytes, prefetchEnd)
-            } else {
-                gather(Codes.self, Entry.self, strip, parts, entryBytes: strip.entryBytes, prefetchEnd)
-            }
-            first &+= step
+        if Entry.bytes > 0, strip.entryBytes == Entry.bytes {
+            gather(Codes.self, Entry.self, strip, entryBytes: Entry.bytes)
+        } else {
+            gather(Codes.self, Entry.self, strip, entryBytes: strip.entryBytes)
         }
     }
 
     @inline(__always)
     private func gather<Codes: PartCodes, Entry: PartEntry>(
-        _: Codes.Type, _: Entry.Type, _ strip: PartStrip, _ parts: Range<Int>, entryBytes: Int, _ prefetchEnd: Int
+        _: Codes.Type, _: Entry.Type, _ strip: PartStrip, entryBytes: Int
     ) {
+        let prefetchEnd = source.prefetchEnd(isFirst: isFirst)
         let (places, rows, bits, width) = (source.places, source.rows, source.bits, strip.width)
         let (partBytes, columnStride) = (strip.partBytes, strip.columnStride)
-        let books = source.books + (strip.offset &+ parts.lowerBound &* partBytes)
-        let (first, end) = (strip.firstPart &+ parts.lowerBound, strip.firstPart &+ parts.upperBound)
-        var start = output.base + (strip.column &+ parts.lowerBound &* columnStride)
+        let books = source.books + strip.offset
+        let (first, end) = (strip.firstPart, strip.firstPart &+ strip.count)
+        var start = output.base + strip.column
         for index in 0..<source.count {
             if index < prefetchEnd { places.prefetch(rows[index &+ places.prefetchDistance]) }
             let row = rows[index]
@@ -159,6 +150,7 @@ struct PartSums: PartTask {
     let segments: UnsafeBufferPointer<Segment>
     let isFirst: Bool
 
+    @inline(never)
     func run<Codes: PartCodes, Entry: PartEntry>(_: Codes.Type, _: Entry.Type, _ strip: PartStrip) {
         if let weights {
             sum(Codes.self, Entry.self, strip) { sum, value, index in sum = Entry.sum(sum, value, weight: weights[index]) }
