@@ -25,6 +25,7 @@ from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._recommend import Recommendation, recommend  # noqa: E402
+from ._product import product  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._routes import columns, combine, partition, project, remap  # noqa: E402
 from ._rotation import rotate, rotated  # noqa: E402
@@ -92,6 +93,7 @@ __all__ = [
     "partition",
     "project",
     "recommend",
+    "product",
     "remap",
     "rotate",
     "rotated",

@@ -28,6 +28,7 @@ public struct Method: Sendable {
         .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
         .kmeansClusters, .prune,
         .kmeansClusters, .eden, .int8, .int16,
+        .kmeansClusters, .pq,
     ]
 
     /// The method of that name.

@@ -83,6 +83,7 @@ let nodeKinds: [any Node.Type] = [
     HashNetwork.self,
 ]
 let nodeKinds: [any Node.Type] = [Dense.self, Uniform.self, Codebook.self, Remap.self, Rotate.self]
+let nodeKinds: [any Node.Type] = [Dense.self, Uniform.self, Codebook.self, Product.self, Remap.self]
 
 /// Trees deeper than this are refused: nothing sensible needs them, and lookups recurse.
 let maximumTreeDepth = 32

@@ -11,6 +11,7 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ dense: Dense) { self.init(dense as any Node) }
     public init(_ uniform: Uniform) { self.init(uniform as any Node) }
     public init(_ codebook: Codebook) { self.init(codebook as any Node) }
+    public init(_ product: Product) { self.init(product as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
     public init(_ tensorTrain: TensorTrain) { self.init(tensorTrain as any Node) }
     public init(_ combine: Combine) { self.init(combine as any Node) }
