@@ -127,15 +127,31 @@ public func tableRemapQuotient(
     }
 }
 
-@_cdecl("ec_table_remap_array")
-public func tableRemapArray(
-    inner: OpaquePointer?, map: UnsafePointer<Int64>?, rows: Int64, out: UnsafeMutablePointer<OpaquePointer?>?
+@_cdecl("ec_table_remap_hash")
+public func tableRemapHash(
+    inner: OpaquePointer?, rows: Int64, seed: Int64, out: UnsafeMutablePointer<OpaquePointer?>?
 ) -> ec_status {
     withStatus {
         let out = try required(out, "out")
-        let rows = try count(rows, "rows")
-        let map = UnsafeBufferPointer(start: rows == 0 ? nil : try required(map, "map"), count: rows)
-        hand(try handle(inner, "inner").table.remapped(through: map), to: out)
+        let inner = try handle(inner, "inner").table
+        hand(try inner.remapped(rows: try count(rows, "rows"), hashedWith: try count(seed, "seed")), to: out)
+    }
+}
+
+@_cdecl("ec_table_remap_array")
+public func tableRemapArray(
+    inner: OpaquePointer?, map: UnsafePointer<Int64>?, mapCount: Int64, rows: Int64, blockRows: Int64,
+    out: UnsafeMutablePointer<OpaquePointer?>?
+) -> ec_status {
+    withStatus {
+        let out = try required(out, "out")
+        let mapCount = try count(mapCount, "map_count")
+        let map = UnsafeBufferPointer(start: mapCount == 0 ? nil : try required(map, "map"), count: mapCount)
+        let inner = try handle(inner, "inner").table
+        hand(
+            try inner.remapped(
+                rows: try count(rows, "rows"), through: map, blockRows: try count(blockRows, "block_rows")),
+            to: out)
     }
 }
 

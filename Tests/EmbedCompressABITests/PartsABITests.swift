@@ -18,7 +18,7 @@ final class PartsABITests: ABITestCase {
         let uniform = try make { ec_table_compress(source.table, nil, "asym", #"{"bits": 3}"#, nil, nil, $0) }
         let map: [Int64] = [5, -1, 2]
         for owned in [
-            source, uniform, try make { ec_table_remap_array(uniform.table, map, 3, $0) },
+            source, uniform, try make { ec_table_remap_array(uniform.table, map, 3, 3, 1, $0) },
             try make { ec_table_remap_quotient(source.table, 12, 2, $0) },
         ] {
             let parts = arrays(owned.table)

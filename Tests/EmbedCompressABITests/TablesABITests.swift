@@ -134,8 +134,8 @@ final class TablesABITests: ABITestCase {
         XCTAssertEqual(decode(try make { ec_table_remap_modulo(table.table, 6, 4, $0) }.table), [0, 1, 2, 3, 0, 1])
         XCTAssertEqual(decode(try make { ec_table_remap_quotient(table.table, 4, 3, $0) }.table), [0, 0, 0, 1])
         let map: [Int64] = [3, -1, 0]
-        XCTAssertEqual(decode(try make { ec_table_remap_array(table.table, map, 3, $0) }.table), [3, 0, 0])
-        XCTAssertEqual(ec_table_rows(try make { ec_table_remap_array(table.table, nil, 0, $0) }.table), 0)
+        XCTAssertEqual(decode(try make { ec_table_remap_array(table.table, map, 3, 3, 1, $0) }.table), [3, 0, 0])
+        XCTAssertEqual(ec_table_rows(try make { ec_table_remap_array(table.table, nil, 0, 0, 1, $0) }.table), 0)
     }
 
     func testAlignedRows() throws {
@@ -178,17 +178,17 @@ final class TablesABITests: ABITestCase {
             refuse(EC_INVALID_ARGUMENT, "") { ec_table_remap_quotient(table.table, rows, by, $0) }
         }
         let map: [Int64] = [3, 4]
-        refuse(EC_INVALID_ARGUMENT, "map entry 4 at position 1") { ec_table_remap_array(table.table, map, 2, $0) }
-        refuse(EC_INVALID_ARGUMENT, "map must not be null") { ec_table_remap_array(table.table, nil, 2, $0) }
-        refuse(EC_INVALID_ARGUMENT, "rows") { ec_table_remap_array(table.table, map, -2, $0) }
+        refuse(EC_INVALID_ARGUMENT, "map entry 4 at position 1") { ec_table_remap_array(table.table, map, 2, 2, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "map must not be null") { ec_table_remap_array(table.table, nil, 2, 2, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "rows") { ec_table_remap_array(table.table, map, -2, -2, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "table must not be null") { ec_table_slice(nil, 0, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_modulo(nil, 1, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_quotient(nil, 1, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_array(nil, map, 2, $0) }
+        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_array(nil, map, 2, 2, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "out", ec_table_slice(table.table, 0, 1, nil))
         refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_modulo(table.table, 1, 1, nil))
         refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_quotient(table.table, 1, 1, nil))
-        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_array(table.table, map, 1, nil))
+        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_array(table.table, map, 1, 1, 1, nil))
         XCTAssertEqual(ec_table_rows(nil), 0)
         XCTAssertEqual(ec_table_dimension(nil), 0)
         XCTAssertEqual(ec_table_stored_bytes(nil), 0)

@@ -161,33 +161,39 @@ cleanup:
 
 static PyObject *remap(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     (void)module;
-    static const Parameters parameters = {"remap", 4, 1, {"inner", "rows", "modulo", "divisor"}};
-    PyObject *values[4];
+    static const Parameters parameters = {"remap", 5, 2, {"inner", "rows", "modulo", "divisor", "hash"}};
+    PyObject *values[5];
     int64_t rows = 0, number = 0;
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
     ec_table *inner = core_table_handle(values[0], "inner"), *table;
     if (inner == NULL || core_int64(values[1], "rows", &rows) < 0) return NULL;
-    bool modulo = values[2] != NULL && values[2] != Py_None;
-    if (core_int64(modulo ? values[2] : values[3], modulo ? "modulo" : "divisor", &number) < 0) return NULL;
-    ec_status status = modulo ? ec_table_remap_modulo(inner, rows, number, &table)
-                              : ec_table_remap_quotient(inner, rows, number, &table);
+    int function = 2;
+    while (function < 4 && (values[function] == NULL || values[function] == Py_None)) function++;
+    if (core_int64(values[function], parameters.names[function], &number) < 0) return NULL;
+    ec_status status = function == 2   ? ec_table_remap_modulo(inner, rows, number, &table)
+                       : function == 3 ? ec_table_remap_quotient(inner, rows, number, &table)
+                                       : ec_table_remap_hash(inner, rows, number, &table);
     return core_check(status) < 0 ? NULL : core_table_wrap(table);
 }
 
 static PyObject *remap_array(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     (void)module;
-    static const Parameters parameters = {"remap_array", 2, 2, {"inner", "map"}};
-    PyObject *values[2];
+    static const Parameters parameters = {"remap_array", 4, 4, {"inner", "map", "rows", "block_rows"}};
+    PyObject *values[4];
+    int64_t rows = 0, block_rows = 0;
     Buffer map;
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
     ec_table *inner = core_table_handle(values[0], "inner"), *table;
-    if (inner == NULL || core_buffer(values[1], "map", ELEMENT_ID, &map) < 0) return NULL;
+    if (inner == NULL || core_int64(values[2], "rows", &rows) < 0 || core_int64(values[3], "block_rows", &block_rows) < 0 ||
+        core_buffer(values[1], "map", ELEMENT_ID, &map) < 0)
+        return NULL;
     if (map.view.itemsize != 8 || map.view.ndim != 1) {
         PyErr_SetString(PyExc_ValueError, "map must be int64 and have one axis");
         core_buffer_release(&map);
         return NULL;
     }
-    ec_status status = ec_table_remap_array(inner, map.view.buf, core_buffer_count(&map), &table);
+    ec_status status = ec_table_remap_array(
+        inner, map.view.buf, core_buffer_count(&map), rows, block_rows, &table);
     core_buffer_release(&map);
     return core_check(status) < 0 ? NULL : core_table_wrap(table);
 }
@@ -371,8 +377,8 @@ PyMethodDef core_making_methods[] = {
     {"dense", FAST(dense), "A dense table on the memory of a two-dimensional array."},
     {"compress", FAST(compress), "A table compressed by a method of the registry; options are JSON."},
     {"assemble", FAST(assemble), "A table of a tree (JSON) and a tuple of (name, dtype, values)."},
-    {"remap", FAST(remap), "rows ids over a table: id % modulo, or id // divisor."},
-    {"remap_array", FAST(remap_array), "Ids over a table: map[id], -1 for zeros."},
+    {"remap", FAST(remap), "rows ids over a table: id % modulo, id // divisor, or hashed with a seed."},
+    {"remap_array", FAST(remap_array), "rows ids over a table: map[id // block_rows] * block_rows + id % block_rows, -1 for zeros."},
     {"aligned", FAST(aligned), "A table with its rows at multiples of so many bytes."},
     {"row_layouts", row_layouts, METH_O, "Where the rows of a table lie among cache lines, as JSON."},
     {"tree", tree, METH_O, "The tree of a table as JSON."},

@@ -26,8 +26,9 @@ from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._product import product  # noqa: E402
 from ._registry import methods  # noqa: E402
+from ._routes import columns, combine, partition, project, remap  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
-from ._table import Table, dense, remap  # noqa: E402
+from ._table import Table, dense  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
 _core.set_array_hook(as_array)
@@ -70,6 +71,8 @@ __all__ = [
     "RowPlacement",
     "Table",
     "TableSet",
+    "columns",
+    "combine",
     "compress",
     "compress_to_file",
     "contents",
@@ -80,7 +83,9 @@ __all__ = [
     "isa",
     "load",
     "methods",
+    "partition",
     "product",
+    "project",
     "remap",
     "save",
     "set_num_threads",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core
-from ._arrays import as_array, as_matrix
+from ._arrays import as_matrix
 from ._row_layout import RowLayout
 
 Progress = Callable[[int, int], object]
@@ -173,37 +173,3 @@ def dense(weight: object) -> Table:
         return weight
     table: Table = _core.dense(*as_matrix(weight))
     return table
-
-
-def remap(
-    table: Table,
-    *,
-    rows: int | None = None,
-    modulo: int | None = None,
-    divisor: int | None = None,
-    map: object | None = None,
-) -> Table:
-    """Return a table whose rows are those of `table` at f(id); -1 stands for a row of zeros.
-
-    Args:
-        table: The inner table. Give exactly one of modulo, divisor and map.
-        rows: Ids of the result are 0 to rows - 1; needed with `modulo` and `divisor`.
-        modulo: f(id) = id % modulo, the simplest hash.
-        divisor: f(id) = id // divisor.
-        map: f(id) = map[id], integers of shape (rows,), where -1 stands for a row of zeros.
-    """
-    if sum(choice is not None for choice in (modulo, divisor, map)) != 1:
-        raise ValueError("give exactly one of modulo, divisor and map")
-    result: Table
-    if map is not None:
-        entries = as_array(map, "map") if not isinstance(map, np.ndarray) else map
-        if entries.dtype.kind not in "iu" or entries.ndim != 1:
-            raise ValueError("map must be integers and have one axis")
-        if rows is not None and rows != len(entries):
-            raise ValueError(f"map has {len(entries)} entries, not {rows}")
-        result = _core.remap_array(table, np.ascontiguousarray(entries, dtype=np.int64))
-    else:
-        if rows is None:
-            raise ValueError("rows is needed with modulo and divisor")
-        result = _core.remap(table, rows, modulo, divisor)
-    return result

@@ -137,8 +137,12 @@ ec_status ec_table_align(
 ec_status ec_table_remap_modulo(const ec_table *inner, int64_t rows, int64_t modulus, ec_table **out);
 /// `rows` ids over `inner`: id -> id / divisor.
 ec_status ec_table_remap_quotient(const ec_table *inner, int64_t rows, int64_t divisor, ec_table **out);
-/// `rows` ids over `inner`: id -> map[id], where -1 stands for a row of zeros. The map is copied, and checked.
-ec_status ec_table_remap_array(const ec_table *inner, const int64_t *map, int64_t rows, ec_table **out);
+/// `rows` ids over `inner`, each hashed to one of its rows; docs/format.md says how.
+ec_status ec_table_remap_hash(const ec_table *inner, int64_t rows, int64_t seed, ec_table **out);
+/// `rows` ids over `inner`: id -> map[id / block_rows] * block_rows + id % block_rows, where an entry of -1 stands for rows
+/// of zeros. The map has an entry for each block; it is copied, and checked.
+ec_status ec_table_remap_array(
+    const ec_table *inner, const int64_t *map, int64_t map_count, int64_t rows, int64_t block_rows, ec_table **out);
 /// Null does nothing.
 void ec_table_release(ec_table *table);
 

@@ -56,6 +56,31 @@ struct BagBlock {
     let space: KernelSpace
 }
 
+extension BagBlock {
+    /// `count` segments from `first` on as a block of its own, with outputs elsewhere.
+    ///
+    /// - Parameters:
+    ///   - segments: Room for them.
+    ///   - output: Where a segment's sum goes, counted from `first`, and whether it replaces what is there.
+    @inline(__always)
+    func part(
+        _ first: Int, _ count: Int, segments target: UnsafeMutablePointer<Segment>,
+        output: (Int) -> (UnsafeMutablePointer<Float>, replaces: Bool)
+    ) -> BagBlock {
+        let start = count > 0 ? segments[first].start : 0
+        let end = count > 0 ? segments[first &+ count &- 1].end : 0
+        for index in 0..<count {
+            let segment = segments[first &+ index]
+            let (place, replaces) = output(index)
+            target[index] = Segment(
+                start: segment.start &- start, end: segment.end &- start, output: place, replaces: replaces)
+        }
+        return BagBlock(
+            ids: ids.range(start, end &- start), weights: weights + start, isWeighted: isWeighted,
+            segments: UnsafePointer(target), segmentCount: count, space: space)
+    }
+}
+
 /// What kernels keep a block's rows and parameters in.
 struct KernelSpace {
     /// Two for each id of a block and those ahead.
@@ -92,6 +117,16 @@ final class LookupContext: @unchecked Sendable {
     /// A row whose cluster there is not. The caller goes on with a row of zeros.
     func recordBadCluster(row: Int, cluster: Int, clusters: Int) {
         record(.badCluster(row: row, cluster: cluster, clusters: clusters), at: row)
+    }
+
+    /// A row of a partition that belongs to none of its tables. The caller goes on with a row of zeros.
+    func recordBadPart(row: Int, part: Int, parts: Int) {
+        record(.badPart(row: row, part: part, parts: parts), at: row)
+    }
+
+    /// A row of a partition that is none of its table's. The caller goes on with a row of zeros.
+    func recordBadRank(row: Int, rank: Int, rows: Int) {
+        record(.badRank(row: row, rank: rank, rows: rows), at: row)
     }
 
     private func record(_ found: FormatError, at position: Int) {

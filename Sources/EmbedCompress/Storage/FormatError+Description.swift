@@ -115,6 +115,10 @@ extension FormatError: CustomStringConvertible {
             return "entry \(position) of a map is \(entry): it must be from 0 to \(rows - 1), or -1"
         case .badCluster(let row, let cluster, let clusters):
             return "row \(row) is of cluster \(cluster): it must be from 0 to \(clusters - 1)"
+        case .badPart(let row, let part, let parts):
+            return "row \(row) is assigned to table \(part): it must be from 0 to \(parts - 1)"
+        case .badRank(let row, let rank, let rows):
+            return "row \(row) is row \(rank) of the table that it is assigned to, which has \(rows) rows"
         case .notAMatrix(let name, let found):
             return "tensor \(quoted(name)) must be a matrix, not \(found)"
         default:

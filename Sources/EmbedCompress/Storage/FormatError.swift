@@ -104,6 +104,10 @@ public enum FormatError: Error, Equatable, Sendable {
     case badMapEntry(position: Int, entry: Int, rows: Int)
     /// A row of codes whose cluster has no codebook.
     case badCluster(row: Int, cluster: Int, clusters: Int)
+    /// A row of a partition that is assigned to a table which is not there.
+    case badPart(row: Int, part: Int, parts: Int)
+    /// A row of a partition whose rank in its table is past the table's rows.
+    case badRank(row: Int, rank: Int, rows: Int)
     /// A tensor that was to be read as a matrix has another number of axes.
     case notAMatrix(name: String, found: String)
 }

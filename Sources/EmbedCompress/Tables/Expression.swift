@@ -65,23 +65,21 @@ extension Node {
         let capacity = tileRows(dimension: dimension)
         let stride = (dimension + 15) / 16 * 16
         Scratch.with(capacity * stride, of: Float.self) { rows in
-            for segment in UnsafeBufferPointer(start: block.segments, count: block.segmentCount) {
-                for start in Swift.stride(from: segment.start, to: segment.end, by: capacity) {
-                    let count = min(capacity, segment.end - start)
-                    gather(block.ids.range(start, count), into: RowBlock(base: rows, stride: stride), context: context)
-                    for index in 0..<count {
-                        addRow(
-                            rows + index * stride, weight: block.weights[start + index], to: segment.output,
-                            count: dimension, replaces: segment.replaces && start + index == segment.start)
-                    }
-                }
+            var sums = SegmentSums(block, columns: dimension)
+            for start in Swift.stride(from: 0, to: block.ids.count, by: capacity) {
+                let count = min(capacity, block.ids.count - start)
+                gather(block.ids.range(start, count), into: RowBlock(base: rows, stride: stride), context: context)
+                sums.add(UnsafePointer(rows), stride: stride, first: start, count: count)
             }
         }
     }
 }
 
 /// Every piece that a file can hold.
-let nodeKinds: [any Node.Type] = [Dense.self, Uniform.self, Codebook.self, Product.self, Remap.self]
+let nodeKinds: [any Node.Type] = [
+    Dense.self, Uniform.self, Codebook.self, Product.self,
+    Remap.self, Combine.self, Columns.self, Partition.self, Project.self,
+]
 
 /// Trees deeper than this are refused: nothing sensible needs them, and lookups recurse.
 let maximumTreeDepth = 32

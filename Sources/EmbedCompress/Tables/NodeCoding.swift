@@ -177,6 +177,37 @@ struct NodeDecoder {
         return array.bytes
     }
 
+    /// The same for an array that a node may lack.
+    mutating func optionalTensor(_ field: String, type: ElementType, shape: [Int]) throws -> Bytes? {
+        tensors[field] == nil ? nil : try tensor(field, type: type, shape: shape)
+    }
+
+    /// The children "0", "1" and so on, as many as there are.
+    mutating func numberedChildren() throws -> [any Node] {
+        var nodes: [any Node] = []
+        while children[String(nodes.count)] != nil { nodes.append(try child(String(nodes.count))) }
+        return nodes
+    }
+
+    /// A node that is made of what was decoded: what is wrong with its arguments is wrong with the file, and its rows and
+    /// columns are those that the file states.
+    func checked<Result: Node>(_ make: () throws -> Result) throws -> Result {
+        func invalid(_ field: String, _ expected: String) -> EmbedCompressError {
+            .format(.invalidField(node: kind, field: field, expected: expected))
+        }
+        let node: Result
+        do {
+            node = try make()
+        } catch EmbedCompressError.invalidArgument(let text) {
+            throw invalid("children", "such that they make a table: \(text)")
+        }
+        guard node.rows == rows else { throw invalid("rows", "those of the inner tables, \(node.rows)") }
+        guard node.dimension == dimension else {
+            throw invalid("dimension", "that of the inner tables, \(node.dimension)")
+        }
+        return node
+    }
+
     mutating func child(_ field: String) throws -> any Node {
         takenChildren.insert(field)
         guard let tree = children[field] else {

@@ -1,25 +1,11 @@
-/// Inner row = f(id): modulo, quotient, or an explicit map in which -1 stands for a row of zeros.
+/// Inner row = f(id): modulo, quotient, a hash, or an explicit map of rows or of blocks of rows, in which an entry can
+/// stand for zeros.
 ///
-/// `Remap(modulo, Dense)` is the hashing trick with the simplest hash; `Remap(array, Dense)` is row pruning or
-/// deduplication. Own bytes: none, or those of the map.
+/// `Remap(hash, Dense)` is the hashing trick (Weinberger et al. 2009, arXiv 0902.2206); `Remap(map, Dense)` is row pruning
+/// or deduplication. Own bytes: none, the 8 of a hash's seed, or those of the map: as many bits for each id, or block of
+/// ids, as the inner table's rows or blocks need.
 public struct Remap: Node {
     public static let kind = "remap"
-
-    /// Where an id goes.
-    enum Function: Sendable {
-        /// `(id + offset) % modulus`
-        case modulo(modulus: Int, offset: Int)
-        /// `(id + offset) / divisor`
-        case quotient(divisor: Int, offset: Int)
-        /// Int32 entries, little endian, one for each id.
-        case map32(Bytes)
-        /// Int64 entries, for inner tables of more than 2^31 rows.
-        case map64(Bytes)
-    }
-
-    private enum FunctionName: String, CaseIterable {
-        case modulo, quotient, map32, map64
-    }
 
     let function: Function
     public let rows: Int
@@ -27,102 +13,60 @@ public struct Remap: Node {
 
     public var dimension: Int { inner.dimension }
     public var children: [(name: String, expression: any Expression)] { [("inner", inner)] }
-    public var ownBytes: Int {
-        switch function {
-        case .modulo, .quotient: return 0
-        case .map32(let map), .map64(let map): return map.count
-        }
-    }
-    public var summary: String {
-        switch function {
-        case .modulo(let modulus, let offset): return "Remap \(Self.shifted(offset)) % \(modulus)"
-        case .quotient(let divisor, let offset): return "Remap \(Self.shifted(offset)) / \(divisor)"
-        case .map32: return "Remap map[id], 32-bit entries"
-        case .map64: return "Remap map[id], 64-bit entries"
-        }
-    }
-    private static func shifted(_ offset: Int) -> String { offset == 0 ? "id" : "(id + \(offset))" }
+    public var ownBytes: Int { function.ownBytes }
+    public var summary: String { "Remap " + function.summary }
 
     /// Checks that every id of a computed function has an inner row; entries of a map are checked where they are used.
     init(_ function: Function, rows: Int, inner: any Node) throws {
         self.function = function
         self.rows = rows
         self.inner = inner
-        guard rows >= 0 else { throw EmbedCompressError.invalidArgument("rows must not be negative, not \(rows)") }
-        switch function {
-        case .modulo(let modulus, let offset):
-            guard modulus > 0, modulus <= inner.rows || (rows == 0 && inner.rows == 0) else {
-                throw EmbedCompressError.invalidArgument(
-                    "modulus must be from 1 to the inner table's \(inner.rows) rows, not \(modulus)")
-            }
-            try Self.checkOffset(offset, rows: rows)
-        case .quotient(let divisor, let offset):
-            guard divisor > 0 else {
-                throw EmbedCompressError.invalidArgument("divisor must be at least 1, not \(divisor)")
-            }
-            try Self.checkOffset(offset, rows: rows)
-            guard rows == 0 || (offset + rows - 1) / divisor < inner.rows else {
-                throw EmbedCompressError.invalidArgument(
-                    "the last id \(rows - 1) goes to inner row \((offset + rows - 1) / divisor), "
-                        + "but the inner table has \(inner.rows) rows")
-            }
-        case .map32(let map), .map64(let map):
-            guard map.count == rows * entryBytes else {
-                throw EmbedCompressError.invalidArgument("a map of \(map.count) bytes does not have \(rows) entries")
-            }
-        }
+        try function.check(rows: rows, innerRows: inner.rows)
         try checkDepth(of: self)
     }
 
-    private static func checkOffset(_ offset: Int, rows: Int) throws {
-        guard offset >= 0, Checked.sum(offset, rows) != nil else {
-            throw EmbedCompressError.invalidArgument("offset \(offset) with \(rows) rows is out of range")
+    /// A route through an explicit map of blocks, which is packed to the bits that it needs.
+    init(map: UnsafeBufferPointer<Int64>, blockRows: Int, rows: Int, inner: any Node) throws {
+        guard blockRows > 0 else {
+            throw EmbedCompressError.invalidArgument("blocks need at least one row, not \(blockRows)")
         }
-    }
-
-    /// A route through an explicit map, which is copied in the narrowest entries that hold it.
-    init(map: UnsafeBufferPointer<Int64>, inner: any Node) throws {
-        for (position, entry) in map.enumerated() where entry < -1 || entry >= Int64(inner.rows) {
+        guard rows >= 0, map.count == Function.blocks(rows, of: blockRows) else {
             throw EmbedCompressError.invalidArgument(
-                "map entry \(entry) at position \(position) must be -1 or a row of the inner table's \(inner.rows)")
+                "\(rows) ids in blocks of \(blockRows) do not go with a map of \(map.count) entries")
         }
-        if inner.rows <= Int(Int32.max) {
-            let bytes = Bytes(try ByteStorage.allocate(map.count * 4))
-            let entries = bytes.mutablePointer.bindMemory(to: Int32.self, capacity: map.count)
-            for (position, entry) in map.enumerated() { entries[position] = Int32(truncatingIfNeeded: entry) }
-            try self.init(.map32(bytes), rows: map.count, inner: inner)
-        } else {
-            let bytes = try Bytes(copying: UnsafeRawBufferPointer(map))
-            try self.init(.map64(bytes), rows: map.count, inner: inner)
+        let blocks = Function.blocks(inner.rows, of: blockRows)
+        let rest = inner.rows % blockRows
+        // Ids of the last block; the others are whole.
+        let last = rows - (map.count - 1) * blockRows
+        var hasZeros = false
+        for (position, entry) in map.enumerated() {
+            hasZeros = hasZeros || entry == -1
+            guard entry >= -1, entry < Int64(blocks) else {
+                let what = blockRows == 1 ? "row" : "block"
+                throw EmbedCompressError.invalidArgument(
+                    "map entry \(entry) at position \(position) must be -1 or a \(what) of the inner table's \(blocks)")
+            }
+            if rest > 0, entry == Int64(blocks) - 1, position < map.count - 1 || last > rest {
+                throw EmbedCompressError.invalidArgument(
+                    "map entry \(entry) at position \(position) is the inner table's last block, which has \(rest) rows"
+                )
+            }
         }
-    }
-
-    private var entryBytes: Int {
-        if case .map32 = function { return 4 }
-        return 8
+        let packed = try PackedMap(count: map.count, bits: PackedMap.bits(for: hasZeros ? blocks : blocks - 1)) {
+            map[$0] < 0 ? UInt64(blocks) : UInt64(map[$0])
+        }
+        try self.init(.map(packed, blockRows: blockRows, offset: 0), rows: rows, inner: inner)
     }
 
     init(from decoder: inout NodeDecoder) throws {
-        let function: Function
-        switch try decoder.choice("function", FunctionName.self) {
-        case .modulo:
-            function = .modulo(
-                modulus: try decoder.integer("modulus", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max)
-            )
-        case .quotient:
-            function = .quotient(
-                divisor: try decoder.integer("divisor", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max)
-            )
-        case .map32: function = .map32(try decoder.tensor("map", type: .i32, shape: [decoder.rows]))
-        case .map64: function = .map64(try decoder.tensor("map", type: .i64, shape: [decoder.rows]))
-        }
-        let inner = try decoder.child("inner")
-        guard inner.dimension == decoder.dimension else {
-            throw EmbedCompressError.format(
-                .invalidField(
-                    node: Self.kind, field: "dimension", expected: "that of the inner table, \(inner.dimension)"))
-        }
         do {
+            let function = try Function(from: &decoder)
+            let inner = try decoder.child("inner")
+            guard inner.dimension == decoder.dimension else {
+                throw EmbedCompressError.format(
+                    .invalidField(
+                        node: Self.kind, field: "dimension", expected: "that of the inner table, \(inner.dimension)"))
+            }
             try self.init(function, rows: decoder.rows, inner: inner)
         } catch EmbedCompressError.invalidArgument(let text) {
             throw EmbedCompressError.format(.invalidField(node: Self.kind, field: "function", expected: text))
@@ -130,41 +74,12 @@ public struct Remap: Node {
     }
 
     func encode(into encoder: inout NodeEncoder) {
-        switch function {
-        case .modulo(let modulus, let offset):
-            encoder.set("function", FunctionName.modulo.rawValue)
-            encoder.set("modulus", modulus)
-            encoder.set("offset", offset)
-        case .quotient(let divisor, let offset):
-            encoder.set("function", FunctionName.quotient.rawValue)
-            encoder.set("divisor", divisor)
-            encoder.set("offset", offset)
-        case .map32(let map):
-            encoder.set("function", FunctionName.map32.rawValue)
-            encoder.add("map", type: .i32, shape: [rows], bytes: map)
-        case .map64(let map):
-            encoder.set("function", FunctionName.map64.rawValue)
-            encoder.add("map", type: .i64, shape: [rows], bytes: map)
-        }
+        function.encode(into: &encoder)
         encoder.add("inner", inner)
     }
 
     func sliced(_ range: Range<Int>) throws -> any Node {
-        func part(_ map: Bytes) throws -> Bytes {
-            guard let part = map.range(range.lowerBound * entryBytes, range.count * entryBytes) else {
-                throw EmbedCompressError.invalidArgument("rows \(range) are not within the \(rows) rows of the table")
-            }
-            return part
-        }
-        let function: Function
-        switch self.function {
-        case .modulo(let modulus, let offset): function = .modulo(modulus: modulus, offset: offset + range.lowerBound)
-        case .quotient(let divisor, let offset):
-            function = .quotient(divisor: divisor, offset: offset + range.lowerBound)
-        case .map32(let map): function = .map32(try part(map))
-        case .map64(let map): function = .map64(try part(map))
-        }
-        return try Remap(function, rows: range.count, inner: inner)
+        try Remap(try function.sliced(range), rows: range.count, inner: inner)
     }
 
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
@@ -188,44 +103,125 @@ public struct Remap: Node {
         Scratch.with(ids.count, of: Int64.self) { target in
             switch function {
             case .modulo(let modulus, let offset):
-                let modulus = Int64(modulus)
-                let offset = Int64(offset)
-                for index in 0..<ids.count {
-                    let id = ids.ids[index]
-                    target[index] = id < 0 ? -1 : (id &+ offset) % modulus
-                }
+                let divider = Divider(modulus, limit: offset + rows)
+                fill(target, ids, offset) { divider.divide($0).remainder }
             case .quotient(let divisor, let offset):
-                let divisor = Int64(divisor)
-                let offset = Int64(offset)
-                for index in 0..<ids.count {
-                    let id = ids.ids[index]
-                    target[index] = id < 0 ? -1 : (id &+ offset) / divisor
-                }
-            case .map32(let map):
-                let entries = map.pointer
-                fill(target, ids, context) { Int64((entries + $0 * 4).loadUnaligned(as: Int32.self)) }
-            case .map64(let map):
-                let entries = map.pointer
-                fill(target, ids, context) { (entries + $0 * 8).loadUnaligned(as: Int64.self) }
+                let divider = Divider(divisor, limit: offset + rows)
+                fill(target, ids, offset) { divider.divide($0).quotient }
+            case .hash(let seed, let offset):
+                let (seed, innerRows) = (UInt64(bitPattern: Int64(seed)), UInt64(inner.rows))
+                fill(target, ids, offset) { Self.hash($0, seed: seed, rows: innerRows) }
+            case .map(let map, 1, _):
+                fill(target, ids, map.reader, context)
+            case .map(let map, let blockRows, let offset):
+                let divider = Divider(blockRows, limit: offset + rows)
+                fill(target, ids, map.reader, divider, offset, context)
             }
             body(IDBlock(ids: UnsafePointer(target), count: ids.count))
         }
     }
 
-    /// Entries may come from a file that nobody has read through: each is checked here.
     @inline(__always)
     private func fill(
-        _ target: UnsafeMutablePointer<Int64>, _ ids: IDBlock, _ context: LookupContext, entry: (Int) -> Int64
+        _ target: UnsafeMutablePointer<Int64>, _ ids: IDBlock, _ offset: Int, _ row: (UInt64) -> UInt64
     ) {
-        let limit = Int64(inner.rows)
+        let offset = Int64(offset)
+        for index in 0..<ids.count {
+            let id = ids.ids[index]
+            target[index] = id < 0 ? -1 : Int64(bitPattern: row(UInt64(bitPattern: id &+ offset)))
+        }
+    }
+
+    /// Entries may come from a file that nobody has read through: each is checked here.
+    private func fill(
+        _ target: UnsafeMutablePointer<Int64>, _ ids: IDBlock, _ entries: PackedMap.Reader, _ context: LookupContext
+    ) {
+        let limit = UInt64(inner.rows)
         for index in 0..<ids.count {
             let id = Int(truncatingIfNeeded: ids.ids[index])
-            var next = id < 0 ? -1 : entry(id)
-            if next < -1 || next >= limit {
-                context.recordBadEntry(position: id, entry: Int(truncatingIfNeeded: next), rows: inner.rows)
-                next = -1
+            if id < 0 {
+                target[index] = -1
+                continue
             }
-            target[index] = next
+            let entry = entries[id]
+            target[index] = Int64(bitPattern: entry)
+            if entry >= limit {
+                target[index] = -1
+                if entry > limit { record(entry, at: id, rows: inner.rows, context) }
+            }
         }
+    }
+
+    /// The same for blocks: the last one may have too few rows for an entry.
+    private func fill(
+        _ target: UnsafeMutablePointer<Int64>, _ ids: IDBlock, _ entries: PackedMap.Reader, _ divider: Divider,
+        _ offset: Int, _ context: LookupContext
+    ) {
+        let (innerRows, blockRows) = (inner.rows, Int(divider.divisor))
+        let limit = UInt64(Function.blocks(innerRows, of: blockRows))
+        for index in 0..<ids.count {
+            let id = Int(truncatingIfNeeded: ids.ids[index])
+            target[index] = -1
+            if id < 0 { continue }
+            let (block, row) = divider.divide(UInt64(id &+ offset))
+            let entry = entries[Int(block)]
+            if entry < limit {
+                let next = Int(entry) &* blockRows &+ Int(row)
+                if next < innerRows {
+                    target[index] = Int64(next)
+                    continue
+                }
+            }
+            if entry != limit { record(entry, at: Int(block), rows: Int(limit), context) }
+        }
+    }
+
+    @inline(never)
+    private func record(_ entry: UInt64, at position: Int, rows: Int, _ context: LookupContext) {
+        context.recordBadEntry(position: position, entry: Int(truncatingIfNeeded: entry), rows: rows)
+    }
+}
+
+extension Table {
+    /// `rows` ids over this table: `id % modulus`.
+    public func remapped(rows: Int, modulo modulus: Int) throws -> Table {
+        Table(try Remap(.modulo(modulus: modulus, offset: 0), rows: rows, inner: root) as any Node)
+    }
+
+    /// `rows` ids over this table: `id / divisor`.
+    public func remapped(rows: Int, dividedBy divisor: Int) throws -> Table {
+        Table(try Remap(.quotient(divisor: divisor, offset: 0), rows: rows, inner: root) as any Node)
+    }
+
+    /// `rows` ids over this table, each of which goes to a row that looks random, another one for each seed: in 64-bit
+    /// arithmetic without overflow checks, with shifts that bring in zeros,
+    ///
+    ///     h = seed + (id + 1) * 0x9E3779B97F4A7C15
+    ///     h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9
+    ///     h = (h ^ (h >> 27)) * 0x94D049BB133111EB
+    ///     row = (((h ^ (h >> 31)) >> 32) * self.rows) >> 32
+    ///
+    /// - Parameter seed: At least 0.
+    public func remapped(rows: Int, hashedWith seed: Int) throws -> Table {
+        guard seed >= 0 else { throw EmbedCompressError.invalidArgument("seed must not be negative, not \(seed)") }
+        return Table(try Remap(.hash(seed: seed, offset: 0), rows: rows, inner: root) as any Node)
+    }
+
+    /// Ids over this table: `map[id]`, where -1 stands for a row of zeros.
+    public func remapped(through map: [Int]) throws -> Table {
+        try remapped(rows: map.count, through: map, blockRows: 1)
+    }
+
+    /// `rows` ids over this table: `map[id / blockRows] * blockRows + id % blockRows`, where an entry of -1 stands for a
+    /// block of zeros.
+    public func remapped(rows: Int, through map: [Int], blockRows: Int) throws -> Table {
+        try map.map(Int64.init).withUnsafeBufferPointer {
+            try remapped(rows: rows, through: $0, blockRows: blockRows)
+        }
+    }
+
+    /// The same, for a map in a caller's memory.
+    package func remapped(rows: Int, through map: UnsafeBufferPointer<Int64>, blockRows: Int) throws -> Table {
+        Table(try Remap(map: map, blockRows: blockRows, rows: rows, inner: root) as any Node)
     }
 }

@@ -13,6 +13,10 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ codebook: Codebook) { self.init(codebook as any Node) }
     public init(_ product: Product) { self.init(product as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
+    public init(_ combine: Combine) { self.init(combine as any Node) }
+    public init(_ columns: Columns) { self.init(columns as any Node) }
+    public init(_ partition: Partition) { self.init(partition as any Node) }
+    public init(_ project: Project) { self.init(project as any Node) }
 
     /// The expression that this table is.
     public var expression: any Expression { root }
@@ -51,27 +55,5 @@ public struct Table: Sendable, CustomStringConvertible {
             throw EmbedCompressError.invalidArgument(
                 "rows \(range.lowerBound) to \(range.upperBound) are not within the table's \(rows) rows")
         }
-    }
-
-    // MARK: - Routes
-
-    /// `rows` ids over this table: `id % modulus`.
-    public func remapped(rows: Int, modulo modulus: Int) throws -> Table {
-        Table(try Remap(.modulo(modulus: modulus, offset: 0), rows: rows, inner: root) as any Node)
-    }
-
-    /// `rows` ids over this table: `id / divisor`.
-    public func remapped(rows: Int, dividedBy divisor: Int) throws -> Table {
-        Table(try Remap(.quotient(divisor: divisor, offset: 0), rows: rows, inner: root) as any Node)
-    }
-
-    /// Ids over this table: `map[id]`, where -1 stands for a row of zeros.
-    public func remapped(through map: [Int]) throws -> Table {
-        try map.map(Int64.init).withUnsafeBufferPointer { try remapped(through: $0) }
-    }
-
-    /// The same, for a map in a caller's memory.
-    package func remapped(through map: UnsafeBufferPointer<Int64>) throws -> Table {
-        Table(try Remap(map: map, inner: root) as any Node)
     }
 }

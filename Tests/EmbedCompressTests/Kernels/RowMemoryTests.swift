@@ -87,12 +87,15 @@ final class RowMemoryTests: XCTestCase {
 
     func testMapsAtTheEndOfMemory() throws {
         let inner = try randomDense(rows: 5, dimension: 3, seed: 5)
-        let map = try GuardedMemory([Int32](arrayLiteral: 4, 0, 1, 2, 3, 4, 0))
-        let bytes = Bytes(ByteStorage.lent(map.base, count: map.count) { withExtendedLifetime(map) {} })
-        try exercise(Table(try Remap(.map32(bytes), rows: 7, inner: inner.root)), "map32")
-        let wide = try GuardedMemory([Int64](arrayLiteral: 4, 0, 1, 2, 3, 4, 0))
-        let wideBytes = Bytes(ByteStorage.lent(wide.base, count: wide.count) { withExtendedLifetime(wide) {} })
-        try exercise(Table(try Remap(.map64(wideBytes), rows: 7, inner: inner.root)), "map64")
+        let entries: [UInt64] = [4, 0, 1, 2, 3, 4, 0]
+        for bits in [3, 5, 8, 17, 57] {
+            let packed = try PackedMap(count: 7, bits: bits) { entries[$0] }
+            let memory = try GuardedMemory([UInt8](packed.bytes.buffer))
+            let bytes = Bytes(ByteStorage.lent(memory.base, count: memory.count) { withExtendedLifetime(memory) {} })
+            let map = try PackedMap(bytes, bits: bits, shift: 0, count: 7)
+            try exercise(
+                Table(try Remap(.map(map, blockRows: 1, offset: 0), rows: 7, inner: inner.root)), "\(bits) bits")
+        }
     }
 
     func testUnalignedMemory() throws {

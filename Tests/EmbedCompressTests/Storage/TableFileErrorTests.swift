@@ -205,15 +205,25 @@ final class TableFileErrorTests: TemporaryFolderTestCase {
             remap(#""function":"quotient","divisor":0,"offset":0"#),
             .invalidField(node: "remap", field: "divisor", expected: "an integer from 1 to \(Int.max)"))
         try refuse(
-            remap(#""function":"hash""#),
-            .invalidField(
-                node: "remap", field: "function", expected: "one of 'modulo', 'quotient', 'map32', 'map64'"))
+            remap(#""function":"map32""#),
+            .invalidField(node: "remap", field: "function", expected: "one of 'modulo', 'quotient', 'hash', 'map'"))
+        try refuse(remap(#""function":"hash","offset":0"#), .missingField(node: "remap", field: "seed"))
+        let map = #""function":"map","bits":9,"block_rows":1,"offset":0,"shift":0"#
         try refuse(
-            remap(#""function":"map32""#, rows: 3, tensors: #"{"map":"m"}"#),
-            .wrongTensor(name: "m", expected: "I32 [3]", found: "I32 [2]"))
+            remap(map, rows: 3, tensors: #"{"map":"m"}"#),
+            .wrongTensor(name: "m", expected: "U8 [4]", found: "I32 [2]"))
         try refuse(
-            remap(#""function":"map64""#, tensors: #"{"map":"m"}"#),
-            .wrongTensor(name: "m", expected: "I64 [2]", found: "I32 [2]"))
+            remap(changed(map, #""block_rows":1"#, #""block_rows":2"#), rows: 3, tensors: #"{"map":"m"}"#),
+            .wrongTensor(name: "m", expected: "U8 [3]", found: "I32 [2]"))
+        for (field, value, expected) in [
+            ("bits", "58", "an integer from 1 to 57"), ("shift", "8", "an integer from 0 to 7"),
+            ("offset", "1", "an integer from 0 to 0"), ("block_rows", "0", "an integer from 1 to \(Int.max)"),
+        ] {
+            let old = field == "bits" ? 9 : field == "block_rows" ? 1 : 0
+            try refuse(
+                remap(changed(map, "\"\(field)\":\(old)", "\"\(field)\":\(value)"), tensors: #"{"map":"m"}"#),
+                .invalidField(node: "remap", field: field, expected: expected))
+        }
         try refuse(
             remap(#""function":"modulo","modulus":1,"offset":0"#, dimension: 6),
             .invalidField(node: "remap", field: "dimension", expected: "that of the inner table, 7"))

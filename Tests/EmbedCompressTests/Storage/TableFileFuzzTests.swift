@@ -10,7 +10,7 @@ final class TableFileFuzzTests: TemporaryFolderTestCase {
     private let tokens = [
         "{", "}", "[", "]", ",", ":", "\"", "-1", "0", "1", "2", "7", "9223372036854775807", "4611686018427387904",
         "16777216",
-        "1e3", "null", "dense", "uniform", "codebook", "remap", "table", "cluster", "map32", "map64", "quotient", "f32",
+        "1e3", "null", "dense", "uniform", "codebook", "remap", "table", "cluster", "map", "hash", "quotient", "f32",
         "f16", "F16", "U8", "I64",
         "\\u0000",
     ]
