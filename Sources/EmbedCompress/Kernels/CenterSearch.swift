@@ -158,15 +158,48 @@ final class CenterSearch: @unchecked Sendable {
         best.store(index, score)
     }
 
-    /// The scores of all centers, in whole sixteens, for one row.
-    @inline(__always)
-    func scores(of row: UnsafePointer<Float>, to scores: UnsafeMutablePointer<Float>) {
-        var block = values
-        for index in 0..<blocks {
-            var score = block[0]
-            for column in 0..<width { score = fused(block[column &+ 1], row[column], score) }
-            store16(score, to: scores + index &* 16)
-            block += width &+ 1
+    /// Scores from one row's to the next row's: those of all centers, in whole sixteens.
+    var scoreStride: Int { blocks &* 16 }
+
+    /// The scores of all centers for each row; infinite past the last center.
+    func scores(
+        _ rows: UnsafePointer<Float>, stride: Int, count: Int, to scores: UnsafeMutablePointer<Float>
+    ) {
+        let (width, scoreStride) = (width, scoreStride)
+        var row = 0
+        while row &+ 4 <= count {
+            let (row0, target0) = (rows + row &* stride, scores + row &* scoreStride)
+            let (row1, row2, row3) = (row0 + stride, row0 + 2 &* stride, row0 + 3 &* stride)
+            let (target1, target2) = (target0 + scoreStride, target0 + 2 &* scoreStride)
+            let target3 = target0 + 3 &* scoreStride
+            var block = values
+            for index in 0..<blocks {
+                var (score0, score1, score2, score3) = (block[0], block[0], block[0], block[0])
+                for column in 0..<width {
+                    let center = block[column &+ 1]
+                    score0 = fused(center, row0[column], score0)
+                    score1 = fused(center, row1[column], score1)
+                    score2 = fused(center, row2[column], score2)
+                    score3 = fused(center, row3[column], score3)
+                }
+                store16(score0, to: target0 + index &* 16)
+                store16(score1, to: target1 + index &* 16)
+                store16(score2, to: target2 + index &* 16)
+                store16(score3, to: target3 + index &* 16)
+                block += width &+ 1
+            }
+            row &+= 4
+        }
+        while row < count {
+            let (source, target) = (rows + row &* stride, scores + row &* scoreStride)
+            var block = values
+            for index in 0..<blocks {
+                var score = block[0]
+                for column in 0..<width { score = fused(block[column &+ 1], source[column], score) }
+                store16(score, to: target + index &* 16)
+                block += width &+ 1
+            }
+            row &+= 1
         }
     }
 }

@@ -24,6 +24,33 @@ extension Method {
             rounds: try options.integer("rounds"), seed: try options.integer("seed"), progress: progress)
     }
 
+    static let rq = Method(
+        name: "rq", title: "RQ", paper: "Chen, Guan and Wang 2010, Sensors 10 (12)", kind: "post-training",
+        summary: "each row a sum of an entry of each level's codebook, found by beam search",
+        bytesPerRow: "ceil(parts * bits / 8) + parts * 2^bits * d * (2 for f16, 4 for f32) / rows",
+        cost: "(rounds + refits * beam) * parts * 2^bits * d steps for each of 256 * 2^bits rows, and "
+            + "beam * parts * 2^bits * d for each row",
+        options: [
+            Option("parts", .integer(1...maximumDimension), default: .integer(8), "levels of codebooks"),
+            Option("bits", .integer(Product.bitWidths), default: .integer(8), "bits of a code"),
+            entryOption,
+            Option("beam", .integer(1...256), default: .integer(8), "sums that encoding keeps of each row"),
+            Option("rounds", .integer(1...100_000), default: .integer(10), "most rounds of k-means of a level"),
+            Option("refits", .integer(0...1000), default: .integer(3), "times that codebooks are fitted to codes"),
+            seedOption,
+            Option(
+                "budget", .integer(0...Int.max), default: .null,
+                "most bytes of the result; chooses parts, and bits unless they are given"),
+        ],
+        takesWeights: true, passes: 2
+    ) { input, options, progress in
+        try checkRowWeights(input, "rq")
+        return try ResidualQuantizer(
+            input, layout: try ProductPlan(input.source, options, .sum, "rq").layout(),
+            beam: try options.integer("beam"), rounds: try options.integer("rounds"),
+            refits: try options.integer("refits"), seed: try options.integer("seed"), progress: progress)
+    }
+
     fileprivate static let entryOption = Option(
         "entry_dtype", .choice(ScaleType.allCases.map(\.rawValue)), default: .string("f16"),
         "type of a codebook's entries")
@@ -64,7 +91,7 @@ struct ProductPlan {
         guard let budget = try options.optionalInteger("budget") else {
             return try layout(parts ?? (dimension + 3) / 4, try options.integer("bits"))
         }
-        if parts != nil {
+        if options.isGiven("parts") {
             throw EmbedCompressError.invalidArgument("give \(name) either parts or a budget, not both")
         }
         let widths = options.isGiven("bits") ? [try options.integer("bits")] : Array(4...12)
