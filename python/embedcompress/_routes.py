@@ -110,7 +110,7 @@ def partition(tables: Sequence[Table], assignment: object | None = None) -> Tabl
         raise ValueError("assignment must be integers and have one axis")
     if len(tables) > _MOST_PARTS:
         raise ValueError(f"a partition has 1 to {_MOST_PARTS} tables, not {len(tables)}")
-    if len(parts) and not (0 <= parts.min() and parts.max() < len(tables)):
+    if len(parts) and (parts.min() < 0 or parts.max() >= len(tables)):
         wrong = int(np.flatnonzero((parts < 0) | (parts >= len(tables)))[0])
         raise ValueError(f"id {wrong} is assigned to table {parts[wrong]}, but there are {len(tables)} tables")
     counts = np.bincount(parts.astype(np.int64), minlength=len(tables))
@@ -130,9 +130,8 @@ def partition(tables: Sequence[Table], assignment: object | None = None) -> Tabl
 def _ranks(parts: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
     """Return the blocks that docs/format.md describes: counts before each block of 512 ids, then its bit planes."""
     blocks = -(-len(parts) // _BLOCK_IDS)
-    padded = np.zeros(blocks * _BLOCK_IDS, np.uint16)
-    padded[: len(parts)] = parts
-    padded = padded.reshape(blocks, _BLOCK_IDS)
+    padded = np.zeros((blocks, _BLOCK_IDS), np.uint16)
+    padded.ravel()[: len(parts)] = parts
     planes = [
         np.packbits((padded >> bit & 1).astype(np.uint8), axis=1, bitorder="little")
         for bit in range((count - 1).bit_length())
@@ -147,8 +146,8 @@ def _ranks(parts: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
 def project(table: Table, matrix: object, bias: object | None = None, element: str = "f32") -> Table:
     """Return a table whose rows are those of `table` times a matrix, plus a bias.
 
-    A pooled sum pools the rows of `table` first, and multiplies once. The row of an invalid id under on_invalid="zero", or
-    of a map's -1, is zeros, without bias.
+    A pooled sum pools the rows of `table` first, and multiplies once. The row of an invalid id under
+    on_invalid="zero", or of a -1 in a map over the result, is zeros, without bias.
 
     Args:
         table: The inner table.

@@ -26,7 +26,10 @@ def widths(name):
 
 @dataclass
 class Rows:
-    """Rows in float64, and how large the numbers were that each value was summed from."""
+    """Rows in float64, and how large the numbers were that each value was summed from.
+
+    The magnitude of what routes compute grows with the roundings on the way, so that one bound holds for all.
+    """
 
     values: np.ndarray
     magnitude: np.ndarray
@@ -146,27 +149,110 @@ def rows_of_parts(tree, arrays):
             books = shared[(rest.astype(np.int64) << 8 * np.arange(rest.shape[1])).sum(axis=1)]
         values = np.take_along_axis(books.astype(np.float64), codes, axis=1)
         return Rows(values, np.abs(values))
-    assert tree["kind"] in ("remap", "rotate")
+    return ROUTES[tree["kind"]](tree, arrays)
+
+
+def hashed(ids, seed, rows):
+    """The formula of docs/format.md."""
+    with np.errstate(over="ignore"):
+        h = np.uint64(seed) + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    h = (h ^ (h >> np.uint64(31))) >> np.uint64(32)
+    return ((h * np.uint64(rows)) >> np.uint64(32)).astype(np.int64)
+
+
+def remap_rows(tree, arrays):
     inner = rows_of_parts(tree["children"]["inner"], arrays)
-    if tree["kind"] == "rotate":
-        matrix = rotation(tree["seed"], dimension)
-        values = inner.values @ (matrix.T if tree.get("direction") == "forward" else matrix)
-        magnitude = np.linalg.norm(inner.magnitude, axis=1, keepdims=True) * np.ones(dimension)
-        if "offset" in tree.get("tensors", {}):
-            offset = arrays[tree["tensors"]["offset"]].values.astype(np.float64)
-            values, magnitude = values + offset, magnitude + np.abs(offset)
-        return Rows(values, magnitude)
-    ids = np.arange(tree["rows"])
+    count = tree["children"]["inner"]["rows"]
+    ids = np.arange(tree["rows"]) + tree["offset"]
     match tree["function"]:
         case "modulo":
-            target = (ids + tree["offset"]) % tree["modulus"]
+            target = ids % tree["modulus"]
         case "quotient":
-            target = (ids + tree["offset"]) // tree["divisor"]
-        case _:
-            target = arrays[tree["tensors"]["map"]].values.astype(np.int64)
+            target = ids // tree["divisor"]
+        case "hash":
+            target = hashed(ids, tree["seed"], count)
+        case "map":
+            bits, block_rows = tree["bits"], tree["block_rows"]
+            entries = -(-(len(ids) + tree["offset"]) // block_rows)
+            stream = np.unpackbits(arrays[tree["tensors"]["map"]].values, bitorder="little")[tree["shift"] :]
+            digits = stream[: entries * bits].reshape(entries, bits).astype(np.int64)
+            block = (digits << np.arange(bits)).sum(axis=1)[ids // block_rows]
+            target = np.where(block == -(-count // block_rows), -1, block * block_rows + ids % block_rows)
     # Row -1 is the row of zeros.
-    zeros = np.zeros((1, dimension))
+    zeros = np.zeros((1, tree["dimension"]))
     return Rows(np.concatenate([inner.values, zeros])[target], np.concatenate([inner.magnitude, zeros])[target])
+
+
+def parts_rows(tree, arrays):
+    children = tree["children"]
+    return [rows_of_parts(children[str(index)], arrays) for index in range(len(children))]
+
+
+def combine_rows(tree, arrays):
+    operate = {"sum": np.add, "product": np.multiply}[tree["operation"]]
+    parts = parts_rows(tree, arrays)
+    values, magnitude = parts[0].values, parts[0].magnitude
+    for part in parts[1:]:
+        values, magnitude = operate(values, part.values), operate(magnitude, part.magnitude)
+    return Rows(values, magnitude * (1 + len(parts)))
+
+
+def columns_rows(tree, arrays):
+    parts = parts_rows(tree, arrays)
+    return Rows(
+        np.concatenate([part.values for part in parts], axis=1),
+        np.concatenate([part.magnitude for part in parts], axis=1),
+    )
+
+
+def partition_rows(tree, arrays):
+    parts = parts_rows(tree, arrays)
+    if tree["by"] == "assignment":
+        ranks = arrays[tree["tensors"]["ranks"]].values
+        planes = ranks[:, 4 * len(parts) :].reshape(len(ranks), -1, 64)
+        bits = np.unpackbits(planes, axis=2, bitorder="little").astype(np.int64)
+        part = (bits << np.arange(bits.shape[1])[:, None]).sum(axis=1).ravel()
+        part = part[tree["offset"] : tree["offset"] + tree["rows"]]
+        order = np.argsort(np.argsort(part, kind="stable"))
+    else:
+        order = np.arange(tree["rows"])
+    return Rows(
+        np.concatenate([part.values for part in parts])[order],
+        np.concatenate([part.magnitude for part in parts])[order],
+    )
+
+
+def project_rows(tree, arrays):
+    inner = rows_of_parts(tree["children"]["inner"], arrays)
+    matrix = arrays[tree["tensors"]["matrix"]].values.astype(np.float64)
+    bias = np.zeros(tree["dimension"])
+    if "bias" in tree["tensors"]:
+        bias = arrays[tree["tensors"]["bias"]].values.astype(np.float64)
+    magnitude = inner.magnitude @ np.abs(matrix) + np.abs(bias)
+    return Rows(inner.values @ matrix + bias, magnitude * (2 + np.sqrt(len(matrix)) / 2))
+
+
+def rotate_rows(tree, arrays):
+    inner = rows_of_parts(tree["children"]["inner"], arrays)
+    matrix = rotation(tree["seed"], tree["dimension"])
+    values = inner.values @ (matrix.T if tree.get("direction") == "forward" else matrix)
+    magnitude = np.linalg.norm(inner.magnitude, axis=1, keepdims=True) * np.ones(tree["dimension"])
+    if "offset" in tree.get("tensors", {}):
+        offset = arrays[tree["tensors"]["offset"]].values.astype(np.float64)
+        values, magnitude = values + offset, magnitude + np.abs(offset)
+    return Rows(values, magnitude)
+
+
+ROUTES = {
+    "remap": remap_rows,
+    "combine": combine_rows,
+    "columns": columns_rows,
+    "partition": partition_rows,
+    "project": project_rows,
+    "rotate": rotate_rows,
+}
 
 
 def rows(table):
@@ -366,6 +452,12 @@ def random_remap(rng, inner, function):
         return ec.remap(inner, rows=3 * count + 1, modulo=int(rng.integers(1, count + 1)))
     if function == "divisor":
         return ec.remap(inner, rows=3 * count, divisor=3)
+    if function == "hash":
+        return ec.remap(inner, rows=2 * count + 3, hash=int(rng.integers(2**62)))
+    if function == "block":
+        block = int(rng.integers(1, 5))
+        rows = 2 * count + 1
+        return ec.remap(inner, rows=rows, map=rng.integers(-1, count // block, -(-rows // block)), block=block)
     return ec.remap(inner, map=rng.integers(-1, count, 2 * count + 1))
 
 
@@ -375,6 +467,34 @@ def random_rotate(rng, inner):
     if rng.integers(2):
         return ec.rotated(inner, seed)
     return ec.rotate(inner, seed, offset=rng.standard_normal(inner.dimension) if rng.integers(2) else None)
+
+
+def random_route(rng, inner, route):
+    """A route over a table and, where it takes more than one, random tables beside it."""
+    rows, dimension = inner.shape
+    if route in ("sum", "product"):
+        others = [random_dense(rng, rows, dimension), random_uniform(rng, rows, dimension, 4)]
+        return ec.combine([inner, *others[: rng.integers(1, 3)]], route)
+    if route == "columns":
+        return ec.columns([random_dense(rng, rows, int(rng.integers(1, 20))), inner, random_uniform(rng, rows, 17, 3)])
+    if route == "ranges":
+        return ec.partition([random_dense(rng, 7, dimension), inner, random_uniform(rng, 3, dimension, 8)])
+    if route == "assignment":
+        tables = [inner, random_dense(rng, 9, dimension), random_uniform(rng, 4, dimension, 2)][: rng.integers(1, 4)]
+        return ec.partition(
+            tables, rng.permutation(np.repeat(np.arange(len(tables)), [table.rows for table in tables]))
+        )
+    if route == "project":
+        matrix = rng.standard_normal((dimension, int(rng.integers(1, 70))), np.float32)
+        bias = rng.standard_normal(matrix.shape[1], np.float32) if rng.integers(2) else None
+        return ec.project(inner, matrix, bias, element=str(rng.choice(["f32", "f16"])))
+    return random_rotate(rng, inner) if route == "rotate" else random_remap(rng, inner, route)
+
+
+ROUTE_NAMES = [
+    *["modulo", "divisor", "hash", "map", "block"],
+    *["sum", "product", "columns", "ranges", "assignment", "project", "rotate"],
+]
 
 
 @st.composite
@@ -398,11 +518,10 @@ def tables(draw, max_rows=40, max_depth=3):
     alignment = draw(st.sampled_from([None, None, *ALIGNMENTS]), label="alignment")
     if alignment is not None:
         table = with_padding(rng, table, alignment)
-    routes = ["modulo", "divisor", "map", "rotate"]
-    for function in draw(st.lists(st.sampled_from(routes), max_size=max_depth), label="routes"):
+    for route in draw(st.lists(st.sampled_from(ROUTE_NAMES), max_size=max_depth), label="routes"):
         if table.rows > 2000:
             break
-        table = random_rotate(rng, table) if function == "rotate" else random_remap(rng, table, function)
+        table = random_route(rng, table, route)
     return table
 
 
