@@ -127,6 +127,8 @@ final class LookupContext: @unchecked Sendable {
     /// A row of a partition that is none of its table's. The caller goes on with a row of zeros.
     func recordBadRank(row: Int, rank: Int, rows: Int) {
         record(.badRank(row: row, rank: rank, rows: rows), at: row)
+    }
+
     /// A row of non-zeros whose pointers lead nowhere. The caller goes on with a row of zeros.
     func recordBadRowPointers(row: Int) { record(.badRowPointers(row: row), at: row) }
 

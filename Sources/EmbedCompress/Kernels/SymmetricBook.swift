@@ -48,10 +48,10 @@ struct SymmetricBook: Sendable {
     /// of sixteen.
     func score(_ magnitudes: UnsafePointer<Float>, count: Int, factor: Float) -> Score {
         switch bits {
-        case 1: return score(Half1.self, magnitudes, count, factor)
-        case 2: return score(Half2.self, magnitudes, count, factor)
-        case 3: return score(Half4.self, magnitudes, count, factor)
-        case 4: return score(Half8.self, magnitudes, count, factor)
+        case 1: return score(HalfOf1.self, magnitudes, count, factor)
+        case 2: return score(HalfOf2.self, magnitudes, count, factor)
+        case 3: return score(HalfOf4.self, magnitudes, count, factor)
+        case 4: return score(HalfOf8.self, magnitudes, count, factor)
         default: return score(AnyHalf.self, magnitudes, count, factor)
         }
     }
@@ -108,8 +108,8 @@ struct SymmetricBook: Sendable {
 
 /// Positive levels; 0 where a loop has to count them. A type, so that loops over few are unrolled.
 private protocol HalfCount { static var count: Int { get } }
-private enum Half1: HalfCount { static var count: Int { 1 } }
-private enum Half2: HalfCount { static var count: Int { 2 } }
-private enum Half4: HalfCount { static var count: Int { 4 } }
-private enum Half8: HalfCount { static var count: Int { 8 } }
+private enum HalfOf1: HalfCount { static var count: Int { 1 } }
+private enum HalfOf2: HalfCount { static var count: Int { 2 } }
+private enum HalfOf4: HalfCount { static var count: Int { 4 } }
+private enum HalfOf8: HalfCount { static var count: Int { 8 } }
 private enum AnyHalf: HalfCount { static var count: Int { 0 } }
