@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from ._compressor import Compressor, Request
 
-COMPRESSORS: tuple[Compressor, ...] = ()
+from .magpq import MagnitudeProduct
+from .opq import OptimizedProduct
+
+COMPRESSORS: tuple[Compressor, ...] = (MagnitudeProduct(), OptimizedProduct())
 
 __all__ = ["COMPRESSORS", "Compressor", "Request"]
