@@ -256,14 +256,14 @@ def test_progress_can_stop_training() -> None:
 
     def stop(done: int, total: int) -> bool:
         calls.append((done, total))
-        return len(calls) < 4
+        return len(calls) < 2
 
     for method in ("pq", "rq"):
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
             ec.compress(normal(20_000, 16), method, parts=4, progress=stop)
-        assert len(calls) == 4
-        assert calls[-1][0] < 40_000
+        assert len(calls) == 2
+        assert {total for _, total in calls} == {40_000}
     seen: list[int] = []
     ec.compress(normal(3000, 8), "pq", parts=2, bits=4, progress=lambda done, total: seen.append(done) or True)
     assert seen == sorted(seen)

@@ -15,6 +15,8 @@ struct PartKMeans {
 
     /// Rounds end when they lower the error by less than this share of it.
     private static let leastGain = 1e-4
+    /// Squared distances below this share of the squared length are nothing but rounding.
+    private static let leastDistance: Float = 4e-6
     /// k-means++ draws from so many vectors for each center, and from all that there are of more centers than this.
     private static let drawnPerCenter = 64
     private static let mostDrawn = 4096
@@ -70,7 +72,7 @@ struct PartKMeans {
             }
             for chunk in 0..<chunks { nearest[chunk] = Floats16(repeating: .greatestFiniteMagnitude) }
             // The first is drawn by weight alone.
-            var chosen = pick(&random, chunks: chunks) { total(importance[$0]) } lane: { importance[$0][$1] }
+            var chosen = pick(&random, drawn, chunks: chunks) { total(importance[$0]) } lane: { importance[$0][$1] }
             for index in 0..<centerCount {
                 if index & 63 == 0 { try watch?.report() }
                 let center = centers + index * width
@@ -83,7 +85,7 @@ struct PartKMeans {
                     }
                     nearest[chunk] = leastOf(distance, nearest[chunk])
                 }
-                chosen = pick(&random, chunks: chunks) {
+                chosen = pick(&random, drawn, chunks: chunks) {
                     total(nearest[$0] * importance[$0])
                 } lane: {
                     nearest[$0][$1] * importance[$0][$1]
@@ -95,12 +97,12 @@ struct PartKMeans {
     /// An index drawn with chances in proportion to what the lanes of chunks hold; any if they hold nothing.
     @inline(__always)
     private func pick(
-        _ random: inout SeededRandom, chunks: Int, sum: (Int) -> Float, lane: (Int, Int) -> Float
+        _ random: inout SeededRandom, _ drawn: Int, chunks: Int, sum: (Int) -> Float, lane: (Int, Int) -> Float
     ) -> Int {
         var total = 0.0
         for chunk in 0..<chunks { total += Double(sum(chunk)) }
         let unit = Double(random.next() >> 11) * 0x1p-53
-        guard total > 0, total < .infinity else { return Int(unit * Double(min(count, chunks * 16))) }
+        guard total > 0, total < .infinity else { return Int(unit * Double(drawn)) }
         var left = unit * total
         var found = 0
         for chunk in 0..<chunks {
@@ -173,7 +175,9 @@ struct PartKMeans {
                             sum[column] += weight * row[column]
                         }
                         sum[width] += weight
-                        sum[width &+ 1] += weight * max(square + 2 * scores[index], 0)
+                        // What rounding makes of no error at all is none.
+                        let distance = square + 2 * scores[index]
+                        if distance > square * Self.leastDistance { sum[width &+ 1] += weight * distance }
                     }
                 }
             }

@@ -1,3 +1,11 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
+
 extension Method {
     static let pq = Method(
         name: "pq", title: "PQ", paper: "Jégou, Douze and Schmid 2011, IEEE TPAMI 33 (1)", kind: "post-training",
@@ -95,13 +103,15 @@ struct ProductPlan {
             throw EmbedCompressError.invalidArgument("give \(name) either parts or a budget, not both")
         }
         let widths = options.isGiven("bits") ? [try options.integer("bits")] : Array(4...12)
-        var best: (gain: Double, layout: Product.Layout)?
+        var best: (error: Double, layout: Product.Layout)?
         var least = Int.max
         for bits in widths {
             if let bytes = try bytes(try layout(1, bits)) { least = min(least, bytes) }
-            guard let layout = try largest(bits, in: budget) else { continue }
-            let gain = gain(layout)
-            if best.map({ gain > $0.gain }) ?? true { best = (gain, layout) }
+            guard let most = try mostParts(bits, in: budget) else { continue }
+            for parts in mode == .sum ? most...most : 1...most {
+                let error = error(parts, bits)
+                if error < best?.error ?? .infinity { best = (error, try layout(parts, bits)) }
+            }
         }
         guard let best else {
             throw EmbedCompressError.budget(method: name, budgetBytes: budget, floorBytes: least)
@@ -111,8 +121,24 @@ struct ProductPlan {
 
     private var mostParts: Int { Product.Layout.mostParts(dimension: source.dimension, mode: mode) }
 
-    /// What a layout is expected to lower the error by: bits of code per row.
-    private func gain(_ layout: Product.Layout) -> Double { Double(layout.parts * layout.bits) }
+    /// The squared error that normally distributed rows of variance 1 are expected to have.
+    private func error(_ parts: Int, _ bits: Int) -> Double {
+        // With few rows for each entry, a codebook fits its own rows better than others.
+        let fit = max(1 - Double(1 << bits) / Double(max(source.rows, 1)), 0x1p-20)
+        if mode == .sum { return fit * Self.error(bits: Double(parts * bits), columns: Double(source.dimension)) }
+        let (width, wider) = source.dimension.quotientAndRemainder(dividingBy: parts)
+        let (narrow, wide) = (Double(width), Double(width + 1))
+        return fit
+            * (Double(parts - wider) * narrow * Self.error(bits: Double(bits), columns: narrow)
+                + Double(wider) * wide * Self.error(bits: Double(bits), columns: wide))
+    }
+
+    /// The error of a column of a part. At high rates that of an optimal quantiser, whose cells are the rounder the more
+    /// columns there are (Gersho 1979): 2.72 times that of the rate-distortion function for one column, 1 for very many.
+    private static func error(bits: Double, columns: Double) -> Double {
+        let rate = bits / columns
+        return pow(4, -rate) * (1 + 1.72 * pow(columns, -0.76) * (1 - exp(-0.4 * rate)))
+    }
 
     private func layout(_ parts: Int, _ bits: Int) throws -> Product.Layout {
         try Product.Layout(dimension: source.dimension, parts: parts, bits: bits, mode: mode, element: element)
@@ -123,18 +149,15 @@ struct ProductPlan {
         return Checked.sum(rows, layout.bookBytes)
     }
 
-    /// The layout with the most parts that so many bytes have room for; nil if not even one part fits.
-    private func largest(_ bits: Int, in room: Int) throws -> Product.Layout? {
-        func fitting(_ parts: Int) throws -> Product.Layout? {
-            let layout = try layout(parts, bits)
-            return try bytes(layout).map { $0 <= room } ?? false ? layout : nil
-        }
-        guard var best = try fitting(1) else { return nil }
+    /// The most parts that so many bytes have room for; nil if not even one fits.
+    private func mostParts(_ bits: Int, in room: Int) throws -> Int? {
+        func fits(_ parts: Int) throws -> Bool { try bytes(try layout(parts, bits)).map { $0 <= room } ?? false }
+        guard try fits(1) else { return nil }
         var (low, high) = (1, mostParts + 1)
         while high - low > 1 {
             let middle = (low + high) / 2
-            if let layout = try fitting(middle) { (low, best) = (middle, layout) } else { high = middle }
+            if try fits(middle) { low = middle } else { high = middle }
         }
-        return best
+        return low
     }
 }

@@ -33,6 +33,12 @@ final class TableFileTests: TemporaryFolderTestCase {
         let (rows, book) = shared.random(rows: 4, using: &generator)
         tables.append(("codebook of the table", try guardedTable(shared, rows: rows, codebooks: book)))
         tables.append(("slice of codebooks", try XCTUnwrap(tables.last).table.slice(1..<3)))
+        for (isSum, element) in [(false, ScaleType.float16), (true, .float32)] {
+            let format = ProductReference(dimension: 19, parts: 4, bits: 5, isSum: isSum, element: element)
+            let (rows, books) = format.random(rows: 7, using: &generator)
+            let table = try guardedTable(format, rows: rows, codebooks: books)
+            tables += [("p \(isSum)", table), ("slice of p \(isSum)", try table.slice(2..<6))]
+        }
         let codes = (0..<6).map { _ in generator.bytes(10) }
         let scaled = try guardedTable(bits: 4, dimension: 19, rows: codes, scale: 0.25, bias: -1)
         tables.append(("uniform of the table", scaled))

@@ -18,6 +18,10 @@ final class RowAlignmentTests: XCTestCase {
             ),
             (try source.compressed("table", ["bits": 8]), codes(8), 8),
             (try source.compressed("kmeans", ["bits": 2]), codes(2) + 8, 0),
+            (try source.compressed("pq", ["parts": 1, "bits": 5]), 1, dimension * 32 * 2),
+            (
+                try source.compressed("rq", ["parts": 3, "bits": 2, "entry_dtype": "f32"]), 1, 3 * dimension * 4 * 4
+            ),
             (try source.compressed("kmeans_cls", ["bits": 4, "clusters": 3]), codes(4) + 1, 3 * 32),
         ]
     }

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from ._compressor import Compressor, Request
 from .hot_cold import HotCold
+from .magpq import MagnitudeProduct
 from .magsvd import MagnitudeSVD
+from .opq import OptimizedProduct
 from .svd import SVD
 from .tt import TensorTrain
 
-COMPRESSORS: tuple[Compressor, ...] = (SVD(), MagnitudeSVD(), TensorTrain(), HotCold())
+COMPRESSORS: tuple[Compressor, ...] = (
+    MagnitudeProduct(),
+    OptimizedProduct(),
+    SVD(),
+    MagnitudeSVD(),
+    TensorTrain(),
+    HotCold(),
+)
 
 __all__ = ["COMPRESSORS", "Compressor", "Request"]
