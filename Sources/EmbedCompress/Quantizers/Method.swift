@@ -26,7 +26,7 @@ public struct Method: Sendable {
     /// Every method, in the order of the papers.
     public static let all: [Method] = [
         .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
-        .kmeansClusters, .eden, .int8, .int16, .prune, .pq, .rq,
+        .kmeansClusters, .eden, .int8, .int16, .pq, .rq, .prune, .dedup,
     ]
 
     /// The method of that name.
