@@ -98,6 +98,26 @@ __attribute__((always_inline)) static inline void ec_narrow_rows(
     }
 }
 
+/// Puts k rows of n floats, at most `width` and constant, into rows of `width`, with zeros after them.
+__attribute__((always_inline)) static inline void ec_widen_rows(
+    const float *b, int64_t k, int64_t n, float *target, int64_t width) {
+    for (int64_t row = 0; row < k; row++)
+        for (int64_t lane = 0; lane < width; lane++)
+            target[row * width + lane] = lane < n ? b[row * n + lane] : 0;
+}
+
+/// The rows of b that `ec_narrow_product` takes, of k rows of n floats: rows of `width`, and zeros up to a multiple of
+/// sixteen rows.
+static inline void ec_narrow_pack(const float *b, int64_t k, int64_t n, float *target, int64_t width) {
+    if (n == width)
+        memcpy(target, b, (size_t)(k * n) * sizeof(float));
+    else if (width == 4)
+        ec_widen_rows(b, k, n, target, 4);
+    else
+        ec_widen_rows(b, k, n, target, 8);
+    memset(target + k * width, 0, (size_t)(((k + 15) / 16 * 16 - k) * width) * sizeof(float));
+}
+
 /// c = a · b, where c has n columns, at most `width`, which is 1, 2, 4 or 8. Rows of b have `width` floats, and there are
 /// k rounded up to a multiple of sixteen of them, the last ones zeros. Up to fifteen floats after a's are read.
 static inline void ec_narrow_product(
