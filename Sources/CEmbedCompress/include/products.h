@@ -63,39 +63,74 @@ __attribute__((always_inline)) static inline void ec_store_lanes(
     }
 }
 
+// Written out, because loops over an array of sums are not unrolled before the sums would have to be in registers.
+#define EC_PARTS(STEP) STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7)
+// A vector of b, of the `left` rows of it that are still to come: those after them are zeros.
+#define EC_PART(part)                                                \
+    if (part < width && part * 16 < left * width) {                  \
+        ec_floats16 x;                                               \
+        memcpy(&x, b + i * width + part * 16, sizeof x);             \
+        EC_ROWS(part)                                                \
+    }
+#define EC_ROW(r, part) s##r += ec_spread16(v##r, width, part) * x;
+
 __attribute__((always_inline)) static inline void ec_narrow_rows(
     const float *a, int64_t rows, int64_t k, const float *b, int64_t n, float *c, int64_t width) {
     const ec_masks16 all = ~(ec_masks16){0}, lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const ec_masks16 last = k % 16 ? (ec_masks16)(lanes < (uint32_t)(k % 16)) : all;
     int64_t row = 0;
     for (; row + 4 <= rows; row += 4) {
-        ec_floats16 sums[4] = {{0}, {0}, {0}, {0}};
+        ec_floats16 s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
         for (int64_t i = 0; i < k; i += 16) {
-            const ec_masks16 mask = i + 16 < k ? all : last;
-            ec_floats16 values[4];
-            for (int r = 0; r < 4; r++) values[r] = ec_load_masked(a + (row + r) * k + i, mask);
-#pragma clang loop unroll(full)
-            for (int64_t part = 0; part < width; part++) {
-                ec_floats16 x;
-                memcpy(&x, b + i * width + part * 16, sizeof x);
-                for (int r = 0; r < 4; r++) sums[r] += ec_spread16(values[r], width, part) * x;
-            }
+            const int64_t left = k - i;
+            const ec_masks16 mask = left > 16 ? all : last;
+            const float *source = a + row * k + i;
+            const ec_floats16 v0 = ec_load_masked(source, mask), v1 = ec_load_masked(source + k, mask);
+            const ec_floats16 v2 = ec_load_masked(source + 2 * k, mask), v3 = ec_load_masked(source + 3 * k, mask);
+#define EC_ROWS(part) EC_ROW(0, part) EC_ROW(1, part) EC_ROW(2, part) EC_ROW(3, part)
+            EC_PARTS(EC_PART)
+#undef EC_ROWS
         }
-        for (int r = 0; r < 4; r++) ec_store_lanes(c + (row + r) * n, ec_folded16(sums[r], width), n, width);
+        float *target = c + row * n;
+        ec_store_lanes(target, ec_folded16(s0, width), n, width);
+        ec_store_lanes(target + n, ec_folded16(s1, width), n, width);
+        ec_store_lanes(target + 2 * n, ec_folded16(s2, width), n, width);
+        ec_store_lanes(target + 3 * n, ec_folded16(s3, width), n, width);
     }
     for (; row < rows; row++) {
-        ec_floats16 sum = {0};
+        ec_floats16 s0 = {0};
         for (int64_t i = 0; i < k; i += 16) {
-            ec_floats16 values = ec_load_masked(a + row * k + i, i + 16 < k ? all : last);
-#pragma clang loop unroll(full)
-            for (int64_t part = 0; part < width; part++) {
-                ec_floats16 x;
-                memcpy(&x, b + i * width + part * 16, sizeof x);
-                sum += ec_spread16(values, width, part) * x;
-            }
+            const int64_t left = k - i;
+            const ec_floats16 v0 = ec_load_masked(a + row * k + i, left > 16 ? all : last);
+#define EC_ROWS(part) EC_ROW(0, part)
+            EC_PARTS(EC_PART)
+#undef EC_ROWS
         }
-        ec_store_lanes(c + row * n, ec_folded16(sum, width), n, width);
+        ec_store_lanes(c + row * n, ec_folded16(s0, width), n, width);
     }
+}
+#undef EC_PARTS
+#undef EC_PART
+#undef EC_ROW
+
+/// Puts k rows of n floats, at most `width` and constant, into rows of `width`, with zeros after them.
+__attribute__((always_inline)) static inline void ec_widen_rows(
+    const float *b, int64_t k, int64_t n, float *target, int64_t width) {
+    for (int64_t row = 0; row < k; row++)
+        for (int64_t lane = 0; lane < width; lane++)
+            target[row * width + lane] = lane < n ? b[row * n + lane] : 0;
+}
+
+/// The rows of b that `ec_narrow_product` takes, of k rows of n floats: rows of `width`, and zeros up to a multiple of
+/// sixteen rows.
+static inline void ec_narrow_pack(const float *b, int64_t k, int64_t n, float *target, int64_t width) {
+    if (n == width)
+        memcpy(target, b, (size_t)(k * n) * sizeof(float));
+    else if (width == 4)
+        ec_widen_rows(b, k, n, target, 4);
+    else
+        ec_widen_rows(b, k, n, target, 8);
+    memset(target + k * width, 0, (size_t)(((k + 15) / 16 * 16 - k) * width) * sizeof(float));
 }
 
 /// c = a · b, where c has n columns, at most `width`, which is 1, 2, 4 or 8. Rows of b have `width` floats, and there are

@@ -9,7 +9,8 @@ enum BlockOrder {
         guard count > 1 else { return }
         Scratch.with(tableSize + 3 * blockCapacity + 1, of: Int.self) { space in
             let (table, groups, starts, result) = (
-                space, space + tableSize, space + (tableSize + blockCapacity), space + (tableSize + 2 * blockCapacity + 1)
+                space, space + tableSize, space + (tableSize + blockCapacity),
+                space + (tableSize + 2 * blockCapacity + 1)
             )
             table.update(repeating: -1, count: tableSize)
             starts.update(repeating: 0, count: count + 1)

@@ -14,25 +14,40 @@ struct SharedRows {
     private var chunks: Int { (dimension &+ block &- 1) / block }
 
     func gather(_ ids: IDBlock, into output: RowBlock) {
+        values.isHalf ? gather(ids, output, isHalf: true) : gather(ids, output, isHalf: false)
+    }
+
+    @inline(__always)
+    private func gather(_ ids: IDBlock, _ output: RowBlock, isHalf: Bool) {
         let chunks = chunks
         let most = max(min(4096 / chunks, ids.count), 1)
-        Scratch.with(most &* chunks, of: UInt64.self) { hashes in
+        let width = isHalf ? 2 : 4
+        let prefetching = Prefetching(isFar: count &* width > 4 << 20)
+        let ahead = count &* width > worthPrefetching ? (prefetching.isFar ? 64 : 16) : 0
+        Scratch.with(2 &* most &* chunks, of: UInt32.self) { places in
+            let signs = places + most &* chunks
             var first = 0
             while first < ids.count {
                 let rows = min(most, ids.count &- first)
+                let runs = rows &* chunks
                 for index in 0..<rows {
                     let id = UInt64(bitPattern: ids.ids[first &+ index]) &+ UInt64(bitPattern: Int64(offset))
-                    hash(id, chunks, to: hashes + index &* chunks)
+                    hash(id, chunks, places + index &* chunks, signs + index &* chunks)
                 }
-                prefetch(hashes, rows &* chunks)
+                for run in 0..<min(ahead, runs) { ask(prefetching, places[run], width) }
                 for index in 0..<rows {
                     let target = output.row(first &+ index)
                     if ids.ids[first &+ index] < 0 {
                         target.update(repeating: 0, count: dimension)
-                    } else if values.isHalf {
-                        copy(hashes + index &* chunks, chunks, to: target, isHalf: true)
-                    } else {
-                        copy(hashes + index &* chunks, chunks, to: target, isHalf: false)
+                        continue
+                    }
+                    for chunk in 0..<chunks {
+                        let run = index &* chunks &+ chunk
+                        if ahead > 0, run &+ ahead < runs { ask(prefetching, places[run &+ ahead], width) }
+                        let column = chunk &* block
+                        copy(
+                            Int(places[run]), signs[run], min(block, dimension &- column), to: target + column,
+                            room: dimension &- column, isHalf: isHalf)
                     }
                 }
                 first &+= rows
@@ -40,69 +55,70 @@ struct SharedRows {
         }
     }
 
-    /// Output number `id * chunks + chunk` of SplitMix64 for each chunk.
+    /// Where each run of a row starts, and the bit that changes its sign: of output number `id * chunks + chunk + 1` of
+    /// SplitMix64.
     @inline(__always)
-    private func hash(_ id: UInt64, _ chunks: Int, to target: UnsafeMutablePointer<UInt64>) {
+    private func hash(
+        _ id: UInt64, _ chunks: Int, _ places: UnsafeMutablePointer<UInt32>, _ signs: UnsafeMutablePointer<UInt32>
+    ) {
         let start = seed &+ mixStep &* (id &* UInt64(chunks) &+ 1)
-        for chunk in 0..<chunks { target[chunk] = mixed(start &+ mixStep &* UInt64(truncatingIfNeeded: chunk)) }
-    }
-
-    @inline(__always)
-    private func place(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: ((hash &>> 32) &* UInt64(count)) &>> 32) }
-
-    @inline(__always)
-    private func prefetch(_ hashes: UnsafePointer<UInt64>, _ runs: Int) {
-        let width = values.isHalf ? 2 : 4
-        guard count &* width > worthPrefetching else { return }
-        let prefetching = Prefetching(isFar: count &* width > 4 << 20)
-        for run in 0..<runs {
-            let start = values.base + place(hashes[run]) &* width
-            // Of a run that goes on at the array's start, what is past the end is asked for in vain.
-            let bytes = min(block &* width, 256)
-            var next = 0
-            while next < bytes {
-                prefetching.ask(start + next)
-                next &+= 64
-            }
-            prefetching.ask(start + (bytes &- 1))
+        let (count, signBit) = (UInt64(count), hasSigns ? UInt32(1) : 0)
+        for chunk in 0..<chunks {
+            let hash = mixed(start &+ mixStep &* UInt64(truncatingIfNeeded: chunk))
+            places[chunk] = UInt32(truncatingIfNeeded: ((hash &>> 32) &* count) &>> 32)
+            signs[chunk] = (UInt32(truncatingIfNeeded: hash) & signBit) &<< 31
         }
     }
 
+    /// Asks for the cache lines of a run: the first ones, after which the processor foresees the others.
+    @inline(__always)
+    private func ask(_ prefetching: Prefetching, _ place: UInt32, _ width: Int) {
+        // Of a run that goes on at the array's start, what is past the end is asked for in vain.
+        let start = values.base + Int(place) &* width
+        let bytes = min(block &* width, 256)
+        var next = 0
+        while next < bytes {
+            prefetching.ask(start + next)
+            next &+= 64
+        }
+        if bytes > 4 { prefetching.ask(start + (bytes &- 1)) }
+    }
+
+    @inline(__always)
+    private func number(_ place: Int, _ sign: UInt32, isHalf: Bool) -> Float {
+        let number =
+            isHalf
+            ? floatFromHalf((values.base + place &* 2).loadUnaligned(as: UInt16.self))
+            : (values.base + place &* 4).loadUnaligned(as: Float.self)
+        return Float(bitPattern: number.bitPattern ^ sign)
+    }
+
+    /// Copies a run. Up to `room` columns may be written: the runs after it overwrite them.
     @inline(__always)
     private func copy(
-        _ hashes: UnsafePointer<UInt64>, _ chunks: Int, to target: UnsafeMutablePointer<Float>, isHalf: Bool
+        _ start: Int, _ sign: UInt32, _ length: Int, to target: UnsafeMutablePointer<Float>, room: Int, isHalf: Bool
     ) {
-        let width = isHalf ? 2 : 4
-        for chunk in 0..<chunks {
-            let column = chunk &* block
-            let length = min(block, dimension &- column)
-            let start = place(hashes[chunk])
-            let sign = hasSigns ? UInt32(truncatingIfNeeded: hashes[chunk] &<< 31) : 0
-            let signs = SIMD16<UInt32>(repeating: sign)
-            var done = 0
-            // Whole vectors, as far as they end before the array, and before the row whose later runs overwrite them.
-            let readable = min(count, values.readableBytes / width) &- start
-            let writable = dimension &- column
-            while done < length, done &+ 16 <= readable, done &+ 16 <= writable {
-                let source = values.base + (start &+ done) &* width
+        guard start &+ length <= count else {
+            // The array's first number comes after its last.
+            for column in 0..<length { target[column] = number((start &+ column) % count, sign, isHalf: isHalf) }
+            return
+        }
+        let signs = SIMD16<UInt32>(repeating: sign)
+        let whole = min(count &- start, room)
+        var done = 0
+        if length > 4 {
+            while done < length, done &+ 16 <= whole {
+                let source = values.base + (start &+ done) &* (isHalf ? 2 : 4)
                 let vector = isHalf ? floatsFromHalves(source) : load16(source)
                 store16(
                     unsafeBitCast(unsafeBitCast(vector, to: SIMD16<UInt32>.self) ^ signs, to: Floats16.self),
-                    to: target + (column &+ done))
+                    to: target + done)
                 done &+= 16
             }
-            var next = start &+ done
-            while done < length {
-                // The array's first number comes after its last.
-                while next >= count { next &-= count }
-                let source = values.base + next &* width
-                let number =
-                    isHalf
-                    ? floatFromHalf(source.loadUnaligned(as: UInt16.self)) : source.loadUnaligned(as: Float.self)
-                target[column &+ done] = Float(bitPattern: number.bitPattern ^ sign)
-                done &+= 1
-                next &+= 1
-            }
+        }
+        while done < length {
+            target[done] = number(start &+ done, sign, isHalf: isHalf)
+            done &+= 1
         }
     }
 }

@@ -193,12 +193,7 @@ enum SmallProduct {
     ) {
         var source = b
         if n != width || k & 15 != 0 {
-            // Rows of `width`, and rows of zeros up to a whole vector of a.
-            let padded = (k &+ 15) & ~15
-            space.update(repeating: 0, count: padded &* width)
-            for row in 0..<k {
-                for column in 0..<n { space[row &* width &+ column] = b[row &* n &+ column] }
-            }
+            ec_narrow_pack(b, Int64(k), Int64(n), space, Int64(width))
             source = UnsafePointer(space)
         }
         ec_narrow_product(a, Int64(m), Int64(k), source, Int64(n), c, Int64(width))

@@ -33,7 +33,9 @@ struct SparseBuilder: @unchecked Sendable {
     func put(_ value: Float, row: Int, column: Int, at position: Int) {
         if layout == .coordinates { store(row, at: position) }
         switch Sparse.columnBytes(dimension: dimension) {
-        case 1: columns.mutablePointer.storeBytes(of: UInt8(truncatingIfNeeded: column), toByteOffset: position, as: UInt8.self)
+        case 1:
+            columns.mutablePointer.storeBytes(
+                of: UInt8(truncatingIfNeeded: column), toByteOffset: position, as: UInt8.self)
         case 2:
             columns.mutablePointer.storeBytes(
                 of: UInt16(truncatingIfNeeded: column), toByteOffset: position &* 2, as: UInt16.self)

@@ -41,62 +41,19 @@ struct SparsePlaces {
     let values: NumberPlaces
 
     var count: Int { columns.count }
-    private var isWorthPrefetching: Bool { count &* (columns.width &+ 2) > worthPrefetching }
 
     /// Finds the non-zeros of a block's rows: `ends[i]` is after the last of row i. Pointers are checked here.
-    @inline(__always)
-    func locate(
+    private func locate(
         _ ids: IDBlock, _ starts: UnsafeMutablePointer<Int>, _ ends: UnsafeMutablePointer<Int>,
         _ context: LookupContext
     ) {
-        switch layout {
-        case .compressedRows:
-            let prefetching = Prefetching(isFar: index.count &* index.width > 4 << 20)
-            if index.count &* index.width > worthPrefetching {
-                for position in 0..<ids.count where ids.ids[position] >= 0 {
-                    prefetching.ask(index.base + Int(truncatingIfNeeded: ids.ids[position]) &* index.width)
-                }
-            }
-            for position in 0..<ids.count {
-                (starts[position], ends[position]) = (0, 0)
-                let id = Int(truncatingIfNeeded: ids.ids[position])
-                guard id >= 0 else { continue }
-                let (start, end) = (index[id] &- first, index[id &+ 1] &- first)
-                guard start <= end, end <= UInt64(count) else {
-                    context.recordBadRowPointers(row: id)
-                    continue
-                }
-                (starts[position], ends[position]) = (Int(start), Int(end))
-            }
-        case .coordinates:
-            // Halving for all rows at once, so that they wait for memory together.
-            for position in 0..<ids.count { starts[position] = 0 }
-            var length = count
-            while length > 1 {
-                let half = length &>> 1
-                for position in 0..<ids.count {
-                    let key = UInt64(bitPattern: ids.ids[position]) &+ first
-                    let start = starts[position]
-                    starts[position] = index[start &+ half &- 1] < key ? start &+ half : start
-                }
-                length &-= half
-            }
-            if length > 0 {
-                for position in 0..<ids.count {
-                    let key = UInt64(bitPattern: ids.ids[position]) &+ first
-                    if index[starts[position]] < key { starts[position] &+= 1 }
-                }
-            }
-            for position in 0..<ids.count {
-                var end = starts[position]
-                if ids.ids[position] >= 0 {
-                    let key = UInt64(bitPattern: ids.ids[position]) &+ first
-                    while end < count, index[end] == key { end &+= 1 }
-                }
-                ends[position] = end
-            }
+        switch (layout, index.width) {
+        case (.compressedRows, 4): locateByPointers(UInt32.self, ids, starts, ends, context)
+        case (.compressedRows, _): locateByPointers(UInt64.self, ids, starts, ends, context)
+        case (.coordinates, 4): locateBySearch(UInt32.self, ids, starts, ends)
+        case (.coordinates, _): locateBySearch(UInt64.self, ids, starts, ends)
         }
-        guard isWorthPrefetching else { return }
+        guard count &* (columns.width &+ 2) > worthPrefetching else { return }
         let prefetching = Prefetching(isFar: count &* columns.width > 4 << 20)
         let valueBytes = values.isHalf ? 2 : 4
         for position in 0..<ids.count where ends[position] > starts[position] {
@@ -116,14 +73,87 @@ struct SparsePlaces {
         prefetching.ask(base + (end &- 1))
     }
 
+    @inline(__always)
+    private func locateByPointers<Pointer: FixedWidthInteger & BitwiseCopyable>(
+        _: Pointer.Type, _ ids: IDBlock, _ starts: UnsafeMutablePointer<Int>, _ ends: UnsafeMutablePointer<Int>,
+        _ context: LookupContext
+    ) {
+        let (base, width, first, limit) = (index.base, MemoryLayout<Pointer>.size, first, UInt64(count))
+        if index.count &* width > worthPrefetching {
+            let prefetching = Prefetching(isFar: index.count &* width > 4 << 20)
+            for position in 0..<ids.count where ids.ids[position] >= 0 {
+                prefetching.ask(base + Int(truncatingIfNeeded: ids.ids[position]) &* width)
+            }
+        }
+        for position in 0..<ids.count {
+            (starts[position], ends[position]) = (0, 0)
+            let id = Int(truncatingIfNeeded: ids.ids[position])
+            guard id >= 0 else { continue }
+            let place = base + id &* width
+            let start = UInt64(truncatingIfNeeded: place.loadUnaligned(as: Pointer.self)) &- first
+            let end = UInt64(truncatingIfNeeded: (place + width).loadUnaligned(as: Pointer.self)) &- first
+            guard start <= end, end <= limit else {
+                context.recordBadRowPointers(row: id)
+                continue
+            }
+            (starts[position], ends[position]) = (Int(truncatingIfNeeded: start), Int(truncatingIfNeeded: end))
+        }
+    }
+
+    /// Halves the non-zeros for all rows at once, so that they wait for memory together.
+    @inline(__always)
+    private func locateBySearch<Row: FixedWidthInteger & BitwiseCopyable>(
+        _: Row.Type, _ ids: IDBlock, _ starts: UnsafeMutablePointer<Int>, _ ends: UnsafeMutablePointer<Int>
+    ) {
+        let (base, width, first) = (index.base, MemoryLayout<Row>.size, first)
+        @inline(__always)
+        func row(_ place: Int) -> UInt64 {
+            UInt64(truncatingIfNeeded: (base + place &* width).loadUnaligned(as: Row.self))
+        }
+        for position in 0..<ids.count { starts[position] = 0 }
+        var length = count
+        while length > 1 {
+            let half = length &>> 1
+            for position in 0..<ids.count {
+                let key = UInt64(bitPattern: ids.ids[position]) &+ first
+                let start = starts[position]
+                // All ones, not a branch that is wrong half of the time.
+                let isBelow = 0 &- Int(truncatingIfNeeded: (row(start &+ half &- 1) &- key) &>> 63)
+                starts[position] = start &+ (half & isBelow)
+            }
+            length &-= half
+        }
+        for position in 0..<ids.count {
+            let key = UInt64(bitPattern: ids.ids[position]) &+ first
+            var start = starts[position]
+            if length > 0, row(start) < key { start &+= 1 }
+            var end = start
+            if ids.ids[position] >= 0 { while end < count, row(end) == key { end &+= 1 } }
+            (starts[position], ends[position]) = (start, end)
+        }
+    }
+
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         Scratch.with(2 &* ids.count, of: Int.self) { starts in
             let ends = starts + ids.count
             locate(ids, starts, ends, context)
-            for position in 0..<ids.count {
-                let target = output.row(position)
-                target.update(repeating: 0, count: dimension)
-                add(starts[position], ends[position], weight: 1, isWeighted: false, to: target, ids.ids[position], context)
+            @inline(__always)
+            func gather<Column: FixedWidthInteger & BitwiseCopyable>(_: Column.Type, isHalf: Bool) {
+                for position in 0..<ids.count {
+                    let target = output.row(position)
+                    clear(target)
+                    add(
+                        Column.self, isHalf: isHalf, starts[position]..<ends[position], weight: 1, to: target,
+                        ids.ids[position], context)
+                }
+            }
+            switch (columns.width, values.isHalf) {
+            case (1, true): gather(UInt8.self, isHalf: true)
+            case (1, false): gather(UInt8.self, isHalf: false)
+            case (2, true): gather(UInt16.self, isHalf: true)
+            case (2, false): gather(UInt16.self, isHalf: false)
+            case (_, true): gather(UInt32.self, isHalf: true)
+            case (_, false): gather(UInt32.self, isHalf: false)
             }
         }
     }
@@ -133,49 +163,60 @@ struct SparsePlaces {
         Scratch.with(2 &* ids.count, of: Int.self) { starts in
             let ends = starts + ids.count
             locate(ids, starts, ends, context)
-            for segment in UnsafeBufferPointer(start: block.segments, count: block.segmentCount) {
-                if segment.replaces { segment.output.update(repeating: 0, count: dimension) }
-                for position in segment.start..<segment.end {
-                    add(
-                        starts[position], ends[position], weight: block.weights[position],
-                        isWeighted: block.isWeighted, to: segment.output, ids.ids[position], context)
+            @inline(__always)
+            func accumulate<Column: FixedWidthInteger & BitwiseCopyable>(_: Column.Type, isHalf: Bool) {
+                for segment in UnsafeBufferPointer(start: block.segments, count: block.segmentCount) {
+                    if segment.replaces { clear(segment.output) }
+                    for position in segment.start..<segment.end {
+                        add(
+                            Column.self, isHalf: isHalf, starts[position]..<ends[position],
+                            weight: block.weights[position], to: segment.output, ids.ids[position], context)
+                    }
                 }
+            }
+            switch (columns.width, values.isHalf) {
+            case (1, true): accumulate(UInt8.self, isHalf: true)
+            case (1, false): accumulate(UInt8.self, isHalf: false)
+            case (2, true): accumulate(UInt16.self, isHalf: true)
+            case (2, false): accumulate(UInt16.self, isHalf: false)
+            case (_, true): accumulate(UInt32.self, isHalf: true)
+            case (_, false): accumulate(UInt32.self, isHalf: false)
             }
         }
     }
 
-    /// Adds a row's non-zeros. Columns are checked here.
+    /// Writes a row of zeros; the last vector may overlap the one before.
     @inline(__always)
-    private func add(
-        _ start: Int, _ end: Int, weight: Float, isWeighted: Bool, to target: UnsafeMutablePointer<Float>, _ id: Int64,
-        _ context: LookupContext
-    ) {
-        @inline(__always)
-        func add<Column: FixedWidthInteger & BitwiseCopyable>(_: Column.Type, isHalf: Bool) {
-            var column = columns.base + start &* MemoryLayout<Column>.size
-            let valueBytes = isHalf ? 2 : 4
-            var value = values.base + start &* valueBytes
-            for _ in start..<end {
-                let place = Int(truncatingIfNeeded: column.loadUnaligned(as: Column.self))
-                let number =
-                    isHalf
-                    ? floatFromHalf(value.loadUnaligned(as: UInt16.self)) : value.loadUnaligned(as: Float.self)
-                if place < dimension {
-                    target[place] += isWeighted ? weight * number : number
-                } else {
-                    context.recordBadColumn(row: Int(truncatingIfNeeded: id), column: place, dimension: dimension)
-                }
-                column += MemoryLayout<Column>.size
-                value += valueBytes
-            }
+    private func clear(_ target: UnsafeMutablePointer<Float>) {
+        guard dimension >= 16 else { return target.update(repeating: 0, count: dimension) }
+        var column = 0
+        while column &+ 16 <= dimension {
+            store16(Floats16(), to: target + column)
+            column &+= 16
         }
-        switch (columns.width, values.isHalf) {
-        case (1, true): add(UInt8.self, isHalf: true)
-        case (1, false): add(UInt8.self, isHalf: false)
-        case (2, true): add(UInt16.self, isHalf: true)
-        case (2, false): add(UInt16.self, isHalf: false)
-        case (_, true): add(UInt32.self, isHalf: true)
-        case (_, false): add(UInt32.self, isHalf: false)
+        store16(Floats16(), to: target + (dimension &- 16))
+    }
+
+    /// Adds the non-zeros of `range` of the row `id`. Columns are checked here.
+    @inline(__always)
+    private func add<Column: FixedWidthInteger & BitwiseCopyable>(
+        _: Column.Type, isHalf: Bool, _ range: Range<Int>, weight: Float, to target: UnsafeMutablePointer<Float>,
+        _ id: Int64, _ context: LookupContext
+    ) {
+        let valueBytes = isHalf ? 2 : 4
+        var column = columns.base + range.lowerBound &* MemoryLayout<Column>.size
+        var value = values.base + range.lowerBound &* valueBytes
+        for _ in range {
+            let place = Int(truncatingIfNeeded: column.loadUnaligned(as: Column.self))
+            let number =
+                isHalf ? floatFromHalf(value.loadUnaligned(as: UInt16.self)) : value.loadUnaligned(as: Float.self)
+            if place < dimension {
+                target[place] += weight * number
+            } else {
+                context.recordBadColumn(row: Int(truncatingIfNeeded: id), column: place, dimension: dimension)
+            }
+            column += MemoryLayout<Column>.size
+            value += valueBytes
         }
     }
 }

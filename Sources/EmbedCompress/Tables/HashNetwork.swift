@@ -127,7 +127,8 @@ public struct HashNetwork: Node {
     }
 
     /// The constants are few: they are read and checked at once.
-    private static func hashes(_ constants: Constants, count: Int, buckets: Int, encoding: Encoding) throws -> IDHashes {
+    private static func hashes(_ constants: Constants, count: Int, buckets: Int, encoding: Encoding) throws -> IDHashes
+    {
         let limit = UInt64(Int32.max)
         return try withExtendedLifetime(constants.factors.storage) {
             try IDHashes(
@@ -156,7 +157,8 @@ public struct HashNetwork: Node {
         func bytes<Number>(_ values: [Number]) throws -> Bytes { try values.withUnsafeBytes { try Bytes(copying: $0) } }
         try self.init(
             Constants(factors: bytes(factors), summands: bytes(summands), moduli: bytes(moduli)), buckets: buckets,
-            encoding: encoding, weights: layers.map { try bytes($0.weights) }, biases: layers.map { try bytes($0.biases) },
+            encoding: encoding, weights: layers.map { try bytes($0.weights) },
+            biases: layers.map { try bytes($0.biases) },
             widths: layers.map(\.biases.count), element: .float32, rows: rows)
     }
 

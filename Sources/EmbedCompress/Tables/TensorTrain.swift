@@ -92,7 +92,9 @@ public struct TensorTrain: Node {
             try decoder.integer("columns0", limit), try decoder.integer("columns1", limit),
             try decoder.integer("columns2", limit)
         )
-        let ranks = (try decoder.integer("rank1", 1...Self.mostMiddle), try decoder.integer("rank2", 1...Self.mostMiddle))
+        let ranks = (
+            try decoder.integer("rank1", 1...Self.mostMiddle), try decoder.integer("rank2", 1...Self.mostMiddle)
+        )
         let element = try decoder.choice("element", ScaleType.self)
         let offset = try decoder.integer("offset", 0...Int.max)
         guard Checked.product(d.0, d.1, d.2) == decoder.dimension else {
