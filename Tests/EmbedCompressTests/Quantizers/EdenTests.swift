@@ -104,7 +104,8 @@ final class EdenTests: XCTestCase {
     func testRowsOfEqualBytesWhateverTheRun() throws {
         let source = try randomDense(rows: 300, dimension: 40, seed: 412)
         let whole = try storedRows(source.compressed("eden", ["center": false]))
-        XCTAssertEqual(whole[100...].map { $0 }, try storedRows(source.slice(100..<300).compressed("eden", ["center": false])))
+        XCTAssertEqual(
+            whole[100...].map { $0 }, try storedRows(source.slice(100..<300).compressed("eden", ["center": false])))
     }
 
     func testIntegersOfATableAreRoundedByPlace() throws {
