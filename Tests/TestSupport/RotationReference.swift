@@ -20,14 +20,10 @@ public struct RotationReference {
 
     private func transformed(_ row: [Double], step: Int) -> [Double] {
         let start = start(step)
-        let isCoarse = window >= 256 && 2 * step >= signs.count
         var result = row
         for i in 0..<window {
-            let others = isCoarse ? Array(stride(from: i % 16, to: window, by: 16)) : Array(0..<window)
-            let sum = others.reduce(0) {
-                $0 + ((i & $1 & (isCoarse ? ~15 : -1)).nonzeroBitCount % 2 == 0 ? 1 : -1) * row[start + $1]
-            }
-            result[start + i] = sum / Double(others.count).squareRoot()
+            let sum = (0..<window).reduce(0) { $0 + ((i & $1).nonzeroBitCount % 2 == 0 ? 1 : -1) * row[start + $1] }
+            result[start + i] = sum / Double(window).squareRoot()
         }
         return result
     }

@@ -102,8 +102,7 @@ def rotation(seed, dimension):
     """The matrix whose product with a column is the rotated column."""
     window = 1 << (dimension.bit_length() - 1)
     last = dimension - window
-    full = hadamard(window)
-    coarse = np.kron(hadamard(window // 16), np.eye(16)) if window >= 256 else full
+    transform = hadamard(window)
     matrix = np.eye(dimension)
     starts = [0, 0] if last == 0 else [0, last, 0, last]
     words = -(-dimension // 64) * 64
@@ -114,7 +113,7 @@ def rotation(seed, dimension):
             left, right = matrix[:half].copy(), matrix[dimension - half :].copy()
             matrix[:half], matrix[dimension - half :] = (left + right) / np.sqrt(2), (left - right) / np.sqrt(2)
         matrix = signs[step][:, None] * matrix
-        matrix[start : start + window] = (coarse if 2 * step >= len(starts) else full) @ matrix[start : start + window]
+        matrix[start : start + window] = transform @ matrix[start : start + window]
     return matrix
 
 

@@ -7,12 +7,11 @@ internal import CEmbedCompress.Walsh
 /// `n` is the largest power of two up to the dimension `d`. Where `n` is `d` there are two steps. Else there are four,
 /// on the first and the last `n` coordinates by turns, and between the second and the third step the coordinates of the
 /// two halves are paired: `a` and `b` become `(a + b) / √2` and `(a - b) / √2`. (Without pairs, windows that hardly
-/// overlap would keep what they begin with.) What comes in as a few large numbers is spread by the first half of the
-/// steps; the second half makes sums of it. Where `n` is 256 or more, these are sums over coordinates of the same place in
-/// each sixteen, which take half the time. The coordinates of a unit vector have a kurtosis near 3 then.
+/// overlap would keep what they begin with.) The first half of the steps spreads what comes in as a few large
+/// numbers, and the second half makes sums of it: the coordinates of a unit vector have a kurtosis near 3 then.
 ///
-/// Ailon and Chazelle, "Approximate nearest neighbors and the fast Johnson-Lindenstrauss transform", 2006. At most
-/// `2 d log d` or `4 n log n` additions a row. Every instruction set gives the same bits.
+/// Ailon and Chazelle, "Approximate nearest neighbors and the fast Johnson-Lindenstrauss transform", 2006. `2 d log d`
+/// or `4 n log n` additions a row. Every instruction set gives the same bits.
 struct Rotation: Sendable {
     let dimension: Int
     let seed: Int
@@ -33,9 +32,9 @@ struct Rotation: Sendable {
         starts = window == dimension ? [0, 0] : [0, dimension - window, 0, dimension - window]
         factors = Bytes(try ByteStorage.allocate(starts.count * dimension * MemoryLayout<Float>.size))
         let target = factors.mutablePointer.assumingMemoryBound(to: Float.self)
+        let scale = 1 / Float(window).squareRoot()
         var random = SeededRandom(seed: seed)
         for (step, start) in starts.enumerated() {
-            let scale = 1 / Float(isCoarse(step) ? window / 16 : window).squareRoot()
             var signs: UInt64 = 0
             for column in 0..<dimension {
                 signs = column % 64 == 0 ? random.next() : signs >> 1
@@ -48,10 +47,6 @@ struct Rotation: Sendable {
         }
     }
 
-    /// Whether a step's transform goes over sixteens of coordinates.
-    @inline(__always)
-    private func isCoarse(_ step: Int) -> Bool { window >= 256 && 2 &* step >= starts.count }
-
     /// Rotates `count` rows, `stride` floats apart, where they are.
     func rotate(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int) {
         withExtendedLifetime(factors.storage) {
@@ -61,11 +56,7 @@ struct Rotation: Sendable {
                     if step == 2, pairs > 0 { pair(row) }
                     let (start, factors) = (starts[step], self.factors(step))
                     multiply(row, factors, outside: start)
-                    if isCoarse(step) {
-                        Walsh.transform(row + start, window, factors + start, Before.self, Sixteens.self)
-                    } else {
-                        Walsh.transform(row + start, window, factors + start, Before.self, Singles.self)
-                    }
+                    Walsh.transform(row + start, window, factors + start, Before.self)
                 }
             }
         }
@@ -78,11 +69,7 @@ struct Rotation: Sendable {
                 let row = rows + index &* stride
                 for step in (0..<starts.count).reversed() {
                     let (start, factors) = (starts[step], self.factors(step))
-                    if isCoarse(step) {
-                        Walsh.transform(row + start, window, factors + start, After.self, Sixteens.self)
-                    } else {
-                        Walsh.transform(row + start, window, factors + start, After.self, Singles.self)
-                    }
+                    Walsh.transform(row + start, window, factors + start, After.self)
                     multiply(row, factors, outside: start)
                     if step == 2, pairs > 0 { pair(row) }
                 }
@@ -158,22 +145,14 @@ private protocol Factors {
 private enum Before: Factors { static var comeFirst: Bool { true } }
 private enum After: Factors { static var comeFirst: Bool { false } }
 
-/// Whether a transform goes over all values, or over sixteens of them.
-private protocol Grain {
-    static var isCoarse: Bool { get }
-}
-private enum Singles: Grain { static var isCoarse: Bool { false } }
-private enum Sixteens: Grain { static var isCoarse: Bool { true } }
-
-/// The fast Walsh-Hadamard transform: value `i` becomes the sum over `j` of `(-1)^popcount(i & j)` times value `j`; over
-/// sixteens, of those `j` that have the same place in theirs as `i`.
+/// The fast Walsh-Hadamard transform: value `i` becomes the sum over `j` of `(-1)^popcount(i & j)` times value `j`.
 private enum Walsh {
     /// - Parameters:
-    ///   - count: A power of two, at least 64 for sixteens.
+    ///   - count: A power of two.
     ///   - factors: One for each value.
     @inline(__always)
-    static func transform<When: Factors, Size: Grain>(
-        _ values: UnsafeMutablePointer<Float>, _ count: Int, _ factors: UnsafePointer<Float>, _: When.Type, _: Size.Type
+    static func transform<When: Factors>(
+        _ values: UnsafeMutablePointer<Float>, _ count: Int, _ factors: UnsafePointer<Float>, _: When.Type
     ) {
         guard count >= 64 else { return transformFew(values, count, factors, When.self) }
         let isLast = count == 64 && !When.comeFirst
@@ -182,8 +161,7 @@ private enum Walsh {
             @inline(__always)
             func load(_ chunk: Int) -> Floats16 {
                 let loaded = load16(values + (place &+ 16 &* chunk))
-                let values = When.comeFirst ? loaded * load16(factors + (place &+ 16 &* chunk)) : loaded
-                return Size.isCoarse ? values : ec_walsh16(values)
+                return ec_walsh16(When.comeFirst ? loaded * load16(factors + (place &+ 16 &* chunk)) : loaded)
             }
             let four = Four(load(0), load(1), load(2), load(3)).transformed
             if isLast {

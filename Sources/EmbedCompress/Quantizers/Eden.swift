@@ -56,7 +56,7 @@ struct Eden: RowCompressor {
         let bytes = Bytes(try ByteStorage.allocate(byteCount))
         let target = bytes.mutablePointer
         let stride = (layout.dimension + 15) / 16 * 16
-        try withExtendedLifetime((bytes, codebook)) {
+        try withExtendedLifetime((bytes, book)) {
             try RowReader.forEachBlock(of: input.source, progress: progress) { first, count, values in
                 try Scratch.with((count + 1) * stride, of: Float.self) { space in
                     let encoder = EdenEncoder(eden: self, magnitudes: space + count * stride)
