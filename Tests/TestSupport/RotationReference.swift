@@ -18,7 +18,8 @@ public struct RotationReference {
 
     private func start(_ step: Int) -> Int { step % 2 == 0 ? 0 : dimension - window }
 
-    private func transformed(_ row: [Double], from start: Int) -> [Double] {
+    private func transformed(_ row: [Double], step: Int) -> [Double] {
+        let start = start(step)
         var result = row
         for i in 0..<window {
             let sum = (0..<window).reduce(0) { $0 + ((i & $1).nonzeroBitCount % 2 == 0 ? 1 : -1) * row[start + $1] }
@@ -42,7 +43,7 @@ public struct RotationReference {
         var row = row.map(Double.init)
         for step in signs.indices {
             if step == 2 { row = paired(row) }
-            row = transformed(zip(row, signs[step]).map { $0 * $1 }, from: start(step))
+            row = transformed(zip(row, signs[step]).map { $0 * $1 }, step: step)
         }
         return row
     }
@@ -50,7 +51,7 @@ public struct RotationReference {
     public func restored(_ row: [Float]) -> [Double] {
         var row = row.map(Double.init)
         for step in signs.indices.reversed() {
-            row = zip(transformed(row, from: start(step)), signs[step]).map { $0 * $1 }
+            row = zip(transformed(row, step: step), signs[step]).map { $0 * $1 }
             if step == 2 { row = paired(row) }
         }
         return row

@@ -14,8 +14,8 @@ from ._table import Table, dense
 def rotate(table: Table, seed: int = 0, *, offset: object | None = None) -> Table:
     """Return a table whose rows are those of `table`, rotated back: the inverse of what `rotated` does, plus `offset`.
 
-    Over codes of rotated rows this gives the rows, as `compress(weight, "eden")` makes it. A pooled sum is rotated once,
-    not once for each of its rows.
+    Over codes of rotated rows this gives the rows, as `compress(weight, "eden")` makes it. A pooled sum is
+    rotated once, not once for each of its rows.
 
     Args:
         table: The inner table, of any dimension.
@@ -30,7 +30,7 @@ def rotate(table: Table, seed: int = 0, *, offset: object | None = None) -> Tabl
 
 
 def rotated(weight: object, seed: int = 0) -> Table:
-    """Return a table of the rows of `weight` rotated forward; `rotate(rotated(weight, seed), seed)` has those of `weight`.
+    """Return a table of the rows of `weight` rotated forward, which `rotate` with the same seed turns back.
 
     Nothing is computed here: rows are rotated as they are read, on all cores, so that `rotated(weight).decode()` is the
     rotated array, and `compress(rotated(weight), ...)` compresses it in memory that does not grow with it.

@@ -94,13 +94,18 @@ def random_signs(seed, count):
     return np.array(signs[:count], np.float64)
 
 
+def hadamard(size):
+    """The orthogonal matrix of the Walsh-Hadamard transform."""
+    bits = np.arange(size)[:, None] & np.arange(size)
+    signs = 1 - 2 * (sum(bits >> place for place in range(20)) & 1)
+    return signs / np.sqrt(size)
+
+
 def rotation(seed, dimension):
     """The matrix whose product with a column is the rotated column."""
     window = 1 << (dimension.bit_length() - 1)
     last = dimension - window
-    hadamard = np.ones((1, 1))
-    while len(hadamard) < window:
-        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]]) / np.sqrt(2)
+    transform = hadamard(window)
     matrix = np.eye(dimension)
     starts = [0, 0] if last == 0 else [0, last, 0, last]
     words = -(-dimension // 64) * 64
@@ -111,7 +116,7 @@ def rotation(seed, dimension):
             left, right = matrix[:half].copy(), matrix[dimension - half :].copy()
             matrix[:half], matrix[dimension - half :] = (left + right) / np.sqrt(2), (left - right) / np.sqrt(2)
         matrix = signs[step][:, None] * matrix
-        matrix[start : start + window] = hadamard @ matrix[start : start + window]
+        matrix[start : start + window] = transform @ matrix[start : start + window]
     return matrix
 
 
@@ -238,7 +243,8 @@ def rotate_rows(tree, arrays):
     inner = rows_of_parts(tree["children"]["inner"], arrays)
     matrix = rotation(tree["seed"], tree["dimension"])
     values = inner.values @ (matrix.T if tree.get("direction") == "forward" else matrix)
-    magnitude = np.linalg.norm(inner.magnitude, axis=1, keepdims=True) * np.ones(tree["dimension"])
+    # Each of up to four transforms rounds.
+    magnitude = 4 * np.linalg.norm(inner.magnitude, axis=1, keepdims=True) * np.ones(tree["dimension"])
     if "offset" in tree.get("tensors", {}):
         offset = arrays[tree["tensors"]["offset"]].values.astype(np.float64)
         values, magnitude = values + offset, magnitude + np.abs(offset)

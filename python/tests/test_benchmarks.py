@@ -134,7 +134,10 @@ def test_the_card_has_every_method(tmp_path, capsys):
     card = json.loads((tmp_path / "card.json").read_text())
     (table,) = card["tables"]
     assert [result["method"] for result in table["results"]] == [method.name for method in ec.methods()]
-    for result in table["results"]:
+    made = [result for result in table["results"] if "refused" not in result]
+    # INT8 and INT16 have no knob, and are too large for the card's budget.
+    assert {result["method"] for result in table["results"] if "refused" in result} <= {"int8", "int16"}
+    for result in made:
         assert result["stored_bytes"] > 0
         assert result["normalized_l2"] > 0
         assert result["ns_per_row"]["lookup"] > 0

@@ -51,9 +51,11 @@ for dimension in reference.DIMENSIONS:
         look(f"uniform {bits} table {dimension}", shared, rng)
     for bits in range(1, 9):
         for entries in ("f16", "f32"):
-            for scope in ("row", "cluster", "table"):
+            for scope in ("row", "cluster", "table", "scaled"):
                 table = reference.random_codebook(rng, 20, dimension, bits, entries, scope)
                 look(f"codebook {bits} {entries} {scope} {dimension}", table, rng)
+    inner = reference.random_codebook(rng, 20, dimension, 2, "f16", "scaled")
+    look(f"rotate {dimension}", ec.rotate(inner, 3, offset=rng.standard_normal(dimension)), rng)
     look(f"remap {dimension}", reference.random_remap(rng, reference.random_uniform(rng, 20, dimension), "map"), rng)
     for kind, factor in (("normal", 1), ("tiny", 1e-7), ("large", 3e3), ("outliers", None)):
         weight = rng.standard_normal((40, dimension)).astype(np.float32)

@@ -43,11 +43,11 @@ def test_coordinates_look_normal_whatever_the_row(rng, dimension):
     for row in sparse:
         row[rng.choice(dimension, 3, replace=False)] = rng.standard_normal(3)
     for weight in (np.eye(dimension, dtype=np.float32), sparse, np.exp(rng.standard_normal((64, dimension)) * 2)):
-        rows = ec.rotated(weight.astype(np.float32), 7).decode().astype(np.float64)
-        moments = (rows**4).mean(axis=1) / (rows**2).mean(axis=1) ** 2
-        assert 2.5 < moments.mean() < 3.5
-        # Of rows, whose own moments vary: the largest of as many normal rows is of this order.
-        assert moments.max() < 3 + 40 / np.sqrt(dimension)
+        rows = [ec.rotated(weight.astype(np.float32), seed).decode().astype(np.float64) for seed in range(40)]
+        moments = [(row**4).mean(axis=1) / (row**2).mean(axis=1) ** 2 for row in rows]
+        assert 2.7 < np.mean(moments) < 3.2
+        # Those of single rows vary, as those of normal rows do.
+        assert np.quantile(moments, 0.99) < 3 + 25 / np.sqrt(dimension)
 
 
 def test_seeds(rng):

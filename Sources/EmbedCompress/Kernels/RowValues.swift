@@ -56,8 +56,9 @@ struct RowValues {
         pack(as: Format.self, to: target) { book.codes($0) }
     }
 
+    /// The codes that `codes` gives for sixteen values at a time, packed to the bit.
     @inline(__always)
-    private func pack<Format: CodeFormat>(
+    func pack<Format: CodeFormat>(
         as _: Format.Type, to target: UnsafeMutableRawPointer, codes: (Floats16) -> Floats16
     ) {
         var output = target

@@ -56,10 +56,10 @@ struct Eden: RowCompressor {
         let bytes = Bytes(try ByteStorage.allocate(byteCount))
         let target = bytes.mutablePointer
         let stride = (layout.dimension + 15) / 16 * 16
-        try withExtendedLifetime((bytes, codebook)) {
+        try withExtendedLifetime((bytes, book)) {
             try RowReader.forEachBlock(of: input.source, progress: progress) { first, count, values in
-                try Scratch.with((count + 1) * stride + 2 * layout.entryCount, of: Float.self) { space in
-                    let encoder = EdenEncoder(eden: self, space: space + count * stride)
+                try Scratch.with((count + 1) * stride, of: Float.self) { space in
+                    let encoder = EdenEncoder(eden: self, magnitudes: space + count * stride)
                     try encoder.load(values, count: count, to: space, stride: stride, firstRow: input.firstRow + first)
                     for index in 0..<count {
                         try encoder.encode(
@@ -80,20 +80,14 @@ private struct EdenEncoder {
     private let eden: Eden
     private let layout: Codebook.Layout
     private let dimension: Int
-    private let codes: CodebookRows
-    private let sorted: SortedBook
-    /// Room for a row.
+    /// Room for a row, in whole vectors.
     private let magnitudes: UnsafeMutablePointer<Float>
 
-    /// - Parameter space: Room for a row, a whole number of vectors, and for two codebooks.
-    init(eden: Eden, space: UnsafeMutablePointer<Float>) {
+    init(eden: Eden, magnitudes: UnsafeMutablePointer<Float>) {
         self.eden = eden
         layout = eden.layout
         dimension = eden.layout.dimension
-        codes = CodebookRows(layout: eden.layout, firstRow: 0)
-        magnitudes = space
-        let book = space + (eden.layout.dimension + 15) / 16 * 16
-        sorted = SortedBook(stored: eden.codebook.pointer, type: layout.entryType, count: layout.entryCount, space: book)
+        self.magnitudes = magnitudes
     }
 
     /// Copies rows less their center, and rotates them.
@@ -139,7 +133,7 @@ private struct EdenEncoder {
         }
         let (best, score) = bestFactor()
         for chunk in 0..<chunks { store16(load16(row + chunk * 16) * best, to: row + chunk * 16) }
-        codes.encode(RowValues(base: row, count: dimension), sorted, to: target)
+        eden.book.encode(RowValues(base: row, count: dimension), to: target)
         let size = 1 / (Double(factor) * Double(unit))
         let scale =
             eden.isUnbiased
@@ -232,7 +226,8 @@ extension Method {
         let bits = try bits(options, name: "eden", widths: Codebook.bitWidths) { bits in
             let layout = try layout(bits)
             return Checked.sum(of: [
-                Checked.product(input.source.rows, layout.rowBytes), layout.bookBytes, 8, isCentered ? 4 * dimension : 0,
+                Checked.product(input.source.rows, layout.rowBytes), layout.bookBytes, 8,
+                isCentered ? 4 * dimension : 0,
             ])
         }
         let center = isCentered ? try meanRow(of: input.source, progress: progress) : nil

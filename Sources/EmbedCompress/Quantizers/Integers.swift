@@ -87,7 +87,9 @@ extension Method {
         if options.isGiven("step") {
             progress.advance(by: source.rows)
             step = Float(try options.number("step"))
-            guard step > 0 else { throw EmbedCompressError.invalidArgument("\(name): step must be above 0, not \(step)") }
+            guard step > 0 else {
+                throw EmbedCompressError.invalidArgument("\(name): step must be above 0, not \(step)")
+            }
         } else {
             let (minimum, maximum) = try extent(source, progress: progress)
             let last = Float(1 << (bits - 1) - 1)

@@ -29,7 +29,8 @@ public struct Rotate: Node {
     public var children: [(name: String, expression: any Expression)] { [("inner", inner)] }
     public var ownBytes: Int { MemoryLayout<Int64>.size + (offset?.count ?? 0) }
     public var summary: String {
-        "Rotate \(direction == .inverse ? "back" : "forward"), seed \(seed)" + (offset == nil ? "" : ", plus an f32 row")
+        "Rotate \(direction == .inverse ? "back" : "forward"), seed \(seed)"
+            + (offset == nil ? "" : ", plus an f32 row")
     }
 
     /// - Parameter offset: What is added to each row, `dimension` f32; nil for nothing.
@@ -56,7 +57,8 @@ public struct Rotate: Node {
             throw EmbedCompressError.format(
                 .invalidField(
                     node: Self.kind, field: "children.inner",
-                    expected: "a table of \(decoder.rows) x \(decoder.dimension), not \(inner.rows) x \(inner.dimension)"))
+                    expected:
+                        "a table of \(decoder.rows) x \(decoder.dimension), not \(inner.rows) x \(inner.dimension)"))
         }
         try self.init(inner: inner, seed: seed, direction: direction, offset: offset)
     }

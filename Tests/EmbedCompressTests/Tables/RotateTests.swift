@@ -84,7 +84,9 @@ final class RotateTests: XCTestCase {
         assertInvalidArgument("an offset of 3 columns has 12 bytes, not 8") {
             _ = try inner.rotated(seed: 1, direction: .inverse, offset: [1, 2])
         }
-        assertInvalidArgument("seed must not be negative, not -1") { _ = try inner.rotated(seed: -1, direction: .forward) }
+        assertInvalidArgument("seed must not be negative, not -1") {
+            _ = try inner.rotated(seed: -1, direction: .forward)
+        }
     }
 
     func testDescription() throws {
