@@ -91,9 +91,9 @@ func randomDense(rows: Int, dimension: Int, seed: UInt64) throws -> Table {
     return try denseTable(generator.normals(rows * dimension), dimension: dimension)
 }
 
-/// The rows of a `Uniform` or `Codebook` table as they are stored.
+/// The rows of a `Uniform` or `Codebook` table, or of the one under its routes, as they are stored.
 func storedRows(_ table: Table) throws -> [[UInt8]] {
-    let rows = try XCTUnwrap(table.parts().arrays.first { $0.name == "rows" })
+    let rows = try XCTUnwrap(table.parts().arrays.first { $0.name.hasSuffix("rows") })
     let all = withExtendedLifetime(rows.bytes.storage) { [UInt8](rows.bytes.buffer) }
     return (0..<rows.shape[0]).map { Array(all[$0 * rows.shape[1]..<($0 + 1) * rows.shape[1]]) }
 }

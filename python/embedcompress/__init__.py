@@ -24,11 +24,13 @@ from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
+from ._product import product  # noqa: E402
 from ._recommend import Recommendation, recommend  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._routes import columns, combine, partition, project, remap  # noqa: E402
+from ._rotation import rotate, rotated  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
-from ._stores import tensor_train  # noqa: E402
+from ._stores import hash_network, shared_array, sparse, tensor_train  # noqa: E402
 from ._table import Table, dense  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
@@ -82,15 +84,21 @@ __all__ = [
     "evaluate",
     "from_fused_rows",
     "get_num_threads",
+    "hash_network",
     "isa",
     "load",
     "methods",
     "partition",
+    "product",
     "project",
     "recommend",
     "remap",
+    "rotate",
+    "rotated",
     "save",
     "set_num_threads",
+    "shared_array",
+    "sparse",
     "tensor_train",
     "to_fused_rows",
 ]

@@ -74,7 +74,42 @@ def row_bytes(tree):
         return codes + (groups * 2 * {"f16": 2, "f32": 4}[tree["scale"]] if scope == "row" else 0)
     if scope == "row":
         return codes + {"f16": 2, "f32": 4}[tree["entries"]] * 2 ** tree["bits"]
-    return codes + (next(n for n in (1, 2, 3, 4) if tree["clusters"] <= 256**n) if scope == "cluster" else 0)
+    if scope == "table":
+        return codes + {None: 0, "f16": 2, "f32": 4}[tree.get("row_scale")]
+    return codes + next(n for n in (1, 2, 3, 4) if tree["clusters"] <= 256**n)
+
+
+def random_signs(seed, count):
+    """The bits of SplitMix64's numbers, low bits first, as signs: 1 for 0, and -1 for 1."""
+    state, signs = seed % 2**64, []
+    while len(signs) < count:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        value = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+        value ^= value >> 31
+        signs += [1 - 2 * (value >> bit & 1) for bit in range(64)]
+    return np.array(signs[:count], np.float64)
+
+
+def rotation(seed, dimension):
+    """The matrix whose product with a column is the rotated column."""
+    window = 1 << (dimension.bit_length() - 1)
+    last = dimension - window
+    hadamard = np.ones((1, 1))
+    while len(hadamard) < window:
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]]) / np.sqrt(2)
+    matrix = np.eye(dimension)
+    starts = [0, 0] if last == 0 else [0, last, 0, last]
+    words = -(-dimension // 64) * 64
+    signs = random_signs(seed, words * len(starts)).reshape(len(starts), words)[:, :dimension]
+    for step, start in enumerate(starts):
+        if step == 2:
+            half = dimension // 2
+            left, right = matrix[:half].copy(), matrix[dimension - half :].copy()
+            matrix[:half], matrix[dimension - half :] = (left + right) / np.sqrt(2), (left - right) / np.sqrt(2)
+        matrix = signs[step][:, None] * matrix
+        matrix[start : start + window] = hadamard @ matrix[start : start + window]
+    return matrix
 
 
 def rows_of_parts(tree, arrays):
@@ -99,6 +134,10 @@ def rows_of_parts(tree, arrays):
         packed = arrays[tree["tensors"]["rows"]].values[:, : row_bytes(tree)]
         codes = unpack(packed, dimension, tree["bits"])
         rest = np.ascontiguousarray(packed[:, (dimension * tree["bits"] + 7) // 8 :])
+        if "row_scale" in tree:
+            scale = rest.view({"f16": "<f2", "f32": "<f4"}[tree["row_scale"]]).astype(np.float64)
+            values = scale * arrays[tree["tensors"]["codebooks"]].values.astype(np.float64)[0][codes]
+            return Rows(values, np.abs(values))
         if tree["scope"] == "row":
             books = rest.view({"f16": "<f2", "f32": "<f4"}[tree["entries"]])
         else:
@@ -107,8 +146,16 @@ def rows_of_parts(tree, arrays):
             books = shared[(rest.astype(np.int64) << 8 * np.arange(rest.shape[1])).sum(axis=1)]
         values = np.take_along_axis(books.astype(np.float64), codes, axis=1)
         return Rows(values, np.abs(values))
-    assert tree["kind"] == "remap"
+    assert tree["kind"] in ("remap", "rotate")
     inner = rows_of_parts(tree["children"]["inner"], arrays)
+    if tree["kind"] == "rotate":
+        matrix = rotation(tree["seed"], dimension)
+        values = inner.values @ (matrix.T if tree.get("direction") == "forward" else matrix)
+        magnitude = np.linalg.norm(inner.magnitude, axis=1, keepdims=True) * np.ones(dimension)
+        if "offset" in tree.get("tensors", {}):
+            offset = arrays[tree["tensors"]["offset"]].values.astype(np.float64)
+            values, magnitude = values + offset, magnitude + np.abs(offset)
+        return Rows(values, magnitude)
     ids = np.arange(tree["rows"])
     match tree["function"]:
         case "modulo":
@@ -276,7 +323,7 @@ def random_uniform(rng, rows, dimension, bits=4, group=None, scale_type="f16", s
 
 
 def random_codebook(rng, rows, dimension, bits=4, entry_type="f16", scope="row", clusters=5):
-    """Any codes, entries and clusters."""
+    """Any codes, entries and clusters; the scope "scaled" is that of the table with scales of rows."""
     number = {"f16": "<f2", "f32": "<f4"}[entry_type]
     parts = [pack(rng.integers(0, 2**bits, (rows, dimension)), bits)]
     tree = {"kind": "codebook", "rows": rows, "dimension": dimension, "bits": bits, "entries": entry_type}
@@ -284,6 +331,11 @@ def random_codebook(rng, rows, dimension, bits=4, entry_type="f16", scope="row",
     arrays = {}
     if scope == "row":
         parts.append(rng.standard_normal((rows, 2**bits)).astype(number).view(np.uint8).reshape(rows, -1))
+    elif scope == "scaled":
+        tree |= {"scope": "table", "row_scale": entry_type}
+        parts.append(rng.standard_normal((rows, 1)).astype(number).view(np.uint8).reshape(rows, -1))
+        arrays["books"] = (entry_type, rng.standard_normal((1, 2**bits)).astype(number))
+        tree["tensors"]["codebooks"] = "books"
     else:
         count = clusters if scope == "cluster" else 1
         arrays["books"] = (entry_type, rng.standard_normal((count, 2**bits)).astype(number))
@@ -317,6 +369,14 @@ def random_remap(rng, inner, function):
     return ec.remap(inner, map=rng.integers(-1, count, 2 * count + 1))
 
 
+def random_rotate(rng, inner):
+    """Either way, and with an offset or not where there may be one."""
+    seed = int(rng.integers(0, 2**63 - 1))
+    if rng.integers(2):
+        return ec.rotated(inner, seed)
+    return ec.rotate(inner, seed, offset=rng.standard_normal(inner.dimension) if rng.integers(2) else None)
+
+
 @st.composite
 def tables(draw, max_rows=40, max_depth=3):
     """A table of any kind."""
@@ -324,7 +384,7 @@ def tables(draw, max_rows=40, max_depth=3):
     rows = draw(st.integers(1, max_rows), label="rows")
     dimension = draw(st.sampled_from(DIMENSIONS), label="dimension")
     element = draw(st.sampled_from(["f32", "f16", "bf16", *BITS, *BITS, *BITS]), label="element or bits")
-    scope = draw(st.sampled_from([None, "row", "cluster", "table"]), label="scope")
+    scope = draw(st.sampled_from([None, "row", "cluster", "table", "scaled"]), label="scope")
     kind = draw(st.sampled_from(["f16", "f32"]), label="type of parameters")
     if isinstance(element, str):
         table = random_dense(rng, rows, dimension, element)
@@ -338,10 +398,11 @@ def tables(draw, max_rows=40, max_depth=3):
     alignment = draw(st.sampled_from([None, None, *ALIGNMENTS]), label="alignment")
     if alignment is not None:
         table = with_padding(rng, table, alignment)
-    for function in draw(st.lists(st.sampled_from(["modulo", "divisor", "map"]), max_size=max_depth), label="routes"):
+    routes = ["modulo", "divisor", "map", "rotate"]
+    for function in draw(st.lists(st.sampled_from(routes), max_size=max_depth), label="routes"):
         if table.rows > 2000:
             break
-        table = random_remap(rng, table, function)
+        table = random_rotate(rng, table) if function == "rotate" else random_remap(rng, table, function)
     return table
 
 

@@ -17,7 +17,9 @@ def tensor_train_rows(core0, core1, core2, rows):
 
     def product(a, b, c):
         a, b, c = (part.astype(np.float64) for part in (a, b, c))
-        return np.einsum("xpr,xrqs,xst->xpqt", a, b, c, optimize=True).reshape(rows, a.shape[1] * b.shape[2] * c.shape[2])
+        return np.einsum("xpr,xrqs,xst->xpqt", a, b, c, optimize=True).reshape(
+            rows, a.shape[1] * b.shape[2] * c.shape[2]
+        )
 
     return product(*parts), product(*(np.abs(part) for part in parts))
 
@@ -67,3 +69,50 @@ def assert_agrees(table, rng, tmp_path=None, is_exact=True):
                 again = ec.load(tmp_path / "table.safetensors", mmap=mmap)
                 assert again.stored_bytes == one.stored_bytes
                 same(again.decode(), one.decode())
+
+
+def mix(numbers):
+    """The function of SplitMix64."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def shared_array_rows(values, rows, dimension, block, seed, signs):
+    """Rows of a shared array, exactly."""
+    chunks = -(-dimension // block)
+    with np.errstate(over="ignore"):
+        number = np.arange(rows, dtype=np.uint64)[:, None] * np.uint64(chunks) + np.arange(chunks, dtype=np.uint64)
+        hashes = mix(np.uint64(seed % 2**64) + np.uint64(0x9E3779B97F4A7C15) * (number + np.uint64(1)))
+        start = (hashes >> np.uint64(32)) * np.uint64(len(values)) >> np.uint64(32)
+    column = np.arange(dimension)
+    places = (start[:, column // block].astype(np.int64) + column % block) % len(values)
+    sign = 1 - 2 * (hashes & np.uint64(1)).astype(np.int64)[:, column // block] if signs else 1
+    return sign * values[places].astype(np.float64)
+
+
+def hash_codes(x, factors, summands, moduli, buckets):
+    return (np.asarray(x, np.int64)[:, None] * factors + summands) % moduli % buckets
+
+
+def mish(x):
+    return x * np.tanh(np.logaddexp(0, x))
+
+
+def hash_network_rows(x, factors, summands, moduli, buckets, weights, biases, encoding="uniform"):
+    """Rows of a network of hashes, and a bound of the sums that they went through."""
+    codes = hash_codes(x, factors, summands, moduli, buckets)
+    if encoding == "uniform":
+        values = 2 * codes / (buckets - 1) - 1
+    else:
+        radius = np.sqrt(-2 * np.log((codes[:, ::2] + 1) / buckets))
+        angle = 2 * np.pi * codes[:, 1::2] / buckets
+        values = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=2).reshape(codes.shape)
+    magnitude = np.abs(values)
+    for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        if index:
+            # Mish changes by at most 1.1 times what its argument does.
+            values, magnitude = mish(values), 1.1 * magnitude
+        values = values @ weight.astype(np.float64) + bias
+        magnitude = magnitude @ np.abs(weight.astype(np.float64)) + np.abs(bias)
+    return values, magnitude

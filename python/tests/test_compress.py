@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import embedcompress as ec
 
-QUANTIZERS = [method.name for method in ec.methods() if {"bits", "scale_dtype"} <= {o.name for o in method.options}]
+QUANTIZERS = [method.name for method in ec.methods() if {"bits", "group"} <= {o.name for o in method.options}]
 
 
 def glove(rows=20_000):

@@ -45,11 +45,11 @@ __attribute__((always_inline)) static inline ec_floats16 ec_folded16(ec_floats16
 
 #undef EC_SPREAD
 
-typedef uint32_t ec_words16 __attribute__((vector_size(64)));
+typedef uint32_t ec_bits16 __attribute__((vector_size(64)));
 
 /// Sixteen floats from `source`; those that `mask` has no bits for become zeros, whatever they were.
-__attribute__((always_inline)) static inline ec_floats16 ec_load_masked(const float *source, ec_words16 mask) {
-    ec_words16 words;
+__attribute__((always_inline)) static inline ec_floats16 ec_load_masked(const float *source, ec_bits16 mask) {
+    ec_bits16 words;
     memcpy(&words, source, sizeof words);
     return (ec_floats16)(words & mask);
 }
@@ -65,13 +65,13 @@ __attribute__((always_inline)) static inline void ec_store_lanes(
 
 __attribute__((always_inline)) static inline void ec_narrow_rows(
     const float *a, int64_t rows, int64_t k, const float *b, int64_t n, float *c, int64_t width) {
-    const ec_words16 all = ~(ec_words16){0}, lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const ec_words16 last = k % 16 ? (ec_words16)(lanes < (uint32_t)(k % 16)) : all;
+    const ec_bits16 all = ~(ec_bits16){0}, lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const ec_bits16 last = k % 16 ? (ec_bits16)(lanes < (uint32_t)(k % 16)) : all;
     int64_t row = 0;
     for (; row + 4 <= rows; row += 4) {
         ec_floats16 sums[4] = {{0}, {0}, {0}, {0}};
         for (int64_t i = 0; i < k; i += 16) {
-            const ec_words16 mask = i + 16 < k ? all : last;
+            const ec_bits16 mask = i + 16 < k ? all : last;
             ec_floats16 values[4];
             for (int r = 0; r < 4; r++) values[r] = ec_load_masked(a + (row + r) * k + i, mask);
 #pragma clang loop unroll(full)

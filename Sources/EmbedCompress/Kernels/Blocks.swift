@@ -129,6 +129,14 @@ final class LookupContext: @unchecked Sendable {
         record(.badRank(row: row, rank: rank, rows: rows), at: row)
     }
 
+    /// A row of non-zeros whose pointers lead nowhere. The caller goes on with a row of zeros.
+    func recordBadRowPointers(row: Int) { record(.badRowPointers(row: row), at: row) }
+
+    /// A non-zero whose column there is not. The caller goes on without it.
+    func recordBadColumn(row: Int, column: Int, dimension: Int) {
+        record(.badColumn(row: row, column: column, dimension: dimension), at: row)
+    }
+
     private func record(_ found: FormatError, at position: Int) {
         lock.withLock {
             zeros += 1

@@ -88,8 +88,14 @@ protocol RowScaling {
     static var isScaled: Bool { get }
     /// Significant bits of a scale.
     static var precision: Int { get }
+    /// Whether rows hold their scale, though what they are decoded with lies elsewhere.
+    static var isInRow: Bool { get }
     /// Scale and bias in the first two lanes.
     static func parameters(_ place: UnsafeRawPointer) -> SIMD4<Float>
+}
+
+extension RowScaling {
+    static var isInRow: Bool { false }
 }
 
 enum Unscaled: RowScaling {
@@ -113,6 +119,26 @@ enum FloatScaled: RowScaling {
     }
 }
 
+/// A scale in each row, for the codebook of the table.
+enum HalfRowScaled: RowScaling {
+    static var isScaled: Bool { true }
+    static var isInRow: Bool { true }
+    static var precision: Int { 11 }
+    @inline(__always)
+    static func parameters(_ place: UnsafeRawPointer) -> SIMD4<Float> {
+        SIMD4(floatFromHalf(place.loadUnaligned(as: UInt16.self)), 0, 0, 0)
+    }
+}
+enum FloatRowScaled: RowScaling {
+    static var isScaled: Bool { true }
+    static var isInRow: Bool { true }
+    static var precision: Int { 24 }
+    @inline(__always)
+    static func parameters(_ place: UnsafeRawPointer) -> SIMD4<Float> {
+        SIMD4(place.loadUnaligned(as: Float.self), 0, 0, 0)
+    }
+}
+
 /// The type of stored parameters: scales and biases, or the entries of codebooks.
 public enum ScaleType: String, Sendable, CaseIterable {
     case float16 = "f16"
@@ -133,4 +159,6 @@ struct ColumnGroup {
     /// Bytes to the group's parameters, from the start of the row or of what the row shares with others. Not used for
     /// dense rows.
     let parameterOffset: Int
+    /// Bytes from the start of the row to its scale, for scalings that are in the row.
+    var scaleOffset = 0
 }

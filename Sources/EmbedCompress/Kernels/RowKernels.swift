@@ -86,13 +86,14 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         _ range: Range<Int>, into output: RowBlock, prefetchEnd: Int, reach: Int
     ) {
         let (offset, parameterOffset, stride) = (group.offset, group.parameterOffset, output.stride)
+        let scaleOffset = group.scaleOffset
         let (full, chunks) = (group.columns &>> 4, (group.columns &+ 15) &>> 4)
         var target = output.row(range.lowerBound) + group.firstColumn
         for index in range {
             if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance], bytes: reach) }
             let source = rows[index] + offset
             let place = places[index] + parameterOffset
-            let parameters = Scaling.parameters(place)
+            let parameters = Scaling.parameters(Scaling.isInRow ? rows[index] + scaleOffset : place)
             let book = Format.book(place)
             let scale = Floats16(repeating: parameters[0])
             let bias = Floats16(repeating: parameters[1])
@@ -214,10 +215,10 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
         /// A row's weighted scale and bias.
         @inline(__always)
         private func parameters<Products: ProductKind>(
-            _: Products.Type, _ place: UnsafeRawPointer, _ index: Int
+            _: Products.Type, _ place: UnsafeRawPointer, _ group: ColumnGroup, _ index: Int
         ) -> SIMD4<Float> {
             // Exact products have no weights.
-            let parameters = Scaling.parameters(place)
+            let parameters = Scaling.parameters(Scaling.isInRow ? rows[index] + group.scaleOffset : place)
             return Products.areExact ? parameters : parameters * SIMD4(repeating: block.weights[index])
         }
 
@@ -234,7 +235,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             func add(_ index: Int, _ sum0: inout Floats16, _ sum1: inout Floats16, _ bias: inout SIMD4<Float>) {
                 if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance], bytes: reach) }
                 let place = places[index] + parameterOffset
-                let parameters = self.parameters(Products.self, place, index)
+                let parameters = self.parameters(Products.self, place, group, index)
                 if Scaling.isScaled { bias += parameters }
                 let scale = Floats16(repeating: parameters[0])
                 let book = Format.book(place)
@@ -316,7 +317,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let scale: Float
                 if isFirst {
                     if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance], bytes: reach) }
-                    let parameters = self.parameters(Products.self, place, index)
+                    let parameters = self.parameters(Products.self, place, group, index)
                     // The lane of the scales is summed too, for nothing and at no cost.
                     if Scaling.isScaled { biases += parameters }
                     scale = parameters[0]

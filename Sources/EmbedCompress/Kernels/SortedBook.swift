@@ -27,6 +27,20 @@ struct SortedBook {
         (self.entries, self.bounds, self.count) = (entries, bounds, count)
     }
 
+    /// Ascending entries as they lie in a table, with bounds computed now.
+    ///
+    /// - Parameter space: Room for `2 * count` floats.
+    init(stored entries: UnsafeRawPointer, type: ScaleType, count: Int, space: UnsafeMutablePointer<Float>) {
+        for index in 0..<count {
+            switch type {
+            case .float16: space[index] = floatFromHalf((entries + 2 * index).loadUnaligned(as: UInt16.self))
+            case .float32: space[index] = (entries + 4 * index).loadUnaligned(as: Float.self)
+            }
+        }
+        for index in 0..<count - 1 { space[count + index] = Self.middle(space[index], space[index + 1]) }
+        self.init(entries: space, bounds: space + count, count: count)
+    }
+
     /// Stored entries with bounds computed before.
     init(stored space: UnsafePointer<Float>, count: Int) {
         self.init(entries: space, bounds: space + count, count: count)

@@ -81,17 +81,41 @@ private struct StreamedTable {
     func parts(prefix: String) throws -> Parts {
         let parts = NodeEncoder.parts(of: known, prefix: prefix)
         if isFinished { return parts }
-        let arrays = parts.arrays.map { array in
-            StoredArray(
-                name: array.name, type: array.type,
-                shape: array.isByRow ? [rows] + array.shape.dropFirst() : array.shape, bytes: array.bytes)
+        var growth: [String: Int] = [:]
+        let arrays = try parts.arrays.map { array in
+            guard array.isByRow else { return array }
+            let shape = [rows] + array.shape.dropFirst()
+            guard let bytes = Checked.product(of: shape + [array.type.byteCount]) else {
+                throw EmbedCompressError.outOfMemory(bytes: Int.max)
+            }
+            growth[array.name] = bytes
+            return StoredArray(name: array.name, type: array.type, shape: shape, bytes: array.bytes)
         }
-        guard case .object(var object) = parts.tree,
-            let bytes = Checked.sum(of: arrays.map { Checked.product(of: $0.shape + [$0.type.byteCount]) })
-        else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
-        object["rows"] = .integer(Int64(rows))
-        object["bytes"] = .integer(Int64(bytes))
-        return Parts(tree: .object(object), arrays: arrays)
+        return Parts(tree: try grown(parts.tree, by: growth), arrays: arrays)
+    }
+
+    /// The tree of the whole table, from that of the one without rows: every node that has none there, as routes over a
+    /// streamed store do, has all of them.
+    ///
+    /// - Parameter growth: Bytes of the arrays that have an entry for each row, by name.
+    private func grown(_ tree: JSON, by growth: [String: Int]) throws -> JSON {
+        guard case .object(var object) = tree, case .integer(let ownBytes) = object["bytes"] else { return tree }
+        if object["rows"] == .integer(0) { object["rows"] = .integer(Int64(rows)) }
+        if case .object(let tensors) = object["tensors"] {
+            let added = tensors.members.map { member -> Int? in
+                if case .string(let name) = member.value { return growth[name] ?? 0 }
+                return 0
+            }
+            guard let bytes = Checked.sum(of: added + [Int(ownBytes)]) else {
+                throw EmbedCompressError.outOfMemory(bytes: Int.max)
+            }
+            object["bytes"] = .integer(Int64(bytes))
+        }
+        if case .object(var children) = object["children"] {
+            for member in children.members { children[member.key] = try grown(member.value, by: growth) }
+            object["children"] = .object(children)
+        }
+        return .object(object)
     }
 
     /// The arrays of what is known of the table.
@@ -109,6 +133,8 @@ private struct StreamedTable {
         var sums = QualitySums()
         var report = CompressionReport()
         let arrays = arrays
+        // Bytes that no array has, such as seeds.
+        report.storedBytes = known.storedBytes - arrays.reduce(0) { $0 + $1.bytes.count }
         for (index, array) in arrays.enumerated() {
             report.storedBytes += writer.tensors[firstTensor + index].byteCount
             if isFinished || !array.isByRow { try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: 0) }

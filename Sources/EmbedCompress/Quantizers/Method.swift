@@ -26,7 +26,7 @@ public struct Method: Sendable {
     /// Every method, in the order of the papers.
     public static let all: [Method] = [
         .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
-        .kmeansClusters,
+        .kmeansClusters, .prune, .eden, .int8, .int16, .pq,
     ]
 
     /// The method of that name.

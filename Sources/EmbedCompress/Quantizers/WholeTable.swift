@@ -29,7 +29,7 @@ extension Method {
     }
 
     /// The smallest and largest value of a table; zeros if it has none.
-    private static func extent(
+    static func extent(
         _ source: any Node, progress: ProgressCounter
     ) throws -> (minimum: Float, maximum: Float) {
         let lock = Lock()

@@ -119,6 +119,10 @@ extension FormatError: CustomStringConvertible {
             return "row \(row) is assigned to table \(part): it must be from 0 to \(parts - 1)"
         case .badRank(let row, let rank, let rows):
             return "row \(row) is row \(rank) of the table that it is assigned to, which has \(rows) rows"
+        case .badRowPointers(let row):
+            return "the pointers of row \(row) do not lead to non-zeros"
+        case .badColumn(let row, let column, let dimension):
+            return "row \(row) has a non-zero in column \(column): it must be from 0 to \(dimension - 1)"
         case .notAMatrix(let name, let found):
             return "tensor \(quoted(name)) must be a matrix, not \(found)"
         default:

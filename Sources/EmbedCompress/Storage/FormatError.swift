@@ -108,6 +108,10 @@ public enum FormatError: Error, Equatable, Sendable {
     case badPart(row: Int, part: Int, parts: Int)
     /// A row of a partition whose rank in its table is past the table's rows.
     case badRank(row: Int, rank: Int, rows: Int)
+    /// A row whose non-zeros end before they begin, or lie outside the arrays that hold them.
+    case badRowPointers(row: Int)
+    /// A non-zero in a column that its row does not have.
+    case badColumn(row: Int, column: Int, dimension: Int)
     /// A tensor that was to be read as a matrix has another number of axes.
     case notAMatrix(name: String, found: String)
 }

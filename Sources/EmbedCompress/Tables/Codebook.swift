@@ -4,7 +4,8 @@
 /// A row lies in one piece: its codes, packed to the bit, and then its own entries, or the index of its cluster in the
 /// fewest whole bytes that hold every index, or nothing. Bytes per row: `ceil(dimension * bits / 8)`, and `2^bits * (2
 /// or 4)` of entries or 1 to 4 of index. Codebooks that rows share take `clusters * 2^bits * (2 or 4)` bytes beside
-/// them. Rows may be aligned: their bytes are then rounded up to a multiple of the alignment. Codebooks of up to 16
+/// them. Rows of the table's codebook may have a scale of their own after their codes, 2 or 4 bytes, which their entries
+/// are multiplied by. Rows may be aligned: their bytes are then rounded up to a multiple of the alignment. Codebooks of up to 16
 /// entries are held in registers while a row is decoded; larger ones are read entry by entry.
 ///
 /// Guan et al., "Post-Training 4-bit Quantization on Embedding Tables", 2019 (arXiv 1911.02079): KMEANS has the row's
@@ -30,6 +31,8 @@ public struct Codebook: RowStore {
         let scope: Scope
         /// Codebooks that rows share; 0 where each row has its own.
         let clusters: Int
+        /// The type of the scale that each row has, which is that of the entries; nil for none.
+        let rowScale: ScaleType?
         let codeBytes: Int
         /// Bytes of the index of a row's cluster.
         let indexBytes: Int
@@ -39,7 +42,8 @@ public struct Codebook: RowStore {
 
         /// - Parameter clusters: For the scope `cluster` only.
         init(
-            dimension: Int, bits: Int, entryType: ScaleType, scope: Scope, clusters: Int? = nil, rowAlignment: Int = 1
+            dimension: Int, bits: Int, entryType: ScaleType, scope: Scope, clusters: Int? = nil,
+            rowScale: ScaleType? = nil, rowAlignment: Int = 1
         ) throws {
             guard (1...maximumDimension).contains(dimension) else {
                 throw EmbedCompressError.invalidArgument(
@@ -57,14 +61,20 @@ public struct Codebook: RowStore {
                     "clusters must be from 1 to \(Codebook.maximumClusters) with the scope 'cluster' and not given with "
                         + "another, not \(clusters.map(String.init) ?? "none") with '\(scope.rawValue)'")
             }
+            guard rowScale == nil || (scope == .table && rowScale == entryType) else {
+                throw EmbedCompressError.invalidArgument(
+                    "scales of rows go with the scope 'table' and have the type of the entries, \(entryType.rawValue)")
+            }
             self.dimension = dimension
             self.bits = bits
             self.entryType = entryType
             self.scope = scope
+            self.rowScale = rowScale
             codeBytes = (dimension * bits + 7) / 8
             indexBytes = scope == .cluster ? Self.indexBytes(clusters: self.clusters) : 0
             spacing = try RowSpacing(
-                unpaddedBytes: codeBytes + indexBytes + (scope == .row ? entryType.byteCount << bits : 0),
+                unpaddedBytes: codeBytes + indexBytes + (scope == .row ? entryType.byteCount << bits : 0)
+                    + (rowScale?.byteCount ?? 0),
                 alignment: rowAlignment)
         }
 
@@ -94,6 +104,8 @@ public struct Codebook: RowStore {
     public var scope: Scope { layout.scope }
     /// Codebooks that rows share; 0 where each has its own.
     public var clusters: Int { layout.clusters }
+    /// The type of the scale that each row has; nil for none.
+    public var rowScale: ScaleType? { layout.rowScale }
     var spacing: RowSpacing { layout.spacing }
     public var ownBytes: Int { memory.bytes.count + (shared?.memory.bytes.count ?? 0) }
     public var summary: String {
@@ -103,7 +115,9 @@ public struct Codebook: RowStore {
         case .cluster: owner = "for each of \(clusters.grouped) clusters"
         case .table: owner = "per table"
         }
-        return "Codebook \(bits)-bit, \(layout.entryCount) \(entryType.rawValue) entries \(owner)\(spacing.summary)"
+        let scale = rowScale.map { ", \($0.rawValue) scale per row" } ?? ""
+        return
+            "Codebook \(bits)-bit, \(layout.entryCount) \(entryType.rawValue) entries \(owner)\(scale)\(spacing.summary)"
     }
 
     /// - Parameter codebooks: Those that rows share, one after the other; nil where each has its own.
@@ -123,7 +137,11 @@ public struct Codebook: RowStore {
                 index: layout.scope == .cluster ? (offset: layout.codeBytes, bytes: layout.indexBytes) : nil)
         }
         let bookOffset = layout.scope == .row ? layout.codeBytes : 0
-        groups = [ColumnGroup(firstColumn: 0, columns: layout.dimension, offset: 0, parameterOffset: bookOffset)]
+        groups = [
+            ColumnGroup(
+                firstColumn: 0, columns: layout.dimension, offset: 0, parameterOffset: bookOffset,
+                scaleOffset: layout.codeBytes)
+        ]
     }
 
     init(from decoder: inout NodeDecoder) throws {
@@ -131,9 +149,14 @@ public struct Codebook: RowStore {
         let entryType = try decoder.choice("entries", ScaleType.self)
         let scope = try decoder.choice("scope", Scope.self)
         let clusters = scope == .cluster ? try decoder.integer("clusters", 1...Self.maximumClusters) : nil
+        let rowScale = scope == .table ? try decoder.optionalChoice("row_scale", ScaleType.self) : nil
+        guard rowScale == nil || rowScale == entryType else {
+            throw EmbedCompressError.format(
+                .invalidField(node: Self.kind, field: "row_scale", expected: "'\(entryType.rawValue)', as entries"))
+        }
         let layout = try Layout(
             dimension: decoder.dimension, bits: bits, entryType: entryType, scope: scope, clusters: clusters,
-            rowAlignment: try decoder.rowAlignment())
+            rowScale: rowScale, rowAlignment: try decoder.rowAlignment())
         let bytes = try decoder.tensor("rows", type: .u8, shape: [decoder.rows, layout.rowBytes])
         let codebooks =
             scope == .row
@@ -148,6 +171,7 @@ public struct Codebook: RowStore {
         encoder.set("entries", entryType.rawValue)
         encoder.set("scope", scope.rawValue)
         if scope == .cluster { encoder.set("clusters", clusters) }
+        if let rowScale { encoder.set("row_scale", rowScale.rawValue) }
         encoder.set(spacing)
         encoder.add("rows", type: .u8, shape: [rows, layout.rowBytes], bytes: memory.bytes)
         if let shared {
@@ -165,29 +189,37 @@ public struct Codebook: RowStore {
     func with(_ bytes: Bytes, spacing: RowSpacing) throws -> Codebook {
         let layout = try Layout(
             dimension: dimension, bits: bits, entryType: entryType, scope: scope,
-            clusters: scope == .cluster ? clusters : nil, rowAlignment: spacing.alignment)
+            clusters: scope == .cluster ? clusters : nil, rowScale: rowScale, rowAlignment: spacing.alignment)
         return try Codebook(bytes, rows: rows, layout: layout, codebooks: shared?.memory.bytes)
     }
 
     var takesAnyIDs: Bool { shared == nil }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
-        entryType == .float16
-            ? gather(HalfEntries.self, ids, output, context) : gather(FloatEntries.self, ids, output, context)
+        switch (entryType, rowScale == nil) {
+        case (.float16, true): gather(HalfEntries.self, Unscaled.self, ids, output, context)
+        case (.float32, true): gather(FloatEntries.self, Unscaled.self, ids, output, context)
+        case (.float16, false): gather(HalfEntries.self, HalfRowScaled.self, ids, output, context)
+        case (.float32, false): gather(FloatEntries.self, FloatRowScaled.self, ids, output, context)
+        }
     }
 
     func accumulate(_ block: BagBlock, context: LookupContext) {
-        entryType == .float16
-            ? accumulate(HalfEntries.self, block, context) : accumulate(FloatEntries.self, block, context)
+        switch (entryType, rowScale == nil) {
+        case (.float16, true): accumulate(HalfEntries.self, Unscaled.self, block, context)
+        case (.float32, true): accumulate(FloatEntries.self, Unscaled.self, block, context)
+        case (.float16, false): accumulate(HalfEntries.self, HalfRowScaled.self, block, context)
+        case (.float32, false): accumulate(FloatEntries.self, FloatRowScaled.self, block, context)
+        }
     }
 
     @inline(__always)
-    private func gather<Entries: EntryFormat>(
-        _: Entries.Type, _ ids: IDBlock, _ output: RowBlock, _ context: LookupContext
+    private func gather<Entries: EntryFormat, Scaling: RowScaling>(
+        _: Entries.Type, _: Scaling.Type, _ ids: IDBlock, _ output: RowBlock, _ context: LookupContext
     ) {
         @inline(__always)
         func gather<Format: RowFormat>(_: Format.Type) {
-            RowKernels<Format, Unscaled>.gather(
+            RowKernels<Format, Scaling>.gather(
                 memory.places, groups: groups, shared: shared, ids: ids, into: output, context: context)
         }
         switch bits {
@@ -203,10 +235,12 @@ public struct Codebook: RowStore {
     }
 
     @inline(__always)
-    private func accumulate<Entries: EntryFormat>(_: Entries.Type, _ block: BagBlock, _ context: LookupContext) {
+    private func accumulate<Entries: EntryFormat, Scaling: RowScaling>(
+        _: Entries.Type, _: Scaling.Type, _ block: BagBlock, _ context: LookupContext
+    ) {
         @inline(__always)
         func accumulate<Format: RowFormat>(_: Format.Type) {
-            RowKernels<Format, Unscaled>.accumulate(
+            RowKernels<Format, Scaling>.accumulate(
                 memory.places, groups: groups, shared: shared, block, context: context)
         }
         switch bits {

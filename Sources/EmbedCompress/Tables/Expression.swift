@@ -77,8 +77,9 @@ extension Node {
 
 /// Every piece that a file can hold.
 let nodeKinds: [any Node.Type] = [
-    Dense.self, Uniform.self, Codebook.self, TensorTrain.self,
-    Remap.self, Combine.self, Columns.self, Partition.self, Project.self,
+    Dense.self, Uniform.self, Codebook.self, Product.self, TensorTrain.self, Sparse.self, SharedArray.self,
+    HashNetwork.self,
+    Remap.self, Combine.self, Columns.self, Partition.self, Project.self, Rotate.self,
 ]
 
 /// Trees deeper than this are refused: nothing sensible needs them, and lookups recurse.

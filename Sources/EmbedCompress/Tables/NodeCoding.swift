@@ -156,6 +156,13 @@ struct NodeDecoder {
         object[field] == nil ? defaultValue : try choice(field, type)
     }
 
+    /// The same, nil if the node lacks the field.
+    mutating func optionalChoice<Value: RawRepresentable & CaseIterable>(
+        _ field: String, _ type: Value.Type
+    ) throws -> Value? where Value.RawValue == String {
+        object[field] == nil ? nil : try choice(field, type)
+    }
+
     /// The array of a field; its bytes are as many as type and shape say.
     mutating func tensor(_ field: String, type: ElementType, shape: [Int]) throws -> Bytes {
         takenTensors.insert(field)

@@ -11,12 +11,17 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ dense: Dense) { self.init(dense as any Node) }
     public init(_ uniform: Uniform) { self.init(uniform as any Node) }
     public init(_ codebook: Codebook) { self.init(codebook as any Node) }
+    public init(_ product: Product) { self.init(product as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
     public init(_ tensorTrain: TensorTrain) { self.init(tensorTrain as any Node) }
     public init(_ combine: Combine) { self.init(combine as any Node) }
     public init(_ columns: Columns) { self.init(columns as any Node) }
     public init(_ partition: Partition) { self.init(partition as any Node) }
     public init(_ project: Project) { self.init(project as any Node) }
+    public init(_ sparse: Sparse) { self.init(sparse as any Node) }
+    public init(_ sharedArray: SharedArray) { self.init(sharedArray as any Node) }
+    public init(_ hashNetwork: HashNetwork) { self.init(hashNetwork as any Node) }
+    public init(_ rotate: Rotate) { self.init(rotate as any Node) }
 
     /// The expression that this table is.
     public var expression: any Expression { root }

@@ -6,7 +6,7 @@ import XCTest
 extension Method {
     /// Those that choose a range for each row, with scales in f16 or f32.
     static var rangeMethods: [String] {
-        all.filter { $0.options.contains { $0.name == "scale_dtype" } }.map(\.name)
+        all.filter { $0.options.contains { $0.name == "group" } }.map(\.name)
     }
 }
 
@@ -178,9 +178,9 @@ final class QuantizersTests: XCTestCase {
         let source = try randomDense(rows: 1500, dimension: 24, seed: 74)
         for method in Method.all.map(\.name) {
             try assertSameForThreadCounts(method) {
-                try storedRows(source.compressed(method, method == "hist_brute" ? ["b": 10] : ["bits": 2])).flatMap {
-                    $0
-                }.map { Float($0) }
+                let options: [String: OptionValue] =
+                    method == "hist_brute" ? ["b": 10] : method.hasPrefix("int") ? ["scale": "table"] : ["bits": 2]
+                return try storedRows(source.compressed(method, options)).flatMap { $0 }.map { Float($0) }
             }
         }
     }

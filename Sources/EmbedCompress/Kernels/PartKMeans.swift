@@ -1,0 +1,200 @@
+/// k-means of short vectors: Lloyd's algorithm from centers drawn by k-means++, with weights.
+///
+/// `count * centers * width` steps a round, over all cores. Partial sums are of runs that the sizes alone decide, and are
+/// added in order, so that results don't depend on the number of threads. A center that no vector is nearest to moves
+/// into a cluster of large error, which it splits.
+struct PartKMeans {
+    let data: UnsafePointer<Float>
+    /// Vectors, one after the other.
+    let count: Int
+    let width: Int
+    /// One for each vector; nil for all alike.
+    let weights: UnsafePointer<Float>?
+    let centerCount: Int
+    let watch: ProgressCounter?
+
+    /// Rounds end when they lower the error by less than this share of it.
+    private static let leastGain = 1e-4
+    /// k-means++ draws from so many vectors for each center, and from all that there are of more centers than this.
+    private static let drawnPerCenter = 64
+    private static let mostDrawn = 4096
+
+    /// Writes `centerCount * width` numbers.
+    func train(rounds: Int, random: inout SeededRandom, to centers: UnsafeMutablePointer<Float>) throws {
+        guard count > centerCount else {
+            for index in 0..<centerCount {
+                let source = count > 0 ? data + min(index, count - 1) * width : nil
+                if let source {
+                    (centers + index * width).update(from: source, count: width)
+                } else {
+                    (centers + index * width).update(repeating: 0, count: width)
+                }
+            }
+            return
+        }
+        try draw(&random, to: centers)
+        let search = CenterSearch(count: centerCount, width: width)
+        var last = Double.infinity
+        for _ in 0..<rounds {
+            search.set(centers)
+            let error = try move(search, centers, &random)
+            if last - error <= Self.leastGain * error { break }
+            last = error
+        }
+    }
+
+    // MARK: - First centers
+
+    /// Draws each center with a chance that grows with its squared distance from those before.
+    private func draw(_ random: inout SeededRandom, to centers: UnsafeMutablePointer<Float>) throws {
+        if centerCount > Self.mostDrawn {
+            // One vector of each of as many runs.
+            for index in 0..<centerCount {
+                let (first, end) = (index * count / centerCount, (index + 1) * count / centerCount)
+                let place = first + random.below(end - first)
+                (centers + index * width).update(from: data + place * width, count: width)
+            }
+            return
+        }
+        let drawn = min(count, Self.drawnPerCenter * centerCount)
+        let chunks = (drawn + 15) / 16
+        try withUnsafeTemporaryAllocation(of: Floats16.self, capacity: chunks * (width + 2)) { space in
+            guard let columns = space.baseAddress else { return }
+            columns.initialize(repeating: Floats16(), count: chunks * (width + 2))
+            let (nearest, importance) = (columns + chunks * width, columns + chunks * (width + 1))
+            let floats = UnsafeMutableRawPointer(columns).assumingMemoryBound(to: Float.self)
+            for index in 0..<drawn {
+                let place = index * count / drawn
+                for column in 0..<width { floats[column * chunks * 16 + index] = data[place * width + column] }
+                floats[(width + 1) * chunks * 16 + index] = weights?[place] ?? 1
+            }
+            for chunk in 0..<chunks { nearest[chunk] = Floats16(repeating: .greatestFiniteMagnitude) }
+            // The first is drawn by weight alone.
+            var chosen = pick(&random, chunks: chunks) { total(importance[$0]) } lane: { importance[$0][$1] }
+            for index in 0..<centerCount {
+                if index & 63 == 0 { try watch?.report() }
+                let center = centers + index * width
+                for column in 0..<width { center[column] = floats[column * chunks * 16 + chosen] }
+                for chunk in 0..<chunks {
+                    var distance = Floats16()
+                    for column in 0..<width {
+                        let difference = columns[column &* chunks &+ chunk] - Floats16(repeating: center[column])
+                        distance += difference * difference
+                    }
+                    nearest[chunk] = leastOf(distance, nearest[chunk])
+                }
+                chosen = pick(&random, chunks: chunks) {
+                    total(nearest[$0] * importance[$0])
+                } lane: {
+                    nearest[$0][$1] * importance[$0][$1]
+                }
+            }
+        }
+    }
+
+    /// An index drawn with chances in proportion to what the lanes of chunks hold; any if they hold nothing.
+    @inline(__always)
+    private func pick(
+        _ random: inout SeededRandom, chunks: Int, sum: (Int) -> Float, lane: (Int, Int) -> Float
+    ) -> Int {
+        var total = 0.0
+        for chunk in 0..<chunks { total += Double(sum(chunk)) }
+        let unit = Double(random.next() >> 11) * 0x1p-53
+        guard total > 0, total < .infinity else { return Int(unit * Double(min(count, chunks * 16))) }
+        var left = unit * total
+        var found = 0
+        for chunk in 0..<chunks {
+            let part = Double(sum(chunk))
+            guard part > 0 else { continue }
+            if left >= part {
+                left -= part
+                found = chunk * 16
+                continue
+            }
+            for index in 0..<16 where lane(chunk, index) > 0 {
+                found = chunk * 16 + index
+                left -= Double(lane(chunk, index))
+                if left < 0 { break }
+            }
+            break
+        }
+        return found
+    }
+
+    // MARK: - Rounds
+
+    /// Moves every center to the weighted mean of the vectors nearest to it. Returns the error that there was before.
+    private func move(
+        _ search: CenterSearch, _ centers: UnsafeMutablePointer<Float>, _ random: inout SeededRandom
+    ) throws -> Double {
+        // Of each center: the sum of its vectors, their weight and their error.
+        let entry = width + 2
+        let runs = min(max((1 << 22) / (centerCount * entry), 1), 16)
+        let grain = ((count + runs - 1) / runs + 63) / 64 * 64
+        let partials = UnsafeMutablePointer<Float>.allocate(capacity: runs * centerCount * entry)
+        defer { partials.deallocate() }
+        partials.initialize(repeating: 0, count: runs * centerCount * entry)
+        try Parallel.forEach(count: count, grain: grain, progress: watch) { range in
+            addSums(search, range, to: partials + range.lowerBound / grain * centerCount * entry)
+        }
+        var error = 0.0
+        var weight = [Float](repeating: 0, count: centerCount)
+        var errors = [Float](repeating: 0, count: centerCount)
+        for center in 0..<centerCount {
+            let sums = partials + center * entry
+            for run in 1..<max(runs, 1) {
+                let more = sums + run * centerCount * entry
+                for column in 0..<entry { sums[column] += more[column] }
+            }
+            weight[center] = sums[width]
+            errors[center] = sums[width + 1]
+            error += Double(errors[center])
+            guard weight[center] > 0 else { continue }
+            for column in 0..<width { centers[center * width + column] = sums[column] / weight[center] }
+        }
+        split(centers, weight, errors, &random)
+        return error
+    }
+
+    private func addSums(_ search: CenterSearch, _ range: Range<Int>, to sums: UnsafeMutablePointer<Float>) {
+        let step = 256
+        Scratch.with(step, of: Int32.self) { indices in
+            Scratch.with(step, of: Float.self) { scores in
+                for start in stride(from: range.lowerBound, to: range.upperBound, by: step) {
+                    let rows = min(step, range.upperBound - start)
+                    search.nearest(data + start * width, stride: width, count: rows, to: indices, scores: scores)
+                    for index in 0..<rows {
+                        let row = data + (start &+ index) &* width
+                        let weight = weights?[start &+ index] ?? 1
+                        let sum = sums + Int(indices[index]) &* (width &+ 2)
+                        var square: Float = 0
+                        for column in 0..<width {
+                            square += row[column] * row[column]
+                            sum[column] += weight * row[column]
+                        }
+                        sum[width] += weight
+                        sum[width &+ 1] += weight * max(square + 2 * scores[index], 0)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives each center without vectors half of a cluster, the largest errors first.
+    private func split(
+        _ centers: UnsafeMutablePointer<Float>, _ weight: [Float], _ errors: [Float], _ random: inout SeededRandom
+    ) {
+        let empty = (0..<centerCount).filter { weight[$0] <= 0 }
+        guard !empty.isEmpty else { return }
+        let largest = (0..<centerCount).filter { errors[$0] > 0 }.sorted { (-errors[$0], $0) < (-errors[$1], $1) }
+        for (target, source) in zip(empty, largest) {
+            let spread = (errors[source] / weight[source] / Float(width)).squareRoot() / 2
+            for column in 0..<width {
+                let step = random.next() & 1 == 0 ? spread : -spread
+                let value = centers[source * width + column]
+                centers[source * width + column] = value - step
+                centers[target * width + column] = value + step
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+/// PQ: rows in parts, and a codebook for each part by k-means.
+///
+/// Jégou, Douze and Schmid 2011. Codebooks are learned from up to `2^bits * 256` rows and no fewer than 65,536, drawn
+/// evenly from the table. Each code is the nearest of the entries as they are stored.
+struct ProductQuantizer: RowCompressor {
+    let layout: Product.Layout
+    private let books: Bytes
+    private let parts: [Part]
+
+    /// What encodes the columns of a part.
+    private struct Part {
+        let columns: Range<Int>
+        /// Taken away from rows before they are compared, for the sake of precision.
+        let means: [Float]
+        let search: CenterSearch
+    }
+
+    /// Learns the codebooks; counts as one reading of each row.
+    init(_ input: CompressionInput, layout: Product.Layout, rounds: Int, seed: Int, progress: ProgressCounter) throws {
+        self.layout = layout
+        books = Bytes(try ByteStorage.allocate(layout.bookBytes))
+        let count = layout.entryCount
+        let sample = try RowSample(
+            input, atMost: max(count * 256, 65_536), seed: seed, watch: progress.watch)
+        let found = PartList(count: layout.parts)
+        let (books, rows) = (books, input.source.rows)
+        /// Everything about one part. Each has random numbers of its own.
+        func learn(_ index: Int, watch: ProgressCounter?) throws {
+            let (columns, offset) = layout.part(index)
+            let width = columns.count
+            var random = SeededRandom(seed: seed &* 1_000_003 &+ index)
+            try sample.withColumns(columns) { data, means in
+                let centers = UnsafeMutablePointer<Float>.allocate(capacity: count * width)
+                defer { centers.deallocate() }
+                try PartKMeans(
+                    data: data, count: sample.count, width: width, weights: sample.weights.map { UnsafePointer($0) },
+                    centerCount: count, watch: watch
+                ).train(rounds: rounds, random: &random, to: centers)
+                let place = books.mutablePointer + offset * layout.element.byteCount
+                try store(centers, count: count, means, to: place, layout.element)
+                let search = CenterSearch(count: count, width: width)
+                search.set(centers)
+                found.set(index, Part(columns: columns, means: means, search: search))
+            }
+            progress.advance(by: rows * (index + 1) / layout.parts - rows * index / layout.parts)
+        }
+        // Parts side by side, unless one takes long: a loop inside another can't be stopped.
+        let width = (layout.dimension + layout.parts - 1) / layout.parts
+        let steps = Checked.product(sample.count, count, width, rounds) ?? Int.max
+        if layout.parts >= 2, steps < Self.longSteps {
+            try Parallel.forEach(count: layout.parts, grain: 1, progress: progress.watch) { range in
+                for index in range { try learn(index, watch: nil) }
+            }
+        } else {
+            for index in 0..<layout.parts { try learn(index, watch: progress.watch) }
+        }
+        try progress.report()
+        parts = found.parts
+    }
+
+    /// Some tenths of a second.
+    private static let longSteps = 1 << 34
+
+    /// The parts as they are found, by any thread.
+    private final class PartList: @unchecked Sendable {
+        private let lock = Lock()
+        private var found: [Part?]
+
+        init(count: Int) { found = Array(repeating: nil, count: count) }
+
+        func set(_ index: Int, _ part: Part) { lock.withLock { found[index] = part } }
+        var parts: [Part] { found.compactMap { $0 } }
+    }
+
+    func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
+        let rows = input.source.rows
+        guard let byteCount = Checked.product(rows, layout.rowBytes) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
+        let bytes = Bytes(try ByteStorage.allocate(byteCount))
+        let target = bytes.mutablePointer
+        try RowReader.forEachBlock(of: input.source, progress: progress) { first, rows, values in
+            try checkFinite(values, rows, layout.dimension, firstRow: input.firstRow + first)
+            encode(values, rows, to: target + first * layout.rowBytes)
+        }
+        return try Product(bytes, rows: rows, layout: layout, codebooks: books)
+    }
+
+    private func encode(_ values: FloatBlock, _ rows: Int, to target: UnsafeMutableRawPointer) {
+        let width = (layout.dimension + layout.parts - 1) / layout.parts
+        Scratch.with(rows * width, of: Float.self) { columns in
+            Scratch.with(rows, of: Int32.self) { codes in
+                Scratch.with(rows, of: Float.self) { scores in
+                    for (number, part) in parts.enumerated() {
+                        let width = part.columns.count
+                        part.means.withUnsafeBufferPointer { means in
+                            for index in 0..<rows {
+                                let row = values.row(index) + part.columns.lowerBound
+                                for column in 0..<width { columns[index &* width &+ column] = row[column] - means[column] }
+                            }
+                        }
+                        part.search.nearest(columns, stride: width, count: rows, to: codes, scores: scores)
+                        storeCodes(codes, rows, part: number, bits: layout.bits, to: target, rowBytes: layout.rowBytes)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Throws if a value of a block is not finite; the error names its row.
+func checkFinite(_ values: FloatBlock, _ rows: Int, _ dimension: Int, firstRow: Int) throws {
+    for index in 0..<rows {
+        let row = RowValues(base: values.row(index), count: dimension)
+        guard row.extent() != nil else { throw nonFinite(row, row: firstRow + index) }
+    }
+}

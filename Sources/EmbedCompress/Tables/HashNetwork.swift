@@ -1,0 +1,226 @@
+/// Rows that a small network makes of hashes of their ids: no table at all.
+///
+/// k hash functions ((a x + b) mod p) mod m give an id a vector of k numbers, uniform or normal; layers follow, each a
+/// matrix and a bias (with the batch norm of training folded in), with Mish between them and nothing after the last.
+///
+/// Kang et al., "Learning to Embed Categorical Features without Embedding Tables for Recommendation" (DHE), KDD 2021
+/// (arXiv 2010.10784). Bytes: those of the layers, 4 or 2 for a weight and 4 for a bias, 24 for a hash function and 8 for
+/// m. A row takes as many multiplications as there are weights. Ids are below 2^32.
+public struct HashNetwork: Node {
+    public static let kind = "hash_network"
+
+    /// A layer: `inputs x outputs` weights, row after row, and as many biases as outputs.
+    public struct Layer: Sendable {
+        public let weights: [Float]
+        public let biases: [Float]
+
+        public init(weights: [Float], biases: [Float]) { (self.weights, self.biases) = (weights, biases) }
+    }
+
+    /// How hashes become the numbers that the first layer takes.
+    public enum Encoding: String, Sendable, CaseIterable {
+        /// 2 h / (m - 1) - 1
+        case uniform
+        /// Pairs of independent normal numbers from pairs of hashes (Box and Muller, 1958).
+        case normal
+    }
+
+    /// The constants of the hash functions: I64, one of each for each function.
+    struct Constants: Sendable {
+        let factors: Bytes
+        let summands: Bytes
+        let moduli: Bytes
+    }
+
+    public let rows: Int
+    /// Results of each layer.
+    let widths: [Int]
+    /// m
+    public let buckets: Int
+    public let encoding: Encoding
+    /// The type of weights.
+    public let element: ScaleType
+    /// Added to ids; not 0 in slices.
+    let offset: Int
+    private let constants: Constants
+    private let hashes: IDHashes
+    private let weights: [NumberArray]
+    private let biases: [NumberArray]
+    /// Valid as long as the arrays are.
+    nonisolated(unsafe) private let layers: [HashLayers.Layer]
+
+    public var dimension: Int { widths.last ?? 1 }
+    public var ownBytes: Int {
+        24 * hashes.count + 8 + (weights + biases).reduce(0) { $0 + $1.bytes.count }
+    }
+    public var summary: String {
+        "HashNetwork \(hashes.count) hashes of \(buckets.grouped) buckets, \(encoding.rawValue), layers of "
+            + widths.map(String.init).joined(separator: ", ") + " in \(element.rawValue)"
+    }
+
+    static let mostHashes = 1 << 16
+    static let mostLayers = 64
+    static let mostWidth = 1 << 16
+    static let mostBuckets = Int(Int32.max)
+    /// Ids are below: with factors below 2^31 no product needs more than 63 bits.
+    static let mostRows = 1 << 32
+
+    init(
+        _ constants: Constants, buckets: Int, encoding: Encoding, weights: [Bytes], biases: [Bytes],
+        widths: [Int], element: ScaleType, rows: Int, offset: Int = 0
+    ) throws {
+        let count = constants.factors.count / 8
+        guard (1...Self.mostHashes).contains(count), encoding == .uniform || count % 2 == 0,
+            [constants.factors, constants.summands, constants.moduli].allSatisfy({ $0.count == 8 * count }),
+            (2...Self.mostBuckets).contains(buckets)
+        else {
+            throw EmbedCompressError.invalidArgument(
+                "there must be from 1 to \(Self.mostHashes) hash functions, an even number for the encoding 'normal', "
+                    + "each with a factor, a summand and a modulus, and from 2 to \(Self.mostBuckets) buckets")
+        }
+        guard (1...Self.mostLayers).contains(widths.count), weights.count == widths.count,
+            biases.count == widths.count, widths.dropLast().allSatisfy({ (1...Self.mostWidth).contains($0) }),
+            let dimension = widths.last, (1...maximumDimension).contains(dimension)
+        else {
+            throw EmbedCompressError.invalidArgument(
+                "a hash network has from 1 to \(Self.mostLayers) layers of 1 to \(Self.mostWidth) results, the last of "
+                    + "up to \(maximumDimension)")
+        }
+        guard rows >= 0, offset >= 0, let end = Checked.sum(rows, offset), end <= Self.mostRows else {
+            throw EmbedCompressError.invalidArgument(
+                "\(rows) rows from row \(offset) on are out of range: a hash network has at most \(Self.mostRows)")
+        }
+        for (index, width) in widths.enumerated() {
+            let inputs = index == 0 ? count : widths[index - 1]
+            guard weights[index].count == Checked.product(inputs, width, element.byteCount),
+                biases[index].count == 4 * width
+            else {
+                throw EmbedCompressError.invalidArgument(
+                    "layer \(index) needs \(inputs) x \(width) weights and \(width) biases")
+            }
+        }
+        self.rows = rows
+        self.widths = widths
+        self.buckets = buckets
+        self.encoding = encoding
+        self.element = element
+        self.offset = offset
+        self.constants = constants
+        hashes = try Self.hashes(constants, count: count, buckets: buckets, encoding: encoding)
+        self.weights = weights.map { NumberArray($0, type: element) }
+        // Kernels read biases in whole vectors, where they lie as floats do.
+        let padded = try biases.map { try Self.padded($0) }
+        self.biases = padded.map { NumberArray($0, type: .float32) }
+        layers = zip(weights, padded).enumerated().map { index, layer in
+            HashLayers.Layer(
+                weights: Matrix(
+                    layer.0, rows: index == 0 ? count : widths[index - 1], columns: widths[index], element: element),
+                biases: layer.1.pointer.assumingMemoryBound(to: Float.self))
+        }
+    }
+
+    /// The same bytes, with room to read past their end and at the address of a float.
+    private static func padded(_ bytes: Bytes) throws -> Bytes {
+        let isAligned = UInt(bitPattern: bytes.pointer) % UInt(MemoryLayout<Float>.alignment) == 0
+        if isAligned, bytes.readableCount - bytes.count >= 64 { return bytes }
+        return try withExtendedLifetime(bytes.storage) { try Bytes(copying: bytes.buffer) }
+    }
+
+    /// The constants are few: they are read and checked at once.
+    private static func hashes(_ constants: Constants, count: Int, buckets: Int, encoding: Encoding) throws -> IDHashes {
+        let limit = UInt64(Int32.max)
+        return try withExtendedLifetime(constants.factors.storage) {
+            try IDHashes(
+                (0..<count).map { index in
+                    func number(_ bytes: Bytes) -> UInt64 { (bytes.pointer + 8 * index).loadUnaligned(as: UInt64.self) }
+                    let (a, b, p) = (
+                        number(constants.factors), number(constants.summands), number(constants.moduli)
+                    )
+                    guard a <= limit, b <= limit, p >= 2, p <= limit else {
+                        throw EmbedCompressError.invalidArgument(
+                            "hash function \(index) must have a factor and a summand from 0 to \(limit) and a modulus "
+                                + "from 2 to \(limit)")
+                    }
+                    return (a, b, p)
+                }, buckets: buckets, encoding: encoding)
+        }
+    }
+
+    /// - Parameters:
+    ///   - factors: a of each hash function, from 0 to 2^31 - 1; as many summands b and moduli p, from 2 on.
+    ///   - buckets: m
+    public init(
+        factors: [Int64], summands: [Int64], moduli: [Int64], buckets: Int, encoding: Encoding = .uniform,
+        layers: [Layer], rows: Int
+    ) throws {
+        func bytes<Number>(_ values: [Number]) throws -> Bytes { try values.withUnsafeBytes { try Bytes(copying: $0) } }
+        try self.init(
+            Constants(factors: bytes(factors), summands: bytes(summands), moduli: bytes(moduli)), buckets: buckets,
+            encoding: encoding, weights: layers.map { try bytes($0.weights) }, biases: layers.map { try bytes($0.biases) },
+            widths: layers.map(\.biases.count), element: .float32, rows: rows)
+    }
+
+    init(from decoder: inout NodeDecoder) throws {
+        let count = try decoder.integer("hashes", 1...Self.mostHashes)
+        let buckets = try decoder.integer("buckets", 2...Self.mostBuckets)
+        let encoding = try decoder.choice("encoding", Encoding.self)
+        let element = try decoder.choice("element", ScaleType.self)
+        let layers = try decoder.integer("layers", 1...Self.mostLayers)
+        let offset = try decoder.integer("offset", 0...Self.mostRows)
+        let constants = Constants(
+            factors: try decoder.tensor("factors", type: .i64, shape: [count]),
+            summands: try decoder.tensor("summands", type: .i64, shape: [count]),
+            moduli: try decoder.tensor("moduli", type: .i64, shape: [count]))
+        var widths: [Int] = []
+        var (weights, biases): ([Bytes], [Bytes]) = ([], [])
+        for index in 0..<layers {
+            let width =
+                index == layers - 1 ? decoder.dimension : try decoder.integer("width\(index)", 1...Self.mostWidth)
+            weights.append(
+                try decoder.tensor("weights\(index)", type: element.elementType, shape: [widths.last ?? count, width]))
+            biases.append(try decoder.tensor("biases\(index)", type: .f32, shape: [width]))
+            widths.append(width)
+        }
+        let rows = decoder.rows
+        self = try decoder.checking("tensors") {
+            try HashNetwork(
+                constants, buckets: buckets, encoding: encoding, weights: weights, biases: biases, widths: widths,
+                element: element, rows: rows, offset: offset)
+        }
+    }
+
+    func encode(into encoder: inout NodeEncoder) {
+        encoder.set("hashes", hashes.count)
+        encoder.set("buckets", buckets)
+        encoder.set("encoding", encoding.rawValue)
+        encoder.set("element", element.rawValue)
+        encoder.set("layers", widths.count)
+        for (index, width) in widths.dropLast().enumerated() { encoder.set("width\(index)", width) }
+        encoder.set("offset", offset)
+        encoder.add("factors", type: .i64, shape: [hashes.count], bytes: constants.factors)
+        encoder.add("summands", type: .i64, shape: [hashes.count], bytes: constants.summands)
+        encoder.add("moduli", type: .i64, shape: [hashes.count], bytes: constants.moduli)
+        for (index, width) in widths.enumerated() {
+            encoder.add(
+                "weights\(index)", type: element.elementType,
+                shape: [index == 0 ? hashes.count : widths[index - 1], width], bytes: weights[index].bytes)
+            encoder.add("biases\(index)", type: .f32, shape: [width], bytes: biases[index].bytes)
+        }
+    }
+
+    func sliced(_ range: Range<Int>) throws -> any Node {
+        try HashNetwork(
+            constants, buckets: buckets, encoding: encoding, weights: weights.map(\.bytes),
+            biases: biases.map(\.bytes), widths: widths, element: element, rows: range.count,
+            offset: offset + range.lowerBound)
+    }
+
+    func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node { self }
+    func discardPages() { for array in weights { array.bytes.discardPages() } }
+
+    func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
+        HashLayers.gather(ids, offset: offset, hashes: hashes, layers: layers, widths: widths, into: output)
+    }
+
+    func accumulate(_ block: BagBlock, context: LookupContext) { accumulateGathered(block, context: context) }
+}

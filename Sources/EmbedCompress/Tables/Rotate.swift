@@ -1,0 +1,166 @@
+/// Row = inner row, rotated, plus a row that all share. The rotation is a randomised Hadamard transform, of which only
+/// the seed is kept; see ``Rotation``.
+///
+/// What a codebook of normal values holds best is a row that has been rotated: the route then turns back. EDEN (Vargaftik
+/// et al., ICML 2022), DRIVE (NeurIPS 2021) and RaBitQ (SIGMOD 2024) are `Rotate` over scalar codes. A pooled sum is
+/// rotated once for each segment of a block. Own bytes: 8 for the seed, and 4 for each column of the offset.
+public struct Rotate: Node {
+    public static let kind = "rotate"
+
+    /// Which way inner rows are turned.
+    public enum Direction: String, Sendable, CaseIterable {
+        /// By the inverse of the seed's rotation: inner rows are rotated rows.
+        case inverse
+        /// By the seed's rotation itself.
+        case forward
+    }
+
+    let inner: any Node
+    public let direction: Direction
+    private let rotation: Rotation
+    /// F32, one for each column.
+    private let offset: Bytes?
+    /// The same where whole vectors can be read.
+    private let readableOffset: Bytes?
+
+    public var rows: Int { inner.rows }
+    public var dimension: Int { inner.dimension }
+    public var seed: Int { rotation.seed }
+    public var children: [(name: String, expression: any Expression)] { [("inner", inner)] }
+    public var ownBytes: Int { MemoryLayout<Int64>.size + (offset?.count ?? 0) }
+    public var summary: String {
+        "Rotate \(direction == .inverse ? "back" : "forward"), seed \(seed)" + (offset == nil ? "" : ", plus an f32 row")
+    }
+
+    /// - Parameter offset: What is added to each row, `dimension` f32; nil for nothing.
+    init(inner: any Node, seed: Int, direction: Direction = .inverse, offset: Bytes? = nil) throws {
+        let offsetBytes = inner.dimension * MemoryLayout<Float>.size
+        guard offset.map({ $0.count == offsetBytes }) ?? true else {
+            throw EmbedCompressError.invalidArgument(
+                "an offset of \(inner.dimension) columns has \(offsetBytes) bytes, not \(offset?.count ?? 0)")
+        }
+        self.inner = inner
+        self.direction = direction
+        self.offset = offset
+        rotation = try Rotation(dimension: inner.dimension, seed: seed)
+        readableOffset = try offset.map { try Bytes(copying: $0.buffer) }
+        try checkDepth(of: self)
+    }
+
+    init(from decoder: inout NodeDecoder) throws {
+        let seed = try decoder.integer("seed", 0...Int.max)
+        let direction = try decoder.choice("direction", Direction.self, default: .inverse)
+        let offset = try decoder.optionalTensor("offset", type: .f32, shape: [decoder.dimension])
+        let inner = try decoder.child("inner")
+        guard inner.rows == decoder.rows, inner.dimension == decoder.dimension else {
+            throw EmbedCompressError.format(
+                .invalidField(
+                    node: Self.kind, field: "children.inner",
+                    expected: "a table of \(decoder.rows) x \(decoder.dimension), not \(inner.rows) x \(inner.dimension)"))
+        }
+        try self.init(inner: inner, seed: seed, direction: direction, offset: offset)
+    }
+
+    func encode(into encoder: inout NodeEncoder) {
+        encoder.set("seed", seed)
+        // A file without the field means the inverse.
+        if direction != .inverse { encoder.set("direction", direction.rawValue) }
+        if let offset { encoder.add("offset", type: .f32, shape: [dimension], bytes: offset) }
+        encoder.add("inner", inner)
+    }
+
+    private func with(_ inner: any Node) throws -> Rotate {
+        try Rotate(inner: inner, seed: seed, direction: direction, offset: offset)
+    }
+
+    func sliced(_ range: Range<Int>) throws -> any Node { try with(try inner.sliced(range)) }
+
+    func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
+        try with(try inner.aligned(to: rowAlignment, progress: progress))
+    }
+
+    func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
+        inner.gather(ids, into: output, context: context)
+        var start = 0
+        while start < ids.count {
+            // Rows of zeros stay what they are.
+            if ids.ids[start] < 0 {
+                start &+= 1
+                continue
+            }
+            var end = start &+ 1
+            while end < ids.count, ids.ids[end] >= 0 { end &+= 1 }
+            turn(output.row(start), stride: output.stride, count: end &- start)
+            if let offset = readableOffset?.pointer.assumingMemoryBound(to: Float.self) {
+                for index in start..<end {
+                    addRow(offset, weight: 1, to: output.row(index), count: dimension, replaces: false)
+                }
+            }
+            start = end
+        }
+    }
+
+    private func turn(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int) {
+        switch direction {
+        case .inverse: rotation.restore(rows, stride: stride, count: count)
+        case .forward: rotation.rotate(rows, stride: stride, count: count)
+        }
+    }
+
+    func accumulate(_ block: BagBlock, context: LookupContext) {
+        let capacity = min(tileRows(dimension: dimension), block.segmentCount)
+        let stride = (dimension + 15) / 16 * 16
+        Scratch.with(capacity * stride, of: Float.self) { sums in
+            Scratch.with(capacity, of: Segment.self) { segments in
+                for first in Swift.stride(from: 0, to: block.segmentCount, by: capacity) {
+                    let count = min(capacity, block.segmentCount - first)
+                    accumulate(block, first..<first + count, sums, stride: stride, segments, context)
+                }
+            }
+        }
+    }
+
+    /// Sums the inner rows of some of a block's segments, and turns the sums.
+    private func accumulate(
+        _ block: BagBlock, _ range: Range<Int>, _ sums: UnsafeMutablePointer<Float>, stride: Int,
+        _ segments: UnsafeMutablePointer<Segment>, _ context: LookupContext
+    ) {
+        let isWhole = range.count == block.segmentCount
+        let start = isWhole ? 0 : block.segments[range.lowerBound].start
+        let end = block.segments[range.upperBound - 1].end
+        for (index, number) in range.enumerated() {
+            let segment = block.segments[number]
+            segments[index] = Segment(
+                start: segment.start - start, end: segment.end - start, output: sums + index * stride, replaces: true)
+        }
+        inner.accumulate(
+            BagBlock(
+                ids: isWhole ? block.ids : block.ids.range(start, end - start), weights: block.weights + start,
+                isWeighted: block.isWeighted, segments: segments, segmentCount: range.count, space: block.space),
+            context: context)
+        turn(sums, stride: stride, count: range.count)
+        let offset = readableOffset?.pointer.assumingMemoryBound(to: Float.self)
+        for (index, number) in range.enumerated() {
+            let segment = block.segments[number]
+            let sum = sums + index * stride
+            if let offset {
+                var weight: Float = 0
+                for id in segment.start..<segment.end where block.ids.ids[id] >= 0 { weight += block.weights[id] }
+                addRow(offset, weight: weight, to: sum, count: dimension, replaces: false)
+            }
+            addRow(sum, weight: 1, to: segment.output, count: dimension, replaces: segment.replaces)
+        }
+    }
+}
+
+extension Table {
+    /// The rows of this table, rotated at random: by the rotation of `seed`, or by its inverse. Computed as they are
+    /// looked up.
+    ///
+    /// - Parameter offset: What is then added to each row.
+    public func rotated(seed: Int, direction: Rotate.Direction, offset: [Float]? = nil) throws -> Table {
+        guard seed >= 0 else { throw EmbedCompressError.invalidArgument("seed must not be negative, not \(seed)") }
+        let bytes = try offset.map { try $0.withUnsafeBytes { try Bytes(copying: $0) } }
+        return Table(try Rotate(inner: root, seed: seed, direction: direction, offset: bytes))
+    }
+}

@@ -1,0 +1,59 @@
+"""Rotated tables: the route `rotate`, and the rows that go into what lies below it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import as_array
+from ._expressions import compose
+from ._table import Table, dense
+
+
+def rotate(table: Table, seed: int = 0, *, offset: object | None = None) -> Table:
+    """Return a table whose rows are those of `table`, rotated back: the inverse of what `rotated` does, plus `offset`.
+
+    Over codes of rotated rows this gives the rows, as `compress(weight, "eden")` makes it. A pooled sum is rotated once,
+    not once for each of its rows.
+
+    Args:
+        table: The inner table, of any dimension.
+        seed: Says which rotation, a randomised Hadamard transform; from 0 to 2^63 - 1.
+        offset: (dimension,) numbers to add to each row, kept in f32; none if not given. Rows of id -1 in a route above
+            stay zeros.
+
+    Raises:
+        ValueError: a seed that is out of range, or an offset of another shape.
+    """
+    return _compose(table, seed, {}, offset)
+
+
+def rotated(weight: object, seed: int = 0) -> Table:
+    """Return a table of the rows of `weight` rotated forward; `rotate(rotated(weight, seed), seed)` has those of `weight`.
+
+    Nothing is computed here: rows are rotated as they are read, on all cores, so that `rotated(weight).decode()` is the
+    rotated array, and `compress(rotated(weight), ...)` compresses it in memory that does not grow with it.
+
+    Args:
+        weight: As for `compress`; must not change while the table lives.
+        seed: As for `rotate`.
+
+    Raises:
+        ValueError: a seed that is out of range, or what is no weight.
+    """
+    return _compose(dense(weight), seed, {"direction": "forward"}, None)
+
+
+def _compose(table: Table, seed: int, fields: dict[str, Any], offset: object | None) -> Table:
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 2**63:
+        raise ValueError(f"seed must be an integer from 0 to 2^63 - 1, not {seed!r}")
+    tensors = {}
+    if offset is not None:
+        values = offset if isinstance(offset, np.ndarray) else np.asarray(as_array(offset, "offset"))
+        if values.shape != (table.dimension,) or values.dtype.kind not in "iuf":
+            raise ValueError(f"offset must be {table.dimension} numbers, not {values.dtype} of shape {values.shape}")
+        tensors["offset"] = ("f32", np.array(values, np.float32))
+    return compose(
+        "rotate", table.rows, table.dimension, {"seed": int(seed), **fields}, tensors=tensors, children={"inner": table}
+    )
