@@ -66,8 +66,23 @@ def compose(table: Table, basis: Basis, plan: Plan, progress: Progress | None = 
     factor = plan.inner.compress(known, steps.next() if rough else None)
     matrix, bias = directions.T, basis.mean
     if rough:
+        factor = _unrotated(factor)
         matrix, bias = fitted(table, factor, plan.center, steps.next())
     return project(factor, matrix, bias if plan.center else None, element=plan.element)
+
+
+def _unrotated(factor: Table) -> Table:
+    """Return what a rotation rotates: the matrix that is fitted to it rotates as well."""
+    tree, arrays = factor.parts()
+    if tree["kind"] != "rotate":
+        return factor
+    inner = tree["children"]["inner"]
+    return Table.from_parts(inner, {name: arrays[name] for name in _names(inner)})
+
+
+def _names(tree: Mapping[str, Any]) -> list[str]:
+    inner = [name for child in tree.get("children", {}).values() for name in _names(child)]
+    return [*tree.get("tensors", {}).values(), *inner]
 
 
 class Chooser:
