@@ -19,6 +19,8 @@ tables."""
 LOSSY_INNER = ("least_squares", "eden")
 GROUPS = (16, 32, 64, 128)
 PRODUCT_BITS = range(4, 13)
+SAMPLE_ROUNDS = 8
+"""Of k-means for product codes on the sample."""
 CODES_TRIED = 2
 """Layouts of product codes: those with the most bits in a row, and 8 bits."""
 
@@ -50,7 +52,7 @@ class Candidate:
         if compressor:
             return compressor(sample, budget, None, None, options, rows)
         if self.parts is not None:
-            return compress(sample, self.method, parts=self.parts, **options)
+            return compress(sample, self.method, parts=self.parts, rounds=SAMPLE_ROUNDS, **options)
         return compress(sample, self.method, budget=budget * sample.rows // rows, **options)
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

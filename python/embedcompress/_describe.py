@@ -21,7 +21,10 @@ def _node(tree: Mapping[str, Any]) -> str:
     return f"{tree['kind']}({text})" if text else str(tree["kind"])
 
 
-_SHOWN = ("element", "bits", "parts", "mode", "group", "clusters", "rank1", "rank2", "operation", "modulo", "divisor")
+_SHOWN = (
+    *("element", "bits", "scope", "group", "clusters", "parts", "mode", "nonzeros", "rank1", "rank2"),
+    *("operation", "function", "modulus", "divisor"),
+)
 """Fields that say how much a store holds or what a route does."""
 
 
@@ -29,6 +32,8 @@ def _fields(tree: Mapping[str, Any], children: Mapping[str, Mapping[str, Any]]) 
     fields = {name: tree[name] for name in _SHOWN if tree.get(name) not in (None, "")}
     if fields.get("group") == tree["dimension"]:
         del fields["group"]
+    if tree["kind"] == "remap" and fields["function"] in ("modulo", "divide", "quotient"):
+        del fields["function"]
     if tree["kind"] == "project":
         fields = {"rank": children["inner"]["dimension"]}
     elif tree["kind"] == "partition":

@@ -48,7 +48,7 @@ def test_the_mean_costs_d_numbers_and_lowers_the_error(weight):
     assert error(with_mean, weight) < error(without, weight)
 
 
-@pytest.mark.parametrize("inner", ["f16", "bf16", "asym", "kmeans", "kmeans_cls"])
+@pytest.mark.parametrize("inner", ["f16", "bf16", "asym", "kmeans_cls", "eden"])
 def test_the_factor_is_compressed_by_any_method(weight, inner):
     options = {} if inner in ("f16", "bf16") else {"bits": 8}
     table = ec.compress(weight, "svd", rank=10, inner=inner, **options)
@@ -57,6 +57,8 @@ def test_the_factor_is_compressed_by_any_method(weight, inner):
     assert error(table, weight) < error(plain, weight) + 0.02
     tree, _ = table.parts()
     assert (tree["kind"], tree["element"], tree["children"]["inner"]["dimension"]) == ("project", "f16", 10)
+    # Rotations are part of the matrix.
+    assert tree["children"]["inner"]["kind"] in ("dense", "uniform", "codebook")
 
 
 def test_mixing_and_fitting_lower_the_error(weight):

@@ -185,7 +185,6 @@ struct NodeDecoder {
     }
 
     /// The same for an array that a node may lack.
-    /// The same for a field that a node may lack.
     mutating func optionalTensor(_ field: String, type: ElementType, shape: [Int]) throws -> Bytes? {
         tensors[field] == nil ? nil : try tensor(field, type: type, shape: shape)
     }

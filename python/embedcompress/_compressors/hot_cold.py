@@ -26,7 +26,7 @@ from ._inner import Inner
 from ._linear import Steps, Values, blocks
 from .svd import budget_error
 
-SAMPLE_ROWS = 8192
+SAMPLE_ROWS = 4096
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 """Hot rows that are tried where the cold ones take whatever bytes are left."""
 BOOK_BITS = 8
@@ -175,12 +175,12 @@ class _Solver:
         hots, colds = list(self.hot.choices()), list(self.cold.choices())
         floor = min(cold.bytes(self.rows, self.table.dimension) for cold in colds)
         # Sums of errors of the first rows of the sample, from none to all.
-        known: dict[int, Values] = {}
+        known: dict[str, Values] = {}
 
         def sums(part: Inner) -> Values:
-            if id(part) not in known:
-                known[id(part)] = np.concatenate([[0.0], np.cumsum(self._errors(part))])
-            return known[id(part)]
+            if str(part) not in known:
+                known[str(part)] = np.concatenate([[0.0], np.cumsum(self._errors(part))])
+            return known[str(part)]
 
         best: tuple[float, Split] | None = None
         for cold in colds:

@@ -62,7 +62,7 @@ class MagnitudeSVD(Compressor):
         steps = Steps(request.progress, table.rows, (1, 2, 6))
         assignment = _groups(_norms(table, steps), most)
         groups = [
-            _Group(remap(table, map=np.flatnonzero(assignment == g)), plan, request.counted_rows / table.rows)
+            _Group(remap(table, map=np.flatnonzero(assignment == g)), plan, request.counted_rows / max(table.rows, 1))
             for g in range(int(assignment.max(initial=0)) + 1)
         ]
         found = Steps(steps.next(), table.rows, tuple(len(group.table) + 1 for group in groups))

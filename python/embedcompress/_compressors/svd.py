@@ -66,8 +66,23 @@ def compose(table: Table, basis: Basis, plan: Plan, progress: Progress | None = 
     factor = plan.inner.compress(known, steps.next() if rough else None)
     matrix, bias = directions.T, basis.mean
     if rough:
+        factor = _unrotated(factor)
         matrix, bias = fitted(table, factor, plan.center, steps.next())
     return project(factor, matrix, bias if plan.center else None, element=plan.element)
+
+
+def _unrotated(factor: Table) -> Table:
+    """Return what a rotation rotates: the matrix that is fitted to it rotates as well."""
+    tree, arrays = factor.parts()
+    if tree["kind"] != "rotate":
+        return factor
+    inner = tree["children"]["inner"]
+    return Table.from_parts(inner, {name: arrays[name] for name in _names(inner)})
+
+
+def _names(tree: Mapping[str, Any]) -> list[str]:
+    inner = [name for child in tree.get("children", {}).values() for name in _names(child)]
+    return [*tree.get("tensors", {}).values(), *inner]
 
 
 class Chooser:
@@ -89,6 +104,7 @@ class Chooser:
         self.scale = table.rows / max(len(chosen), 1)
         """Rows of the table for each of the sample."""
         self._sample = table.lookup(chosen).astype(np.float64) - basis.mean
+        self._energies = ((self._sample @ basis.directions) ** 2).sum(axis=0)
 
     def rank(self, plan: Plan, budget: int, least: int, most: int) -> int:
         """Return the largest rank within a budget; 0 if there is none."""
@@ -103,6 +119,10 @@ class Chooser:
                 high = middle - 1
         return low
 
+    def lost(self, rank: int) -> float:
+        """Return the sample's squared error of the rank alone: what no inner method goes below."""
+        return float(self._energies[rank:].sum())
+
     def error(self, plan: Plan) -> float:
         """Return the squared error of the sample, without fitting the matrix anew."""
         directions = plan.matrix(self.basis)
@@ -112,10 +132,16 @@ class Chooser:
 
     def mixed(self, plan: Plan) -> Plan:
         """Return the plan, with mixing where that lowers the error."""
-        if not plan.inner.is_by_row or plan.inner.name in PLAIN or plan.rank < 2 or not len(self._sample):
+        other = self.likely(plan)
+        if other is plan or not len(self._sample):
             return plan
-        other = Plan(plan.rank, plan.inner, plan.element, plan.center, mixes=True)
         return other if self.error(other) < self.error(plan) else plan
+
+    def likely(self, plan: Plan) -> Plan:
+        """Return the plan, with mixing where that mostly lowers the error: where a row's columns share a range."""
+        if not plan.inner.is_by_row or plan.inner.name in PLAIN or plan.rank < 2:
+            return plan
+        return Plan(plan.rank, plan.inner, plan.element, plan.center, mixes=True)
 
     def best(self, plan: Plan, budget: int, ranks: range, method: str) -> Plan:
         """Return the plan of the least error within a budget: its rank, and the bits of the inner method.
@@ -135,17 +161,25 @@ class Chooser:
             one = Plan(0, inner, plan.element, plan.center)
             rank = self.rank(one, budget, ranks[0], ranks[-1])
             if rank:
-                found.append(self.mixed(_with_rank(one, rank)))
+                found.append(self.likely(_with_rank(one, rank)))
             else:
                 least = _with_rank(one, ranks[0]).bytes(self.rows, self.dimension)
                 floor = least if floor is None else min(floor, least)
         if not found:
             raise budget_error(method, budget, floor or 0)
-        return found[0] if len(found) == 1 else min(found, key=self.error)
+        found.sort(key=lambda plan: self.lost(plan.rank))
+        best, least = found[0], np.inf
+        for one in found if len(found) > 1 else ():
+            if self.lost(one.rank) >= least:
+                break
+            error = self.error(one)
+            if error < least:
+                best, least = one, error
+        return self.mixed(_with_rank(best, best.rank, mixes=False))
 
 
-def _with_rank(plan: Plan, rank: int) -> Plan:
-    return Plan(rank, plan.inner, plan.element, plan.center, plan.mixes)
+def _with_rank(plan: Plan, rank: int, mixes: bool | None = None) -> Plan:
+    return Plan(rank, plan.inner, plan.element, plan.center, plan.mixes if mixes is None else mixes)
 
 
 def budget_error(method: str, budget: int, floor: int) -> ValueError:

@@ -94,7 +94,10 @@ class TensorTrain(Compressor):
             raise ValueError("give tt either a rank or a budget, not both")
         if rank is None:
             least = shape.numbers(1) * width
-            budget = max(table.rows * table.dimension * 4 // 10, least) if request.budget is None else request.budget
+            budget = max(table.rows * table.dimension * 4 // 10, least)
+            if request.budget is not None:
+                # The cores of a sample are smaller, as it is.
+                budget = request.budget * table.rows // max(request.counted_rows, 1)
             rank = largest("tt", budget, 1, highest, lambda value: shape.numbers(value) * width)
         cores = decompose(table, shape, shape.ranks(rank), Steps(request.progress, table.rows, (1, 1)))
         if element == "f16":
