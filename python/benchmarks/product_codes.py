@@ -157,7 +157,10 @@ def tables(cells: Sequence[dict[str, Any]]) -> str:
             [
                 cell["table"],
                 f"{cell['method']} {cell['parts']} x 8",
-                *(figure(cell[key], 3) for key in ("lookup_ns", "faiss_ns", "decode_ratio", "faiss_fetch_ns", "bag_ns")),
+                *(
+                    figure(cell[key], 3)
+                    for key in ("lookup_ns", "faiss_ns", "decode_ratio", "faiss_fetch_ns", "bag_ns")
+                ),
             ]
             for cell in cells
             if "lookup_ns" in cell
@@ -173,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=[], help="such as glove, opq or glove-pq-25; the others stay")
     parser.add_argument("--repetitions", type=int, default=51)
     options = parser.parse_args(arguments)
-    known = {(cell["table"], cell["method"], cell["parts"]): cell for cell in read_json(options.output).get("cells", [])}
+    known = {
+        (cell["table"], cell["method"], cell["parts"]): cell for cell in read_json(options.output).get("cells", [])
+    }
     for table, method, parts in CELLS:
         names = {table, method, f"{table}-{method}-{parts}"}
         if not options.only or names & set(options.only):

@@ -1,6 +1,6 @@
-"""Slow and obvious: what tables mean, in NumPy and float64, and random tables to try it on.
+"""Slow and obvious: what tables mean, in NumPy and float64, and how closely results must agree with it.
 
-Nothing here calls the core, except to build the tables.
+Nothing here calls the core.
 """
 
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import strategies as st
+from store_reference import STORES
 
 import embedcompress as ec
 
@@ -154,6 +154,8 @@ def rows_of_parts(tree, arrays):
             books = shared[(rest.astype(np.int64) << 8 * np.arange(rest.shape[1])).sum(axis=1)]
         values = np.take_along_axis(books.astype(np.float64), codes, axis=1)
         return Rows(values, np.abs(values))
+    if tree["kind"] in STORES:
+        return Rows(*STORES[tree["kind"]](tree, arrays))
     return ROUTES[tree["kind"]](tree, arrays)
 
 
@@ -301,11 +303,11 @@ def ulps(found, wanted, magnitude):
     return float(difference.max(initial=0))
 
 
-def assert_rows(found, wanted):
-    """Decoded rows: a product and a sum in f32."""
+def assert_rows(found, wanted, slack=1):
+    """Decoded rows: a product and a sum in f32, or `slack` times as many."""
     assert found.dtype == np.float32
     assert found.shape == wanted.values.shape
-    assert ulps(found, wanted.values, wanted.magnitude) <= 1.5
+    assert ulps(found, wanted.values, wanted.magnitude) <= 1.5 * slack
 
 
 def assert_pooled(found, wanted, terms, repeated=False):
@@ -374,161 +376,3 @@ def greedy(row, bits, b=200, r=0.16, scale_type="f16"):
             if right < best_error:
                 best, best_error = (low, high), right
     return quantize(row, *best, last, scale_type)
-
-
-# Random tables
-
-
-def random_dense(rng, rows, dimension, element="f32"):
-    values = rng.standard_normal((rows, dimension)).astype(np.float32)
-    stored = {"f32": lambda: values, "f16": lambda: values.astype(np.float16), "bf16": lambda: bfloat16(values)}[
-        element
-    ]()
-    tree = {"kind": "dense", "rows": rows, "dimension": dimension, "element": element, "tensors": {"rows": "w"}}
-    return ec.Table.from_parts(tree, {"w": (element, stored)})
-
-
-def random_uniform(rng, rows, dimension, bits=4, group=None, scale_type="f16", scope="row"):
-    """Any codes and any scales, which no quantizer need ever choose."""
-    if scope == "table":
-        tree = {"kind": "uniform", "rows": rows, "dimension": dimension, "bits": bits, "group": dimension}
-        tree |= {"scale": "f32", "scope": "table", "tensors": {"rows": "codes", "parameters": "both"}}
-        packed = pack(rng.integers(0, 2**bits, (rows, dimension)), bits)
-        both = rng.standard_normal(2).astype(np.float32)
-        return ec.Table.from_parts(tree, {"codes": ("u8", packed), "both": ("f32", both)})
-    width = min(group or dimension, dimension)
-    groups = -(-dimension // width)
-    codes = rng.integers(0, 2**bits, (rows, dimension))
-    number = {"f16": "<f2", "f32": "<f4"}[scale_type]
-    scales = rng.standard_normal((rows, 2 * groups)).astype(number)
-    packed = np.concatenate([pack(codes, bits), scales.view(np.uint8).reshape(rows, -1)], axis=1)
-    tree = {
-        "kind": "uniform",
-        "rows": rows,
-        "dimension": dimension,
-        "bits": bits,
-        "group": width,
-        "scale": scale_type,
-        "tensors": {"rows": "codes"},
-    }
-    return ec.Table.from_parts(tree, {"codes": ("u8", packed)})
-
-
-def random_codebook(rng, rows, dimension, bits=4, entry_type="f16", scope="row", clusters=5):
-    """Any codes, entries and clusters; the scope "scaled" is that of the table with scales of rows."""
-    number = {"f16": "<f2", "f32": "<f4"}[entry_type]
-    parts = [pack(rng.integers(0, 2**bits, (rows, dimension)), bits)]
-    tree = {"kind": "codebook", "rows": rows, "dimension": dimension, "bits": bits, "entries": entry_type}
-    tree |= {"scope": scope, "tensors": {"rows": "codes"}}
-    arrays = {}
-    if scope == "row":
-        parts.append(rng.standard_normal((rows, 2**bits)).astype(number).view(np.uint8).reshape(rows, -1))
-    elif scope == "scaled":
-        tree |= {"scope": "table", "row_scale": entry_type}
-        parts.append(rng.standard_normal((rows, 1)).astype(number).view(np.uint8).reshape(rows, -1))
-        arrays["books"] = (entry_type, rng.standard_normal((1, 2**bits)).astype(number))
-        tree["tensors"]["codebooks"] = "books"
-    else:
-        count = clusters if scope == "cluster" else 1
-        arrays["books"] = (entry_type, rng.standard_normal((count, 2**bits)).astype(number))
-        tree["tensors"]["codebooks"] = "books"
-    if scope == "cluster":
-        tree["clusters"] = clusters
-        index = rng.integers(0, clusters, rows).astype("<u4").view(np.uint8).reshape(rows, 4)
-        parts.append(index[:, : next(n for n in (1, 2, 3, 4) if clusters <= 256**n)])
-    arrays["codes"] = ("u8", np.concatenate(parts, axis=1))
-    return ec.Table.from_parts(tree, arrays)
-
-
-def with_padding(rng, table, alignment):
-    """The store with rows that start at multiples of an alignment, and anything between them."""
-    tree, arrays = table.parts()
-    name = tree["tensors"]["rows"]
-    dtype, values = arrays[name]
-    width = row_bytes(tree)
-    padded = rng.integers(0, 256, (table.rows, -(-width // alignment) * alignment), dtype=np.uint8)
-    padded[:, :width] = np.ascontiguousarray(values).view(np.uint8).reshape(table.rows, width)
-    arrays[name] = (dtype, padded.view(values.dtype))
-    return ec.Table.from_parts(tree | {"row_alignment": alignment}, arrays)
-
-
-def random_remap(rng, inner, function):
-    count = inner.rows
-    if function == "modulo":
-        return ec.remap(inner, rows=3 * count + 1, modulo=int(rng.integers(1, count + 1)))
-    if function == "divisor":
-        return ec.remap(inner, rows=3 * count, divisor=3)
-    if function == "hash":
-        return ec.remap(inner, rows=2 * count + 3, hash=int(rng.integers(2**62)))
-    if function == "block":
-        block = int(rng.integers(1, 5))
-        rows = 2 * count + 1
-        return ec.remap(inner, rows=rows, map=rng.integers(-1, count // block, -(-rows // block)), block=block)
-    return ec.remap(inner, map=rng.integers(-1, count, 2 * count + 1))
-
-
-def random_rotate(rng, inner):
-    """Either way, and with an offset or not where there may be one."""
-    seed = int(rng.integers(0, 2**63 - 1))
-    if rng.integers(2):
-        return ec.rotated(inner, seed)
-    return ec.rotate(inner, seed, offset=rng.standard_normal(inner.dimension) if rng.integers(2) else None)
-
-
-def random_route(rng, inner, route):
-    """A route over a table and, where it takes more than one, random tables beside it."""
-    rows, dimension = inner.shape
-    if route in ("sum", "product"):
-        others = [random_dense(rng, rows, dimension), random_uniform(rng, rows, dimension, 4)]
-        return ec.combine([inner, *others[: rng.integers(1, 3)]], route)
-    if route == "columns":
-        return ec.columns([random_dense(rng, rows, int(rng.integers(1, 20))), inner, random_uniform(rng, rows, 17, 3)])
-    if route == "ranges":
-        return ec.partition([random_dense(rng, 7, dimension), inner, random_uniform(rng, 3, dimension, 8)])
-    if route == "assignment":
-        tables = [inner, random_dense(rng, 9, dimension), random_uniform(rng, 4, dimension, 2)][: rng.integers(1, 4)]
-        return ec.partition(
-            tables, rng.permutation(np.repeat(np.arange(len(tables)), [table.rows for table in tables]))
-        )
-    if route == "project":
-        matrix = rng.standard_normal((dimension, int(rng.integers(1, 70))), np.float32)
-        bias = rng.standard_normal(matrix.shape[1], np.float32) if rng.integers(2) else None
-        return ec.project(inner, matrix, bias, element=str(rng.choice(["f32", "f16"])))
-    return random_rotate(rng, inner) if route == "rotate" else random_remap(rng, inner, route)
-
-
-ROUTE_NAMES = [
-    *["modulo", "divisor", "hash", "map", "block"],
-    *["sum", "product", "columns", "ranges", "assignment", "project", "rotate"],
-]
-
-
-@st.composite
-def tables(draw, max_rows=40, max_depth=3):
-    """A table of any kind."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32), label="seed"))
-    rows = draw(st.integers(1, max_rows), label="rows")
-    dimension = draw(st.sampled_from(DIMENSIONS), label="dimension")
-    element = draw(st.sampled_from(["f32", "f16", "bf16", *BITS, *BITS, *BITS]), label="element or bits")
-    scope = draw(st.sampled_from([None, "row", "cluster", "table", "scaled"]), label="scope")
-    kind = draw(st.sampled_from(["f16", "f32"]), label="type of parameters")
-    if isinstance(element, str):
-        table = random_dense(rng, rows, dimension, element)
-    elif scope is None:
-        table = random_uniform(rng, rows, dimension, element, scope="table")
-    elif element <= 8 and draw(st.booleans(), label="is a codebook"):
-        table = random_codebook(rng, rows, dimension, element, kind, scope, draw(st.sampled_from([1, 5, 300])))
-    else:
-        group = draw(st.sampled_from([None, 8, 32]), label="group")
-        table = random_uniform(rng, rows, dimension, element, group, kind)
-    alignment = draw(st.sampled_from([None, None, *ALIGNMENTS]), label="alignment")
-    if alignment is not None:
-        table = with_padding(rng, table, alignment)
-    for route in draw(st.lists(st.sampled_from(ROUTE_NAMES), max_size=max_depth), label="routes"):
-        if table.rows > 2000:
-            break
-        table = random_route(rng, table, route)
-    return table
-
-
-id_types = st.sampled_from([np.int32, np.int64])

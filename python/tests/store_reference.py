@@ -116,3 +116,82 @@ def hash_network_rows(x, factors, summands, moduli, buckets, weights, biases, en
         values = values @ weight.astype(np.float64) + bias
         magnitude = magnitude @ np.abs(weight.astype(np.float64)) + np.abs(bias)
     return values, magnitude
+
+
+# The same from `Table.parts`
+
+
+def rows_from(table_rows, offset, stop):
+    """The last rows of those that a function makes from row 0 on."""
+    values, magnitude = table_rows(stop)
+    return values[offset:], magnitude[offset:]
+
+
+def tensor_train_parts(tree, arrays):
+    cores = [arrays[tree["tensors"][f"core{index}"]].values for index in range(3)]
+    values, magnitude = rows_from(
+        lambda stop: tensor_train_rows(*cores, stop), tree["offset"], tree["offset"] + tree["rows"]
+    )
+    return values, magnitude * (2 + np.sqrt(tree["rank1"] * tree["rank2"]) / 2)
+
+
+def sparse_parts(tree, arrays):
+    found = {field: arrays[name].values for field, name in tree["tensors"].items()}
+    if tree["layout"] == "csr":
+        row = np.repeat(np.arange(tree["rows"]), np.diff(found["pointers"].astype(np.int64)))
+    else:
+        row = found["rows"].astype(np.int64) - tree["first"]
+    values, magnitude = np.zeros((2, tree["rows"], tree["dimension"]))
+    np.add.at(values, (row, found["columns"]), found["values"].astype(np.float64))
+    np.add.at(magnitude, (row, found["columns"]), np.abs(found["values"].astype(np.float64)))
+    return values, magnitude
+
+
+def shared_array_parts(tree, arrays):
+    stop = tree["offset"] + tree["rows"]
+    array = arrays[tree["tensors"]["values"]].values
+    values = shared_array_rows(array, stop, tree["dimension"], tree["block"], tree["seed"], tree["signs"])
+    return values[tree["offset"] :], np.abs(values[tree["offset"] :])
+
+
+def hash_network_parts(tree, arrays):
+    found = {field: arrays[name].values for field, name in tree["tensors"].items()}
+    layers = range(tree["layers"])
+    values, magnitude = hash_network_rows(
+        np.arange(tree["rows"]) + tree["offset"],
+        *(found[name] for name in ("factors", "summands", "moduli")),
+        tree["buckets"],
+        *([found[f"{name}{layer}"] for layer in layers] for name in ("weights", "biases")),
+        tree["encoding"],
+    )
+    # Roundings of each layer pass through those after it.
+    return values, magnitude * 16 * tree["layers"]
+
+
+def product_parts(tree, arrays):
+    (rows, dimension), parts, bits = (tree["rows"], tree["dimension"]), tree["parts"], tree["bits"]
+    packed = arrays[tree["tensors"]["rows"]].values
+    stream = np.unpackbits(packed, axis=1, bitorder="little")[:, : parts * bits].reshape(rows, parts, bits)
+    codes = (stream.astype(np.int64) << np.arange(bits)).sum(axis=2)
+    books = arrays[tree["tensors"]["codebooks"]].values.astype(np.float64)
+    if tree["mode"] == "sum":
+        entries = books.reshape(parts, 1 << bits, dimension)[np.arange(parts), codes]
+        return entries.sum(axis=1), np.abs(entries).sum(axis=1)
+    widths = [len(columns) for columns in np.array_split(np.arange(dimension), parts)]
+    ends = np.cumsum(widths) << bits
+    values = [
+        books[end - (width << bits) : end].reshape(1 << bits, width)[codes[:, part]]
+        for part, (width, end) in enumerate(zip(widths, ends, strict=True))
+    ]
+    values = np.concatenate(values, axis=1)
+    return values, np.abs(values)
+
+
+STORES = {
+    "product": product_parts,
+    "sparse": sparse_parts,
+    "shared_array": shared_array_parts,
+    "tensor_train": tensor_train_parts,
+    "hash_network": hash_network_parts,
+}
+"""What a node and its arrays mean: values, and the magnitudes that they were summed from."""

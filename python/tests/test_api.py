@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
+import random_tables
 
 import embedcompress as ec
 
@@ -180,7 +180,7 @@ def test_printing(weight):
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_pickling(weight, rng, protocol):
     tables = [nested(weight).slice(3, 1000), ec.compress(weight), ec.dense(weight), ec.dense(weight[:0])]
-    for table in [*tables, reference.random_dense(rng, 4, 3, "bf16")]:
+    for table in [*tables, random_tables.random_dense(rng, 4, 3, "bf16")]:
         again = pickle.loads(pickle.dumps(table, protocol))
         assert type(again) is ec.Table
         assert str(again) == str(table)

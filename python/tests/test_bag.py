@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import random_tables
 import reference
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -27,8 +28,8 @@ def bags(draw, rows):
     last = draw(st.booleans(), label="include_last_offset")
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return {
-        "ids": ids.astype(draw(reference.id_types)),
-        "offsets": (offsets if last else offsets[:-1]).astype(draw(reference.id_types)),
+        "ids": ids.astype(draw(random_tables.id_types)),
+        "offsets": (offsets if last else offsets[:-1]).astype(draw(random_tables.id_types)),
         "mode": mode,
         "per_sample_weights": weights,
         "include_last_offset": last,
@@ -46,7 +47,7 @@ def expected(table, call):
     return reference.bag(reference.rows(table), weights=call.pop("per_sample_weights"), **call)
 
 
-@given(reference.tables(max_depth=2), st.data())
+@given(random_tables.tables(max_depth=2), st.data())
 def test_bag_agrees_with_the_reference(table, data):
     call = data.draw(bags(table.rows))
     wanted = expected(table, call)
@@ -57,7 +58,7 @@ def test_bag_agrees_with_the_reference(table, data):
     np.testing.assert_array_equal(out, found)
 
 
-@given(reference.tables(max_depth=1), st.data())
+@given(random_tables.tables(max_depth=1), st.data())
 def test_bag_agrees_with_torch(table, data):
     torch = pytest.importorskip("torch")
     call = data.draw(bags(table.rows))
@@ -79,8 +80,8 @@ def test_bag_agrees_with_torch(table, data):
     )
 
 
-@given(reference.tables(max_depth=1), st.integers(0, 5), st.integers(0, 300), st.data())
-@example(reference.random_uniform(np.random.default_rng(0), 4, 9), 0, 3, None)
+@given(random_tables.tables(max_depth=1), st.integers(0, 5), st.integers(0, 300), st.data())
+@example(random_tables.random_uniform(np.random.default_rng(0), 4, 9), 0, 3, None)
 def test_two_axes_are_bags_of_equal_length(table, count, length, data):
     ids = np.random.default_rng(count * 1000 + length).integers(0, table.rows, (count, length))
     mode = "mean" if data is None else data.draw(st.sampled_from(["sum", "mean", "max"]))
@@ -94,7 +95,7 @@ def test_two_axes_are_bags_of_equal_length(table, count, length, data):
 @pytest.mark.parametrize("kept", [0, 1, 100, 256, 300])
 def test_a_long_bag_whose_last_block_is_all_padding(rng, mode, kept):
     """A bag is pooled 256 ids at a time; padding may leave any of the pieces empty."""
-    table = reference.random_uniform(rng, 50, 33)
+    table = random_tables.random_uniform(rng, 50, 33)
     ids = np.full(1000, 7)
     others = np.delete(np.arange(50), 7)
     ids[:kept] = rng.choice(others, kept)
@@ -111,7 +112,7 @@ def test_every_width_of_code_at_every_dimension(rng, bits, dimension):
     offsets = np.array([0, 0, 5, 25, 26])
     weights = rng.standard_normal(60).astype(np.float32)
     for group in (None, 8):
-        table = reference.random_uniform(rng, 30, dimension, bits, group)
+        table = random_tables.random_uniform(rng, 30, dimension, bits, group)
         wanted = reference.rows(table)
         for mode, given_weights in (("sum", None), ("sum", weights), ("mean", None), ("max", None)):
             found = table.bag(ids, offsets, mode, given_weights)
@@ -124,7 +125,7 @@ def test_max_of_negative_rows_is_negative():
 
 
 def test_weights_of_zero_and_weights_of_none(rng):
-    table = reference.random_uniform(rng, 20, 12)
+    table = random_tables.random_uniform(rng, 20, 12)
     zeros = np.zeros(5, np.float32)
     np.testing.assert_array_equal(table.bag(np.arange(5), [0], per_sample_weights=zeros), np.zeros((1, 12)))
     assert table.bag([], [0], per_sample_weights=np.zeros(0, np.float32)).shape == (1, 12)
@@ -134,7 +135,7 @@ def test_weights_of_zero_and_weights_of_none(rng):
 
 
 def test_no_bags_at_all(rng):
-    table = reference.random_dense(rng, 4, 6)
+    table = random_tables.random_dense(rng, 4, 6)
     assert table.bag([], []).shape == (0, 6)
     assert table.bag([], [0], include_last_offset=True).shape == (0, 6)
     assert table.bag(np.empty((0, 5), np.int64)).shape == (0, 6)
@@ -143,7 +144,7 @@ def test_no_bags_at_all(rng):
 
 def test_a_bag_does_not_depend_on_the_bags_beside_it(rng):
     """Bit for bit: what is packed into one block with a bag is not part of its sum."""
-    table = reference.random_uniform(rng, 300, 37, 4)
+    table = random_tables.random_uniform(rng, 300, 37, 4)
     pieces = [rng.integers(0, 300, length) for length in (3, 700, 1, 0, 255, 256, 12, 257, 90)]
     offsets = np.cumsum([0, *map(len, pieces)])[:-1]
     for mode in ("sum", "mean", "max"):
@@ -153,7 +154,7 @@ def test_a_bag_does_not_depend_on_the_bags_beside_it(rng):
 
 
 def test_very_many_bags_and_a_very_long_one(rng):
-    table = reference.random_uniform(rng, 1000, 16, 8)
+    table = random_tables.random_uniform(rng, 1000, 16, 8)
     ids = rng.integers(0, 1000, 60_000)
     wanted = reference.rows(table)
     offsets = np.sort(rng.integers(0, 60_001, 20_000))
@@ -166,7 +167,7 @@ def test_very_many_bags_and_a_very_long_one(rng):
 @pytest.mark.parametrize("length", [5, 256, 700])
 def test_invalid_ids_are_rows_of_zeros(rng, mode, length):
     """As -1 in a map is: they count in a mean, and are larger than a negative maximum."""
-    table = reference.random_uniform(rng, 30, 17, 4)
+    table = random_tables.random_uniform(rng, 30, 17, 4)
     ids = rng.integers(0, 30, 3 * length)
     bad = rng.random(len(ids)) < 0.3
     bad[:length] = True
@@ -217,7 +218,7 @@ def test_scales_of_every_kind(rng, bits, dimension, kind):
 
 
 def test_bags_of_one_id_are_rows(rng):
-    table = reference.random_uniform(rng, 50, 33)
+    table = random_tables.random_uniform(rng, 50, 33)
     for width in (np.int32, np.int64):
         ids = rng.integers(0, 50, 300).astype(width)
         offsets = np.arange(301, dtype=width)

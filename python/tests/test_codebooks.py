@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import random_tables
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,7 +119,7 @@ def test_seeds(rng):
 
 
 def test_a_cluster_that_there_is_not(rng):
-    table = reference.random_codebook(rng, 5, 9, 4, "f16", "cluster", 3)
+    table = random_tables.random_codebook(rng, 5, 9, 4, "f16", "cluster", 3)
     tree, arrays = table.parts()
     packed = arrays[tree["tensors"]["rows"]].values.copy()
     packed[2, -1] = 3

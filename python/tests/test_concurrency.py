@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-import reference
+import random_tables
 
 import embedcompress as ec
 
@@ -26,7 +26,7 @@ def weight(rng):
 def slow_calls(tmp_path):
     """Calls that take some tens of milliseconds on one thread."""
     rng = np.random.default_rng(1)
-    table = reference.random_uniform(rng, 20_000, 64, 4)
+    table = random_tables.random_uniform(rng, 20_000, 64, 4)
     ids = rng.integers(0, 20_000, 400_000)
     out = np.empty((len(ids), 64), np.float32)
     pooled = np.empty((10, 64), np.float32)
@@ -175,7 +175,11 @@ def test_results_do_not_depend_on_the_number_of_threads(weight, rng):
 @pytest.mark.parametrize("bits", [2, 4, 8, 32])
 def test_ids_that_change_during_a_call_lead_nowhere(rng, bits):
     """Whatever another thread writes there, rows are those of some ids, or zeros; nothing outside is read."""
-    table = reference.random_dense(rng, 300, 50, "f32") if bits == 32 else reference.random_uniform(rng, 300, 50, bits)
+    table = (
+        random_tables.random_dense(rng, 300, 50, "f32")
+        if bits == 32
+        else random_tables.random_uniform(rng, 300, 50, bits)
+    )
     ids, offsets = rng.integers(0, 300, 40_000), np.arange(0, 40_000, 20)
     good, stop = ids.copy(), threading.Event()
 

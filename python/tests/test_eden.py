@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import random_tables
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,7 +167,7 @@ def test_files_are_streamed(rng, tmp_path, bits):
 @given(dimensions, st.sampled_from(WIDTHS), st.sampled_from(["f16", "f32"]), st.integers(0, 2**32))
 def test_scaled_codebooks(dimension, bits, dtype, seed):
     rng = np.random.default_rng(seed)
-    table = reference.random_codebook(rng, 12, dimension, bits, dtype, "scaled")
+    table = random_tables.random_codebook(rng, 12, dimension, bits, dtype, "scaled")
     rows = reference.rows(table)
     reference.assert_rows(table.decode(), rows)
     ids, weights = rng.integers(0, 12, 40), rng.standard_normal(40).astype(np.float32)
@@ -178,12 +179,12 @@ def test_scaled_codebooks(dimension, bits, dtype, seed):
 
 
 def test_scales_that_do_not_belong(rng):
-    tree, arrays = reference.random_codebook(rng, 3, 4, 2, "f16", "scaled").parts()
+    tree, arrays = random_tables.random_codebook(rng, 3, 4, 2, "f16", "scaled").parts()
     with pytest.raises(ec.FormatError, match="field 'row_scale' must be 'f16', as entries"):
         ec.Table.from_parts(tree | {"row_scale": "f32"}, arrays)
     with pytest.raises(ec.FormatError, match="field 'row_scale' must be one of"):
         ec.Table.from_parts(tree | {"row_scale": "bf16"}, arrays)
-    tree, arrays = reference.random_codebook(rng, 3, 4, 2, "f16", "row").parts()
+    tree, arrays = random_tables.random_codebook(rng, 3, 4, 2, "f16", "row").parts()
     with pytest.raises(ec.FormatError, match="unknown field 'row_scale'"):
         ec.Table.from_parts(tree | {"row_scale": "f16"}, arrays)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import reference
+import random_tables
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ def recall(table, weight, queries, count=10):
     return float(np.mean(shares))
 
 
-@given(reference.tables(max_rows=30, max_depth=1), st.integers(0, 1000))
+@given(random_tables.tables(max_rows=30, max_depth=1), st.integers(0, 1000))
 def test_figures_are_those_of_numpy(table, seed):
     rng = np.random.default_rng(seed)
     weight = (table.decode() + 0.1 * rng.standard_normal(table.shape)).astype(np.float32)

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import random_tables
 import reference
 
 import embedcompress as ec
@@ -59,7 +60,7 @@ def test_a_table_comes_back(path, weight, rng, kind, mmap):
     elif kind == "empty":
         table = ec.dense(np.empty((0, 3), np.float32))
     else:
-        table = reference.random_dense(rng, 30, 9, kind)
+        table = random_tables.random_dense(rng, 30, 9, kind)
     table.save(path)
     opened = ec.load(path, mmap=mmap)
     assert str(opened) == str(table)

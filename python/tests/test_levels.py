@@ -18,6 +18,7 @@ import re
 import sys
 import numpy as np
 import embedcompress as ec
+import random_tables
 import reference
 assert ec.isa().endswith(sys.argv[1]), ec.isa()
 results = {}
@@ -41,22 +42,22 @@ def look(name, table, rng):
 rng = np.random.default_rng(1911)
 for dimension in reference.DIMENSIONS:
     for element in ("f32", "f16", "bf16"):
-        look(f"{element} {dimension}", reference.random_dense(rng, 20, dimension, element), rng)
+        look(f"{element} {dimension}", random_tables.random_dense(rng, 20, dimension, element), rng)
     for bits in reference.BITS:
         for group in (None, 8):
             scale = rng.choice(["f16", "f32"])
-            table = reference.random_uniform(rng, 20, dimension, bits, group, scale)
+            table = random_tables.random_uniform(rng, 20, dimension, bits, group, scale)
             look(f"uniform {bits} {group} {scale} {dimension}", table, rng)
-        shared = reference.random_uniform(rng, 20, dimension, bits, scope="table")
+        shared = random_tables.random_uniform(rng, 20, dimension, bits, scope="table")
         look(f"uniform {bits} table {dimension}", shared, rng)
     for bits in range(1, 9):
         for entries in ("f16", "f32"):
             for scope in ("row", "cluster", "table", "scaled"):
-                table = reference.random_codebook(rng, 20, dimension, bits, entries, scope)
+                table = random_tables.random_codebook(rng, 20, dimension, bits, entries, scope)
                 look(f"codebook {bits} {entries} {scope} {dimension}", table, rng)
-    inner = reference.random_codebook(rng, 20, dimension, 2, "f16", "scaled")
+    inner = random_tables.random_codebook(rng, 20, dimension, 2, "f16", "scaled")
     look(f"rotate {dimension}", ec.rotate(inner, 3, offset=rng.standard_normal(dimension)), rng)
-    look(f"remap {dimension}", reference.random_remap(rng, reference.random_uniform(rng, 20, dimension), "map"), rng)
+    look(f"remap {dimension}", random_tables.random_remap(rng, random_tables.random_uniform(rng, 20, dimension), "map"), rng)
     for kind, factor in (("normal", 1), ("tiny", 1e-7), ("large", 3e3), ("outliers", None)):
         weight = rng.standard_normal((40, dimension)).astype(np.float32)
         if factor is None:

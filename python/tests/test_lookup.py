@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import random_tables
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ shapes = st.one_of(
 )
 
 
-@given(reference.tables(), shapes, reference.id_types, st.integers(0, 2**32))
+@given(random_tables.tables(), shapes, random_tables.id_types, st.integers(0, 2**32))
 def test_lookup_agrees_with_the_reference(table, shape, dtype, seed):
     ids = np.random.default_rng(seed).integers(0, table.rows, shape).astype(dtype)
     wanted = reference.rows(table)
@@ -27,7 +28,7 @@ def test_lookup_agrees_with_the_reference(table, shape, dtype, seed):
     np.testing.assert_array_equal(out, found)
 
 
-@given(reference.tables(), st.data())
+@given(random_tables.tables(), st.data())
 def test_decode_and_slice_agree_with_the_reference(table, data):
     wanted = reference.rows(table)
     decoded = table.decode()
@@ -49,7 +50,7 @@ def test_decode_and_slice_agree_with_the_reference(table, data):
 def test_every_width_of_code_at_every_dimension(rng, bits, dimension):
     for group in (None, 8, 32):
         for scale_type in ("f16", "f32"):
-            table = reference.random_uniform(rng, 21, dimension, bits, group, scale_type)
+            table = random_tables.random_uniform(rng, 21, dimension, bits, group, scale_type)
             reference.assert_rows(table.decode(), reference.rows(table))
             ids = rng.integers(0, 21, 40)
             np.testing.assert_array_equal(table.lookup(ids), table.decode()[ids])
@@ -58,7 +59,7 @@ def test_every_width_of_code_at_every_dimension(rng, bits, dimension):
 @pytest.mark.parametrize("element", ["f32", "f16", "bf16"])
 @pytest.mark.parametrize("dimension", reference.DIMENSIONS)
 def test_dense_rows_come_back_exactly(rng, element, dimension):
-    table = reference.random_dense(rng, 9, dimension, element)
+    table = random_tables.random_dense(rng, 9, dimension, element)
     np.testing.assert_array_equal(table.decode(), reference.rows(table).values.astype(np.float32))
     assert table.stored_bytes == 9 * dimension * (4 if element == "f32" else 2)
 
@@ -107,7 +108,7 @@ def test_what_goes_in_as_ids(rng):
 
 
 def test_invalid_ids_as_zeros_are_counted(rng):
-    table = reference.random_uniform(rng, 10, 5)
+    table = random_tables.random_uniform(rng, 10, 5)
     found = table.lookup([3, -1, 10, 2**40, 4], on_invalid="zero")
     np.testing.assert_array_equal(found[[0, 4]], table.lookup([3, 4]))
     np.testing.assert_array_equal(found[1:4], np.zeros((3, 5)))
@@ -119,7 +120,7 @@ def test_invalid_ids_as_zeros_are_counted(rng):
 
 
 def test_zero_in_a_map_is_no_invalid_id(rng):
-    table = ec.remap(reference.random_dense(rng, 3, 4), map=[-1, 2])
+    table = ec.remap(random_tables.random_dense(rng, 3, 4), map=[-1, 2])
     np.testing.assert_array_equal(table.lookup([0]), np.zeros((1, 4)))
     assert table.invalid_count == 0
 
@@ -161,7 +162,7 @@ def test_memory_that_is_not_aligned(rng):
 
 def test_wide_and_tall_tables(rng):
     """More columns than a block of memory, more rows than a block of ids, on several threads."""
-    wide = reference.random_uniform(rng, 3, 70_001, 3, 8)
+    wide = random_tables.random_uniform(rng, 3, 70_001, 3, 8)
     reference.assert_rows(wide.decode(), reference.rows(wide))
-    tall = reference.random_uniform(rng, 50_000, 3, 5)
+    tall = random_tables.random_uniform(rng, 50_000, 3, 5)
     reference.assert_rows(tall.decode(), reference.rows(tall))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import random_tables
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def test_seeds(rng):
 
 
 def test_parts_and_bytes(rng, tmp_path):
-    inner = reference.random_uniform(rng, 30, 20, 4)
+    inner = random_tables.random_uniform(rng, 30, 20, 4)
     offset = rng.standard_normal(20)
     table = ec.rotate(inner, 5, offset=offset)
     assert table.stored_bytes == inner.stored_bytes + 8 + 80
@@ -75,7 +76,7 @@ def test_parts_and_bytes(rng, tmp_path):
 
 @pytest.mark.parametrize("dimension", [3, 16, 50, 64, 300])
 def test_bags(rng, dimension):
-    inner = ec.remap(reference.random_codebook(rng, 40, dimension, 2, "f16", "scaled"), map=np.arange(41) - 1)
+    inner = ec.remap(random_tables.random_codebook(rng, 40, dimension, 2, "f16", "scaled"), map=np.arange(41) - 1)
     ids = rng.integers(0, 41, 1000)
     offsets = np.sort(rng.integers(0, 1000, 300))
     offsets[0] = 0
@@ -104,7 +105,7 @@ def test_rows_that_are_wide_and_many_bags(rng):
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.0, "0", None, True])
 def test_seeds_that_are_none(rng, seed):
-    table = reference.random_dense(rng, 3, 4)
+    table = random_tables.random_dense(rng, 3, 4)
     for call in (ec.rotate, ec.rotated):
         with pytest.raises(ValueError, match=r"seed must be an integer from 0 to 2\^63 - 1"):
             call(table, seed)
@@ -113,11 +114,11 @@ def test_seeds_that_are_none(rng, seed):
 @pytest.mark.parametrize("offset", [[1.0, 2.0], np.zeros((4, 1)), ["a"] * 4, 1.0])
 def test_offsets_that_are_none(rng, offset):
     with pytest.raises(ValueError, match="offset must be 4 numbers"):
-        ec.rotate(reference.random_dense(rng, 3, 4), offset=offset)
+        ec.rotate(random_tables.random_dense(rng, 3, 4), offset=offset)
 
 
 def test_bad_parts(rng):
-    tree, arrays = ec.rotate(reference.random_dense(rng, 3, 4), 1, offset=np.zeros(4)).parts()
+    tree, arrays = ec.rotate(random_tables.random_dense(rng, 3, 4), 1, offset=np.zeros(4)).parts()
     for change, message in [
         ({"seed": -1}, "field 'seed' must be an integer from 0"),
         ({"seed": None}, "field 'seed' must be"),

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-import reference
+import random_tables
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,8 +58,8 @@ def by_feature(tables, ids, offsets, mode="sum", weights=None, on_invalid="raise
     st.sampled_from([[0], [1], [0, 1], [1, 1, 1, 2], [0, 1, 3, 7], [255, 256, 257], [0, 600]]),
     st.sampled_from(["sum", "mean", "max"]),
     st.booleans(),
-    reference.id_types,
-    reference.id_types,
+    random_tables.id_types,
+    random_tables.id_types,
     st.integers(0, 2**32),
 )
 def test_one_call_is_a_call_for_each_feature(

@@ -95,7 +95,9 @@ _SIZES = {"f16": 2, "f32": 4}
 def _pq(values: Values, options: dict[str, Any]) -> Table:
     import json
 
-    result: Table = _core.compress(dense(np.ascontiguousarray(values, np.float32)), None, "pq", json.dumps(options), None)
+    result: Table = _core.compress(
+        dense(np.ascontiguousarray(values, np.float32)), None, "pq", json.dumps(options), None
+    )
     return result
 
 
