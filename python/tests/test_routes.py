@@ -1,0 +1,124 @@
+"""Routes by hand. That lookups agree with the references, test_lookup and test_bag try on random expressions."""
+
+import numpy as np
+import pytest
+import reference
+
+import embedcompress as ec
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+@pytest.fixture
+def table(rng):
+    return ec.dense(rng.standard_normal((20, 6), dtype=np.float32))
+
+
+def test_hashes_are_those_of_the_formula(rng):
+    inner = ec.dense(np.arange(1000, dtype=np.float32)[:, None])
+    ids = np.concatenate([np.arange(500), rng.integers(0, 2**62, 500)])
+    for seed in (0, 1, 2**62):
+        found = ec.remap(inner, rows=2**62, hash=seed).lookup(ids)[:, 0]
+        np.testing.assert_array_equal(found, reference.hashed(ids, seed, 1000))
+    counts = np.bincount(reference.hashed(np.arange(100_000), 3, 1000), minlength=1000)
+    # A chi-squared of 999 degrees of freedom.
+    assert 800 < ((counts - 100) ** 2 / 100).sum() < 1200
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 255, 256, 257])
+def test_maps_take_the_bits_that_they_need(rng, rows):
+    inner = ec.dense(rng.standard_normal((rows, 2), dtype=np.float32))
+    for lowest, largest in ((0, rows - 1), (-1, rows)):
+        table = ec.remap(inner, map=rng.permutation(np.arange(400) % (rows - lowest) + lowest))
+        bits = max(largest.bit_length(), 1)
+        assert table.stored_bytes - inner.stored_bytes == -(-400 * bits // 8)
+
+
+def test_bytes_of_an_assignment(rng):
+    for count in (2, 3, 4, 5, 33):
+        assignment = rng.integers(0, count, 10_000)
+        tables = [ec.dense(np.zeros((int(n), 1), np.float32)) for n in np.bincount(assignment, minlength=count)]
+        own = ec.partition(tables, assignment).stored_bytes - 40_000
+        assert own == 20 * (64 * (count - 1).bit_length() + 4 * count)
+
+
+def test_invalid_ids_get_no_bias(table, rng):
+    matrix, bias = rng.standard_normal((6, 9)), np.arange(1, 10)
+    projected = ec.project(table, matrix, bias)
+    rows = table.decode() @ matrix.astype(np.float32) + bias
+    found = projected.lookup([3, -1, 20, 4], on_invalid="zero")
+    np.testing.assert_allclose(found, [rows[3], bias * 0, bias * 0, rows[4]], rtol=1e-5, atol=1e-5)
+    bags = projected.bag([3, -1, 4, 20, -1, -1], [0, 2, 3, 5], on_invalid="zero")
+    np.testing.assert_allclose(bags, [rows[3], rows[4], bias * 0, bias * 0], rtol=1e-5, atol=1e-5)
+    weights = np.float32([2, 5, -1, 7])
+    found = projected.bag([3, -1, 4, 20], [0], on_invalid="zero", per_sample_weights=weights)
+    np.testing.assert_allclose(found, [2 * rows[3] - rows[4]], rtol=1e-4, atol=1e-4)
+
+
+def test_a_matrix_in_f16(table):
+    matrix = np.linspace(-3, 3, 24).reshape(6, 4)
+    half = ec.project(table, matrix, element="f16")
+    assert half.stored_bytes == table.stored_bytes + 48
+    np.testing.assert_array_equal(
+        half.decode(), ec.project(table, matrix.astype(np.float16).astype(np.float32)).decode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda t: ec.combine([t]), "two tables or more"),
+        (lambda t: ec.combine([]), "one table or more"),
+        (lambda t: ec.combine([t, t], "mean"), "one of 'sum', 'product'"),
+        (lambda t: ec.combine([t, t.slice(0, 5)]), "table 1 is 5 x 6, but the first one is 20 x 6"),
+        (lambda t: ec.columns([t, t.slice(0, 5)]), "table 1 has 5 rows"),
+        (lambda t: ec.columns([]), "one table or more"),
+        (lambda t: ec.partition([t, ec.columns([t, t])]), "table 1 has 12 columns, but the first one has 6"),
+        (lambda t: ec.partition([t] * 4097), "1 to 4096 tables"),
+        (lambda t: ec.partition([t] * 4097, np.zeros(3, int)), "1 to 4096 tables"),
+        (lambda t: ec.partition([t], np.zeros(19, int)), "19 ids are assigned to table 0, which has 20 rows"),
+        (lambda t: ec.partition([t], np.arange(20) // 19), "id 19 is assigned to table 1, but there are 1 tables"),
+        (lambda t: ec.partition([t], -np.arange(20)), "id 1 is assigned to table -1"),
+        (lambda t: ec.partition([t], np.zeros((20, 1), int)), "integers and have one axis"),
+        (lambda t: ec.partition([t], np.zeros(20)), "integers and have one axis"),
+        (lambda t: ec.project(t, np.zeros((5, 3))), "the matrix has 5 rows, not the table's 6 columns"),
+        (lambda t: ec.project(t, np.zeros(6)), "matrix must be numbers and have 2 axes"),
+        (lambda t: ec.project(t, np.full((6, 1), np.nan)), "matrix must be finite"),
+        (lambda t: ec.project(t, np.zeros((6, 3)), np.zeros(2)), "tensor 'bias' must be"),
+        (lambda t: ec.project(t, np.zeros((6, 3)), element="bf16"), "'f32' or 'f16'"),
+        (lambda t: ec.project(t, np.full((6, 3), 1e6), element="f16"), "too large for f16"),
+        (lambda t: ec.remap(t, rows=5, hash=-1), "seed must not be negative"),
+        (lambda t: ec.remap(t, hash=1), "rows is needed"),
+        (lambda t: ec.remap(t, rows=3, block=2), "exactly one of modulo, divisor, hash and map"),
+        (lambda t: ec.remap(t, rows=3, modulo=2, block=2), "block goes with map only"),
+        (lambda t: ec.remap(t, map=[0], block=2), "rows is needed with block"),
+        (lambda t: ec.remap(t, rows=5, map=[0, 1], block=2), "5 ids in blocks of 2"),
+        (lambda t: ec.remap(t, rows=2, map=[0], block=0), "blocks need at least one row"),
+        (lambda t: ec.remap(t, rows=2, map=[10], block=2), "map entry 10 at position 0"),
+    ],
+)
+def test_what_can_not_be_made(table, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(table)
+
+
+def test_only_tables_go_in(table):
+    for make in (ec.combine, ec.columns, ec.partition):
+        with pytest.raises(TypeError, match="table 1 must be a Table, not ndarray"):
+            make([table, np.zeros((20, 6), np.float32)])
+
+
+def test_routes_are_pickled_saved_and_sliced(rng, tmp_path):
+    parts = [reference.random_uniform(rng, rows, 17, 4) for rows in (700, 400)]
+    table = ec.partition(parts, rng.permutation(np.repeat([0, 1], [700, 400])))
+    matrix = rng.standard_normal((17, 30), np.float32)
+    table = ec.columns([ec.project(table, matrix, np.ones(30)), ec.combine([table, table], "product")])
+    table.save(tmp_path / "t")
+    for start, stop in ((0, 1100), (511, 513), (600, 1024), (1024, 1100), (1100, 1100)):
+        part = table.slice(start, stop)
+        part.save(tmp_path / "part")
+        for found in (part, ec.load(tmp_path / "part"), ec.load(tmp_path / "t").slice(start, stop)):
+            np.testing.assert_array_equal(found.decode(), table.decode()[start:stop])
