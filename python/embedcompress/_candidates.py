@@ -13,7 +13,7 @@ from ._compress import compress
 from ._registry import composed, methods
 from ._table import Table
 
-SAME_FORMAT = frozenset({"table", "sym", "gss", "asym", "aciq", "hist_apprx", "hist_brute", "greedy"})
+SAME_FORMAT = frozenset({"sym", "gss", "asym", "aciq", "hist_apprx", "hist_brute", "greedy"})
 """Methods that choose ranges of rows for the format of least_squares, whose error is not larger in any of the measured
 tables."""
 LOSSY_INNER = ("least_squares", "eden")

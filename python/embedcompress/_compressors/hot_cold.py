@@ -1,9 +1,9 @@
 """Hot and cold: the rows that count most compressed with care, and all others hard.
 
 How much a row counts is how often it is used (`counts`; frequency-grouped precision, as in SHARK, CIKM 2023, and MPE,
-2024), or, if nothing is known of that, its squared norm: what it can add to the table's error. Any method compresses
-either part. A budget decides how many rows are hot, and, where they are not given, the bits of both parts: what
-minimises the error of a sample, weighted by counts.
+2024), or, if nothing is known of that, its squared norm: what it can add to the table's error. With a budget, it may
+also be the product of both. Any method compresses either part. A budget decides how many rows are hot, and, where they
+are not given, the bits of both parts: what minimises the error of a sample, weighted by counts.
 
 Bytes: those of both parts, and which part each row is in; nothing for that where counts fall with the row's number, as
 in vocabularies that are sorted by frequency.
@@ -34,9 +34,27 @@ BOOK_BITS = 8
 
 
 @dataclass(frozen=True)
+class Order:
+    """Rows by how much they count."""
+
+    ids: Values
+    """The one that counts most first."""
+    by_number: bool
+    """Whether they are in the order of their numbers, so that nothing has to say which part a row is in."""
+
+    @staticmethod
+    def by(importance: Values) -> Order:
+        """Return the order of falling importance."""
+        if (np.diff(importance) <= 0).all():
+            return Order(np.arange(len(importance)), by_number=True)
+        return Order(np.argsort(-importance, kind="stable"), by_number=False)
+
+
+@dataclass(frozen=True)
 class Split:
     """What the two parts are to be."""
 
+    order: Order
     hot_rows: int
     hot: Inner
     cold: Inner
@@ -83,24 +101,24 @@ class HotCold(Compressor):
             raise ValueError("give hot_cold either a share or a budget, not both")
         steps = Steps(request.progress, table.rows, (1, 8))
         counts = _counts(options["counts"], table)
-        reading = steps.next()
-        importance = _squared_norms(table, reading) if counts is None else counts
+        norms = _squared_norms(table, steps.next())
         hot, cold = (_inner(request, part) for part in ("hot", "cold"))
-        is_sorted = counts is not None and bool((np.diff(counts) <= 0).all())
-        order = np.arange(table.rows) if is_sorted else np.argsort(-importance, kind="stable")
         if request.budget is None:
             split = Split(
+                Order.by(norms if counts is None else counts),
                 round(table.rows * (0.1 if share is None else share)),
                 hot.with_bits(8) if hot.has_free_bits else hot,
                 cold.with_bits(2) if cold.has_free_bits else cold,
             )
-            return _compose(table, order, split, is_sorted, Steps(steps.next(), table.rows, (1, 1)))
+            return _compose(table, split, Steps(steps.next(), table.rows, (1, 1)))
         making = steps.next()
-        splits = _Solver(request, order, counts, hot, cold, is_sorted).solve()
+        # Rows that are used as often count by their norms, but an order by counts may be that of their numbers.
+        orders = [Order.by(norms)] if counts is None else [Order.by(counts), Order.by(counts * norms)]
+        found = [pair for order in orders for pair in _Solver(request, order, counts, hot, cold).solve()]
         refusal: ValueError | None = None
-        for split in splits:
+        for _, split in sorted(found, key=lambda pair: pair[0]):
             try:
-                return _compose(table, order, split, is_sorted, Steps(making, table.rows, (1, 1)))
+                return _compose(table, split, Steps(making, table.rows, (1, 1)))
             except _core.BudgetError as error:
                 refusal = error
         refused: type[ValueError] = _core.BudgetError
@@ -143,24 +161,23 @@ def _squared_norms(table: Table, progress: Progress | None) -> Values:
 class _Solver:
     """Finds the split of the least error within a budget."""
 
-    def __init__(
-        self, request: Request, order: Values, counts: Values | None, hot: Inner, cold: Inner, is_sorted: bool
-    ):
+    def __init__(self, request: Request, order: Order, counts: Values | None, hot: Inner, cold: Inner):
         table = request.source
+        self.order = order
         self.table, self.hot, self.cold = table, hot, cold
         self.budget = request.budget or 0
         self.rows = request.counted_rows
         self.scale = self.rows / max(table.rows, 1)
-        self.map_bytes = 0 if is_sorted else partition_bytes(self.rows)
+        self.map_bytes = 0 if order.by_number else partition_bytes(self.rows)
         # In the order of importance, so that the first of them stand for the hot rows, each for those up to the next.
         starts = np.linspace(0, table.rows, min(SAMPLE_ROWS, table.rows), endpoint=False).astype(np.int64)
-        self.sample = table.lookup(order[starts])
-        known = np.ones(table.rows) if counts is None else counts[order]
+        self.sample = table.lookup(order.ids[starts])
+        known = np.ones(table.rows) if counts is None else counts[order.ids]
         weights = np.add.reduceat(known, starts) if len(starts) else known
         self.weights = weights if weights.sum() > 0 else np.ones(len(starts))
 
-    def solve(self) -> list[Split]:
-        """Return splits, the best one first; the others are for when its parts are larger than the sample said."""
+    def solve(self) -> list[tuple[float, Split]]:
+        """Return splits with their errors; several in case that the best one's parts are larger than was thought."""
         return [self._by_bits()] if _has_fixed_rows(self.cold) else self._by_share()
 
     def _errors(self, part: Inner, rows: slice = slice(None)) -> Values:
@@ -170,7 +187,7 @@ class _Solver:
         errors: Values = self.weights[rows] * (difference.astype(np.float64) ** 2).sum(axis=1)
         return errors
 
-    def _by_bits(self) -> Split:
+    def _by_bits(self) -> tuple[float, Split]:
         """Try every pair of widths, each with as many hot rows as there are bytes for."""
         hots, colds = list(self.hot.choices()), list(self.cold.choices())
         floor = min(cold.bytes(self.rows, self.table.dimension) for cold in colds)
@@ -191,10 +208,10 @@ class _Solver:
                 edge = round(hot_rows / max(self.rows, 1) * len(self.sample))
                 error = float(sums(hot)[edge] + sums(cold)[-1] - sums(cold)[edge])
                 if best is None or error < best[0]:
-                    best = (error, Split(self._scaled(hot_rows), hot, cold))
+                    best = (error, Split(self.order, self._scaled(hot_rows), hot, cold))
         if best is None:
             raise budget_error("hot_cold", self.budget, floor)
-        return best[1]
+        return best
 
     def _most(self, hot: Inner, cold: Inner) -> int | None:
         """Return the most hot rows; None if not even cold rows fit, or hot rows take no more bytes than cold ones."""
@@ -212,7 +229,7 @@ class _Solver:
                 high = middle - 1
         return low
 
-    def _by_share(self) -> list[Split]:
+    def _by_share(self) -> list[tuple[float, Split]]:
         """Try some shares of hot rows, and give the cold ones what bytes are left."""
         found: list[tuple[float, Split]] = []
         for hot in self.hot.choices((8, 6, 4)):
@@ -221,12 +238,9 @@ class _Solver:
                 left = self.budget - hot.bytes(hot_rows, self.table.dimension) - self.map_bytes
                 error = self._error_of(hot, share, left) if left > 0 else np.inf
                 if error < np.inf:
-                    found.append((error, Split(self._scaled(hot_rows), hot, self.cold, left)))
-        none = Split(0, self.hot, self.cold, self.budget)
-        error = self._error_of(self.hot, 0.0, self.budget)
-        found.sort(key=lambda pair: pair[0])
-        better = [split for found_error, split in found if found_error < error]
-        return [*better, none]
+                    found.append((error, Split(self.order, self._scaled(hot_rows), hot, self.cold, left)))
+        none = Split(self.order, 0, self.hot, self.cold, self.budget)
+        return [*found, (self._error_of(self.hot, 0.0, self.budget), none)]
 
     def _error_of(self, hot: Inner, share: float, left: int) -> float:
         """Return the sample's error where cold rows have so many bytes; infinity if they can't do with them."""
@@ -265,7 +279,7 @@ def partition_bytes(rows: int) -> int:
     return partition(parts, assignment=assignment).stored_bytes - sum(part.stored_bytes for part in parts)
 
 
-def _compose(table: Table, order: Values, split: Split, is_sorted: bool, steps: Steps) -> Table:
+def _compose(table: Table, split: Split, steps: Steps) -> Table:
     """Return the rows in their parts; no partition where all of them are in one."""
     from .._compress import compress
 
@@ -276,13 +290,13 @@ def _compose(table: Table, order: Values, split: Split, is_sorted: bool, steps: 
             return inner.compress_table(rows, progress)
         return compress(rows, inner.name, budget=budget, progress=progress, **inner.options)
 
-    hot_ids, cold_ids = np.sort(order[: split.hot_rows]), np.sort(order[split.hot_rows :])
+    hot_ids, cold_ids = (np.sort(ids) for ids in np.split(split.order.ids, [split.hot_rows]))
     if len(hot_ids) == 0 or len(cold_ids) == 0:
         steps.next()
         inner, budget = (split.hot, None) if len(hot_ids) else (split.cold, split.cold_bytes)
         return part(inner, np.arange(table.rows), budget)
     parts = [part(split.hot, hot_ids, None), part(split.cold, cold_ids, split.cold_bytes)]
-    if is_sorted:
+    if split.order.by_number:
         return partition(parts)
     assignment = np.ones(table.rows, np.int64)
     assignment[hot_ids] = 0

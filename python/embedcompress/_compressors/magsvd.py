@@ -151,12 +151,20 @@ def _chosen(groups: Sequence[_Group], plan: Plan, budget: int, shared: int) -> l
         floors.append(shared + sum(group.bytes(one, 1) for group in groups))
         if floors[-1] <= budget:
             ranks = _ranks(groups, one, budget - shared)
-            plans = [group.chooser.mixed(group.with_rank(one, rank)) for group, rank in zip(groups, ranks, strict=True)]
-            error = sum(group.chooser.error(p) * group.chooser.scale for group, p in zip(groups, plans, strict=True))
-            found.append((error, plans))
+            lost = sum(g.chooser.lost(rank) * g.chooser.scale for g, rank in zip(groups, ranks, strict=True))
+            found.append((lost, [group.with_rank(one, rank) for group, rank in zip(groups, ranks, strict=True)]))
     if not found:
         raise budget_error("magsvd", budget, min(floors))
-    return min(found, key=lambda pair: pair[0])[1]
+    found.sort(key=lambda pair: pair[0])
+    best, least = found[0][1], np.inf
+    for lost, plans in found if len(found) > 1 else ():
+        if lost >= least:
+            break
+        pairs = list(zip(groups, plans, strict=True))
+        error = sum(group.chooser.error(group.chooser.likely(plan)) * group.chooser.scale for group, plan in pairs)
+        if error < least:
+            best, least = plans, error
+    return [group.chooser.mixed(plan) for group, plan in zip(groups, best, strict=True)]
 
 
 def _ranks(groups: Sequence[_Group], plan: Plan, budget: int) -> list[int]:

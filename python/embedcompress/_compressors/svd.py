@@ -168,13 +168,13 @@ class Chooser:
         if not found:
             raise budget_error(method, budget, floor or 0)
         found.sort(key=lambda plan: self.lost(plan.rank))
-        best, least = found[0], np.inf
+        best, lowest = found[0], np.inf
         for one in found if len(found) > 1 else ():
-            if self.lost(one.rank) >= least:
+            if self.lost(one.rank) >= lowest:
                 break
             error = self.error(one)
-            if error < least:
-                best, least = one, error
+            if error < lowest:
+                best, lowest = one, error
         return self.mixed(_with_rank(best, best.rank, mixes=False))
 
 

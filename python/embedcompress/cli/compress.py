@@ -9,6 +9,8 @@ import re
 import time
 from typing import Any
 
+import numpy as np
+
 import embedcompress as ec
 
 from .._report import figure, percent, printable, size, text_table, to_json
@@ -145,6 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
     source = Input(arguments.input)
     names = source.choose(arguments.tensor)
+    use = _use(arguments, names)
     _check_output(arguments.output, arguments.input)
     # Every name is looked up before the first table is compressed.
     weights = {name: source.table(name) for name in names}
@@ -159,6 +162,7 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
             metadata=written,
             progress=progress,
             **options,
+            **use,
         )
     seconds = time.perf_counter() - start
     present = source.names if source.is_table_file else [tensor.name for tensor in source.tensors]
@@ -175,6 +179,20 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
         "left_out": [name for name in present if name not in reports],
     }
     print(to_json(report) if arguments.json else _text(report))
+
+
+def _use(arguments: argparse.Namespace, names: list[str]) -> dict[str, Any]:
+    """Return how often rows are used, as the method takes it: counts, or weights of rows."""
+    if arguments.counts is None:
+        return {}
+    if len(names) != 1:
+        raise ValueError("--counts goes with one table")
+    counts = np.load(arguments.counts, allow_pickle=False)
+    takes_counts = any(
+        method.name == arguments.method and any(option.name == "counts" for option in method.options)
+        for method in ec.methods()
+    )
+    return {"counts": counts} if takes_counts else {"weights": {names[0]: counts}}
 
 
 def _check_output(output: str, source: str) -> None:
