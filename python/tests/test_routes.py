@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import random_tables
 import reference
 
 import embedcompress as ec
@@ -112,7 +113,7 @@ def test_only_tables_go_in(table):
 
 
 def test_routes_are_pickled_saved_and_sliced(rng, tmp_path):
-    parts = [reference.random_uniform(rng, rows, 17, 4) for rows in (700, 400)]
+    parts = [random_tables.random_uniform(rng, rows, 17, 4) for rows in (700, 400)]
     table = ec.partition(parts, rng.permutation(np.repeat([0, 1], [700, 400])))
     matrix = rng.standard_normal((17, 30), np.float32)
     table = ec.columns([ec.project(table, matrix, np.ones(30)), ec.combine([table, table], "product")])
