@@ -127,7 +127,7 @@ class Table(_core.Table):
             progress: Told of bytes; see `embedcompress._table.Progress`.
 
         Returns:
-            How many bytes the arrays have: `stored_bytes`.
+            How many bytes the arrays have: `stored_bytes` less those of constants, such as seeds.
 
         Raises:
             KeyboardInterrupt: Ctrl-C.

@@ -168,7 +168,8 @@ def test_what_is_said_about_rows(rng):
 
 @given(random_tables.tables())
 def test_every_table_warms_up(table):
-    assert table.warm_up() == table.stored_bytes
+    # Seeds are counted among the stored bytes, and lie in no array.
+    assert table.warm_up() == sum(array.values.nbytes for array in table.parts()[1].values())
 
 
 @pytest.mark.parametrize("mmap", [True, False])
