@@ -33,8 +33,7 @@ struct BlockNeighbours {
     func best(of blocks: [Int32], projections: Int, reach: Int, random: inout SeededRandom) -> [Match] {
         var best = [Match](repeating: .none, count: blocks.count)
         for _ in 0..<projections {
-            let places = places(of: blocks, &random)
-            let order = blocks.indices.sorted { (places[$0], $0) < (places[$1], $1) }
+            let order = Self.order(places(of: blocks, &random))
             for (place, index) in order.enumerated() {
                 for next in order[min(place + 1, order.count)..<min(place + 1 + reach, order.count)] {
                     var match = compare(Int(blocks[index]), Int(blocks[next]))
@@ -59,10 +58,9 @@ struct BlockNeighbours {
             // Along the same direction.
             random = start
             let places = places(of: blocks, &random)
-            let targetOrder = targets.indices.sorted { (targetPlaces[$0], $0) < (targetPlaces[$1], $1) }
-            let order = blocks.indices.sorted { (places[$0], $0) < (places[$1], $1) }
+            let targetOrder = Self.order(targetPlaces)
             var place = 0
-            for index in order {
+            for index in Self.order(places) {
                 while place < targetOrder.count, targetPlaces[targetOrder[place]] < places[index] { place += 1 }
                 for target in targetOrder[max(place - reach, 0)..<min(place + reach, targetOrder.count)] {
                     let match = compare(Int(blocks[index]), Int(targets[target]))
@@ -71,6 +69,18 @@ struct BlockNeighbours {
             }
         }
         return best.map { Int32($0.block) }
+    }
+
+    /// The indices of numbers in ascending order; there are fewer than 2^32.
+    private static func order(_ places: [Float]) -> [Int] {
+        var keys = places.enumerated().map { index, place in
+            // Patterns of floats in the order of their values.
+            let pattern = place.bitPattern
+            let ordered = pattern >> 31 == 1 ? ~pattern : pattern | 1 << 31
+            return UInt64(ordered) << 32 | UInt64(index)
+        }
+        keys.sort()
+        return keys.map { Int($0 & 0xffff_ffff) }
     }
 
     /// Where blocks lie along a random direction.

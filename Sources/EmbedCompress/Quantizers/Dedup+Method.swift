@@ -29,11 +29,17 @@ extension Method {
         if budget != nil, options.isGiven("similarity") {
             throw EmbedCompressError.invalidArgument("give dedup either similarity or a budget, not both")
         }
+        let (blockRows, blockColumns) = (try options.integer("block_rows"), try options.integer("block_columns"))
+        let columns = (source.dimension - 1) / blockColumns + 1
+        guard rows / blockRows <= Int(UInt32.max) / (2 * columns) else {
+            throw EmbedCompressError.invalidArgument(
+                "dedup takes at most 2^31 blocks: \(rows) rows in \(columns) columns of blocks have more")
+        }
         let deviation = try standardDeviation(source, progress: progress)
         return try withFloats(of: source, progress: progress) { values in
             var dedup = Dedup(
                 values, rows: rows, dimension: source.dimension,
-                blockRows: try options.integer("block_rows"), blockColumns: try options.integer("block_columns"),
+                blockRows: blockRows, blockColumns: blockColumns,
                 tolerance: Float(try options.number("tolerance") * deviation))
             try dedup.drop(
                 budget: budget, similarity: try options.number("similarity"),

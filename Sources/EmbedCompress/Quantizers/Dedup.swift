@@ -48,11 +48,13 @@ struct Dedup {
 
     /// A block that could be dropped.
     private struct Candidate {
-        let column: Int
-        let block: Int
-        let match: BlockNeighbours.Match
+        let column: Int32
+        let block: Int32
+        let target: Int32
         /// Share of entries that are equal.
-        let similarity: Double
+        let similarity: Float
+        /// The squared distance.
+        let distance: Float
     }
 
     init(_ values: FloatBlock, rows: Int, dimension: Int, blockRows: Int, blockColumns: Int, tolerance: Float) {
@@ -99,7 +101,9 @@ struct Dedup {
         // Blocks that stand for others are dropped only when there are no others to drop.
         var dropsAny = false
         while budget.map({ bytes > $0 }) ?? (round < Self.mostRounds) {
-            let found = try candidates(projections: projections, seed: seed &+ round &* 0x1_0000, progress: progress)
+            let found = try candidates(
+                leastSimilarity: budget == nil ? similarity : 0, projections: projections,
+                seed: seed &+ round &* 0x1_0000, progress: progress)
             let dropped = drop(found, budget: budget, similarity: similarity, dropsAny: dropsAny)
             if dropped == 0, dropsAny { break }
             dropsAny = dropped == 0
@@ -128,10 +132,12 @@ struct Dedup {
         for (index, target) in targets { columns[index].target = target }
     }
 
-    /// The kept blocks of all columns, the most alike first.
-    private func candidates(projections: Int, seed: Int, progress: ProgressCounter) throws -> [Candidate] {
+    /// The kept blocks of all columns that could be dropped, the most alike first.
+    private func candidates(
+        leastSimilarity: Double, projections: Int, seed: Int, progress: ProgressCounter
+    ) throws -> [Candidate] {
         let lock = Lock()
-        var found: [Candidate] = []
+        var byColumn = [[Candidate]](repeating: [], count: columns.count)
         try Parallel.forEach(count: columns.count, grain: 1, progress: progress.watch) { range in
             for index in range where columns[index].kept > 1 {
                 let column = columns[index]
@@ -140,18 +146,23 @@ struct Dedup {
                 let entries = Double(column.neighbours.blockEntries)
                 let best = column.neighbours.best(
                     of: kept, projections: projections, reach: Self.reach, random: &random)
-                let own = zip(kept, best).map { block, match in
-                    Candidate(
-                        column: index, block: Int(block), match: match, similarity: Double(match.equal) / entries)
+                let found = zip(kept, best).compactMap { block, match -> Candidate? in
+                    let similarity = Double(match.equal) / entries
+                    if match.block < 0 || similarity < leastSimilarity { return nil }
+                    return Candidate(
+                        column: Int32(index), block: block, target: Int32(match.block), similarity: Float(similarity),
+                        distance: match.distance)
                 }
-                lock.withLock { found += own }
+                lock.withLock { byColumn[index] = found }
             }
         }
-        return found.sorted { left, right in
-            if left.similarity != right.similarity { return left.similarity > right.similarity }
-            if left.match.distance != right.match.distance { return left.match.distance < right.match.distance }
-            return (left.column, left.block) < (right.column, right.block)
+        let found = byColumn.flatMap { $0 }
+        // By similarity, to a four-thousandth, then by distance, to a four-thousandth of itself.
+        var keys = found.enumerated().map { index, one in
+            UInt64((1 - one.similarity) * 4095) << 52 | UInt64(one.distance.bitPattern >> 11) << 32 | UInt64(index)
         }
+        keys.sort()
+        return keys.map { found[Int($0 & 0xffff_ffff)] }
     }
 
     /// Returns how many were dropped.
@@ -162,9 +173,8 @@ struct Dedup {
         var total = bytes
         for one in candidates {
             if let budget, total <= budget { break }
-            if budget == nil, one.similarity < similarity { break }
-            let (index, block, target) = (one.column, one.block, one.match.block)
-            guard target >= 0, Int(columns[index].target[target]) == target,
+            let (index, block, target) = (Int(one.column), Int(one.block), Int(one.target))
+            guard Int(columns[index].target[target]) == target,
                 dropsAny || columns[index].dependents[block].isEmpty,
                 budget != nil || columns[index].canDrop(block, for: target, similarity: similarity)
             else { continue }
