@@ -71,4 +71,4 @@ def packed(codes: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
         return codes.astype("<u2").view(np.uint8)
     shifts = np.arange(bits, dtype=np.uint16)
     ones = (codes.astype(np.uint16)[:, :, None] >> shifts & 1).astype(np.uint8)
-    return np.packbits(ones.reshape(len(codes), -1), axis=1, bitorder="little")
+    return np.packbits(ones.reshape(len(codes), codes.shape[1] * bits), axis=1, bitorder="little")

@@ -31,7 +31,7 @@ def random_uniform(rng, rows, dimension, bits=4, group=None, scale_type="f16", s
     codes = rng.integers(0, 2**bits, (rows, dimension))
     number = {"f16": "<f2", "f32": "<f4"}[scale_type]
     scales = rng.standard_normal((rows, 2 * groups)).astype(number)
-    packed = np.concatenate([pack(codes, bits), scales.view(np.uint8).reshape(rows, -1)], axis=1)
+    packed = np.concatenate([pack(codes, bits), scales.view(np.uint8)], axis=1)
     tree = {
         "kind": "uniform",
         "rows": rows,
@@ -52,10 +52,10 @@ def random_codebook(rng, rows, dimension, bits=4, entry_type="f16", scope="row",
     tree |= {"scope": scope, "tensors": {"rows": "codes"}}
     arrays = {}
     if scope == "row":
-        parts.append(rng.standard_normal((rows, 2**bits)).astype(number).view(np.uint8).reshape(rows, -1))
+        parts.append(rng.standard_normal((rows, 2**bits)).astype(number).view(np.uint8))
     elif scope == "scaled":
         tree |= {"scope": "table", "row_scale": entry_type}
-        parts.append(rng.standard_normal((rows, 1)).astype(number).view(np.uint8).reshape(rows, -1))
+        parts.append(rng.standard_normal((rows, 1)).astype(number).view(np.uint8))
         arrays["books"] = (entry_type, rng.standard_normal((1, 2**bits)).astype(number))
         tree["tensors"]["codebooks"] = "books"
     else:

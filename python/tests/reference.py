@@ -56,7 +56,7 @@ def unpack(packed, dimension, bits):
 
 def pack(codes, bits):
     digits = (codes[:, :, None] >> np.arange(bits)) & 1
-    return np.packbits(digits.reshape(len(codes), -1).astype(np.uint8), axis=1, bitorder="little")
+    return np.packbits(digits.reshape(len(codes), codes.shape[1] * bits).astype(np.uint8), axis=1, bitorder="little")
 
 
 def uniform_fields(packed, dimension, bits, group, scale_type):
@@ -218,7 +218,7 @@ def partition_rows(tree, arrays):
     parts = parts_rows(tree, arrays)
     if tree["by"] == "assignment":
         ranks = arrays[tree["tensors"]["ranks"]].values
-        planes = ranks[:, 4 * len(parts) :].reshape(len(ranks), -1, 64)
+        planes = ranks[:, 4 * len(parts) :].reshape(len(ranks), (len(parts) - 1).bit_length(), 64)
         bits = np.unpackbits(planes, axis=2, bitorder="little").astype(np.int64)
         part = (bits << np.arange(bits.shape[1])[:, None]).sum(axis=1).ravel()
         part = part[tree["offset"] : tree["offset"] + tree["rows"]]
