@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_norms_share_out_bits() -> None:
     order = np.argsort(-norms, kind="stable")
     sizes = [group["rows"] for group in groups]
     ends = np.cumsum([0, *sizes])
-    sums = [norms[order[a:b]].sum() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    sums = [norms[order[a:b]].sum() for a, b in pairwise(ends)]
     assert max(sums) - min(sums) < 3 * norms.max()
     # Each row is coded with those of its own norm.
     first = ec.compress(weight[np.sort(order[: sizes[0]])], "pq", parts=4, bits=7)

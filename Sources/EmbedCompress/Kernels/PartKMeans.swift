@@ -71,8 +71,10 @@ struct PartKMeans {
                 floats[(width + 1) * chunks * 16 + index] = weights?[place] ?? 1
             }
             for chunk in 0..<chunks { nearest[chunk] = Floats16(repeating: .greatestFiniteMagnitude) }
+            var sums = [Float](repeating: 0, count: chunks)
+            for chunk in 0..<chunks { sums[chunk] = total(importance[chunk]) }
             // The first is drawn by weight alone.
-            var chosen = pick(&random, drawn, chunks: chunks) { total(importance[$0]) } lane: { importance[$0][$1] }
+            var chosen = pick(&random, drawn, sums) { importance[$0] }
             for index in 0..<centerCount {
                 if index & 63 == 0 { try watch?.report() }
                 let center = centers + index * width
@@ -84,43 +86,35 @@ struct PartKMeans {
                         distance += difference * difference
                     }
                     nearest[chunk] = leastOf(distance, nearest[chunk])
+                    sums[chunk] = total(nearest[chunk] * importance[chunk])
                 }
-                chosen = pick(&random, drawn, chunks: chunks) {
-                    total(nearest[$0] * importance[$0])
-                } lane: {
-                    nearest[$0][$1] * importance[$0][$1]
-                }
+                chosen = pick(&random, drawn, sums) { nearest[$0] * importance[$0] }
             }
         }
     }
 
-    /// An index drawn with chances in proportion to what the lanes of chunks hold; any if they hold nothing.
-    @inline(__always)
+    /// An index below `drawn`, with chances in proportion to what the lanes of chunks hold; any if they hold nothing.
     private func pick(
-        _ random: inout SeededRandom, _ drawn: Int, chunks: Int, sum: (Int) -> Float, lane: (Int, Int) -> Float
+        _ random: inout SeededRandom, _ drawn: Int, _ sums: [Float], _ chunk: (Int) -> Floats16
     ) -> Int {
-        var total = 0.0
-        for chunk in 0..<chunks { total += Double(sum(chunk)) }
+        let total = sums.reduce(0.0) { $0 + Double($1) }
         let unit = Double(random.next() >> 11) * 0x1p-53
         guard total > 0, total < .infinity else { return Int(unit * Double(drawn)) }
         var left = unit * total
         var found = 0
-        for chunk in 0..<chunks {
-            let part = Double(sum(chunk))
-            guard part > 0 else { continue }
-            if left >= part {
-                left -= part
-                found = chunk * 16
-                continue
-            }
-            for index in 0..<16 where lane(chunk, index) > 0 {
-                found = chunk * 16 + index
-                left -= Double(lane(chunk, index))
-                if left < 0 { break }
-            }
-            break
+        for (index, sum) in sums.enumerated() where sum > 0 {
+            found = index
+            if left < Double(sum) { break }
+            left -= Double(sum)
         }
-        return found
+        let lanes = chunk(found)
+        var lane = 0
+        for index in 0..<16 where lanes[index] > 0 {
+            lane = index
+            left -= Double(lanes[index])
+            if left < 0 { break }
+        }
+        return found * 16 + lane
     }
 
     // MARK: - Rounds

@@ -6,7 +6,6 @@ Adding one is a module with a class below `Compressor` and a line in `COMPRESSOR
 from __future__ import annotations
 
 from ._compressor import Compressor, Request
-
 from .magpq import MagnitudeProduct
 from .opq import OptimizedProduct
 

@@ -52,7 +52,10 @@ class MagnitudeProduct(Compressor):
             Option("groups", "an integer from 1 to 64", 4, "groups of rows; with a budget, the most of them"),
             Option("parts", "an integer from 1 to d", None, "parts of a row; if not given, as many as have 4 columns"),
             Option(
-                "bits", "an integer from 1 to 16", 8, "bits of a code of the group of the largest norms; each next has one less"
+                "bits",
+                "an integer from 1 to 16",
+                8,
+                "bits of a code where norms are largest; each next group has one less",
             ),
             Option("entry_dtype", "one of 'f16', 'f32'", "f16", "type of a codebook's entries"),
             Option("rounds", "an integer from 1 to 100000", 25, "most rounds of k-means"),
@@ -120,7 +123,8 @@ def _groups(table: Table, norms: Values, count: int) -> list[_Group]:
     order = np.argsort(-norms, kind="stable")
     before = np.cumsum(norms[order]) - norms[order]
     total = float(norms.sum())
-    numbers = np.minimum((before / total * count).astype(np.int64), count - 1) if total > 0 else np.zeros(len(norms), int)
+    shares = before / total if total > 0 else before
+    numbers = np.minimum((shares * count).astype(np.int64), count - 1)
     found = []
     for number in np.unique(numbers) if len(norms) else [0]:
         rows = np.sort(order[numbers == number])
@@ -181,9 +185,7 @@ def _cheapest_error(
 
     def at(price: float) -> list[product_plan.Plan]:
         """Return each group's best plan where a byte costs so much error."""
-        return [
-            min(plans, key=_cost(group.energy, price)) for group, plans in zip(groups, choices, strict=True)
-        ]
+        return [min(plans, key=_cost(group.energy, price)) for group, plans in zip(groups, choices, strict=True)]
 
     def total(plans: Sequence[product_plan.Plan]) -> int:
         return sum(plan.stored_bytes for plan in plans)
