@@ -34,7 +34,15 @@ struct PartKMeans {
             }
             return
         }
-        try draw(&random, to: centers)
+        if width >= Self.leastProgressive, centerCount > 1 {
+            try grow(&random, to: centers)
+        } else {
+            try draw(&random, to: centers)
+        }
+        try refine(centers, rounds: rounds, &random)
+    }
+
+    private func refine(_ centers: UnsafeMutablePointer<Float>, rounds: Int, _ random: inout SeededRandom) throws {
         let search = CenterSearch(count: centerCount, width: width)
         var last = Double.infinity
         for _ in 0..<rounds {
@@ -44,6 +52,52 @@ struct PartKMeans {
             last = error
         }
     }
+
+    // MARK: - Centers of wide vectors
+
+    /// Finds centers in the two directions in which the vectors vary most, then in four, and so on: in many dimensions,
+    /// rounds hardly move centers from where they start (as faiss's progressive k-means does; Liu et al. 2015, "Improved
+    /// Residual Vector Quantization for High-dimensional Approximate Nearest Neighbor Search").
+    private func grow(_ random: inout SeededRandom, to centers: UnsafeMutablePointer<Float>) throws {
+        let most = min(Self.mostDirections, (width + 15) / 16 * 16)
+        let directions = PrincipalDirections(data, count: count, width: width, directions: most, random: &random)
+        let coordinates = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
+        let part = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
+        // Numbers of a center that are not known yet are zeros.
+        let known = UnsafeMutablePointer<Float>.allocate(capacity: centerCount * most)
+        let wider = UnsafeMutablePointer<Float>.allocate(capacity: centerCount * most)
+        defer { for memory in [coordinates, part, known, wider] { memory.deallocate() } }
+        try directions.project(data, count: count, to: coordinates, watch: watch)
+        var before = 0
+        var now = 2
+        while true {
+            for index in 0..<count {
+                for column in 0..<now { part[index &* now &+ column] = coordinates[index &* most &+ column] }
+            }
+            let stage = PartKMeans(
+                data: part, count: count, width: now, weights: weights, centerCount: centerCount, watch: watch)
+            if before == 0 {
+                try stage.draw(&random, to: known)
+            } else {
+                for index in 0..<centerCount {
+                    for column in 0..<now {
+                        wider[index &* now &+ column] = column < before ? known[index &* before &+ column] : 0
+                    }
+                }
+                known.update(from: wider, count: centerCount * now)
+            }
+            try stage.refine(known, rounds: Self.stageRounds, &random)
+            before = now
+            if now == most { break }
+            now = min(2 * now, most)
+        }
+        for index in 0..<centerCount { directions.vector(of: known + index * most, to: centers + index * width) }
+    }
+
+    /// Vectors of fewer numbers start from k-means++.
+    private static let leastProgressive = 16
+    private static let mostDirections = 64
+    private static let stageRounds = 5
 
     // MARK: - First centers
 
