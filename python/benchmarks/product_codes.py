@@ -40,6 +40,7 @@ CELLS = (
     ("wordllama", "rq", 8),
 )
 """Table, method and parts; codes have 8 bits."""
+DECODING = ("lookup_ns", "faiss_ns", "decode_ratio", "faiss_fetch_ns", "bag_ns")
 BATCH = 2048
 """Rows of a call that decodes: some MiB, as of a batch of a model."""
 
@@ -157,10 +158,7 @@ def tables(cells: Sequence[dict[str, Any]]) -> str:
             [
                 cell["table"],
                 f"{cell['method']} {cell['parts']} x 8",
-                *(
-                    figure(cell[key], 3)
-                    for key in ("lookup_ns", "faiss_ns", "decode_ratio", "faiss_fetch_ns", "bag_ns")
-                ),
+                *(figure(cell[key], 3) for key in DECODING),
             ]
             for cell in cells
             if "lookup_ns" in cell
@@ -176,9 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=[], help="such as glove, opq or glove-pq-25; the others stay")
     parser.add_argument("--repetitions", type=int, default=51)
     options = parser.parse_args(arguments)
-    known = {
-        (cell["table"], cell["method"], cell["parts"]): cell for cell in read_json(options.output).get("cells", [])
-    }
+    before = read_json(options.output).get("cells", [])
+    known = {(cell["table"], cell["method"], cell["parts"]): cell for cell in before}
     for table, method, parts in CELLS:
         names = {table, method, f"{table}-{method}-{parts}"}
         if not options.only or names & set(options.only):

@@ -52,46 +52,72 @@ struct AdditiveRows {
         _: Entry.Type, _: Rest.Type, _ entries: UnsafePointer<UnsafeRawPointer>, _ parts: Int, _ dimension: Int,
         _ target: Target
     ) {
-        @inline(__always)
-        func write(_ sum: Floats16, _ column: Int) {
-            let weighted = target.weight == 1 ? sum : sum * target.weight
-            write16(
-                weighted, to: target.place + column, count: dimension &- column, replaces: target.replaces)
-        }
         var column = 0
-        let bytes = Entry.bytes
         while column &+ 64 <= dimension {
-            let start = column / 16 &* bytes
-            var sum0 = Entry.load(entries[0] + start, 16)
-            var sum1 = Entry.load(entries[0] + (start &+ bytes), 16)
-            var sum2 = Entry.load(entries[0] + (start &+ 2 &* bytes), 16)
-            var sum3 = Entry.load(entries[0] + (start &+ 3 &* bytes), 16)
-            for part in 1..<max(parts, 1) {
-                let entry = entries[part] + start
-                sum0 += Entry.load(entry, 16)
-                sum1 += Entry.load(entry + bytes, 16)
-                sum2 += Entry.load(entry + 2 &* bytes, 16)
-                sum3 += Entry.load(entry + 3 &* bytes, 16)
-            }
-            write(sum0, column)
-            write(sum1, column &+ 16)
-            write(sum2, column &+ 32)
-            write(sum3, column &+ 48)
+            sumChunks(Entry.self, Entry.self, Chunks4.self, entries, parts, column, 64, target)
             column &+= 64
         }
-        while column &+ 16 <= dimension {
-            let start = column / 16 &* bytes
-            var sum = Entry.load(entries[0] + start, 16)
-            for part in 1..<max(parts, 1) { sum += Entry.load(entries[part] + start, 16) }
-            write(sum, column)
-            column &+= 16
+        let left = dimension &- column
+        if left == 0 { return }
+        @inline(__always)
+        func sumLast<Last: PartValue16>(_: Last.Type) {
+            switch (left &+ 15) &>> 4 {
+            case 1: sumChunks(Entry.self, Last.self, Chunks1.self, entries, parts, column, left, target)
+            case 2: sumChunks(Entry.self, Last.self, Chunks2.self, entries, parts, column, left, target)
+            case 3: sumChunks(Entry.self, Last.self, Chunks3.self, entries, parts, column, left, target)
+            default: sumChunks(Entry.self, Last.self, Chunks4.self, entries, parts, column, left, target)
+            }
         }
-        let rest = dimension &- column
-        if rest > 0 {
-            let start = column / 16 &* bytes
-            var sum = Rest.load(entries[0] + start, rest)
-            for part in 1..<max(parts, 1) { sum += Rest.load(entries[part] + start, rest) }
-            write(sum, column)
+        left & 15 == 0 ? sumLast(Entry.self) : sumLast(Rest.self)
+    }
+
+    /// Sums up to four chunks of columns in registers, the last of which may be partial.
+    @inline(__always)
+    private static func sumChunks<Entry: PartValue16, Last: PartValue16, Chunks: ChunkCount>(
+        _: Entry.Type, _: Last.Type, _: Chunks.Type, _ entries: UnsafePointer<UnsafeRawPointer>, _ parts: Int,
+        _ column: Int, _ columns: Int, _ target: Target
+    ) {
+        let start = column / 16 &* Entry.bytes
+        let last = columns &- (Chunks.count &- 1) &* 16
+        @inline(__always)
+        func load(_ part: Int, _ chunk: Int) -> Floats16 {
+            let place = entries[part] + (start &+ chunk &* Entry.bytes)
+            return chunk == Chunks.count &- 1 ? Last.load(place, last) : Entry.load(place, 16)
         }
+        @inline(__always)
+        func write(_ sum: Floats16, _ chunk: Int) {
+            let count = chunk == Chunks.count &- 1 ? last : 16
+            let weighted = target.weight == 1 ? sum : sum * target.weight
+            let place = target.place + (column &+ chunk &* 16)
+            if count == 16 {
+                store16(target.replaces ? weighted : load16(place) + weighted, to: place)
+            } else {
+                Last.store(
+                    target.replaces ? weighted : Last.current(place, count) + weighted, to: place, count)
+            }
+        }
+        var (sum0, sum1, sum2, sum3) = (load(0, 0), Floats16(), Floats16(), Floats16())
+        if Chunks.count > 1 { sum1 = load(0, 1) }
+        if Chunks.count > 2 { sum2 = load(0, 2) }
+        if Chunks.count > 3 { sum3 = load(0, 3) }
+        var part = 1
+        while part < parts {
+            sum0 += load(part, 0)
+            if Chunks.count > 1 { sum1 += load(part, 1) }
+            if Chunks.count > 2 { sum2 += load(part, 2) }
+            if Chunks.count > 3 { sum3 += load(part, 3) }
+            part &+= 1
+        }
+        write(sum0, 0)
+        if Chunks.count > 1 { write(sum1, 1) }
+        if Chunks.count > 2 { write(sum2, 2) }
+        if Chunks.count > 3 { write(sum3, 3) }
     }
 }
+
+/// Chunks that are summed in one pass over the parts: a type, so that each number is compiled on its own.
+private protocol ChunkCount { static var count: Int { get } }
+private enum Chunks1: ChunkCount { static var count: Int { 1 } }
+private enum Chunks2: ChunkCount { static var count: Int { 2 } }
+private enum Chunks3: ChunkCount { static var count: Int { 3 } }
+private enum Chunks4: ChunkCount { static var count: Int { 4 } }

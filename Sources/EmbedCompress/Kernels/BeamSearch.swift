@@ -125,7 +125,9 @@ struct BeamSearch: @unchecked Sendable {
                         let before = target + (place &- 1) &* pathStride
                         guard value < Float(bitPattern: UInt32(bitPattern: before[depth])) else { break }
                         let path = before + pathStride
-                        (path[level], path[depth], path[depth &+ 1]) = (before[level], before[depth], before[depth &+ 1])
+                        (path[level], path[depth], path[depth &+ 1]) = (
+                            before[level], before[depth], before[depth &+ 1]
+                        )
                         place &-= 1
                     }
                     let path = target + place &* pathStride

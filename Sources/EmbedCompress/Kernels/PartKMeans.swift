@@ -34,7 +34,15 @@ struct PartKMeans {
             }
             return
         }
-        try draw(&random, to: centers)
+        if width >= Self.leastProgressive, centerCount > 1 {
+            try grow(&random, to: centers)
+        } else {
+            try draw(&random, to: centers)
+        }
+        try refine(centers, rounds: rounds, &random)
+    }
+
+    private func refine(_ centers: UnsafeMutablePointer<Float>, rounds: Int, _ random: inout SeededRandom) throws {
         let search = CenterSearch(count: centerCount, width: width)
         var last = Double.infinity
         for _ in 0..<rounds {
@@ -44,6 +52,52 @@ struct PartKMeans {
             last = error
         }
     }
+
+    // MARK: - Centers of wide vectors
+
+    /// Finds centers in the two directions in which the vectors vary most, then in four, and so on: in many dimensions,
+    /// rounds hardly move centers from where they start (as faiss's progressive k-means does; Liu et al. 2015, "Improved
+    /// Residual Vector Quantization for High-dimensional Approximate Nearest Neighbor Search").
+    private func grow(_ random: inout SeededRandom, to centers: UnsafeMutablePointer<Float>) throws {
+        let most = min(Self.mostDirections, (width + 15) / 16 * 16)
+        let directions = PrincipalDirections(data, count: count, width: width, directions: most, random: &random)
+        let coordinates = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
+        let part = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
+        // Numbers of a center that are not known yet are zeros.
+        let known = UnsafeMutablePointer<Float>.allocate(capacity: centerCount * most)
+        let wider = UnsafeMutablePointer<Float>.allocate(capacity: centerCount * most)
+        defer { for memory in [coordinates, part, known, wider] { memory.deallocate() } }
+        try directions.project(data, count: count, to: coordinates, watch: watch)
+        var before = 0
+        var now = 2
+        while true {
+            for index in 0..<count {
+                for column in 0..<now { part[index &* now &+ column] = coordinates[index &* most &+ column] }
+            }
+            let stage = PartKMeans(
+                data: part, count: count, width: now, weights: weights, centerCount: centerCount, watch: watch)
+            if before == 0 {
+                try stage.draw(&random, to: known)
+            } else {
+                for index in 0..<centerCount {
+                    for column in 0..<now {
+                        wider[index &* now &+ column] = column < before ? known[index &* before &+ column] : 0
+                    }
+                }
+                known.update(from: wider, count: centerCount * now)
+            }
+            try stage.refine(known, rounds: Self.stageRounds, &random)
+            before = now
+            if now == most { break }
+            now = min(2 * now, most)
+        }
+        for index in 0..<centerCount { directions.vector(of: known + index * most, to: centers + index * width) }
+    }
+
+    /// Vectors of fewer numbers start from k-means++.
+    private static let leastProgressive = 16
+    private static let mostDirections = 64
+    private static let stageRounds = 5
 
     // MARK: - First centers
 
@@ -71,8 +125,10 @@ struct PartKMeans {
                 floats[(width + 1) * chunks * 16 + index] = weights?[place] ?? 1
             }
             for chunk in 0..<chunks { nearest[chunk] = Floats16(repeating: .greatestFiniteMagnitude) }
+            var sums = [Float](repeating: 0, count: chunks)
+            for chunk in 0..<chunks { sums[chunk] = total(importance[chunk]) }
             // The first is drawn by weight alone.
-            var chosen = pick(&random, drawn, chunks: chunks) { total(importance[$0]) } lane: { importance[$0][$1] }
+            var chosen = pick(&random, drawn, sums) { importance[$0] }
             for index in 0..<centerCount {
                 if index & 63 == 0 { try watch?.report() }
                 let center = centers + index * width
@@ -84,43 +140,35 @@ struct PartKMeans {
                         distance += difference * difference
                     }
                     nearest[chunk] = leastOf(distance, nearest[chunk])
+                    sums[chunk] = total(nearest[chunk] * importance[chunk])
                 }
-                chosen = pick(&random, drawn, chunks: chunks) {
-                    total(nearest[$0] * importance[$0])
-                } lane: {
-                    nearest[$0][$1] * importance[$0][$1]
-                }
+                chosen = pick(&random, drawn, sums) { nearest[$0] * importance[$0] }
             }
         }
     }
 
-    /// An index drawn with chances in proportion to what the lanes of chunks hold; any if they hold nothing.
-    @inline(__always)
+    /// An index below `drawn`, with chances in proportion to what the lanes of chunks hold; any if they hold nothing.
     private func pick(
-        _ random: inout SeededRandom, _ drawn: Int, chunks: Int, sum: (Int) -> Float, lane: (Int, Int) -> Float
+        _ random: inout SeededRandom, _ drawn: Int, _ sums: [Float], _ chunk: (Int) -> Floats16
     ) -> Int {
-        var total = 0.0
-        for chunk in 0..<chunks { total += Double(sum(chunk)) }
+        let total = sums.reduce(0.0) { $0 + Double($1) }
         let unit = Double(random.next() >> 11) * 0x1p-53
         guard total > 0, total < .infinity else { return Int(unit * Double(drawn)) }
         var left = unit * total
         var found = 0
-        for chunk in 0..<chunks {
-            let part = Double(sum(chunk))
-            guard part > 0 else { continue }
-            if left >= part {
-                left -= part
-                found = chunk * 16
-                continue
-            }
-            for index in 0..<16 where lane(chunk, index) > 0 {
-                found = chunk * 16 + index
-                left -= Double(lane(chunk, index))
-                if left < 0 { break }
-            }
-            break
+        for (index, sum) in sums.enumerated() where sum > 0 {
+            found = index
+            if left < Double(sum) { break }
+            left -= Double(sum)
         }
-        return found
+        let lanes = chunk(found)
+        var lane = 0
+        for index in 0..<16 where lanes[index] > 0 {
+            lane = index
+            left -= Double(lanes[index])
+            if left < 0 { break }
+        }
+        return found * 16 + lane
     }
 
     // MARK: - Rounds

@@ -153,7 +153,9 @@ struct PartSums: PartTask {
     @inline(never)
     func run<Codes: PartCodes, Entry: PartEntry>(_: Codes.Type, _: Entry.Type, _ strip: PartStrip) {
         if let weights {
-            sum(Codes.self, Entry.self, strip) { sum, value, index in sum = Entry.sum(sum, value, weight: weights[index]) }
+            sum(Codes.self, Entry.self, strip) { sum, value, index in
+                sum = Entry.sum(sum, value, weight: weights[index])
+            }
         } else {
             sum(Codes.self, Entry.self, strip) { sum, value, _ in sum = Entry.sum(sum, value) }
         }

@@ -42,8 +42,8 @@ extension Method {
             Option("parts", .integer(1...maximumDimension), default: .integer(8), "levels of codebooks"),
             Option("bits", .integer(Product.bitWidths), default: .integer(8), "bits of a code"),
             entryOption,
-            Option("beam", .integer(1...256), default: .integer(8), "sums that encoding keeps of each row"),
-            Option("rounds", .integer(1...100_000), default: .integer(10), "most rounds of k-means of a level"),
+            Option("beam", .integer(1...256), default: .integer(5), "sums that encoding keeps of each row"),
+            Option("rounds", .integer(1...100_000), default: .integer(20), "most rounds of k-means of a level"),
             Option("refits", .integer(0...1000), default: .integer(3), "times that codebooks are fitted to codes"),
             seedOption,
             Option(

@@ -96,7 +96,9 @@ struct ProductQuantizer: RowCompressor {
                         part.means.withUnsafeBufferPointer { means in
                             for index in 0..<rows {
                                 let row = values.row(index) + part.columns.lowerBound
-                                for column in 0..<width { columns[index &* width &+ column] = row[column] - means[column] }
+                                for column in 0..<width {
+                                    columns[index &* width &+ column] = row[column] - means[column]
+                                }
                             }
                         }
                         part.search.nearest(columns, stride: width, count: rows, to: codes, scores: scores)

@@ -55,7 +55,7 @@ class MagnitudeProduct(Compressor):
                 "bits",
                 "an integer from 1 to 16",
                 8,
-                "bits of a code of the group of the largest norms; each next has one less",
+                "bits of a code where norms are largest; each next group has one less",
             ),
             Option("entry_dtype", "one of 'f16', 'f32'", "f16", "type of a codebook's entries"),
             Option("rounds", "an integer from 1 to 100000", 25, "most rounds of k-means"),
@@ -123,9 +123,8 @@ def _groups(table: Table, norms: Values, count: int) -> list[_Group]:
     order = np.argsort(-norms, kind="stable")
     before = np.cumsum(norms[order]) - norms[order]
     total = float(norms.sum())
-    numbers = (
-        np.minimum((before / total * count).astype(np.int64), count - 1) if total > 0 else np.zeros(len(norms), int)
-    )
+    shares = before / total if total > 0 else before
+    numbers = np.minimum((shares * count).astype(np.int64), count - 1)
     found = []
     for number in np.unique(numbers) if len(norms) else [0]:
         rows = np.sort(order[numbers == number])

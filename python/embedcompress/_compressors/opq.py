@@ -11,6 +11,7 @@ each turn.
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,11 +94,8 @@ _SIZES = {"f16": 2, "f32": 4}
 
 
 def _pq(values: Values, options: dict[str, Any]) -> Table:
-    import json
-
-    result: Table = _core.compress(
-        dense(np.ascontiguousarray(values, np.float32)), None, "pq", json.dumps(options), None
-    )
+    source = dense(np.ascontiguousarray(values, np.float32))
+    result: Table = _core.compress(source, None, "pq", json.dumps(options), None)
     return result
 
 
