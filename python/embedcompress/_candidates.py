@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _core
 from ._compress import compress
+from ._compressors import _product_plan as product_plan
 from ._registry import composed, methods
 from ._table import Table
 
@@ -18,11 +19,13 @@ SAME_FORMAT = frozenset({"sym", "gss", "asym", "aciq", "hist_apprx", "hist_brute
 tables."""
 LOSSY_INNER = ("least_squares", "eden")
 GROUPS = (16, 32, 64, 128)
-PRODUCT_BITS = range(4, 13)
-SAMPLE_ROUNDS = 8
-"""Of k-means for product codes on the sample."""
-CODES_TRIED = 2
-"""Layouts of product codes: those with the most bits in a row, and 8 bits."""
+SAMPLE_ROUNDS, SAMPLE_TURNS = 8, 4
+"""Of k-means for product codes on the sample, and of the rotation."""
+LAYOUTS_TRIED = 3
+"""Of pq, each with another number of bits. A rotation helps only parts of several columns, and takes long to learn: of
+opq, one layout is tried, of parts of 2 columns or more."""
+RESIDUAL_BITS, RESIDUAL_LEVELS = 8, 24
+"""Of rq, whose time grows with levels."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Candidate:
     """Beside the budget."""
     parts: int | None = None
     """Of product codes: how many a budget for the whole table has room for, as far as can be said before."""
+    follows: str | None = None
+    """A method that does about as well on any sample, where this one's knobs can't be those of the whole table."""
 
     def compress(self, table: Table, budget: int, arrays: Mapping[str, Any]) -> Table:
         """Compress the whole table.
@@ -49,10 +54,11 @@ class Candidate:
         """Compress a sample with the knobs that the budget means for a table of so many rows."""
         options = self.with_arrays(arrays)
         compressor = composed(self.method)
-        if compressor:
+        if compressor and self.parts is None:
             return compressor(sample, budget, None, None, options, rows)
         if self.parts is not None:
-            return compress(sample, self.method, parts=self.parts, rounds=SAMPLE_ROUNDS, **options)
+            turns: dict[str, Any] = {"turns": SAMPLE_TURNS} if self.method == "opq" else {}
+            return compress(sample, self.method, parts=self.parts, rounds=SAMPLE_ROUNDS, **turns, **options)
         return compress(sample, self.method, budget=budget * sample.rows // rows, **options)
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,14 +70,13 @@ class Candidate:
         return ", ".join([self.method, *(f"{name}={value}" for name, value in self.options.items())])
 
 
-def candidates(rows: int, dimension: int, budget: int, sample_rows: int, has_counts: bool) -> list[Candidate]:
+def candidates(rows: int, dimension: int, budget: int, has_counts: bool) -> list[Candidate]:
     """Return what is worth trying.
 
     Args:
         rows: Of the table.
         dimension: Its columns.
         budget: Bytes.
-        sample_rows: Rows that product codes have to be learned from at first.
         has_counts: Whether it is known how often rows are used.
     """
     known = {method.name: method for method in methods() if method.kind == "post-training"}
@@ -81,7 +86,7 @@ def candidates(rows: int, dimension: int, budget: int, sample_rows: int, has_cou
         if name in SAME_FORMAT or "budget" not in options:
             continue
         if {"parts", "bits"} <= options:
-            found += _product_codes(name, rows, dimension, budget, sample_rows)
+            found += _product_codes(name, rows, dimension, budget)
         elif name != "hot_cold":
             found.append(Candidate(name, {}))
     found += [Candidate("least_squares", {"group": group}) for group in GROUPS if group < dimension]
@@ -94,7 +99,7 @@ def candidates(rows: int, dimension: int, budget: int, sample_rows: int, has_cou
         found.append(Candidate("hot_cold", {**use, "hot": "f16"}))
         if "pq" in known:
             found.append(Candidate("hot_cold", {**use, "cold": "pq"}))
-        found += [_weighted(one) for one in found if one.method in ("kmeans_cls", "pq", "opq", "rq")]
+        found += [_weighted(one) for one in found if one.method in ("kmeans_cls", "pq", "rq")]
     return found
 
 
@@ -102,40 +107,26 @@ def _weighted(candidate: Candidate) -> Candidate:
     return Candidate(candidate.method, {**candidate.options, "weights": "weights"}, candidate.parts)
 
 
-def _product_codes(name: str, rows: int, dimension: int, budget: int, sample_rows: int) -> Iterator[Candidate]:
-    """Return layouts of a method that has parts and codebooks of 2^bits entries."""
-    layouts: list[tuple[int, int, int]] = []
-    for bits in PRODUCT_BITS:
-        if 8 << bits > max(sample_rows, 2048):
-            break
-        parts = _most_parts(name, bits, rows, dimension, budget)
-        if parts:
-            layouts.append((parts * bits, bits, parts))
-    chosen = sorted(layouts, key=lambda layout: (-layout[0], layout[1]))[:CODES_TRIED]
-    chosen += [layout for layout in layouts if layout[1] == 8 and layout not in chosen]
-    for _, bits, parts in chosen:
-        yield Candidate(name, {"bits": bits}, parts)
-
-
-def _most_parts(name: str, bits: int, rows: int, dimension: int, budget: int) -> int:
-    """Return how many parts there are bytes for: codes, entries in f16, and of opq a rotation in f32."""
-    entry = 2 * dimension << bits
+def _product_codes(name: str, rows: int, dimension: int, budget: int) -> Iterator[Candidate]:
+    """Return a method of product codes with the layouts that are expected to do best."""
     if name == "rq":
-        return _fitting(lambda parts: rows * -(-parts * bits // 8) + entry * parts, budget, dimension)
-    shared = entry + (4 * dimension * dimension if name == "opq" else 0)
-    return _fitting(lambda parts: rows * -(-parts * bits // 8) + shared, budget, dimension)
-
-
-def _fitting(size: Any, budget: int, most: int) -> int:
-    """Return the largest number up to `most` whose size is within a budget; 0 if there is none."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if size(middle) <= budget:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+        # A level's entries are as wide as a row.
+        level = rows + (2 * dimension << RESIDUAL_BITS)
+        if 1 <= budget // level <= RESIDUAL_LEVELS:
+            yield Candidate(name, {"bits": RESIDUAL_BITS}, budget // level)
+        return
+    if name == "magpq":
+        yield Candidate(name, {}, follows="pq")
+        return
+    room = budget - (2 * dimension * dimension if name == "opq" else 0)
+    best: dict[int, product_plan.Plan] = {}
+    for plan in product_plan.plans(rows, dimension, room, entry_bytes=2):
+        if plan.bits not in best or plan.error < best[plan.bits].error:
+            best[plan.bits] = plan
+    layouts = sorted(best.values(), key=lambda plan: plan.error)[: LAYOUTS_TRIED if name == "pq" else 1]
+    for plan in layouts:
+        if name == "pq" or 2 * plan.parts <= dimension:
+            yield Candidate(name, {"bits": plan.bits}, plan.parts)
 
 
 def sample_of(rows: int, size: int, counts: np.ndarray[Any, Any] | None, seed: int) -> tuple[Any, Any]:

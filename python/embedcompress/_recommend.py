@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 import time
@@ -106,20 +107,22 @@ def recommend(
     judge = _Judge.of(source, _counts(counts, source), metric, seed)
     ids, sums = sample_of(source.rows, sample, judge.counts, seed)
     small = _Judge.of(remap(source, map=ids), sums, metric, seed)
-    tried = candidates(source.rows, source.dimension, size, len(ids), judge.counts is not None)
+    tried = candidates(source.rows, source.dimension, size, judge.counts is not None)
     clock = _Clock(progress, len(tried), FINALISTS)
     arrays = {} if sums is None else {"counts": sums, "weights": sums}
-    losses: list[tuple[float, int]] = []
+    losses: dict[int, float] = {}
     for index, candidate in enumerate(tried):
-        try:
-            table = candidate.compress_sample(small.source, source.rows, size, arrays)
-            losses.append((small.loss(table), index))
-        except ValueError:
-            # A budget that it can't meet, or values that it can't say.
-            pass
+        # A budget that it can't meet, or values that it can't say.
+        with contextlib.suppress(ValueError):
+            if candidate.follows is None:
+                losses[index] = small.loss(candidate.compress_sample(small.source, source.rows, size, arrays))
+            else:
+                losses[index] = min(
+                    (loss for other, loss in losses.items() if tried[other].method == candidate.follows), default=np.inf
+                )
         clock.tick()
     arrays = {} if judge.counts is None else {"counts": judge.counts, "weights": judge.counts}
-    found = _measured(judge, [tried[index] for _, index in _best(losses)], size, arrays, clock)
+    found = _measured(judge, [tried[index] for index in _best(losses)], size, arrays, clock)
     if not found:
         raise _refusal(source, tried, size, arrays)
     times = lookup_times([table for _, table, _ in found], judge.counts, seed)
@@ -248,10 +251,10 @@ def _counts(counts: object, source: Table) -> np.ndarray[Any, Any] | None:
     return array
 
 
-def _best(losses: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
+def _best(losses: Mapping[int, float]) -> list[int]:
     """Return the finalists: the best few, none of them far behind."""
-    ranked = sorted(losses)
-    return [pair for pair in ranked[:FINALISTS] if pair[0] <= max(ranked[0][0] * MARGIN, 1e-9)]
+    ranked = sorted(losses, key=lambda index: (losses[index], index))
+    return [index for index in ranked[:FINALISTS] if losses[index] <= max(losses[ranked[0]] * MARGIN, 1e-9)]
 
 
 def _measured(
