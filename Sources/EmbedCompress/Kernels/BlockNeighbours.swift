@@ -27,19 +27,26 @@ struct BlockNeighbours {
         }
     }
 
-    var blockEntries: Int { blockRows * columns.count }
+    var blockEntries: Int { blockRows &* columns.count }
 
     /// For each of `blocks` the most alike of the others, among `reach` neighbours on either side along each projection.
     func best(of blocks: [Int32], projections: Int, reach: Int, random: inout SeededRandom) -> [Match] {
         var best = [Match](repeating: .none, count: blocks.count)
         for _ in 0..<projections {
             let order = Self.order(places(of: blocks, &random))
-            for (place, index) in order.enumerated() {
-                for next in order[min(place + 1, order.count)..<min(place + 1 + reach, order.count)] {
-                    var match = compare(Int(blocks[index]), Int(blocks[next]))
-                    if match.isBetter(than: best[index]) { best[index] = match }
-                    match.block = Int(blocks[index])
-                    if match.isBetter(than: best[next]) { best[next] = match }
+            // Neighbours lie side by side.
+            inOrder(order.map { blocks[$0] }) { entries in
+                for (place, index) in order.enumerated() {
+                    let own = entries + place &* blockEntries
+                    var kept = best[index]
+                    for next in min(place + 1, order.count)..<min(place + 1 + reach, order.count) {
+                        let other = order[next]
+                        var match = compare(own, entries + next &* blockEntries, of: Int(blocks[other]))
+                        if match.isBetter(than: kept) { kept = match }
+                        match.block = Int(blocks[index])
+                        if match.isBetter(than: best[other]) { best[other] = match }
+                    }
+                    best[index] = kept
                 }
             }
         }
@@ -51,20 +58,33 @@ struct BlockNeighbours {
         of blocks: [Int32], among targets: [Int32], unless known: [Int32], projections: Int, reach: Int,
         random: inout SeededRandom
     ) -> [Int32] {
-        var best = zip(blocks, known).map { compare(Int($0), Int($1)) }
-        for _ in 0..<projections {
-            let start = random
-            let targetPlaces = places(of: targets, &random)
-            // Along the same direction.
-            random = start
-            let places = places(of: blocks, &random)
-            let targetOrder = Self.order(targetPlaces)
-            var place = 0
-            for index in Self.order(places) {
-                while place < targetOrder.count, targetPlaces[targetOrder[place]] < places[index] { place += 1 }
-                for target in targetOrder[max(place - reach, 0)..<min(place + reach, targetOrder.count)] {
-                    let match = compare(Int(blocks[index]), Int(targets[target]))
-                    if match.distance < best[index].distance { best[index] = match }
+        // Blocks follow each other in memory; those that they are compared with may lie anywhere.
+        var best = [Match](repeating: .none, count: blocks.count)
+        inOrder(blocks) { entries in
+            inOrder(known) { others in
+                for index in blocks.indices {
+                    best[index] = compare(
+                        entries + index &* blockEntries, others + index &* blockEntries, of: Int(known[index]))
+                }
+            }
+            for _ in 0..<projections {
+                let start = random
+                let targetPlaces = places(of: targets, &random)
+                // Along the same direction.
+                random = start
+                let places = places(of: blocks, &random)
+                let targetOrder = Self.order(targetPlaces)
+                inOrder(targetOrder.map { targets[$0] }) { others in
+                    var place = 0
+                    for index in Self.order(places) {
+                        while place < targetOrder.count, targetPlaces[targetOrder[place]] < places[index] { place += 1 }
+                        for next in max(place - reach, 0)..<min(place + reach, targetOrder.count) {
+                            let match = compare(
+                                entries + index &* blockEntries, others + next &* blockEntries,
+                                of: Int(targets[targetOrder[next]]))
+                            if match.distance < best[index].distance { best[index] = match }
+                        }
+                    }
                 }
             }
         }
@@ -111,18 +131,30 @@ struct BlockNeighbours {
 
     /// The share of entries that are equal.
     func similarity(_ block: Int, _ other: Int) -> Double {
-        Double(compare(block, other).equal) / Double(blockEntries)
+        inOrder([Int32(block), Int32(other)]) {
+            Double(compare($0, $0 + blockEntries, of: other).equal) / Double(blockEntries)
+        }
     }
 
-    private func compare(_ block: Int, _ other: Int) -> Match {
-        var match = Match(equal: 0, distance: 0, block: other)
-        for row in 0..<blockRows {
-            let (left, right) = (values.row(block * blockRows + row), values.row(other * blockRows + row))
-            for column in columns {
-                let difference = left[column] - right[column]
-                match.distance += difference * difference
-                match.equal &+= difference.magnitude <= tolerance ? 1 : 0
+    /// Calls `body` with the entries of blocks, one after the other.
+    private func inOrder<Result>(_ blocks: [Int32], _ body: (UnsafePointer<Float>) -> Result) -> Result {
+        let count = blocks.count * blockEntries
+        let entries = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+            if let base = buffer.baseAddress {
+                copy(blocks.map(Int.init), rows: .max, to: base)
+                initialized = count
             }
+        }
+        return entries.withUnsafeBufferPointer { body($0.baseAddress ?? nothing.assumingMemoryBound(to: Float.self)) }
+    }
+
+    @inline(__always)
+    private func compare(_ left: UnsafePointer<Float>, _ right: UnsafePointer<Float>, of block: Int) -> Match {
+        var match = Match(equal: 0, distance: 0, block: block)
+        for entry in 0..<blockEntries {
+            let difference = left[entry] - right[entry]
+            match.distance += difference * difference
+            match.equal &+= difference.magnitude <= tolerance ? 1 : 0
         }
         return match
     }
