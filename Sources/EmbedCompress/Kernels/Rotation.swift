@@ -49,12 +49,12 @@ struct Rotation: Sendable {
 
     /// Rotates `count` rows, `stride` floats apart, where they are.
     func rotate(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int) {
-        withExtendedLifetime(factors.storage) {
-            for index in 0..<count {
-                let row = rows + index &* stride
-                for step in 0..<starts.count {
+        forEachTile(rows, stride: stride, count: count) { rows, count in
+            for step in 0..<starts.count {
+                let (start, factors) = (starts[step], self.factors(step))
+                for index in 0..<count {
+                    let row = rows + index &* stride
                     if step == 2, pairs > 0 { pair(row) }
-                    let (start, factors) = (starts[step], self.factors(step))
                     multiply(row, factors, outside: start)
                     Walsh.transform(row + start, window, factors + start, Before.self)
                 }
@@ -64,15 +64,32 @@ struct Rotation: Sendable {
 
     /// Rotates rows back.
     func restore(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int) {
-        withExtendedLifetime(factors.storage) {
-            for index in 0..<count {
-                let row = rows + index &* stride
-                for step in (0..<starts.count).reversed() {
-                    let (start, factors) = (starts[step], self.factors(step))
+        forEachTile(rows, stride: stride, count: count) { rows, count in
+            for step in (0..<starts.count).reversed() {
+                let (start, factors) = (starts[step], self.factors(step))
+                for index in 0..<count {
+                    let row = rows + index &* stride
                     Walsh.transform(row + start, window, factors + start, After.self)
                     multiply(row, factors, outside: start)
                     if step == 2, pairs > 0 { pair(row) }
                 }
+            }
+        }
+    }
+
+    /// Some rows at a time, which the first-level cache holds, go through a step together: what one step has written is
+    /// settled before the next reads it at other places, and rows don't wait for each other.
+    @inline(__always)
+    private func forEachTile(
+        _ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int,
+        _ body: (_ rows: UnsafeMutablePointer<Float>, _ count: Int) -> Void
+    ) {
+        let tile = max(min(4096 / dimension, 16), 1)
+        withExtendedLifetime(factors.storage) {
+            var first = 0
+            while first < count {
+                body(rows + first &* stride, min(tile, count &- first))
+                first &+= tile
             }
         }
     }
