@@ -180,7 +180,11 @@ final class TablesABITests: ABITestCase {
         let map: [Int64] = [3, 4]
         refuse(EC_INVALID_ARGUMENT, "map entry 4 at position 1") { ec_table_remap_array(table.table, map, 2, 2, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "map must not be null") { ec_table_remap_array(table.table, nil, 2, 2, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "rows") { ec_table_remap_array(table.table, map, -2, -2, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "map_count") { ec_table_remap_array(table.table, map, -2, -2, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "rows") { ec_table_remap_array(table.table, map, 2, -2, 1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "block_rows") { ec_table_remap_array(table.table, map, 2, 2, -1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "seed") { ec_table_remap_hash(table.table, 2, -1, $0) }
+        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_hash(nil, 1, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "table must not be null") { ec_table_slice(nil, 0, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_modulo(nil, 1, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_quotient(nil, 1, 1, $0) }

@@ -128,6 +128,9 @@ class BuildExt(build_ext):
                 for level in wanted_levels(os.environ.get("EMBEDCOMPRESS_BUILD_LEVELS", ""))
             ]
         super().finalize_options()
+        if self.parallel is None:
+            # The compiler optimises a whole level on one thread, in some 2 GB.
+            self.parallel = min(2, os.cpu_count() or 1)
 
     def run(self) -> None:
         """Build every level; what earlier builds left in the same place goes first."""

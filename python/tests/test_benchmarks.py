@@ -153,7 +153,9 @@ def test_the_card_says_who_cannot_meet_a_budget():
     met = [result for result in table["results"] if "refused" not in result]
     assert all(result["stored_bytes"] <= 0.1 * 4 * 200 * 24 for result in met)
     card = comparison_card.measure(comparison_card.samples(True), budget=0.01, queries=0, lookups=4_000, repetitions=1)
-    assert all("least it can reach" in result["refused"] for result in card["tables"][0]["results"])
+    for result in card["tables"][0]["results"]:
+        refused = "least it can reach" in result.get("refused", "")
+        assert refused or result["stored_bytes"] <= 0.01 * 4 * 200 * 24
     assert "least it can reach" in comparison_card.page(card)
 
 

@@ -48,7 +48,7 @@ extension Method {
             seedOption,
             Option(
                 "budget", .integer(0...Int.max), default: .null,
-                "most bytes of the result; chooses parts, and bits unless they are given"),
+                "most bytes of the result; chooses parts, up to 2 bits a column, and bits unless they are given"),
         ],
         takesWeights: true, passes: 2
     ) { input, options, progress in
@@ -108,7 +108,9 @@ struct ProductPlan {
         for bits in widths {
             if let bytes = try bytes(try layout(1, bits)) { least = min(least, bytes) }
             guard let most = try mostParts(bits, in: budget) else { continue }
-            for parts in mode == .sum ? most...most : 1...most {
+            // Learning sums of more bits takes hours where codes of each column take seconds.
+            let sums = min(most, max(2 * dimension / bits, 1))
+            for parts in mode == .sum ? sums...sums : 1...most {
                 let error = error(parts, bits)
                 if error < best?.error ?? .infinity { best = (error, try layout(parts, bits)) }
             }
