@@ -13,6 +13,8 @@ Everything here needs NumPy only. `embedcompress.nn` has the torch modules.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from . import _loader
 
 _loader.load()
@@ -25,7 +27,6 @@ from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._product import product  # noqa: E402
-from ._recommend import Recommendation, recommend  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._rotation import rotate, rotated  # noqa: E402
 from ._routes import columns, combine, partition, project, remap  # noqa: E402
@@ -33,6 +34,9 @@ from ._row_layout import RowLayout, RowPlacement  # noqa: E402
 from ._stores import hash_network, shared_array, sparse, tensor_train  # noqa: E402
 from ._table import Table, dense  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
+
+if TYPE_CHECKING:
+    from ._recommend import Recommendation, recommend
 
 _core.set_array_hook(as_array)
 _core.set_table_type(Table)
@@ -61,6 +65,15 @@ def get_num_threads() -> int:
     """Return the most threads that one call uses."""
     count: int = _core.get_num_threads()
     return count
+
+
+def __getattr__(name: str) -> Any:
+    """Import `recommend` when it is asked for: few programs do, and importing the library stays quick."""
+    if name in ("Recommendation", "recommend"):
+        from . import _recommend
+
+        return getattr(_recommend, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import TYPE_CHECKING
 
 from . import _core
-from ._compressors import COMPRESSORS, Compressor
 from ._methods import Method, Option
+
+if TYPE_CHECKING:
+    from ._compressors import Compressor
 
 
 @cache
@@ -27,9 +30,17 @@ def _core_methods() -> tuple[Method, ...]:
     )
 
 
+@cache
+def _compressors() -> dict[str, Compressor]:
+    """Return the methods that Python composes, by name. They are imported here: importing the library stays quick."""
+    from ._compressors import COMPRESSORS
+
+    return {one.method.name: one for one in COMPRESSORS}
+
+
 def methods() -> list[Method]:
     """Return every compression method, with its paper, options and costs."""
-    return [*_core_methods(), *(one.method for one in COMPRESSORS)]
+    return [*_core_methods(), *(one.method for one in _compressors().values())]
 
 
 def composed(name: str) -> Compressor | None:
@@ -38,10 +49,9 @@ def composed(name: str) -> Compressor | None:
     Raises:
         ValueError: there is no such method.
     """
-    known = {one.method.name: one for one in COMPRESSORS}
-    if not isinstance(name, str) or name in known:
-        return known.get(name)
-    names = [method.name for method in methods()]
-    if name.isprintable() and name not in names:
-        raise ValueError(f"there is no method '{name}'; the methods are {', '.join(names)}")
-    return None
+    # What can't be printed is not a name, which the core says.
+    if not isinstance(name, str) or not name.isprintable() or any(method.name == name for method in _core_methods()):
+        return None
+    if name not in _compressors():
+        raise ValueError(f"there is no method '{name}'; the methods are {', '.join(one.name for one in methods())}")
+    return _compressors()[name]

@@ -132,9 +132,12 @@ ROUTE_NAMES = [
     *["sum", "product", "columns", "ranges", "assignment", "project", "rotate"],
 ]
 
+CHAINS = ["modulo", "divisor", "hash", "map", "block", "project", "rotate"]
+"""Routes over one table, called "inner"."""
+
 
 @st.composite
-def tables(draw, max_rows=40, max_depth=3):
+def tables(draw, max_rows=40, max_depth=3, routes=ROUTE_NAMES):
     """A table of any kind."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32), label="seed"))
     rows = draw(st.integers(1, max_rows), label="rows")
@@ -154,7 +157,7 @@ def tables(draw, max_rows=40, max_depth=3):
     alignment = draw(st.sampled_from([None, None, *ALIGNMENTS]), label="alignment")
     if alignment is not None:
         table = with_padding(rng, table, alignment)
-    for route in draw(st.lists(st.sampled_from(ROUTE_NAMES), max_size=max_depth), label="routes"):
+    for route in draw(st.lists(st.sampled_from(routes), max_size=max_depth), label="routes"):
         if table.rows > 2000:
             break
         table = random_route(rng, table, route)

@@ -96,10 +96,10 @@ final class UniformTests: XCTestCase {
         XCTAssertEqual(
             route.description,
             """
-            Remap map[id], 32-bit entries  [3 x 16]  12 bytes
+            Remap map[id], 11-bit entries  [3 x 16]  5 bytes
               inner: Remap id % 1000  [2000 x 16]  0 bytes
                 inner: Uniform 4-bit, f16 scale and bias per row  [1000 x 16]  12,000 bytes
-            = 12,012 bytes, 6256.25 % of f32
+            = 12,005 bytes, 6252.60 % of f32
             """)
         XCTAssertEqual(route.expression.children.first?.name, "inner")
     }
