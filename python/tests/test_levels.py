@@ -22,6 +22,7 @@ import random_tables
 import reference
 assert ec.isa().endswith(sys.argv[1]), ec.isa()
 results = {}
+LEARNED = ("pq", "rq", "opq", "magpq", "svd", "magsvd", "tt", "hot_cold")
 
 def keep(name, values, magnitude=None):
     results[name] = values
@@ -66,6 +67,8 @@ for dimension in reference.DIMENSIONS:
         weight = (weight * factor).astype(np.float32)
         for source, values in (("f32", weight), ("f16", weight.astype(np.float16))):
             for method in ec.methods():
+                if method.name in LEARNED:
+                    continue
                 names = {option.name for option in method.options}
                 for bits in reference.widths(method.name) if "bits" in names and source == "f32" else [4]:
                     options = {"bits": bits} if "bits" in names else {}
@@ -74,6 +77,13 @@ for dimension in reference.DIMENSIONS:
                     table = ec.compress(values, method.name, **options)
                     for name, array in table.parts()[1].items():
                         keep(f"codes {method.name} {bits} {source} {kind} {dimension} {name}", array.values)
+for dimension in (7, 64, 300):
+    weight = rng.standard_normal((600, dimension)).astype(np.float32)
+    for method in LEARNED:
+        table = ec.compress(weight, method, budget=0.3)
+        for name, array in table.parts()[1].items():
+            keep(f"learned {method} {dimension} {name}", array.values)
+        keep(f"loss {method} {dimension}", np.array(ec.evaluate(table, weight, queries=0).normalized_l2))
 np.savez(sys.argv[2], **results)
 """
 
@@ -106,6 +116,20 @@ def test_every_level_chooses_the_same_codes(results):
     for level in others:
         different = [name for name in names if results[level][name].tobytes() != results[first][name].tobytes()]
         assert not different, f"{level} and {first}"
+
+
+@pytest.mark.skipif(len(LEVELS) < 2, reason="only one level was built")
+def test_levels_with_fused_multiply_add_learn_the_same(results):
+    """Products of matrices and distances are fused where that can be done: the baseline may learn something else."""
+    fused = [level for level in LEVELS if level != "v2"]
+    names = [name for name in results[LEVELS[0]] if name.startswith("learned")]
+    assert len(names) > 40
+    for level in fused[1:]:
+        different = [name for name in names if results[level][name].tobytes() != results[fused[0]][name].tobytes()]
+        assert not different, f"{level} and {fused[0]}"
+    for name in (name for name in results[LEVELS[0]] if name.startswith("loss")):
+        losses = [float(results[level][name]) for level in LEVELS]
+        assert max(losses) <= 1.02 * min(losses), name
 
 
 @pytest.mark.skipif(len(LEVELS) < 2, reason="only one level was built")
