@@ -1,6 +1,8 @@
 """Expressions of every store and route, nested at random: all that a table answers follows from its rows."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +94,42 @@ def test_bytes_of_the_nodes_add_up(table):
 @given(table=random_tables.expressions(), alignment=st.sampled_from([2, 16, 64]))
 def test_alignment_changes_no_row(table, alignment):
     np.testing.assert_array_equal(table.aligned(alignment).decode(), table.decode())
+
+
+def test_opening_takes_the_same_time_for_any_size(tmp_path):
+    """More than 2 GiB of an expression, in a file whose arrays are a hole."""
+    rows, arrays = 60_000_000, {}
+
+    def array(name, dtype, shape, size):
+        start = max((end for _, _, (_, end) in arrays.values()), default=0)
+        arrays[name] = (dtype, shape, (start, start + size))
+        return name
+
+    codes = {"kind": "uniform", "rows": rows, "dimension": 64, "bits": 4, "group": 64, "scale": "f16"}
+    codes["tensors"] = {"rows": array("codes", "U8", [rows, 36], rows * 36)}
+    shared = {"kind": "dense", "rows": 1000, "dimension": 16, "element": "f32"}
+    shared["tensors"] = {"rows": array("shared", "F32", [1000, 16], 64_000)}
+    route = {"kind": "remap", "rows": rows, "dimension": 16, "function": "map", "offset": 0, "block_rows": 1}
+    route |= {"bits": 10, "shift": 0, "children": {"inner": shared}}
+    route["tensors"] = {"map": array("map", "U8", [rows * 10 // 8], rows * 10 // 8)}
+    tree = {"kind": "columns", "rows": rows, "dimension": 80, "children": {"0": codes, "1": route}}
+    header: dict[str, object] = {
+        name: {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        for name, (dtype, shape, offsets) in arrays.items()
+    }
+    tables = json.dumps({"weight": tree})
+    header["__metadata__"] = {"embedcompress.version": "1", "embedcompress.tables": tables}
+    text = json.dumps(header).encode()
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    size = sum(end - start for _, _, (start, end) in arrays.values())
+    os.truncate(path, 8 + len(text) + size)
+    assert size > 2 << 30
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        table = ec.load(path)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.01
+    assert table.stored_bytes == size == path.stat().st_size - 8 - len(text)
+    assert not table.lookup([0, rows - 1]).any()
