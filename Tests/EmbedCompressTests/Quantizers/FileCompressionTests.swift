@@ -10,7 +10,7 @@ final class FileCompressionTests: TemporaryFolderTestCase {
         let two = try randomDense(rows: 40, dimension: 7, seed: 341)
         let weights = try Table(Dense((0..<300).map { Float($0 % 5) }, rows: 300, dimension: 1))
         for method in Method.all.map(\.name) {
-            let options: [String: OptionValue] = method == "hist_brute" ? ["b": 8] : [:]
+            let options: [String: OptionValue] = method == "hist_brute" ? ["b": 8] : method == "rq" ? ["bits": 4] : [:]
             let reports = try TableFile.compress(
                 [CompressionJob("one", one, options: options), CompressionJob("two", two, options: options)],
                 method: method, to: path("streamed"), metadata: [("key", "value")])
