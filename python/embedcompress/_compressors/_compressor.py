@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,24 +82,68 @@ class Compressor(ABC):
         return self.compress(Request(source, budget, weights, values, given, foreign, progress, rows))
 
 
-def integer(
-    options: Mapping[str, Any], name: str, method: str, low: int, high: int | None = None, default: int | None = None
-) -> int | None:
-    """Return an option that is an integer, or the default if it is not given.
+def integer(options: Mapping[str, Any], name: str, method: str, low: int, high: int | None = None) -> int:
+    """Return an option that is an integer.
 
     Raises:
         ValueError: it is something else, or out of range.
     """
     value = options[name]
-    if value is None:
-        return default
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         wanted = f"from {low} to {high}" if high is not None else f"at least {low}"
         raise ValueError(f"{method}: {name} must be an integer {wanted}, not {value!r}")
     return value
 
 
+def integer_if_given(
+    options: Mapping[str, Any], name: str, method: str, low: int, high: int | None = None
+) -> int | None:
+    """Return an option that is an integer, or None if it is not given; errors as `integer`."""
+    return None if options[name] is None else integer(options, name, method, low, high)
+
+
+def flag(options: Mapping[str, Any], name: str, method: str) -> bool:
+    """Return an option that is true or false; ValueError if it is something else."""
+    value = options[name]
+    if not isinstance(value, bool):
+        raise ValueError(f"{method}: {name} must be true or false, not {value!r}")
+    return value
+
+
+def choice(options: Mapping[str, Any], name: str, method: str, among: Iterable[str], words: str) -> str:
+    """Return an option that is one of some words; ValueError if it is something else.
+
+    Args:
+        options: By name.
+        name: Of the option.
+        method: Named in the error.
+        among: What it may be.
+        words: What it may be, as the error says it.
+    """
+    value = options[name]
+    if value not in among:
+        raise ValueError(f"{method}: {name} must be {words}, not {value!r}")
+    return str(value)
+
+
+FLOAT_BYTES = {"f16": 2, "f32": 4}
+"""Bytes of a number, by the type's name."""
+
+
+def float_type(options: Mapping[str, Any], name: str, method: str) -> str:
+    """Return an option that is 'f16' or 'f32'; ValueError if it is something else."""
+    return choice(options, name, method, FLOAT_BYTES, "one of 'f16', 'f32'")
+
+
 BUDGET = Option("budget", "an integer, at least 0", None, "most bytes of the result; chooses what is not given")
+
+
+def budget_error(method: str, budget: int, floor: int) -> ValueError:
+    """Return the error that says what a method needs at least."""
+    error: ValueError = _core.BudgetError(
+        f"{method} cannot meet a budget of {budget} bytes: the least it can reach is {floor} bytes"
+    )
+    return error
 
 
 def largest(method: str, budget: int, low: int, high: int, stored_bytes: Callable[[int], int]) -> int:
@@ -117,8 +161,7 @@ def largest(method: str, budget: int, low: int, high: int, stored_bytes: Callabl
     """
     floor = stored_bytes(low)
     if floor > budget:
-        error: type[ValueError] = _core.BudgetError
-        raise error(f"{method} cannot meet a budget of {budget} bytes: the least it can reach is {floor} bytes")
+        raise budget_error(method, budget, floor)
     while low < high:
         middle = (low + high + 1) // 2
         if stored_bytes(middle) <= budget:

@@ -33,16 +33,29 @@ def blocks(table: Table, progress: Progress | None = None) -> Iterator[tuple[int
             raise KeyboardInterrupt
 
 
-def finite(values: Values, start: int) -> Values:
-    """Return rows as they are, of which the first has the number `start`.
+def finite(values: Values, numbers: int | Values) -> Values:
+    """Return rows as they are.
+
+    Args:
+        values: (n, d)
+        numbers: The rows' numbers, or that of the first, from which they count up.
 
     Raises:
         ValueError: a value is not finite; the message names its row.
     """
     if not np.isfinite(values).all():
         row, column = (int(index) for index in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(f"row {start + row} has {values[row, column]} in column {column}; every value must be finite")
+        number = numbers + row if isinstance(numbers, int) else numbers[row]
+        raise ValueError(f"row {number} has {values[row, column]} in column {column}; every value must be finite")
     return values
+
+
+def squared_norms(table: Table, progress: Progress | None = None) -> Values:
+    """Return each row's sum of squares, (rows,) in f64."""
+    norms = np.empty(table.rows)
+    for start, rows in blocks(table, progress):
+        norms[start : start + len(rows)] = (rows.astype(np.float64) ** 2).sum(axis=1)
+    return norms
 
 
 class Steps:

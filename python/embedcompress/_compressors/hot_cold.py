@@ -20,11 +20,11 @@ from .. import _core
 from .._arrays import as_array
 from .._methods import Method, Option
 from .._routes import partition, remap
-from .._table import Progress, Table, dense
-from ._compressor import BUDGET, Compressor, Request
+from .._table import Table
+from ._compressor import BUDGET, Compressor, Request, budget_error
+from ._groups import assignment_bytes
 from ._inner import Inner
-from ._linear import Steps, Values, blocks
-from .svd import budget_error
+from ._linear import Steps, Values, squared_norms
 
 SAMPLE_ROWS = 4096
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -101,7 +101,7 @@ class HotCold(Compressor):
             raise ValueError("give hot_cold either a share or a budget, not both")
         steps = Steps(request.progress, table.rows, (1, 8))
         counts = _counts(options["counts"], table)
-        norms = _squared_norms(table, steps.next())
+        norms = squared_norms(table, steps.next())
         hot, cold = (_inner(request, part) for part in ("hot", "cold"))
         if request.budget is None:
             split = Split(
@@ -151,13 +151,6 @@ def _counts(given: object, table: Table) -> Values | None:
     return counts
 
 
-def _squared_norms(table: Table, progress: Progress | None) -> Values:
-    norms = np.empty(table.rows)
-    for start, rows in blocks(table, progress):
-        norms[start : start + len(rows)] = (rows.astype(np.float64) ** 2).sum(axis=1)
-    return norms
-
-
 class _Solver:
     """Finds the split of the least error within a budget."""
 
@@ -168,7 +161,7 @@ class _Solver:
         self.budget = request.budget or 0
         self.rows = request.counted_rows
         self.scale = self.rows / max(table.rows, 1)
-        self.map_bytes = 0 if order.by_number else partition_bytes(self.rows)
+        self.map_bytes = 0 if order.by_number else _map_bytes(self.rows)
         # In the order of importance, so that the first of them stand for the hot rows, each for those up to the next.
         starts = np.linspace(0, table.rows, min(SAMPLE_ROWS, table.rows), endpoint=False).astype(np.int64)
         self.sample = table.lookup(order.ids[starts])
@@ -268,15 +261,13 @@ def _has_fixed_rows(part: Inner) -> bool:
     return part.is_by_row or not {"parts", "clusters", "rank", "groups"} & part.known
 
 
-def partition_bytes(rows: int) -> int:
+def _map_bytes(rows: int) -> int:
     """Return what it takes to say which of two parts each row is in."""
     if rows < 2:
         return 0
-    one = dense(np.zeros((1, 1), np.float32))
     assignment = np.zeros(rows, np.int64)
     assignment[rows // 2 :] = 1
-    parts = [remap(one, rows=count, modulo=1) for count in (rows // 2, rows - rows // 2)]
-    return partition(parts, assignment=assignment).stored_bytes - sum(part.stored_bytes for part in parts)
+    return assignment_bytes(assignment)
 
 
 def _compose(table: Table, split: Split, steps: Steps) -> Table:

@@ -12,21 +12,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from .. import _core
 from .._methods import Method, Option
-from .._routes import partition, remap
-from .._table import Progress, Table, dense
+from .._routes import partition
+from .._table import Table, dense
 from . import _product_plan as product_plan
-from ._compressor import BUDGET, Compressor, Request
-
-Values = np.ndarray[Any, Any]
-
-_SIZES = {"f16": 2, "f32": 4}
-_BLOCK_BYTES = 8 << 20
+from ._compressor import (
+    BUDGET,
+    FLOAT_BYTES,
+    Compressor,
+    Request,
+    budget_error,
+    float_type,
+    integer,
+    integer_if_given,
+)
+from ._groups import assignment_bytes, by_norm
+from ._linear import Steps, Values, squared_norms
 
 
 @dataclass(frozen=True)
@@ -68,86 +74,41 @@ class MagnitudeProduct(Compressor):
         """Return a partition of product codes."""
         table, options = request.source, dict(request.options)
         dimension = table.dimension
-        most = _integer(options, "groups", 1, 64)
-        bits = _integer(options, "bits", 1, 16)
-        rounds, seed = _integer(options, "rounds", 1, 100_000), _integer(options, "seed", 0, 2**62)
-        entries = options["entry_dtype"]
-        if entries not in _SIZES:
-            raise ValueError(f"magpq: entry_dtype must be one of 'f16', 'f32', not {entries!r}")
-        norms = _norms(table)
+        most = integer(options, "groups", "magpq", 1, 64)
+        bits = integer(options, "bits", "magpq", 1, 16)
+        rounds, seed = integer(options, "rounds", "magpq", 1, 100_000), integer(options, "seed", "magpq", 0, 2**62)
+        entries = float_type(options, "entry_dtype", "magpq")
+        parts = integer_if_given(options, "parts", "magpq", 1, dimension) or -(-dimension // 4)
+        norms = np.sqrt(squared_norms(table))
         if request.budget is None:
-            given = options["parts"]
-            parts = -(-dimension // 4) if given is None else _integer(options, "parts", 1, dimension)
-            groups = _groups(table, norms, most)
+            groups = _groups(table, by_norm(norms, most))
             plans = [(parts, max(bits - index, 1)) for index in range(len(groups))]
         else:
             if request.given & {"parts", "bits"}:
                 raise ValueError("give magpq either parts and bits or a budget, not both")
-            groups, plans = _shared_out(table, norms, most, request.budget, _SIZES[entries])
+            groups, plans = _shared_out(table, norms, most, request.budget, FLOAT_BYTES[entries])
         made = []
-        done = 0
+        steps = Steps(request.progress, table.rows, tuple(len(group.rows) + 1 for group in groups))
         for group, (parts, width) in zip(groups, plans, strict=True):
             source = table if len(groups) == 1 else dense(table.lookup(group.rows))
             knobs = {"parts": parts, "bits": width, "entry_dtype": entries, "rounds": rounds, "seed": seed}
-            watch = _part(request.progress, done, len(group.rows), table.rows)
-            made.append(_core.compress(source, None, "pq", json.dumps(knobs), watch))
-            done += len(group.rows)
+            made.append(_core.compress(source, None, "pq", json.dumps(knobs), steps.next()))
         if len(made) == 1:
             return made[0]
-        return partition(made, assignment=_assignment(groups, table.rows))
+        assignment = np.zeros(table.rows, np.int64)
+        for index, group in enumerate(groups):
+            assignment[group.rows] = index
+        return partition(made, assignment=assignment)
 
 
-def _part(progress: Progress | None, start: int, rows: int, total: int) -> Progress | None:
-    """Return the callback of a step that is some of the rows."""
-    if progress is None:
-        return None
-    return lambda done, of: progress(start + rows * done // max(of, 1), total)
-
-
-def _norms(table: Table) -> Values:
-    norms = np.empty(table.rows)
-    step = max(1, _BLOCK_BYTES // (4 * table.dimension))
-    for start in range(0, table.rows, step):
-        values = table.decode(start, min(start + step, table.rows))
-        if not np.isfinite(values).all():
-            row, column = (int(index) for index in np.argwhere(~np.isfinite(values))[0])
-            raise ValueError(
-                f"row {start + row} has {values[row, column]} in column {column}; every value must be finite"
-            )
-        norms[start : start + len(values)] = np.linalg.norm(values.astype(np.float64), axis=1)
-    return norms
-
-
-def _groups(table: Table, norms: Values, count: int) -> list[_Group]:
-    """Return groups of equal sums of norms, the largest norms first; fewer where some would have no rows."""
-    order = np.argsort(-norms, kind="stable")
-    before = np.cumsum(norms[order]) - norms[order]
-    total = float(norms.sum())
-    shares = before / total if total > 0 else before
-    numbers = np.minimum((shares * count).astype(np.int64), count - 1)
+def _groups(table: Table, assignment: Values) -> list[_Group]:
     found = []
-    for number in np.unique(numbers) if len(norms) else [0]:
-        rows = np.sort(order[numbers == number])
+    for number in range(int(assignment.max(initial=0)) + 1):
+        rows = np.flatnonzero(assignment == number)
         values = table.lookup(rows).astype(np.float64)
         energy = float(np.square(values - values.mean(axis=0)).sum()) if len(rows) else 0.0
         found.append(_Group(rows, energy))
     return found
-
-
-def _assignment(groups: Sequence[_Group], rows: int) -> Values:
-    assignment = np.zeros(rows, np.int64)
-    for index, group in enumerate(groups):
-        assignment[group.rows] = index
-    return assignment
-
-
-def _partition_bytes(groups: Sequence[_Group], rows: int) -> int:
-    """Return what it takes to say which group each row is in."""
-    if len(groups) == 1:
-        return 0
-    one = dense(np.zeros((1, 1), np.float32))
-    empty = [remap(one, rows=len(group.rows), modulo=1) for group in groups]
-    return partition(empty, assignment=_assignment(groups, rows)).stored_bytes - len(groups) * one.stored_bytes
 
 
 def _shared_out(
@@ -160,8 +121,9 @@ def _shared_out(
     """
     found: tuple[float, list[_Group], list[product_plan.Plan]] | None = None
     for count in range(1, most + 1):
-        groups = _groups(table, norms, count)
-        room = budget - _partition_bytes(groups, table.rows)
+        assignment = by_norm(norms, count)
+        groups = _groups(table, assignment)
+        room = budget - assignment_bytes(assignment)
         plans = _cheapest_error(groups, table.dimension, room, entry_bytes)
         if plans is None:
             continue
@@ -170,8 +132,7 @@ def _shared_out(
             found = error, groups, plans
     if found is None:
         floor = product_plan.least_bytes(table.rows, table.dimension, entry_bytes)
-        refusal: type[ValueError] = _core.BudgetError
-        raise refusal(f"magpq cannot meet a budget of {budget} bytes: the least it can reach is {floor} bytes")
+        raise budget_error("magpq", budget, floor)
     return found[1], [(plan.parts, plan.bits) for plan in found[2]]
 
 
@@ -219,10 +180,3 @@ def _cheapest_error(
 
 def _cost(energy: float, price: float) -> Callable[[product_plan.Plan], float]:
     return lambda plan: energy * plan.error + price * plan.stored_bytes
-
-
-def _integer(options: dict[str, Any], name: str, low: int, high: int) -> int:
-    value = options[name]
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"magpq: {name} must be an integer from {low} to {high}, not {value!r}")
-    return value

@@ -15,11 +15,12 @@ import numpy as np
 
 from .._methods import Method, Option
 from .._routes import partition, remap
-from .._table import Table, dense
-from ._compressor import BUDGET, Compressor, Request, integer
+from .._table import Table
+from ._compressor import BUDGET, Compressor, Request, budget_error, flag, integer, integer_if_given
+from ._groups import assignment_bytes, by_norm
 from ._inner import Inner
-from ._linear import Basis, Moments, Steps, Values, blocks
-from .svd import CENTER, ELEMENT, INNER, Chooser, Plan, budget_error, compose, element_of, flag
+from ._linear import Basis, Moments, Steps, squared_norms
+from .svd import CENTER, ELEMENT, INNER, Chooser, Plan, compose, element_of
 
 EXPONENT = -0.3
 
@@ -55,12 +56,12 @@ class MagnitudeSVD(Compressor):
         table, options = request.source, request.options
         inner = Inner(str(options["inner"]), request.inner, within="magsvd")
         plan = Plan(0, inner, element_of(options, inner.name, "magsvd"), flag(options, "center", "magsvd"))
-        most = integer(options, "groups", "magsvd", 1, 256) or 4
-        rank = integer(options, "rank", "magsvd", 1, max(table.dimension, 1))
+        most = integer(options, "groups", "magsvd", 1, 256)
+        rank = integer_if_given(options, "rank", "magsvd", 1, max(table.dimension, 1))
         if rank is not None and request.budget is not None:
             raise ValueError("give magsvd either a rank or a budget, not both")
         steps = Steps(request.progress, table.rows, (1, 2, 6))
-        assignment = _groups(_norms(table, steps), most)
+        assignment = by_norm(np.sqrt(squared_norms(table, steps.next())), most)
         groups = [
             _Group(remap(table, map=np.flatnonzero(assignment == g)), plan, request.counted_rows / max(table.rows, 1))
             for g in range(int(assignment.max(initial=0)) + 1)
@@ -72,7 +73,7 @@ class MagnitudeSVD(Compressor):
             law = (rank or max(1, table.dimension // 4)) * len(groups[-1].table) ** -EXPONENT
             plans = [group.chooser.mixed(group.with_rank(plan, group.lawful(law))) for group in groups]
         else:
-            shared = _shared_bytes(assignment, groups)
+            shared = assignment_bytes(assignment)
             plans = _chosen(groups, plan, request.budget, shared)
         made = Steps(steps.next(), table.rows, tuple(len(group.table) + 1 for group in groups))
         tables = [compose(group.table, group.basis, one, made.next()) for group, one in zip(groups, plans, strict=True)]
@@ -111,35 +112,6 @@ class _Group:
 
     def bytes(self, plan: Plan, rank: int) -> int:
         return self.with_rank(plan, rank).bytes(self.rows, self.table.dimension)
-
-
-def _norms(table: Table, steps: Steps) -> Values:
-    norms = np.empty(table.rows)
-    for start, rows in blocks(table, steps.next()):
-        norms[start : start + len(rows)] = np.linalg.norm(rows.astype(np.float64), axis=1)
-    return norms
-
-
-def _groups(norms: Values, most: int) -> Values:
-    """Return each row's group: those of the largest norms are in group 0, and groups have equal sums of norms."""
-    order = np.argsort(-norms, kind="stable")
-    before = np.cumsum(norms[order]) - norms[order]
-    total = float(norms.sum())
-    share = before / total if total > 0 else before
-    sorted_groups = np.minimum((share * most).astype(np.int64), most - 1)
-    groups = np.empty(len(norms), np.int64)
-    # Numbers of groups that no row is in are left out.
-    groups[order] = np.unique(sorted_groups, return_inverse=True)[1] if len(norms) else 0
-    return groups
-
-
-def _shared_bytes(assignment: Values, groups: Sequence[_Group]) -> int:
-    """Return what it takes to say which group each row is in."""
-    if len(groups) == 1:
-        return 0
-    one = dense(np.zeros((1, 1), np.float32))
-    stand_ins = [remap(one, rows=group.table.rows, modulo=1) for group in groups]
-    return partition(stand_ins, assignment=assignment).stored_bytes - sum(table.stored_bytes for table in stand_ins)
 
 
 def _chosen(groups: Sequence[_Group], plan: Plan, budget: int, shared: int) -> list[Plan]:

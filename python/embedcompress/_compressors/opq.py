@@ -21,12 +21,19 @@ from .._methods import Method, Option
 from .._routes import project
 from .._table import Progress, Table, dense
 from . import _product_plan as product_plan
-from ._compressor import BUDGET, Compressor, Request
-
-Values = np.ndarray[Any, Any]
+from ._compressor import (
+    BUDGET,
+    FLOAT_BYTES,
+    Compressor,
+    Request,
+    budget_error,
+    float_type,
+    integer,
+    integer_if_given,
+)
+from ._linear import Steps, Values, blocks, coordinates, finite
 
 SAMPLE_ROWS = 32_768
-_BLOCK_BYTES = 8 << 20
 
 
 class OptimizedProduct(Compressor):
@@ -56,11 +63,11 @@ class OptimizedProduct(Compressor):
         """Return a projection of product codes."""
         table, options = request.source, dict(request.options)
         rows, dimension = table.rows, table.dimension
-        bits = _integer(options, "bits", 1, 16)
-        turns, rounds = _integer(options, "turns", 0, 1000), _integer(options, "rounds", 1, 100_000)
-        seed = _integer(options, "seed", 0, 2**62)
-        entries, element = (_choice(options, name) for name in ("entry_dtype", "matrix_dtype"))
-        entry_bytes, matrix_bytes = _SIZES[entries], dimension * dimension * _SIZES[element]
+        bits = integer(options, "bits", "opq", 1, 16)
+        turns, rounds = integer(options, "turns", "opq", 0, 1000), integer(options, "rounds", "opq", 1, 100_000)
+        seed = integer(options, "seed", "opq", 0, 2**62)
+        entries, element = (float_type(options, name, "opq") for name in ("entry_dtype", "matrix_dtype"))
+        entry_bytes, matrix_bytes = FLOAT_BYTES[entries], dimension * dimension * FLOAT_BYTES[element]
         if request.budget is not None:
             if "parts" in request.given:
                 raise ValueError("give opq either parts or a budget, not both")
@@ -68,44 +75,32 @@ class OptimizedProduct(Compressor):
             plan = product_plan.best(rows, dimension, request.budget - matrix_bytes, entry_bytes, widths)
             if plan is None:
                 floor = product_plan.least_bytes(rows, dimension, entry_bytes, widths) + matrix_bytes
-                error: type[ValueError] = _core.BudgetError
-                raise error(
-                    f"opq cannot meet a budget of {request.budget} bytes: the least it can reach is {floor} bytes"
-                )
+                raise budget_error("opq", request.budget, floor)
             parts, bits = plan.parts, plan.bits
         else:
-            given = options["parts"]
-            parts = -(-dimension // 4) if given is None else _integer(options, "parts", 1, dimension)
+            parts = integer_if_given(options, "parts", "opq", 1, dimension) or -(-dimension // 4)
         codes = {"parts": parts, "bits": bits, "seed": seed}
-        progress = _Progress(request.progress, rows, turns + 6)
-        rotation = _learned(table, codes, turns, progress)
-        rotated = np.empty((rows, dimension), np.float32)
-        for start, values in _blocks(table):
-            rotated[start : start + len(values)] = values @ rotation
-        progress.step(2)
-        inner = _pq(rotated, {**codes, "entry_dtype": entries, "rounds": rounds})
-        progress.step(3)
-        matrix = _fitted(table, inner, rotation)
-        progress.step(1)
+        steps = Steps(request.progress, rows, (turns + 1, 1, 3, 1))
+        rotation = _learned(table, codes, turns, steps.next())
+        rotated = coordinates(table, np.zeros(dimension), rotation, steps.next())
+        inner = _pq(rotated, {**codes, "entry_dtype": entries, "rounds": rounds}, steps.next())
+        matrix = _fitted(table, inner, rotation, steps.next())
         return project(inner, matrix, element=element)
 
 
-_SIZES = {"f16": 2, "f32": 4}
-
-
-def _pq(values: Values, options: dict[str, Any]) -> Table:
+def _pq(values: Values, options: dict[str, Any], progress: Progress | None = None) -> Table:
     source = dense(np.ascontiguousarray(values, np.float32))
-    result: Table = _core.compress(source, None, "pq", json.dumps(options), None)
+    result: Table = _core.compress(source, None, "pq", json.dumps(options), progress)
     return result
 
 
-def _learned(table: Table, codes: dict[str, Any], turns: int, progress: _Progress) -> Values:
+def _learned(table: Table, codes: dict[str, Any], turns: int, progress: Progress | None) -> Values:
     """Return the rotation under which product codes of a sample have the least error, (d, d) f32."""
     dimension = table.dimension
     count = min(table.rows, max(SAMPLE_ROWS, 64 << codes["bits"]))
     random = np.random.default_rng(codes["seed"])
     chosen = np.sort(random.choice(table.rows, count, replace=False)) if count < table.rows else np.arange(count)
-    sample = _finite(table.lookup(chosen), chosen)
+    sample = finite(table.lookup(chosen), chosen)
     centered = sample - sample.mean(axis=0, dtype=np.float64).astype(np.float32) if count else sample
     identity = np.eye(dimension, dtype=np.float32)
     if count < 2 or turns == 0:
@@ -120,13 +115,14 @@ def _learned(table: Table, codes: dict[str, Any], turns: int, progress: _Progres
     starts = [identity, _random_rotation(dimension, random), _allocated(centered, codes["parts"])]
     (error, decoded), rotation = min(((tried(start), start) for start in starts), key=lambda found: found[0][0])
     best, least = rotation, error
-    for _ in range(turns):
+    for turn in range(turns):
         left, _, right = np.linalg.svd(centered.T.astype(np.float64) @ decoded)
         rotation = (left @ right).astype(np.float32)
         error, decoded = tried(rotation)
         if error < least:
             best, least = rotation, error
-        progress.step()
+        if progress is not None and progress(turn + 1, turns) is False:
+            raise KeyboardInterrupt
     return best
 
 
@@ -153,54 +149,14 @@ def _allocated(centered: Values, parts: int) -> Values:
     return np.ascontiguousarray(directions[:, order], np.float32)
 
 
-def _fitted(table: Table, inner: Table, rotation: Values) -> Values:
+def _fitted(table: Table, inner: Table, rotation: Values, progress: Progress | None) -> Values:
     """Return the matrix from codes to rows of the least squared error; the rotation back where codes leave it open."""
     dimension = table.dimension
     gram, cross = np.zeros((dimension, dimension)), np.zeros((dimension, dimension))
-    for start, values in _blocks(table):
+    for start, values in blocks(table, progress):
         decoded = inner.decode(start, start + len(values)).astype(np.float64)
         gram += decoded.T @ decoded
         cross += decoded.T @ (values - decoded.astype(np.float32) @ rotation.T)
     weight = 1e-6 * max(float(np.trace(gram)) / dimension, 1e-30)
     correction = np.linalg.solve(gram + weight * np.eye(dimension), cross)
     return np.asarray(rotation.T + correction, np.float32)
-
-
-def _blocks(table: Table) -> Any:
-    step = max(1, _BLOCK_BYTES // (4 * table.dimension))
-    for start in range(0, table.rows, step):
-        stop = min(start + step, table.rows)
-        yield start, _finite(table.decode(start, stop), np.arange(start, stop))
-
-
-def _finite(values: Values, rows: Values) -> Values:
-    if not np.isfinite(values).all():
-        row, column = (int(index) for index in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(f"row {rows[row]} has {values[row, column]} in column {column}; every value must be finite")
-    return values
-
-
-class _Progress:
-    """Steps of about equal time, told as rows."""
-
-    def __init__(self, progress: Progress | None, rows: int, steps: int):
-        self._progress, self._rows, self._steps, self._done = progress, rows, steps, 0
-
-    def step(self, count: int = 1) -> None:
-        self._done = min(self._done + count, self._steps)
-        if self._progress and self._progress(self._rows * self._done // self._steps, self._rows) is False:
-            raise KeyboardInterrupt
-
-
-def _integer(options: dict[str, Any], name: str, low: int, high: int) -> int:
-    value = options[name]
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"opq: {name} must be an integer from {low} to {high}, not {value!r}")
-    return value
-
-
-def _choice(options: dict[str, Any], name: str) -> str:
-    value = options[name]
-    if value not in _SIZES:
-        raise ValueError(f"opq: {name} must be one of 'f16', 'f32', not {value!r}")
-    return str(value)

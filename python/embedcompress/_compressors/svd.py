@@ -17,11 +17,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import _core
 from .._methods import Method, Option
 from .._routes import project
 from .._table import Progress, Table
-from ._compressor import BUDGET, Compressor, Request, integer
+from ._compressor import (
+    BUDGET,
+    FLOAT_BYTES,
+    Compressor,
+    Request,
+    budget_error,
+    choice,
+    flag,
+    integer_if_given,
+    largest,
+)
 from ._inner import PLAIN, Inner
 from ._linear import Basis, Moments, Steps, Values, coordinates, fitted, mixing
 
@@ -49,7 +58,7 @@ class Plan:
 
     def table_bytes(self, dimension: int) -> int:
         """Return the bytes of the matrix and the bias."""
-        return self.rank * dimension * (2 if self.element == "f16" else 4) + 4 * dimension * self.center
+        return self.rank * dimension * FLOAT_BYTES[self.element] + 4 * dimension * self.center
 
     def matrix(self, basis: Basis) -> Values:
         """Return the directions of the factor's columns, (d, rank)."""
@@ -108,16 +117,11 @@ class Chooser:
 
     def rank(self, plan: Plan, budget: int, least: int, most: int) -> int:
         """Return the largest rank within a budget; 0 if there is none."""
-        if _with_rank(plan, least).bytes(self.rows, self.dimension) > budget:
-            return 0
-        low, high = least, most
-        while low < high:
-            middle = (low + high + 1) // 2
-            if _with_rank(plan, middle).bytes(self.rows, self.dimension) <= budget:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+
+        def size(rank: int) -> int:
+            return _with_rank(plan, rank).bytes(self.rows, self.dimension)
+
+        return largest("svd", budget, least, most, size) if size(least) <= budget else 0
 
     def lost(self, rank: int) -> float:
         """Return the sample's squared error of the rank alone: what no inner method goes below."""
@@ -182,22 +186,12 @@ def _with_rank(plan: Plan, rank: int, mixes: bool | None = None) -> Plan:
     return Plan(rank, plan.inner, plan.element, plan.center, plan.mixes if mixes is None else mixes)
 
 
-def budget_error(method: str, budget: int, floor: int) -> ValueError:
-    """Return the error that says what a method needs at least."""
-    error: ValueError = _core.BudgetError(
-        f"{method} cannot meet a budget of {budget} bytes: the least it can reach is {floor} bytes"
-    )
-    return error
-
-
 def element_of(options: Mapping[str, Any], inner: str, method: str) -> str:
     """Return the matrix's element type: that of the factor's precision if it is not given."""
-    element = options["element"]
-    if element not in ELEMENTS:
-        raise ValueError(f"{method}: element must be one of {', '.join(ELEMENTS)}, not {element!r}")
+    element = choice(options, "element", method, ELEMENTS, f"one of {', '.join(ELEMENTS)}")
     if element == "auto":
         return "f32" if inner == "dense" else "f16"
-    return str(element)
+    return element
 
 
 RANK = Option("rank", "an integer from 1 to d", None, "columns of the factor; half of the table's if not given")
@@ -239,7 +233,7 @@ class SVD(Compressor):
         inner = Inner(str(options["inner"]), request.inner, within="svd")
         plan = Plan(0, inner, element_of(options, inner.name, "svd"), flag(options, "center", "svd"))
         most = max(table.dimension, 1)
-        rank = integer(options, "rank", "svd", 1, most)
+        rank = integer_if_given(options, "rank", "svd", 1, most)
         steps = Steps(request.progress, table.rows, (1, 4))
         if rank is not None and request.budget is not None and not inner.has_free_bits:
             raise ValueError(
@@ -259,11 +253,3 @@ class SVD(Compressor):
             share = request.budget / result.stored_bytes
             plan = _with_rank(plan, max(ranks[0], min(plan.rank - 1, int(plan.rank * share))))
         return result
-
-
-def flag(options: Mapping[str, Any], name: str, method: str) -> bool:
-    """Return an option that is true or false."""
-    value = options[name]
-    if not isinstance(value, bool):
-        raise ValueError(f"{method}: {name} must be true or false, not {value!r}")
-    return value

@@ -21,7 +21,7 @@ import numpy as np
 from .._methods import Method, Option
 from .._stores import tensor_train
 from .._table import Progress, Table
-from ._compressor import BUDGET, Compressor, Request, integer, largest
+from ._compressor import BUDGET, FLOAT_BYTES, Compressor, Request, choice, integer_if_given, largest
 from ._inner import half
 from ._linear import Steps, Values, finite
 
@@ -83,13 +83,11 @@ class TensorTrain(Compressor):
     def compress(self, request: Request) -> Table:
         """Return the three cores."""
         table, options = request.source, request.options
-        element = options["element"]
-        if element not in ("f32", "f16"):
-            raise ValueError(f"tt: element must be f32 or f16, not {element!r}")
-        width = 2 if element == "f16" else 4
+        element = choice(options, "element", "tt", FLOAT_BYTES, "f32 or f16")
+        width = FLOAT_BYTES[element]
         shape = Shape.of(table.rows, table.dimension)
         highest = max(shape.sides[0], shape.sides[2])
-        rank = integer(options, "rank", "tt", 1)
+        rank = integer_if_given(options, "rank", "tt", 1)
         if rank is not None and request.budget is not None:
             raise ValueError("give tt either a rank or a budget, not both")
         if rank is None:
