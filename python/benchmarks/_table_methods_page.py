@@ -28,7 +28,7 @@ def text(document: Mapping[str, Any], plot_name: str) -> str:
         f"![Error against bytes]({plot_name})",
     ]
     for table in document["tables"]:
-        made = [cell for cell in table["cells"] if "refused" not in cell]
+        made = [cell for cell in table["cells"] if "stored_bytes" in cell]
         parts += [
             f"## {table['title']}, {table['rows']:,} × {table['dimension']}",
             f"From {table['source']}.",
@@ -73,6 +73,8 @@ def _matrix(table: Mapping[str, Any], budgets: Sequence[float]) -> str:
     def shown(cell: Cell | None, budget: float) -> str:
         if cell is None:
             return "-"
+        if "stopped" in cell:
+            return cell["stopped"]
         if "refused" in cell:
             return f"≥ {100 * cell['floor'] / size:.2g} %" if cell["floor"] else "refused"
         value = figure(cell["normalized_l2"], 3)

@@ -2,13 +2,16 @@
 
 Figures go to docs/results/table_methods.json after every cell, so that a run that was cut off goes on where it was with
 --resume; the page docs/table-methods.md and its plot are made from them. --check also asks `recommend` for some budgets
-and compares its first choice with the best that was measured. About twenty minutes on two cores.
+and compares its first choice with the best that was measured. A call that takes longer than --limit seconds is stopped,
+and the cell says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -75,11 +78,32 @@ def key(cell: Mapping[str, Any]) -> str:
     return repr((cell["method"], sorted(cell["options"].items()), cell["budget"]))
 
 
+class TooLongError(Exception):
+    """A call took more than its time."""
+
+
+@contextlib.contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Stop what runs inside after so many seconds."""
+
+    def stop(*_: object) -> None:
+        raise TooLongError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 class Bench:
     """Measures cells of one table."""
 
-    def __init__(self, sample: Sample, queries: int):
+    def __init__(self, sample: Sample, queries: int, limit: int):
         self.sample = sample
+        self.limit = limit
         self.queries = np.random.default_rng(0).permutation(sample.weight.rows)[:queries]
         self.exact = neighbours(sample.weight, sample.weight, self.queries)
         self.known: dict[tuple[str, str, int], Cell] = {}
@@ -93,7 +117,10 @@ class Bench:
         options = dict(cell["options"]) | ({} if cell["budget"] is None else {"budget": cell["budget"]})
         start = time.perf_counter()
         try:
-            table = ec.compress(self.sample.weight, cell["method"], **options)
+            with limited(self.limit):
+                table = ec.compress(self.sample.weight, cell["method"], **options)
+        except TooLongError:
+            return cell | {"stopped": f"> {self.limit} s"}
         except ValueError as error:
             floor = re.search(r"can reach is (\d+) bytes", str(error))
             return cell | {"refused": str(error), "floor": int(floor[1]) if floor else None}
@@ -134,7 +161,7 @@ def check(sample: Sample, found: Sequence[Cell], budgets: Sequence[float]) -> li
     results = []
     for budget in budgets:
         room = int(budget * sample.weight.rows * sample.weight.dimension * 4)
-        fitting = [cell for cell in found if "refused" not in cell and cell["stored_bytes"] <= room]
+        fitting = [cell for cell in found if "stored_bytes" in cell and cell["stored_bytes"] <= room]
         best = min(fitting, key=lambda cell: cell["normalized_l2"])
         start = time.perf_counter()
         first, *_ = ec.recommend(sample.weight, budget)
@@ -158,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a small table only, to see that it runs")
     parser.add_argument("--resume", action="store_true", help="keep the cells that the figures have")
     parser.add_argument("--check", action="store_true", help="compare what `recommend` chooses with the best cells")
+    parser.add_argument("--limit", type=int, default=120, help="most seconds of a call")
     parser.add_argument("--page-only", action="store_true", help="run nothing: make the page from the figures")
     parser.add_argument("--json", type=Path, default=RESULTS / "table_methods.json", help="the figures")
     parser.add_argument("--page", type=Path, default=DOCS / "table-methods.md", help="the page")
@@ -176,7 +204,12 @@ def run(options: argparse.Namespace, document: dict[str, Any]) -> dict[str, Any]
     document = {
         "command": "python python/benchmarks/table_methods.py --check",
         "machine": document.get("machine", described_machine()),
-        "settings": {"budgets": budgets, "queries": queries, "compress_threads": ec.get_num_threads()},
+        "settings": {
+            "budgets": budgets,
+            "queries": queries,
+            "limit_seconds": options.limit,
+            "compress_threads": ec.get_num_threads(),
+        },
         "tables": document.get("tables", []),
     }
     kept = {table["name"]: table for table in document["tables"]}
@@ -188,7 +221,7 @@ def run(options: argparse.Namespace, document: dict[str, Any]) -> dict[str, Any]
             "cells": [],
         }  # fmt: skip
         document["tables"].append(table)
-        bench = Bench(sample, queries)
+        bench = Bench(sample, queries, options.limit)
         have = {key(cell) for cell in table["cells"]}
         for cell in table["cells"]:
             bench.take(cell)
