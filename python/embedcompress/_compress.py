@@ -58,7 +58,7 @@ def compress(
     compressor = composed(method)
     if compressor:
         plain = {name: value if name in compressor.arrays else _plain(name, value) for name, value in options.items()}
-        bytes_ = None if budget is None else budget_bytes(budget, source)
+        bytes_ = None if budget is None else budget_bytes(budget, _full_bytes(source))
         return compressor(source, bytes_, _weights(weights), progress, plain)
     result: Table = _core.compress(source, _weights(weights), method, _options(options, budget, source), progress)
     return result
@@ -186,7 +186,7 @@ def _options(options: Mapping[str, Any], budget: int | float | None, source: Tab
     """Return the options of a method as JSON."""
     plain = {name: _plain(name, value) for name, value in options.items()}
     if budget is not None:
-        plain["budget"] = budget_bytes(budget, source)
+        plain["budget"] = budget_bytes(budget, _full_bytes(source))
     return json.dumps(plain)
 
 
@@ -200,8 +200,17 @@ def _weights(weights: object | None) -> Table | None:
     return dense(np.ascontiguousarray(array.reshape(len(array), -1) if array.ndim == 1 else array, np.float32))
 
 
-def budget_bytes(budget: int | float, source: Table) -> int:
-    """Return a budget in bytes."""
+def _full_bytes(table: Table) -> int:
+    return 4 * table.rows * table.dimension
+
+
+def budget_bytes(budget: int | float, full_bytes: int) -> int:
+    """Return a budget in bytes.
+
+    Args:
+        budget: An int is bytes, a float a ratio.
+        full_bytes: Of the table in f32.
+    """
     if isinstance(budget, np.generic):
         budget = budget.item()
     if isinstance(budget, bool) or not isinstance(budget, (int, float)):
@@ -209,7 +218,7 @@ def budget_bytes(budget: int | float, source: Table) -> int:
     if isinstance(budget, float):
         if not 0 < budget <= 1:
             raise ValueError(f"a budget that is a float is a ratio of the f32 size, from 0 to 1, not {budget}")
-        return int(budget * source.rows * source.dimension * 4)
+        return int(budget * full_bytes)
     if budget < 0:
         raise ValueError(f"budget must not be negative, not {budget}")
     return budget

@@ -103,7 +103,7 @@ def recommend(
     source = dense(weight)
     if source.rows == 0 or source.dimension == 0:
         raise ValueError("a table without values has nothing to compare")
-    size = budget_bytes(budget, source)
+    size = budget_bytes(budget, 4 * source.rows * source.dimension)
     judge = _Judge.of(source, _counts(counts, source), metric, seed)
     ids, sums = sample_of(source.rows, sample, judge.counts, seed)
     small = _Judge.of(remap(source, map=ids), sums, metric, seed)

@@ -1,0 +1,24 @@
+"""Tables that are trained in compressed form: the 14 methods of the VLDB 2024 study, their ancestors, and successors.
+
+>>> import torch, embedcompress as ec
+>>> from embedcompress import training
+>>> module = training.embedding("compo", 100_000, 16, budget=0.1)
+>>> optimizer = torch.optim.Adam(module.parameters())
+>>> loss = module(torch.tensor([[3, 1], [4, 1]])).square().sum()
+>>> loss.backward()
+>>> optimizer.step()
+>>> table = module.freeze()
+>>> table.stored_bytes <= 0.1 * 100_000 * 16 * 4
+True
+
+A module is called like torch.nn.Embedding, or like EmbeddingBag if it has a mode, and trains with any optimizer of
+torch, on any device. Methods that take several stages, or do something around a step, have hooks; `Trainer` calls them.
+"""
+
+from __future__ import annotations
+
+from ._embedding import LearnedEmbedding
+from ._registry import embedding, methods, plan
+from ._spec import Plan
+
+__all__ = ["LearnedEmbedding", "Plan", "embedding", "methods", "plan"]

@@ -1,0 +1,250 @@
+"""What every learned table is: a torch module with rows, hooks around a step, and a frozen form."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import Method, Table, dense, partition
+from ._fields import Fields
+from ._spec import Plan, Spec
+
+MODES = ("sum", "mean", "max")
+
+
+class LearnedEmbedding(nn.Module):
+    """A compressed table that is trained: called like torch.nn.Embedding, or EmbeddingBag if it has a mode.
+
+    A method is a subclass with `method`, `plan`, `rows` and `_frozen`, listed in `_registry.py`. What it does
+    around a step it says by overriding the hooks, which do nothing here:
+
+    - `enter(stage)` begins one of `stages`. Parameters may be others afterwards.
+    - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it.
+    - `regularization()` is added to the loss.
+    - `architecture_parameters()` are trained on validation batches.
+    - `finish()` brings the table into its frozen form, after the last stage.
+
+    In eval mode, after `finish()`, the module returns what the frozen table returns.
+    """
+
+    method: ClassVar[Method]
+    """The registry entry; its options are the keyword arguments of the constructor."""
+    needs_counts: ClassVar[bool] = False
+    """Whether it can't do without knowing how often ids are used."""
+    stages: ClassVar[tuple[str, ...]] = ("train",)
+    """What training consists of, in order."""
+    compiles: ClassVar[str] = ""
+    """Why torch.compile does not work on it; empty if it does."""
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__()
+        if mode is not None and mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)} or None, not {mode!r}")
+        self.spec = spec
+        self.mode = mode
+        self.options = options
+        self.planned = self.plan(spec, **options)
+        """What the budget chose."""
+        self.num_embeddings, self.embedding_dim = spec.rows, spec.dimension
+        self.fields = Fields(spec.sizes)
+        self.stage = self.stages[0]
+        self.is_finished = self.stages == ("train",)
+        """Whether the table can be frozen."""
+
+    # What a method says
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Solve the knobs for a budget, without allocating anything.
+
+        Raises:
+            BudgetError: it can't be met; the message has the least bytes.
+        """
+
+    @abstractmethod
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return the rows of (n,) int64 ids that are in range, (n, d) f32."""
+
+    @abstractmethod
+    def _frozen(self) -> Table:
+        """Return the table as it is, on memory of its own."""
+
+    # Hooks
+
+    def enter(self, stage: str) -> None:
+        """Begin a stage.
+
+        Raises:
+            ValueError: the method has no such stage.
+        """
+        if stage not in self.stages:
+            raise ValueError(f"{self.method.name} has no stage {stage!r}; its stages are {', '.join(self.stages)}")
+        self.stage = stage
+
+    def before_step(self) -> None:
+        """Do what the method does between backward and the optimizer's step."""
+
+    def after_step(self) -> None:
+        """Do what the method does after the optimizer's step."""
+
+    def regularization(self) -> Tensor:
+        """Return what is added to the loss."""
+        return torch.zeros((), device=self.device)
+
+    def architecture_parameters(self) -> Sequence[nn.Parameter]:
+        """Return the parameters that validation batches train, in stages that have such."""
+        return ()
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that training batches train."""
+        others = {id(parameter) for parameter in self.architecture_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in others]
+
+    def finish(self) -> None:
+        """Bring the table into the form that is frozen."""
+        self.is_finished = True
+
+    def structure(self) -> dict[str, Any]:
+        """Return what decides the shapes of parameters and buffers, as tensors and plain values."""
+        return {}
+
+    def restructure(self, structure: dict[str, Any]) -> None:
+        """Take shapes from what `structure` returned, so that the state can be loaded."""
+
+    # What all methods share
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    def freeze(self) -> Table:
+        """Return the trained table, for lookups without torch.
+
+        Raises:
+            RuntimeError: stages of the method are still to come.
+        """
+        if not self.is_finished:
+            raise RuntimeError(
+                f"{self.method.name} is in its stage {self.stage!r} of {', '.join(self.stages)}: train them all and "
+                "call finish(), or let a Trainer do it"
+            )
+        with torch.no_grad():
+            return self._frozen()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the frozen table."""
+        return self.planned.stored_bytes
+
+    @property
+    def training_bytes(self) -> int:
+        """Bytes of parameters and buffers while training; gradients and the optimizer's state come on top."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*self.parameters(), *self.buffers()))
+
+    def forward(self, ids: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        """Return rows, or pooled rows if the module has a mode.
+
+        Args:
+            ids: int32 or int64. Of any shape without a mode; with one, (bags, n), or (n,) with offsets.
+            offsets: (bags,): where each bag begins.
+            per_sample_weights: Like ids; for the mode sum.
+
+        Returns:
+            (*ids.shape, d), or (bags, d) of pooled rows.
+
+        Raises:
+            IndexError: an id is out of range.
+            ValueError: arguments that do not go together.
+        """
+        flat = ids.reshape(-1).long()
+        if not torch.compiler.is_compiling() and flat.device.type == "cpu" and flat.numel():
+            low, high = (int(value) for value in torch.aminmax(flat))
+            if low < 0 or high >= self.num_embeddings:
+                bad = low if low < 0 else high
+                raise IndexError(f"id {bad} is out of range: the table has {self.num_embeddings} rows")
+        if self.mode is None:
+            if offsets is not None or per_sample_weights is not None:
+                raise ValueError("offsets and per_sample_weights need a mode")
+            return self.rows(flat).reshape(*ids.shape, self.embedding_dim)
+        return self._pooled(flat, ids, offsets, per_sample_weights)
+
+    def _pooled(self, flat: Tensor, ids: Tensor, offsets: Tensor | None, weights: Tensor | None) -> Tensor:
+        if (ids.dim() == 2) == (offsets is not None) or ids.dim() not in (1, 2):
+            raise ValueError("give ids of shape (bags, n), or ids of shape (n,) and offsets")
+        if weights is not None and (self.mode != "sum" or weights.shape != ids.shape):
+            raise ValueError("per_sample_weights go with the mode sum, and have the shape of ids")
+        if offsets is None:
+            bags, each = ids.shape
+            lengths = torch.full((bags,), each, device=flat.device)
+        else:
+            bags = len(offsets)
+            ends = torch.cat([offsets[1:].long(), offsets.new_tensor([len(flat)]).long()])
+            lengths = ends - offsets.long()
+            if bags and (int(offsets[0]) != 0 or int(lengths.min()) < 0):
+                raise ValueError("offsets must begin with 0, and not fall or pass the number of ids")
+        rows = self.rows(flat)
+        if weights is not None:
+            rows = rows * weights.reshape(-1, 1).to(rows.dtype)
+        bag = torch.repeat_interleave(torch.arange(bags, device=flat.device), lengths, output_size=len(flat))
+        out = rows.new_zeros(bags, self.embedding_dim)
+        if self.mode == "max":
+            index = bag[:, None].expand_as(rows)
+            return out.scatter_reduce(0, index, rows, "amax", include_self=False)
+        out = out.index_add(0, bag, rows)
+        return out / lengths.clamp(min=1)[:, None] if self.mode == "mean" else out
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the stage and the structure."""
+        return {"stage": self.stage, "is_finished": self.is_finished, "structure": self.structure()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the stage; the structure was taken before parameters were loaded."""
+        self.stage, self.is_finished = state["stage"], state["is_finished"]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        extra = state_dict.get(f"{prefix}_extra_state")
+        if extra is not None and extra["structure"]:
+            self.restructure(extra["structure"])
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    def extra_repr(self) -> str:
+        """Return the shape, and what the budget chose."""
+        knobs = ", ".join(f"{name}={value}" for name, value in self.planned.knobs.items() if not _is_long(value))
+        return f"{self.method.name}, {self.num_embeddings}, {self.embedding_dim}, {self.stored_bytes} bytes, {knobs}"
+
+    # For methods
+
+    def generator(self, purpose: int = 0) -> torch.Generator:
+        """Return a generator of random numbers that the seed and the purpose decide."""
+        return torch.Generator().manual_seed((self.spec.seed * 1_000_003 + purpose) % 2**63)
+
+    def initial(self, *shape: int, purpose: int = 0, bound: float | None = None) -> Tensor:
+        """Return uniform numbers; within the root of 1 / the largest field's rows by default, as in the study."""
+        bound = max(self.spec.sizes) ** -0.5 if bound is None else bound
+        return torch.empty(shape).uniform_(-bound, bound, generator=self.generator(purpose))
+
+    def per_field(self, tables: Iterable[Table]) -> Table:
+        """Return a table of all fields from one for each."""
+        found = list(tables)
+        return found[0] if len(found) == 1 else partition(found)
+
+
+def numbers(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Return a copy of a tensor for a frozen table."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def frozen_rows(tensor: Tensor) -> Table:
+    """Return rows as they are, on memory of their own."""
+    return dense(np.ascontiguousarray(numbers(tensor), np.float32))
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 4

@@ -1,0 +1,140 @@
+"""What a learned table is asked to be: its shape, its fields, and the bytes that it may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import BudgetError
+from .._arrays import as_array
+from .._compress import budget_bytes
+
+Values = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A table of several fields, one after the other, and a budget.
+
+    Ids of field f are `starts[f]` to `starts[f] + sizes[f] - 1`.
+    """
+
+    sizes: tuple[int, ...]
+    """Rows of each field."""
+    dimension: int
+    budget: int
+    """Bytes of the frozen table."""
+    counts: Values | None = None
+    """(rows,): how often each id is used."""
+    seed: int = 0
+    sparse: bool = False
+    """Whether gradients of tables are sparse tensors."""
+
+    @staticmethod
+    def of(
+        num_embeddings: int,
+        embedding_dim: int,
+        budget: int | float,
+        counts: object | None = None,
+        fields: Sequence[int] | None = None,
+        seed: int = 0,
+        sparse: bool = False,
+    ) -> Spec:
+        """Check what a user gives.
+
+        Raises:
+            TypeError: something is not a number.
+            ValueError: numbers that make no table, or do not agree.
+        """
+        for name, value in (("num_embeddings", num_embeddings), ("embedding_dim", embedding_dim)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**62:
+            raise ValueError(f"seed must be an integer from 0 to 2^62 - 1, not {seed!r}")
+        sizes = (int(num_embeddings),) if fields is None else tuple(int(size) for size in fields)
+        if min(sizes, default=0) < 1:
+            raise ValueError(f"every field needs at least 1 id, but fields is {list(sizes)}")
+        if sum(sizes) != num_embeddings:
+            raise ValueError(f"fields add up to {sum(sizes)} ids, but num_embeddings is {num_embeddings}")
+        known = None
+        if counts is not None:
+            known = np.asarray(counts) if isinstance(counts, np.ndarray) else as_array(counts, "counts")
+            if known.shape != (num_embeddings,) or known.dtype.kind not in "iuf":
+                raise ValueError(f"counts must be {num_embeddings} numbers, one for each id, not {known.shape}")
+            known = known.astype(np.float64)
+            bad = np.flatnonzero(~(np.isfinite(known) & (known >= 0)))
+            if len(bad):
+                raise ValueError(f"counts has {known[bad[0]]} for id {bad[0]}; a count is finite and not negative")
+        room = budget_bytes(budget, int(num_embeddings) * int(embedding_dim) * 4)
+        return Spec(sizes, int(embedding_dim), room, known, seed, sparse)
+
+    @property
+    def rows(self) -> int:
+        """Ids of all fields."""
+        return sum(self.sizes)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first id of each field."""
+        return tuple(int(start) for start in np.cumsum([0, *self.sizes[:-1]]))
+
+    @property
+    def full_bytes(self) -> int:
+        """Bytes of the table in f32."""
+        return 4 * self.rows * self.dimension
+
+    def counts_of(self, index: int) -> Values | None:
+        """Return the counts of one field's ids."""
+        if self.counts is None:
+            return None
+        start = self.starts[index]
+        return self.counts[start : start + self.sizes[index]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a method makes of a spec, before any memory is allocated."""
+
+    stored_bytes: int
+    """Bytes of the frozen table; an upper bound where training decides."""
+    knobs: Mapping[str, Any]
+    """What the budget chose, by name: numbers, or lists with a number for each field."""
+    study: Mapping[str, Any] = field(default_factory=dict)
+    """What the rule of the VLDB 2024 study (arXiv 2311.15578) chooses, with its `ratio`, where that is another one."""
+
+
+def refuse(method: str, spec: Spec, floor: int) -> ValueError:
+    """Return the error of a budget that a method can't meet."""
+    return BudgetError(
+        f"{method} cannot meet a budget of {spec.budget} bytes: the least it can reach is {floor} bytes "
+        f"({floor / spec.full_bytes:.4g} of the f32 table)"
+    )
+
+
+def largest(method: str, spec: Spec, low: int, high: int, stored_bytes: Callable[[int], int]) -> int:
+    """Return the largest value of a knob, from `low` to `high`, whose bytes are within the budget.
+
+    Args:
+        method: Named in the error.
+        spec: Has the budget.
+        low: The least value that makes a table.
+        high: The largest one.
+        stored_bytes: For a value of the knob; must not fall as the knob rises.
+
+    Raises:
+        BudgetError: not even `low` is; the message names its bytes.
+    """
+    if (floor := stored_bytes(low)) > spec.budget:
+        raise refuse(method, spec, floor)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if stored_bytes(middle) <= spec.budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,145 @@
+"""CompoEmb: a row is the product of a row by quotient and a row by remainder (the QR trick).
+
+Shi, Mudigere, Naumov and Yang, "Compositional Embeddings Using Complementary Partitions", KDD 2020 (arXiv 1909.02107).
+e(x) = Q[x div k] * R[x mod k], with ceil(n / k) rows in Q and k in R. All fields have the same k, as in the VLDB study;
+a field that is too small for it has the k of its fewest rows, and one that would not shrink stays as it is.
+
+Bytes: 4 d (ceil(n / k) + k). The least is about 8 d sqrt(n).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ... import Method, Option, Table, combine, remap
+from .._embedding import LearnedEmbedding, frozen_rows
+from .._fields import of_field
+from .._options import choice
+from .._spec import Plan, Spec, refuse
+
+OPERATIONS = ("product", "sum")
+
+
+class Compositional(LearnedEmbedding):
+    """`training.embedding("compo", …)`."""
+
+    method: ClassVar[Method] = Method(
+        name="compo",
+        title="CompoEmb",
+        paper="Shi et al., KDD 2020, arXiv 1909.02107",
+        kind="training",
+        summary="the product of a row chosen by id div k and one chosen by id mod k",
+        bytes_per_row="4 * d * (ceil(n / k) + k) / n",
+        cost="two lookups and a product",
+        options=(Option("operation", "product or sum", "product", "how both rows make one"),),
+    )
+    divisor: Tensor
+    first_quotient: Tensor
+    first_remainder: Tensor
+    is_plain: Tensor
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        self.operation = choice(options, "operation", OPERATIONS)
+        divisors: list[int] = self.planned.knobs["k"]
+        # A field that stays as it is has the divisor 1, and no remainders.
+        self.quotients = [-(-size // k) for size, k in zip(spec.sizes, divisors, strict=True)]
+        self.remainders = [0 if k == 1 else k for k in divisors]
+        for name, counts in (("first_quotient", self.quotients), ("first_remainder", self.remainders)):
+            ends = torch.tensor(counts).cumsum(0)
+            self.register_buffer(name, ends - torch.tensor(counts), persistent=False)
+        self.register_buffer("divisor", torch.tensor(divisors), persistent=False)
+        self.register_buffer("is_plain", torch.tensor(self.remainders) == 0, persistent=False)
+        self.quotient = nn.Parameter(self.initial(sum(self.quotients), spec.dimension))
+        # Rows of remainders begin near the neutral element, or products would begin near zero. The last one is it.
+        is_product = self.operation == "product"
+        self.neutral = sum(self.remainders)
+        bound = 0.5 if is_product else None
+        remainder = self.initial(self.neutral + 1, spec.dimension, purpose=1, bound=bound) + float(is_product)
+        remainder[-1] = float(is_product)
+        self.remainder = nn.Parameter(remainder)
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Take the smallest k that fits."""
+        row = 4 * spec.dimension
+
+        def size(k: int) -> int:
+            return row * sum(_rows(n, d) for n, d in zip(spec.sizes, _divisors(spec.sizes, k), strict=True))
+
+        low, high = 1, math.isqrt(max(spec.sizes)) + 1
+        if size(high) > spec.budget:
+            raise refuse("compo", spec, size(high))
+        while low < high:
+            middle = (low + high) // 2
+            if size(middle) <= spec.budget:
+                high = middle
+            else:
+                low = middle + 1
+        return Plan(size(low), {"k": _divisors(spec.sizes, low)}, _study(spec))
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return products or sums of both rows."""
+        field, local = self.fields.split(ids)
+        divisor = of_field(self.divisor, field)
+        quotient = torch.div(local, divisor, rounding_mode="floor")
+        remainder = local - quotient * divisor + of_field(self.first_remainder, field)
+        remainder = torch.where(of_field(self.is_plain, field), self.neutral, remainder)
+        left = functional.embedding(
+            quotient + of_field(self.first_quotient, field), self.quotient, sparse=self.spec.sparse
+        )
+        # The neutral row has no gradient.
+        right = functional.embedding(remainder, self.remainder, padding_idx=self.neutral, sparse=self.spec.sparse)
+        return left * right if self.operation == "product" else left + right
+
+    def _frozen(self) -> Table:
+        lefts = torch.split(self.quotient, self.quotients)
+        rights = torch.split(self.remainder[: self.neutral], self.remainders)
+
+        def table(size: int, k: int, left: Tensor, right: Tensor) -> Table:
+            if k == 1:
+                return frozen_rows(left)
+            parts = [remap(frozen_rows(left), rows=size, divisor=k), remap(frozen_rows(right), rows=size, modulo=k)]
+            return combine(parts, self.operation)
+
+        fields = zip(self.spec.sizes, self.planned.knobs["k"], lefts, rights, strict=True)
+        return self.per_field(table(*field) for field in fields)
+
+
+def _rows(size: int, k: int) -> int:
+    return size if k == 1 else -(-size // k) + k
+
+
+def _divisors(sizes: Sequence[int], k: int) -> list[int]:
+    """Return each field's k: 1 where there is nothing to gain."""
+    found = []
+    for size in sizes:
+        own = min(k, max(1, math.isqrt(size)))
+        found.append(own if own > 1 and _rows(size, own) < size else 1)
+    return found
+
+
+def _study(spec: Spec) -> dict[str, Any]:
+    """Return the study's k, by bisection for a real number from 1 to the root of all rows; it may pass the budget."""
+
+    def rows(k: float) -> int:
+        return sum(min(size, math.ceil(size / k) + math.ceil(k)) for size in spec.sizes)
+
+    low, high = 1.0, math.sqrt(spec.rows)
+    wanted = spec.budget / (4 * spec.dimension)
+    if rows(high) > wanted:
+        return {"k": None, "ratio": rows(high) / spec.rows}
+    while high - low > 0.5:
+        middle = (low + high) / 2
+        if rows(middle) > wanted:
+            low = middle
+        else:
+            high = middle
+    k = math.ceil(low)
+    return {"k": k, "ratio": rows(k) / spec.rows}

@@ -1,0 +1,141 @@
+"""DPQ: product codes that are learnt with the model.
+
+Chen, Li and Sun, "Differentiable Product Quantization for End-to-End Embedding Compression", ICML 2020 (arXiv
+1908.09756). A query of d numbers for each id is cut into parts; each part is replaced by one of the part's centroids.
+"vq" takes the nearest one, passes the gradient straight through to the query, and pulls centroids towards queries
+(`regularization`). "sx" takes the one with the largest product, and passes the gradient through a softmax. The frozen
+table has codes and centroids only; the queries are as large as the full table while training.
+
+Bytes: ceil(parts * bits / 8) for each row, and 4 d 2^bits for centroids.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ... import Method, Option, Table, product
+from .._embedding import LearnedEmbedding, numbers
+from .._options import choice, integer, number
+from .._spec import Plan, Spec, refuse
+
+KINDS = ("vq", "sx")
+BLOCK = 1 << 16
+"""Rows whose codes are found at a time."""
+
+
+class DPQ(LearnedEmbedding):
+    """`training.embedding("dpq", …)`. Fields share centroids."""
+
+    method: ClassVar[Method] = Method(
+        name="dpq",
+        title="DPQ",
+        paper="Chen, Li and Sun, ICML 2020, arXiv 1908.09756",
+        kind="training",
+        summary="codes into centroids of parts of a row, learnt by straight-through gradients or a softmax",
+        bytes_per_row="ceil(parts * bits / 8) + 4 * d * 2^bits / n",
+        cost="2^bits * d products for each row, and a full table of queries while training",
+        options=(
+            Option("kind", "vq or sx", "vq", "the nearest centroid, or a softmax over them"),
+            Option("bits", "an integer from 1 to 12", None, "of a code; the budget chooses if not given"),
+            Option("parts", "a divisor of d", None, "codes of a row; the budget chooses if not given"),
+            Option("commitment", "a number, at least 0", 1.0, "weight of the loss that moves centroids; for vq"),
+        ),
+    )
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        self.kind = choice(options, "kind", KINDS)
+        self.commitment = number(options, "commitment", 0)
+        self.parts: int = self.planned.knobs["parts"]
+        self.bits: int = self.planned.knobs["bits"]
+        self.width = spec.dimension // self.parts
+        self.query = nn.Parameter(self.initial(spec.rows, spec.dimension))
+        self.centroids = nn.Parameter(self.initial(self.parts, 1 << self.bits, self.width, purpose=1))
+        if self.kind == "sx":
+            self.values = nn.Parameter(self.initial(self.parts, 1 << self.bits, self.width, purpose=2))
+        self._loss: Tensor | None = None
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Take as many bits of code as fit; of equals, wider codes of fewer parts."""
+        return solve("dpq", spec, options)
+
+    def _cut(self, rows: Tensor) -> Tensor:
+        """Return rows as (n, parts, width)."""
+        return rows.reshape(len(rows), self.parts, self.width)
+
+    def _scores(self, query: Tensor) -> Tensor:
+        """Return how well each centroid fits, (n, parts, 2^bits)."""
+        products = torch.einsum("npw,pkw->npk", query, self.centroids)
+        return products if self.kind == "sx" else 2 * products - self.centroids.square().sum(2)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return centroids, with gradients as the kind has them."""
+        query = self._cut(functional.embedding(ids, self.query, sparse=self.spec.sparse))
+        parts = torch.arange(self.parts, device=ids.device)
+        if self.kind == "sx":
+            scores = self._scores(query)
+            codes = scores.argmax(2)
+            found = self.values[parts, codes]
+            if self.training:
+                soft = torch.einsum("npk,pkw->npw", scores.softmax(2), self.values)
+                found = found + soft - soft.detach()
+        else:
+            with torch.no_grad():
+                codes = self._scores(query).argmax(2)
+            found = self.centroids[parts, codes]
+            if self.training:
+                self._loss = (found - query.detach()).square().mean()
+                found = query + (found - query).detach()
+        return found.reshape(len(ids), self.embedding_dim)
+
+    def regularization(self) -> Tensor:
+        """Return the distance of the last batch's queries from their centroids, which moves the centroids."""
+        if self._loss is None:
+            return super().regularization()
+        loss, self._loss = self._loss * self.commitment, None
+        return loss
+
+    def _frozen(self) -> Table:
+        codes = torch.cat([self._scores(self._cut(block)).argmax(2) for block in torch.split(self.query, BLOCK)])
+        return frozen_codes(codes, self.centroids if self.kind == "vq" else self.values, self.bits)
+
+
+def frozen_codes(codes: Tensor, books: Tensor, bits: int) -> Table:
+    """Return codes and centroids as a table.
+
+    Args:
+        codes: (n, parts)
+        books: (parts, 2^bits, width)
+        bits: Of a code.
+    """
+    return product(numbers(codes), list(numbers(books)), bits=bits)
+
+
+def stored_bytes(spec: Spec, parts: int, bits: int) -> int:
+    """Return the bytes of codes and centroids."""
+    return spec.rows * -(-parts * bits // 8) + (4 * spec.dimension << bits)
+
+
+def solve(method: str, spec: Spec, options: dict[str, Any]) -> Plan:
+    """Return the plan of most bits of code within the budget."""
+    given = {name: options[name] for name in ("parts", "bits") if options[name] is not None}
+    widths = [integer(given, "bits", 1, 12)] if "bits" in given else range(12, 0, -1)
+    cuts = [parts for parts in range(1, spec.dimension + 1) if spec.dimension % parts == 0]
+    if "parts" in given:
+        if given["parts"] not in cuts:
+            raise ValueError(f"parts must be one of {cuts}, which divide {spec.dimension} columns")
+        cuts = [given["parts"]]
+    found = [(parts, bits) for bits in widths for parts in cuts if (1 << bits) <= max(spec.rows, 2)]
+    if not found:
+        raise ValueError(f"{method}: bits must be such that there are at most as many centroids as rows")
+    sizes = {pair: stored_bytes(spec, *pair) for pair in found}
+    fitting = [pair for pair in found if sizes[pair] <= spec.budget]
+    if not fitting:
+        raise refuse(method, spec, min(sizes.values()))
+    parts, bits = max(fitting, key=lambda pair: (pair[0] * pair[1], pair[1]))
+    return Plan(sizes[parts, bits], {"parts": parts, "bits": bits})

@@ -1,0 +1,79 @@
+"""Hash: ids share the rows of a smaller table, id x the row x mod m."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ... import Method, Table, remap
+from .._embedding import LearnedEmbedding, frozen_rows
+from .._fields import of_field
+from .._spec import Plan, Spec, refuse
+
+
+class Hash(LearnedEmbedding):
+    """`training.embedding("hash", …)`: each field has rows in proportion to its size. Bytes: 4 d for each row."""
+
+    method: ClassVar[Method] = Method(
+        name="hash",
+        title="Hash",
+        paper="Weinberger et al., ICML 2009, arXiv 0902.2206",
+        kind="training",
+        summary="id x has the row x mod m of a smaller table",
+        bytes_per_row="4 * d * m / n",
+        cost="that of torch.nn.Embedding",
+        options=(),
+    )
+    first: Tensor
+    count: Tensor
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        counts = self.planned.knobs["rows"]
+        self.register_buffer("count", torch.tensor(counts), persistent=False)
+        self.register_buffer("first", self.count.cumsum(0) - self.count, persistent=False)
+        self.weight = nn.Parameter(self.initial(sum(counts), spec.dimension))
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Share rows out among fields."""
+        total = spec.budget // (4 * spec.dimension)
+        if total < len(spec.sizes):
+            raise refuse("hash", spec, 4 * spec.dimension * len(spec.sizes))
+        counts = shared_out(min(total, spec.rows), spec.sizes)
+        ratio = min(spec.budget / spec.full_bytes, 1)
+        study = [-int(-ratio * size // 1) for size in spec.sizes]
+        return Plan(
+            4 * spec.dimension * sum(counts), {"rows": counts}, {"rows": study, "ratio": sum(study) / spec.rows}
+        )
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return rows of the smaller table."""
+        field, local = self.fields.split(ids)
+        places = local % of_field(self.count, field)
+        if field is not None:
+            places = places + self.first[field]
+        return functional.embedding(places, self.weight, sparse=self.spec.sparse)
+
+    def _frozen(self) -> Table:
+        parts = torch.split(self.weight, self.planned.knobs["rows"])
+        return self.per_field(
+            frozen_rows(part) if len(part) == size else remap(frozen_rows(part), rows=size, modulo=len(part))
+            for part, size in zip(parts, self.spec.sizes, strict=True)
+        )
+
+
+def shared_out(total: int, sizes: tuple[int, ...]) -> list[int]:
+    """Return whole numbers in proportion to sizes, at least 1 and at most the size each, that add up to a total."""
+    exact = np.asarray(sizes) * (total / sum(sizes))
+    counts = np.clip(np.floor(exact).astype(np.int64), 1, sizes)
+    while (left := total - int(counts.sum())) != 0:
+        step = 1 if left > 0 else -1
+        able = np.flatnonzero(counts < sizes if left > 0 else counts > 1)
+        order = able[np.argsort(-step * (exact - counts)[able], kind="stable")]
+        counts[order[: abs(left)]] += step
+    return [int(count) for count in counts]

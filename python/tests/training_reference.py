@@ -1,0 +1,56 @@
+"""Rows of learned tables, written naively: an id at a time, in float64, from a module's parameters by name."""
+
+import torch
+
+
+def field_of(sizes, x):
+    """The field of an id, and its number there."""
+    for field, size in enumerate(sizes):
+        if x < size:
+            return field, x
+        x -= size
+    raise IndexError(x)
+
+
+def full(module, parameters, x):
+    return parameters["weight"][x]
+
+
+def hash_row(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    counts = module.planned.knobs["rows"]
+    return parameters["weight"][sum(counts[:field]) + local % counts[field]]
+
+
+def compo(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    divisors = module.planned.knobs["k"]
+    quotients = [-(-size // k) for size, k in zip(module.spec.sizes, divisors, strict=True)]
+    remainders = [0 if k == 1 else k for k in divisors]
+    k = divisors[field]
+    left = parameters["quotient"][sum(quotients[:field]) + local // k]
+    if k == 1:
+        return left
+    right = parameters["remainder"][sum(remainders[:field]) + local % k]
+    return left * right if module.operation == "product" else left + right
+
+
+def dpq(module, parameters, x):
+    """Of "vq": the query's gradient is that of the row; of "sx": the softmax's."""
+    query = parameters["query"][x].reshape(module.parts, module.width)
+    rows = []
+    for part in range(module.parts):
+        books = parameters["centroids"][part]
+        if module.kind == "vq":
+            code = int((books - query[part]).square().sum(1).argmin())
+            rows.append(query[part] + (books[code] - query[part]).detach())
+        else:
+            scores = books @ query[part]
+            soft = scores.softmax(0) @ parameters["values"][part]
+            hard = parameters["values"][part][int(scores.argmax())]
+            rows.append(hard + soft - soft.detach())
+    return torch.cat(rows)
+
+
+ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq}
+"""By method: the row of id x in training mode, from float64 parameters."""
