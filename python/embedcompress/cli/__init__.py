@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import embedcompress as ec
 
 from .._report import printable
-from . import bench, compress, evaluate, inspect, methods, recommend
+from . import bench, compress, evaluate, inspect, methods, plan, recommend
 
-COMMANDS = (compress, inspect, evaluate, recommend, bench, methods)
+COMMANDS = (compress, inspect, evaluate, recommend, plan, bench, methods)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,5 +20,6 @@ from __future__ import annotations
 from ._embedding import LearnedEmbedding
 from ._registry import embedding, methods, plan
 from ._spec import Plan
+from ._trainer import Evaluation, Trainer
 
-__all__ = ["LearnedEmbedding", "Plan", "embedding", "methods", "plan"]
+__all__ = ["Evaluation", "LearnedEmbedding", "Plan", "Trainer", "embedding", "methods", "plan"]

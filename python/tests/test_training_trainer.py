@@ -1,0 +1,134 @@
+"""The trainer: stages, best states, early stopping, checkpoints, and that it uses public hooks only."""
+
+import copy
+
+import pytest
+import torch
+from test_training_methods import COUNTS, METHODS
+
+from embedcompress import training
+
+ROWS, DIMENSION = 120, 8
+
+
+class Model(torch.nn.Module):
+    def __init__(self, method="hash", seed=0, **options):
+        super().__init__()
+        torch.manual_seed(seed)
+        budget = 1.0 if method == "full" else 0.6
+        self.embedding = training.embedding(
+            method, ROWS, DIMENSION, budget=budget, counts=COUNTS[:ROWS], fields=(100, 20), seed=seed, **options
+        )
+        self.last = torch.nn.Linear(DIMENSION, 1)
+
+    def forward(self, ids):
+        return self.last(self.embedding(ids).sum(1)).squeeze(1)
+
+
+def batches(epoch, count=6, size=32):
+    random = torch.Generator().manual_seed(100 + epoch)
+    found = []
+    for _ in range(count):
+        ids = torch.stack(
+            [torch.randint(0, 100, (size,), generator=random), torch.randint(100, 120, (size,), generator=random)], 1
+        )
+        found.append((ids, (ids[:, 0] % 3 == 0).float()))
+    return found
+
+
+def loss(model, batch):
+    return torch.nn.functional.binary_cross_entropy_with_logits(model(batch[0]), batch[1])
+
+
+def score(model):
+    with torch.no_grad():
+        return -float(sum(loss(model, batch) for batch in batches(1000)))
+
+
+def fitted(method="hash", **options):
+    model = Model(method)
+    trainer = training.Trainer(model, loss, **{"evaluate": score, "epochs": 2, "evaluations": 2} | options)
+    return model, trainer, trainer.fit(batches, lambda epoch: batches(500 + epoch))
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_trains_and_freezes(method):
+    model, trainer, history = fitted(method)
+    table = model.embedding.freeze()
+    rows = model.embedding(torch.arange(ROWS)).detach()
+    torch.testing.assert_close(torch.from_numpy(table.decode()), rows, rtol=1e-5, atol=1e-6)
+    assert table.stored_bytes <= model.embedding.spec.budget
+    assert len({one.stage for one in history}) == len(trainer.stages) == len(model.embedding.stages)
+    assert all(one.seconds > 0 for one in history)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_run_that_was_cut_off_ends_like_one_that_was_not(method, tmp_path):
+    whole, _, _ = fitted(method)
+    stages = len(Model(method).embedding.stages)
+    for last in range(stages):
+
+        class StoppedError(Exception):
+            pass
+
+        seen = []
+
+        def stop(step, of, seen=seen, last=last):
+            seen.append(step)
+            if sum(step == 1 for step in seen) > last + 1 or (last == stages - 1 and len(seen) > 12 * stages - 2):
+                raise StoppedError
+
+        folder = tmp_path / str(last)
+        with pytest.raises(StoppedError):
+            fitted(method, checkpoints=folder, progress=stop)
+        resumed, _, history = fitted(method, checkpoints=folder)
+        torch.testing.assert_close(
+            torch.from_numpy(resumed.embedding.freeze().decode()), torch.from_numpy(whole.embedding.freeze().decode())
+        )
+        assert len(history) == 4 * stages
+
+
+def test_keeps_the_best_state():
+    scores = iter([1.0, 5.0, 2.0, 3.0])
+    states = []
+
+    def evaluate(model):
+        states.append(copy.deepcopy(model.state_dict()))
+        return next(scores)
+
+    model, _, history = fitted(evaluate=evaluate)
+    assert [one.score for one in history] == [1.0, 5.0, 2.0, 3.0]
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, states[1][name])
+
+
+def test_stops_when_scores_stay_away():
+    scores = iter([3.0, 2.0, 1.0, 9.0])
+    _, _, history = fitted(evaluate=lambda model: next(scores), patience=2)
+    assert len(history) == 3
+
+
+def test_epochs_can_be_by_stage():
+    model = Model("hash")
+    trainer = training.Trainer(model, loss, epochs={"train": 3}, evaluate=score)
+    assert len(trainer.fit(batches)) == 3
+
+
+def test_without_a_score_the_last_state_is_kept():
+    model = Model("hash")
+    before = model.embedding.weight.detach().clone()
+    assert training.Trainer(model, loss).fit(batches) == []
+    assert not torch.equal(before, model.embedding.weight)
+
+
+def test_progress_can_stop():
+    with pytest.raises(KeyboardInterrupt):
+        fitted(progress=lambda step, of: step < 3)
+
+
+def test_refuses_what_it_cannot_train():
+    with pytest.raises(ValueError, match=r"no module of training\.embedding"):
+        training.Trainer(torch.nn.Linear(2, 2), loss)
+    with pytest.raises(ValueError, match="at least 1"):
+        training.Trainer(Model(), loss, patience=0)
