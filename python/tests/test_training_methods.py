@@ -159,7 +159,12 @@ def rows_of_plain(module):
     return rows
 
 
-VARIANTS = [(name, {}) for name in METHODS] + [("compo", {"operation": "sum"}), ("dpq", {"kind": "sx"})]
+VARIANTS = [
+    *((name, {}) for name in METHODS),
+    ("compo", {"operation": "sum"}),
+    ("dpq", {"kind": "sx"}),
+    *(("pep", {"granularity": kind, "initial_threshold": -4}) for kind in ("element", "row", "dimension", "global")),
+]
 """Methods, with options that make their rows others."""
 
 

@@ -52,5 +52,29 @@ def dpq(module, parameters, x):
     return torch.cat(rows)
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq}
+def pep(module, parameters, x):
+    """The first stage."""
+    value = parameters["weight"][x]
+    threshold = parameters["threshold"]
+    threshold = threshold[x if len(threshold) == module.num_embeddings else 0]
+    cut = 1 / (1 + torch.exp(-threshold))
+    return torch.where(value.abs() > cut, value - value.sign() * cut, 0)
+
+
+def autosrh(module, parameters, x):
+    """The first stage, where alpha is fixed."""
+    rank = (-module.spec.counts).argsort(kind="stable").tolist().index(x)
+    group = rank * module.options["groups"] // module.num_embeddings
+    return parameters["weight"][x] * parameters["alpha"][group].detach()
+
+
+ROWS = {
+    "full": full,
+    "hash": hash_row,
+    "compo": compo,
+    "dpq": dpq,
+    "deeplight": full,
+    "pep": pep,
+    "autosrh": autosrh,
+}
 """By method: the row of id x in training mode, from float64 parameters."""
