@@ -7,7 +7,8 @@ from test_training_methods import FIELDS, rows_of, trained
 
 import embedcompress as ec
 from embedcompress import training
-from embedcompress.training import _sparse
+from embedcompress.training import _kept_rows, _sparse
+from embedcompress.training._evolution import evolve
 
 torch.set_num_threads(1)
 
@@ -165,6 +166,113 @@ def test_autosrh_searches_weights_of_columns():
     assert np.abs(before[after == 0]).max() <= np.abs(after[after != 0]).min()
 
 
+@pytest.mark.parametrize(("rows", "kept"), [(3, 1), (5, 2), (9, 9), (9, 0), (600, 500), (600, 3), (600, 599)])
+@pytest.mark.parametrize("width", [1, 3, 4])
+def test_kept_rows_in_the_form_of_fewest_bytes(rows, kept, width):
+    random = np.random.default_rng(rows + kept)
+    is_kept = np.zeros(rows, bool)
+    is_kept[random.permutation(rows)[:kept]] = True
+    values = random.standard_normal((kept, width)).astype(np.float32)
+    table = _kept_rows.kept_rows(values, is_kept, 4)
+    wanted = np.zeros((rows, 4), np.float32)
+    wanted[is_kept, :width] = values
+    np.testing.assert_array_equal(table.decode(), wanted)
+    assert table.stored_bytes == _kept_rows.kept_bytes(rows, kept, width)
+    if kept:
+        inner = ec.dense(np.zeros((kept, width), np.float32))
+        numbers = np.where(is_kept, np.cumsum(is_kept) - 1, -1)
+        assert table.stored_bytes <= min(ec.remap(inner, map=numbers).stored_bytes, 4 * rows * width)
+
+
+def test_optembed_drops_rows_by_thresholds_of_fields():
+    module = make("optembed", fields=(150, 50), budget=0.9)
+    norm = module.weight.detach().abs().sum(1)
+    with torch.no_grad():
+        module.threshold.copy_(torch.tensor([norm[:150].median(), norm[150:].min()]))
+    wanted = torch.cat([norm[:150] > norm[:150].median(), norm[150:] > norm[150:].min()])
+    rows = rows_of(module.eval())
+    np.testing.assert_array_equal((rows != 0).any(1), wanted)
+    module.enter("retrain")
+    np.testing.assert_array_equal((rows_of(module) != 0).any(1), wanted)
+    assert module.kept == [75, 49]
+
+
+def test_optembed_drops_rows_of_small_norm_until_one_column_fits():
+    module = make("optembed", fields=(1500, 500), rows=2000, budget=0.05)
+    norm = module.weight.detach().abs().sum(1)
+    module.finish()
+    kept = module.place < len(module.weight) - 1
+    assert norm[kept].min() > norm[~kept].max()
+    assert 0.95 * module.spec.budget < module.freeze().stored_bytes == module.stored_bytes <= module.spec.budget
+    assert module.dims.tolist() == [1, 1]
+
+
+def test_optembed_keeps_columns_of_most_energy():
+    module = make("optembed", fields=(100, 100), budget=0.5)
+    with torch.no_grad():
+        module.weight[:100] *= 0.01
+    module.finish()
+    assert module.dims.tolist() == [1, 7]
+
+
+def test_optembed_has_random_columns_in_training_only():
+    module = make("optembed", budget=1.0).train()
+    first, second = ((module(torch.arange(200)) != 0).sum(1) for _ in range(2))
+    assert sorted(set(first.tolist())) == list(range(1, 9))
+    assert (first != second).any()
+    np.testing.assert_array_equal(rows_of(module.eval()), module.weight.detach().numpy())
+    fresh = make("optembed", budget=1.0)
+    fresh.load_state_dict(module.state_dict())
+    ids = torch.arange(200)
+    torch.testing.assert_close(fresh.train()(ids), module.train()(ids))
+
+
+def test_optembed_moves_thresholds_itself():
+    module = make("optembed", threshold_rate=0.5, alpha=2.0).train()
+    module.regularization().backward()
+    module.before_step()
+    assert module.threshold.grad is None
+    module.after_step()
+    assert module.threshold.item() == pytest.approx(1.0)
+
+
+def test_optembed_searches_by_a_score():
+    """The score wants columns that the energy would not give."""
+    found = []
+    for _ in range(2):
+        module = make("optembed", fields=(50, 50, 100), budget=0.5, rounds=30)
+        seen = []
+
+        def score(module=module, seen=seen):
+            dims = module.dims.tolist()
+            seen.append(sum(n * d for n, d in zip((50, 50, 100), dims, strict=True)) * 4)
+            widths = (rows_of(module) != 0).sum(1)
+            assert widths[[0, 50, 100]].tolist() == dims
+            return -abs(dims[0] - 2) - abs(dims[1] - 8) - abs(dims[2] - 3)
+
+        module.search(score)
+        assert max(seen) <= module.spec.budget
+        assert module.training
+        module.enter("retrain")
+        found.append(module.dims.tolist())
+        module.finish()
+        assert module.freeze().stored_bytes <= module.spec.budget
+    assert found[0] == found[1] == [2, 8, 3]
+
+
+def test_evolution_keeps_to_what_fits():
+    scored = []
+
+    def score(genes):
+        scored.append(genes)
+        return float(sum(genes))
+
+    best = evolve((1,) * 6, 9, score, lambda genes: sum(genes) <= 20, 4, np.random.default_rng(0))
+    assert sum(best) == 20
+    assert len(scored) == len(set(scored)) <= 100
+    assert all(sum(genes) <= 20 and min(genes) >= 1 for genes in scored)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "word"),
     [
@@ -175,6 +283,9 @@ def test_autosrh_searches_weights_of_columns():
         ("pep", {"initial_threshold": "low"}, "initial_threshold"),
         ("autosrh", {"groups": 0}, "groups"),
         ("autosrh", {"l1": -1}, "l1"),
+        ("optembed", {"rounds": -1}, "rounds"),
+        ("optembed", {"alpha": -1}, "alpha"),
+        ("optembed", {"threshold_rate": "slow"}, "threshold_rate"),
     ],
 )
 def test_bad_options(name, options, word):

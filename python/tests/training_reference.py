@@ -68,6 +68,30 @@ def autosrh(module, parameters, x):
     return parameters["weight"][x] * parameters["alpha"][group].detach()
 
 
+def optembed(module, parameters, ids):
+    """The first stage. A step's gradient is that of a line with the slope that it has at the place."""
+    widths = module.widths(module.draws - 1, len(ids))
+    rows = []
+    for x, width in zip(ids.tolist(), widths.tolist(), strict=True):
+        row = parameters["weight"][x]
+        over = row.abs().sum() - parameters["threshold"][field_of(module.spec.sizes, x)[0]]
+        distance = abs(over.item())
+        slope = 2 - 4 * distance if distance <= 0.4 else 0.4 if distance <= 1 else 0.0
+        kept = (over > 0).double() + slope * (over - over.detach())
+        rows.append(row * kept * (torch.arange(len(row)) < width))
+    return torch.stack(rows)
+
+
+def rows(module, parameters, ids):
+    """Rows of a batch of ids in training mode, from float64 parameters."""
+    name = module.method.name
+    if name in BATCHES:
+        return BATCHES[name](module, parameters, ids)
+    return torch.stack([ROWS[name](module, parameters, int(x)) for x in ids])
+
+
+BATCHES = {"optembed": optembed}
+"""By method: the rows of a batch, where they depend on the batch, or on what was drawn for it."""
 ROWS = {
     "full": full,
     "hash": hash_row,

@@ -17,6 +17,7 @@ from .methods.deeplight import DeepLight
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.optembed import OptEmbed
 from .methods.pep import PEP
 
 METHODS: dict[str, type[LearnedEmbedding]] = {
@@ -29,6 +30,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         DeepLight,
         PEP,
         AutoSrh,
+        OptEmbed,
     )
 }
 
