@@ -163,6 +163,7 @@ VARIANTS = [
     *((name, {}) for name in METHODS),
     ("compo", {"operation": "sum"}),
     ("dpq", {"kind": "sx"}),
+    ("autodim", {"tables": "shared"}),
     *(("pep", {"granularity": kind, "initial_threshold": -4}) for kind in ("element", "row", "dimension", "global")),
 ]
 """Methods, with options that make their rows others."""

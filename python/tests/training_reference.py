@@ -82,6 +82,27 @@ def optembed(module, parameters, ids):
     return torch.stack(rows)
 
 
+def autodim(module, parameters, ids):
+    """The first stage: means and variances are those of the batch's rows of the field, for each candidate."""
+    owners = [field_of(module.spec.sizes, x)[0] for x in ids.tolist()]
+    scores = parameters["alpha"].log_softmax(1) + module.noise(module.draws - 1)
+    weights = (scores / module.temperature).softmax(1)
+    total = [0] * len(ids)
+    first = 0
+    for candidate, width in enumerate(module.candidates):
+        start = 0 if module.is_shared else first
+        products = [
+            parameters["table"][x, start : start + width] @ parameters["matrix"][field, first : first + width]
+            for x, field in zip(ids.tolist(), owners, strict=True)
+        ]
+        first += width
+        for place, field in enumerate(owners):
+            same = torch.stack([row for row, owner in zip(products, owners, strict=True) if owner == field])
+            normed = (products[place] - same.mean(0)) / (same.var(0, correction=0) + 1e-5).sqrt()
+            total[place] = total[place] + weights[field, candidate] * normed
+    return torch.stack(total)
+
+
 def rows(module, parameters, ids):
     """Rows of a batch of ids in training mode, from float64 parameters."""
     name = module.method.name
@@ -90,7 +111,7 @@ def rows(module, parameters, ids):
     return torch.stack([ROWS[name](module, parameters, int(x)) for x in ids])
 
 
-BATCHES = {"optembed": optembed}
+BATCHES = {"optembed": optembed, "autodim": autodim}
 """By method: the rows of a batch, where they depend on the batch, or on what was drawn for it."""
 ROWS = {
     "full": full,

@@ -11,6 +11,7 @@ from typing import Any
 from .. import Method
 from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
+from .methods.autodim import AutoDim
 from .methods.autosrh import AutoSrh
 from .methods.compo import Compositional
 from .methods.deeplight import DeepLight
@@ -31,6 +32,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         PEP,
         AutoSrh,
         OptEmbed,
+        AutoDim,
     )
 }
 
