@@ -159,7 +159,13 @@ def rows_of_plain(module):
     return rows
 
 
-VARIANTS = [(name, {}) for name in METHODS] + [("compo", {"operation": "sum"}), ("dpq", {"kind": "sx"})]
+VARIANTS = [
+    *((name, {}) for name in METHODS),
+    ("compo", {"operation": "sum"}),
+    ("dpq", {"kind": "sx"}),
+    ("autodim", {"tables": "shared"}),
+    *(("pep", {"granularity": kind, "initial_threshold": -4}) for kind in ("element", "row", "dimension", "global")),
+]
 """Methods, with options that make their rows others."""
 
 
@@ -172,7 +178,7 @@ def test_gradients_are_those_of_a_naive_version(name, options):
     rows = module(ids)
     (rows * slopes).sum().backward()
     parameters = {key: value.detach().double().requires_grad_() for key, value in module.named_parameters()}
-    naive = torch.stack([training_reference.ROWS[name](module, parameters, int(x)) for x in ids])
+    naive = training_reference.rows(module, parameters, ids)
     torch.testing.assert_close(rows.detach().double(), naive.detach(), rtol=1e-5, atol=1e-7)
     (naive * slopes.double()).sum().backward()
     for key, parameter in module.named_parameters():

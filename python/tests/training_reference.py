@@ -52,5 +52,74 @@ def dpq(module, parameters, x):
     return torch.cat(rows)
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq}
+def pep(module, parameters, x):
+    """The first stage."""
+    value = parameters["weight"][x]
+    threshold = parameters["threshold"]
+    threshold = threshold[x if len(threshold) == module.num_embeddings else 0]
+    cut = 1 / (1 + torch.exp(-threshold))
+    return torch.where(value.abs() > cut, value - value.sign() * cut, 0)
+
+
+def autosrh(module, parameters, x):
+    """The first stage, where alpha is fixed."""
+    rank = (-module.spec.counts).argsort(kind="stable").tolist().index(x)
+    group = rank * module.options["groups"] // module.num_embeddings
+    return parameters["weight"][x] * parameters["alpha"][group].detach()
+
+
+def optembed(module, parameters, ids):
+    """The first stage. A step's gradient is that of a line with the slope that it has at the place."""
+    widths = module.widths(module.draws - 1, len(ids))
+    rows = []
+    for x, width in zip(ids.tolist(), widths.tolist(), strict=True):
+        row = parameters["weight"][x]
+        over = row.abs().sum() - parameters["threshold"][field_of(module.spec.sizes, x)[0]]
+        distance = abs(over.item())
+        slope = 2 - 4 * distance if distance <= 0.4 else 0.4 if distance <= 1 else 0.0
+        kept = (over > 0).double() + slope * (over - over.detach())
+        rows.append(row * kept * (torch.arange(len(row)) < width))
+    return torch.stack(rows)
+
+
+def autodim(module, parameters, ids):
+    """The first stage: means and variances are those of the batch's rows of the field, for each candidate."""
+    owners = [field_of(module.spec.sizes, x)[0] for x in ids.tolist()]
+    scores = parameters["alpha"].log_softmax(1) + module.noise(module.draws - 1)
+    weights = (scores / module.temperature).softmax(1)
+    total = [0] * len(ids)
+    first = 0
+    for candidate, width in enumerate(module.candidates):
+        start = 0 if module.is_shared else first
+        products = [
+            parameters["table"][x, start : start + width] @ parameters["matrix"][field, first : first + width]
+            for x, field in zip(ids.tolist(), owners, strict=True)
+        ]
+        first += width
+        for place, field in enumerate(owners):
+            same = torch.stack([row for row, owner in zip(products, owners, strict=True) if owner == field])
+            normed = (products[place] - same.mean(0)) / (same.var(0, correction=0) + 1e-5).sqrt()
+            total[place] = total[place] + weights[field, candidate] * normed
+    return torch.stack(total)
+
+
+def rows(module, parameters, ids):
+    """Rows of a batch of ids in training mode, from float64 parameters."""
+    name = module.method.name
+    if name in BATCHES:
+        return BATCHES[name](module, parameters, ids)
+    return torch.stack([ROWS[name](module, parameters, int(x)) for x in ids])
+
+
+BATCHES = {"optembed": optembed, "autodim": autodim}
+"""By method: the rows of a batch, where they depend on the batch, or on what was drawn for it."""
+ROWS = {
+    "full": full,
+    "hash": hash_row,
+    "compo": compo,
+    "dpq": dpq,
+    "deeplight": full,
+    "pep": pep,
+    "autosrh": autosrh,
+}
 """By method: the row of id x in training mode, from float64 parameters."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +27,7 @@ class LearnedEmbedding(nn.Module):
     - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it.
     - `regularization()` is added to the loss.
     - `architecture_parameters()` are trained on validation batches.
+    - `search(score)` may choose what the next stage has by a score on validation data; called at the end of a stage.
     - `finish()` brings the table into its frozen form, after the last stage.
 
     In eval mode, after `finish()`, the module returns what the frozen table returns.
@@ -105,6 +106,13 @@ class LearnedEmbedding(nn.Module):
         """Return the parameters that training batches train."""
         others = {id(parameter) for parameter in self.architecture_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in others]
+
+    def search(self, score: Callable[[], float]) -> None:
+        """Choose what the next stage has.
+
+        Args:
+            score: How good the module is as it is when this is called, on validation data; more is better.
+        """
 
     def finish(self) -> None:
         """Bring the table into the form that is frozen."""
@@ -221,9 +229,9 @@ class LearnedEmbedding(nn.Module):
 
     # For methods
 
-    def generator(self, purpose: int = 0) -> torch.Generator:
+    def generator(self, purpose: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a generator of random numbers that the seed and the purpose decide."""
-        return torch.Generator().manual_seed((self.spec.seed * 1_000_003 + purpose) % 2**63)
+        return torch.Generator(device).manual_seed((self.spec.seed * 1_000_003 + purpose) % 2**63)
 
     def initial(self, *shape: int, purpose: int = 0, bound: float | None = None) -> Tensor:
         """Return uniform numbers; within the root of 1 / the largest field's rows by default, as in the study."""

@@ -11,10 +11,15 @@ from typing import Any
 from .. import Method
 from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
+from .methods.autodim import AutoDim
+from .methods.autosrh import AutoSrh
 from .methods.compo import Compositional
+from .methods.deeplight import DeepLight
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.optembed import OptEmbed
+from .methods.pep import PEP
 
 METHODS: dict[str, type[LearnedEmbedding]] = {
     kind.method.name: kind
@@ -23,6 +28,11 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Hash,
         Compositional,
         DPQ,
+        DeepLight,
+        PEP,
+        AutoSrh,
+        OptEmbed,
+        AutoDim,
     )
 }
 

@@ -1,0 +1,293 @@
+"""What is special to methods that prune: schedules, masks, thresholds, and how many numbers fit."""
+
+import numpy as np
+import pytest
+import torch
+from test_training_methods import FIELDS, rows_of, trained
+
+import embedcompress as ec
+from embedcompress import training
+from embedcompress.training import _kept_rows, _sparse
+from embedcompress.training._evolution import evolve
+
+torch.set_num_threads(1)
+
+
+def make(name, rows=200, dimension=8, budget=0.3, fields=None, **options):
+    counts = np.random.default_rng(1).permutation(rows)
+    return training.embedding(name, rows, dimension, budget=budget, counts=counts, fields=fields, **options)
+
+
+@pytest.mark.parametrize("values", ["f32", "f16"])
+@pytest.mark.parametrize("dimension", [3, 300])
+def test_bytes_of_non_zeros_are_those_of_the_store(dimension, values):
+    random = np.random.default_rng(0)
+    for nonzeros in (1, 7, 40, 41, 42, 50 * dimension // 2, 50 * dimension - 1, 50 * dimension):
+        flat = np.zeros(50 * dimension, np.float16 if values == "f16" else np.float32)
+        flat[random.permutation(len(flat))[:nonzeros]] = 1
+        matrix = flat.reshape(50, dimension)
+        least = min(ec.sparse(matrix).stored_bytes, ec.dense(matrix).stored_bytes)
+        assert _sparse.stored_bytes(50, dimension, nonzeros, values) == least
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_mask_of_the_largest(ties):
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randn(50, 40, generator=random)
+    if ties:
+        scores = (scores * 2).round() / 2
+    order = torch.sort(scores.reshape(-1), descending=True, stable=True).indices
+    for count in (0, 1, 2, 333, 1000, 1999, 2000):
+        wanted = torch.zeros(2000, dtype=torch.bool)
+        wanted[order[:count]] = True
+        torch.testing.assert_close(_sparse.largest_mask(scores, count).reshape(-1), wanted)
+
+
+@pytest.mark.parametrize("name", ["deeplight", "pep", "autosrh"])
+@pytest.mark.parametrize("budget", [0.02, 0.1, 0.5, 0.9, 1.0, 9])
+@pytest.mark.parametrize("values", ["f32", "f16"])
+def test_as_many_numbers_as_fit(name, budget, values):
+    module = trained(make(name, fields=(150, 50), budget=budget, values=values))
+    room, kept = module.spec.budget, module.planned.knobs["nonzeros"]
+    size = _sparse.stored_bytes(200, 8, kept, values)
+    assert module.freeze().stored_bytes == size == module.planned.stored_bytes <= room
+    assert kept == 1600 or _sparse.stored_bytes(200, 8, kept + 1, values) > room
+    np.testing.assert_array_equal(module.freeze().decode(), rows_of(module))
+
+
+def test_equal_numbers_do_not_pass_the_budget():
+    module = make("deeplight")
+    with torch.no_grad():
+        module.weight.fill_(0.25)
+    module.finish()
+    assert module.freeze().stored_bytes == module.planned.stored_bytes <= module.spec.budget
+
+
+def test_refuses_less_than_one_number():
+    with pytest.raises(ec.BudgetError, match="the least it can reach is 9 bytes"):
+        make("deeplight", budget=8)
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.5, 0.219), (0.2, 0.069), (0.1, 0.0333)])
+def test_what_the_study_keeps(ratio, kept):
+    plan = training.plan("deeplight", 1_000_000, 16, budget=ratio)
+    assert plan.study["kept"] == pytest.approx(kept, abs=5e-4)
+    assert plan.study["ratio"] == pytest.approx(ratio, abs=1e-5)
+    assert plan.knobs["nonzeros"] > plan.study["kept"] * 16_000_000
+
+
+def test_deeplight_prunes_by_its_schedule():
+    module = make("deeplight", interval=5, decay_steps=2).train()
+    module.enter("prune")
+    for step in range(1, 31):
+        with torch.no_grad():
+            module.weight.add_(0.01 * torch.randn(200, 8, generator=torch.Generator().manual_seed(step)))
+        before = module.weight.detach().clone()
+        module.after_step()
+        if step % 5:
+            torch.testing.assert_close(module.weight.detach(), before)
+            continue
+        wanted = int((1600 - module.nonzeros) * (1 - 0.99 ** (step / 2)))
+        zero = module.weight == 0
+        assert int(zero.sum()) == wanted
+        assert before[zero].abs().max() <= before[~zero].abs().min()
+    fresh = make("deeplight", interval=5, decay_steps=2)
+    fresh.load_state_dict(module.state_dict())
+    assert fresh.steps == 30
+
+
+def test_deeplight_does_not_prune_in_its_first_stage():
+    module = make("deeplight")
+    for _ in range(20):
+        module.after_step()
+    assert torch.count_nonzero(module.weight) == 1600
+
+
+@pytest.mark.parametrize("granularity", ["element", "row", "dimension", "global"])
+def test_pep_retrains_from_the_start_under_its_mask(granularity):
+    module = make("pep", granularity=granularity)
+    initial = module.weight.detach().clone()
+    random = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        module.weight.copy_(torch.randn(200, 8, generator=random))
+        module.threshold.copy_(torch.randn(module.threshold.shape, generator=random))
+    score = (module.weight.abs() - module.threshold.sigmoid()).detach()
+    module.enter("retrain")
+    assert int(module.mask.sum()) == module.nonzeros
+    assert score[module.mask].min() >= score[~module.mask].max()
+    torch.testing.assert_close(torch.from_numpy(rows_of(module.eval())), initial * module.mask)
+    module.train()(torch.arange(200)).sum().backward()
+    torch.testing.assert_close(module.weight.grad, module.mask.float())
+
+
+def test_pep_shrinks_by_its_thresholds():
+    module = make("pep", granularity="row")
+    with torch.no_grad():
+        module.weight.fill_(0.6)
+        module.weight[0] = -0.6
+        module.threshold.zero_()
+        module.threshold[2] = 3
+    rows = rows_of(module)
+    np.testing.assert_allclose(rows[:3, 0], [-0.1, 0.1, 0], rtol=1e-6)
+
+
+def test_autosrh_has_groups_of_ids_used_as_often():
+    module = make("autosrh", groups=7)
+    assert module.group.bincount().tolist() == [29, 29, 28, 29, 28, 29, 28]
+    counts = torch.from_numpy(module.spec.counts)
+    for group in range(6):
+        assert counts[module.group == group].min() > counts[module.group == group + 1].max()
+    with pytest.raises(ValueError, match="autosrh needs counts"):
+        training.embedding("autosrh", 200, 8, budget=0.3)
+
+
+def test_autosrh_searches_weights_of_columns():
+    module = make("autosrh", l1=0.5)
+    assert not module.architecture_parameters()
+    module.enter("search")
+    assert module.architecture_parameters()[0] is module.alpha
+    assert module.weight_parameters() == [module.weight]
+    torch.testing.assert_close(module.regularization(), torch.tensor(0.5 * 48))
+    module.train()
+    (module(torch.arange(200)).square().sum() + module.regularization()).backward()
+    module.before_step()
+    torch.testing.assert_close(module.alpha.grad.abs().mean(1), torch.ones(6))
+    with torch.no_grad():
+        module.alpha.sub_(module.alpha.grad.sign() * torch.linspace(-0.5, 1.5, 8))
+    module.after_step()
+    assert (module.alpha.min(), module.alpha.max()) == (0, 1)
+    module.enter("retrain")
+    assert not module.architecture_parameters()
+    (module(torch.arange(200)).sum()).backward()
+    before = rows_of(module.eval())
+    module.finish()
+    after = rows_of(module)
+    np.testing.assert_allclose(after[after != 0], before[after != 0], rtol=1e-6)
+    assert np.abs(before[after == 0]).max() <= np.abs(after[after != 0]).min()
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(3, 1), (5, 2), (9, 9), (9, 0), (600, 500), (600, 3), (600, 599)])
+@pytest.mark.parametrize("width", [1, 3, 4])
+def test_kept_rows_in_the_form_of_fewest_bytes(rows, kept, width):
+    random = np.random.default_rng(rows + kept)
+    is_kept = np.zeros(rows, bool)
+    is_kept[random.permutation(rows)[:kept]] = True
+    values = random.standard_normal((kept, width)).astype(np.float32)
+    table = _kept_rows.kept_rows(values, is_kept, 4)
+    wanted = np.zeros((rows, 4), np.float32)
+    wanted[is_kept, :width] = values
+    np.testing.assert_array_equal(table.decode(), wanted)
+    assert table.stored_bytes == _kept_rows.kept_bytes(rows, kept, width)
+    if kept:
+        inner = ec.dense(np.zeros((kept, width), np.float32))
+        numbers = np.where(is_kept, np.cumsum(is_kept) - 1, -1)
+        assert table.stored_bytes <= min(ec.remap(inner, map=numbers).stored_bytes, 4 * rows * width)
+
+
+def test_optembed_drops_rows_by_thresholds_of_fields():
+    module = make("optembed", fields=(150, 50), budget=0.9)
+    norm = module.weight.detach().abs().sum(1)
+    with torch.no_grad():
+        module.threshold.copy_(torch.tensor([norm[:150].median(), norm[150:].min()]))
+    wanted = torch.cat([norm[:150] > norm[:150].median(), norm[150:] > norm[150:].min()])
+    rows = rows_of(module.eval())
+    np.testing.assert_array_equal((rows != 0).any(1), wanted)
+    module.enter("retrain")
+    np.testing.assert_array_equal((rows_of(module) != 0).any(1), wanted)
+    assert module.kept == [75, 49]
+
+
+def test_optembed_drops_rows_of_small_norm_until_one_column_fits():
+    module = make("optembed", fields=(1500, 500), rows=2000, budget=0.05)
+    norm = module.weight.detach().abs().sum(1)
+    module.finish()
+    kept = module.place < len(module.weight) - 1
+    assert norm[kept].min() > norm[~kept].max()
+    assert 0.95 * module.spec.budget < module.freeze().stored_bytes == module.stored_bytes <= module.spec.budget
+    assert module.dims.tolist() == [1, 1]
+
+
+def test_optembed_keeps_columns_of_most_energy():
+    module = make("optembed", fields=(100, 100), budget=0.5)
+    with torch.no_grad():
+        module.weight[:100] *= 0.01
+    module.finish()
+    assert module.dims.tolist() == [1, 7]
+
+
+def test_optembed_has_random_columns_in_training_only():
+    module = make("optembed", budget=1.0).train()
+    first, second = ((module(torch.arange(200)) != 0).sum(1) for _ in range(2))
+    assert sorted(set(first.tolist())) == list(range(1, 9))
+    assert (first != second).any()
+    np.testing.assert_array_equal(rows_of(module.eval()), module.weight.detach().numpy())
+    fresh = make("optembed", budget=1.0)
+    fresh.load_state_dict(module.state_dict())
+    ids = torch.arange(200)
+    torch.testing.assert_close(fresh.train()(ids), module.train()(ids))
+
+
+def test_optembed_moves_thresholds_itself():
+    module = make("optembed", threshold_rate=0.5, alpha=2.0).train()
+    module.regularization().backward()
+    module.before_step()
+    assert module.threshold.grad is None
+    module.after_step()
+    assert module.threshold.item() == pytest.approx(1.0)
+
+
+def test_optembed_searches_by_a_score():
+    """The score wants columns that the energy would not give."""
+    found = []
+    for _ in range(2):
+        module = make("optembed", fields=(50, 50, 100), budget=0.5, rounds=30)
+        seen = []
+
+        def score(module=module, seen=seen):
+            dims = module.dims.tolist()
+            seen.append(sum(n * d for n, d in zip((50, 50, 100), dims, strict=True)) * 4)
+            widths = (rows_of(module) != 0).sum(1)
+            assert widths[[0, 50, 100]].tolist() == dims
+            return -abs(dims[0] - 2) - abs(dims[1] - 8) - abs(dims[2] - 3)
+
+        module.search(score)
+        assert max(seen) <= module.spec.budget
+        assert module.training
+        module.enter("retrain")
+        found.append(module.dims.tolist())
+        module.finish()
+        assert module.freeze().stored_bytes <= module.spec.budget
+    assert found[0] == found[1] == [2, 8, 3]
+
+
+def test_evolution_keeps_to_what_fits():
+    scored = []
+
+    def score(genes):
+        scored.append(genes)
+        return float(sum(genes))
+
+    best = evolve((1,) * 6, 9, score, lambda genes: sum(genes) <= 20, 4, np.random.default_rng(0))
+    assert sum(best) == 20
+    assert len(scored) == len(set(scored)) <= 100
+    assert all(sum(genes) <= 20 and min(genes) >= 1 for genes in scored)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("deeplight", {"interval": 0}, "interval"),
+        ("deeplight", {"decay_steps": 0}, "decay_steps"),
+        ("deeplight", {"values": "f64"}, "values"),
+        ("pep", {"granularity": "block"}, "granularity"),
+        ("pep", {"initial_threshold": "low"}, "initial_threshold"),
+        ("autosrh", {"groups": 0}, "groups"),
+        ("autosrh", {"l1": -1}, "l1"),
+        ("optembed", {"rounds": -1}, "rounds"),
+        ("optembed", {"alpha": -1}, "alpha"),
+        ("optembed", {"threshold_rate": "slow"}, "threshold_rate"),
+    ],
+)
+def test_bad_options(name, options, word):
+    with pytest.raises(ValueError, match=f"^{word} must be"):
+        make(name, fields=FIELDS, rows=sum(FIELDS), **options)
