@@ -121,3 +121,22 @@ extension ec_quality {
             worst_row: Int64(quality.worstRow), mean_squared_error: quality.meanSquaredError)
     }
 }
+
+@_cdecl("ec_nearest_codes")
+public func nearestCodes(
+    rows: UnsafePointer<Float>?, count total: Int64, centroids: UnsafePointer<Float>?, parts: Int64, entries: Int64,
+    width: Int64, codes: UnsafeMutablePointer<Int32>?
+) -> ec_status {
+    withStatus {
+        let (rowCount, parts) = (try count(total, "rows"), try count(parts, "parts"))
+        let (entries, width) = (try count(entries, "entries"), try count(width, "width"))
+        guard rowCount > 0, parts > 0 else { return }
+        guard entries > 0, width > 0, entries <= Int(Int32.max) else {
+            throw invalid("centroids must have entries and columns")
+        }
+        guard let codes else { throw invalid("codes must not be null") }
+        NearestCodes.search(
+            rows: try required(rows, "rows"), count: rowCount, centroids: try required(centroids, "centroids"),
+            parts: parts, entries: entries, width: width, codes: codes)
+    }
+}

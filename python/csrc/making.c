@@ -373,6 +373,50 @@ static PyObject *has_values(PyObject *module, PyObject *const *args, Py_ssize_t 
     return PyBool_FromLong(index == expected);
 }
 
+static PyObject *nearest_codes(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"nearest_codes", 3, 3, {"rows", "centroids", "codes"}};
+    PyObject *values[3], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    Buffer rows = {0}, centroids = {0}, codes = {0};
+    if (core_buffer(values[0], "rows", ELEMENT_FLOAT32, &rows) < 0) goto done;
+    if (core_buffer(values[1], "centroids", ELEMENT_FLOAT32, &centroids) < 0) goto done;
+    if (!PyObject_CheckBuffer(values[2])) {
+        PyErr_SetString(PyExc_TypeError, "codes must be a writable int32 array");
+        goto done;
+    }
+    if (core_buffer(values[2], "codes", ELEMENT_ANY, &codes) < 0 || check_dtype(&codes, "codes", EC_I32) < 0) goto done;
+    if (codes.view.readonly) {
+        PyErr_SetString(PyExc_ValueError, "codes must be writable");
+        goto done;
+    }
+    const Py_ssize_t *shape = centroids.view.shape;
+    if (rows.view.ndim != 2 || centroids.view.ndim != 3 || codes.view.ndim != 2
+        || rows.view.shape[1] != shape[0] * shape[2] || codes.view.shape[0] != rows.view.shape[0]
+        || codes.view.shape[1] != shape[0]) {
+        PyErr_SetString(
+            PyExc_ValueError,
+            "rows must be (n, parts * width), centroids (parts, entries, width) and codes (n, parts)");
+        goto done;
+    }
+    if (core_check_overlap(&codes, &rows, "rows") < 0 || core_check_overlap(&codes, &centroids, "centroids") < 0)
+        goto done;
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_nearest_codes(
+        rows.view.buf, rows.view.shape[0], centroids.view.buf, shape[0], shape[1], shape[2], codes.view.buf);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) {
+        Py_INCREF(Py_None);
+        result = Py_None;
+    }
+done:
+    core_buffer_release(&rows);
+    core_buffer_release(&centroids);
+    core_buffer_release(&codes);
+    return result;
+}
+
 PyMethodDef core_making_methods[] = {
     {"dense", FAST(dense), "A dense table on the memory of a two-dimensional array."},
     {"compress", FAST(compress), "A table compressed by a method of the registry; options are JSON."},
@@ -384,6 +428,7 @@ PyMethodDef core_making_methods[] = {
     {"tree", tree, METH_O, "The tree of a table as JSON."},
     {"arrays", arrays, METH_O, "The arrays of a table as (name, dtype, shape, memory)."},
     {"lookup_tensor", FAST(core_lookup_tensor), "What the lookup of a table does, from a tensor to a tensor."},
+    {"nearest_codes", FAST(nearest_codes), "The nearest centroid of each part of each row, into an array."},
     {"touch", FAST(core_touch), "Reads a byte of every cache line of the rows of ids; their sum."},
     {"evaluate", FAST(evaluate), "normalized l2, mean cosine, worst row's l2, worst row, mean squared error."},
     {"methods", methods, METH_NOARGS, "The registry as JSON."},

@@ -205,6 +205,12 @@ ec_status ec_table_touch(
 /// out[i, :] = row start + i, for rows [start, stop).
 ec_status ec_table_decode(const ec_table *table, int64_t start, int64_t stop, float *out);
 
+/// codes[i, m] = the number of the centroid of part m that is nearest to columns [m * width, (m + 1) * width) of row i; of
+/// several the first. rows is count x (parts * width), centroids parts x entries x width, codes count x parts.
+ec_status ec_nearest_codes(
+    const float *rows, int64_t count, const float *centroids, int64_t parts, int64_t entries, int64_t width,
+    int32_t *codes);
+
 /// What a table costs against its source.
 typedef struct ec_quality {
     /// ||X - Q(X)|| / ||X||, Frobenius; 0 when both are 0.

@@ -52,23 +52,33 @@ struct AdditiveRows {
         _: Entry.Type, _: Rest.Type, _ entries: UnsafePointer<UnsafeRawPointer>, _ parts: Int, _ dimension: Int,
         _ target: Target
     ) {
+        // Of columns in whole chunks of 64; a variable that a nested function captured would be allocated for each row.
+        let whole = dimension & ~63
         var column = 0
-        while column &+ 64 <= dimension {
+        while column < whole {
             sumChunks(Entry.self, Entry.self, Chunks4.self, entries, parts, column, 64, target)
             column &+= 64
         }
-        let left = dimension &- column
-        if left == 0 { return }
-        @inline(__always)
-        func sumLast<Last: PartValue16>(_: Last.Type) {
-            switch (left &+ 15) &>> 4 {
-            case 1: sumChunks(Entry.self, Last.self, Chunks1.self, entries, parts, column, left, target)
-            case 2: sumChunks(Entry.self, Last.self, Chunks2.self, entries, parts, column, left, target)
-            case 3: sumChunks(Entry.self, Last.self, Chunks3.self, entries, parts, column, left, target)
-            default: sumChunks(Entry.self, Last.self, Chunks4.self, entries, parts, column, left, target)
-            }
+        if whole == dimension { return }
+        if dimension & 15 == 0 {
+            sumRest(Entry.self, Entry.self, entries, parts, whole, dimension &- whole, target)
+        } else {
+            sumRest(Entry.self, Rest.self, entries, parts, whole, dimension &- whole, target)
         }
-        left & 15 == 0 ? sumLast(Entry.self) : sumLast(Rest.self)
+    }
+
+    /// Sums the columns after the last whole 64.
+    @inline(__always)
+    private static func sumRest<Entry: PartValue16, Last: PartValue16>(
+        _: Entry.Type, _: Last.Type, _ entries: UnsafePointer<UnsafeRawPointer>, _ parts: Int, _ column: Int,
+        _ count: Int, _ target: Target
+    ) {
+        switch (count &+ 15) &>> 4 {
+        case 1: sumChunks(Entry.self, Last.self, Chunks1.self, entries, parts, column, count, target)
+        case 2: sumChunks(Entry.self, Last.self, Chunks2.self, entries, parts, column, count, target)
+        case 3: sumChunks(Entry.self, Last.self, Chunks3.self, entries, parts, column, count, target)
+        default: sumChunks(Entry.self, Last.self, Chunks4.self, entries, parts, column, count, target)
+        }
     }
 
     /// Sums up to four chunks of columns in registers, the last of which may be partial.

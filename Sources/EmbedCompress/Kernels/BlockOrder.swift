@@ -17,7 +17,7 @@ enum BlockOrder {
             var groupCount = 0
             for place in 0..<count {
                 let key = keys[order[place]]
-                var slot = Int(truncatingIfNeeded: (UInt(bitPattern: key) &* 0x9E37_79B9_7F4A_7C15) &>> 55)
+                var slot = Int(truncatingIfNeeded: (UInt64(UInt(bitPattern: key)) &* mixStep) &>> 55)
                 while table[slot] >= 0, keys[order[table[slot]]] != key { slot = (slot &+ 1) & (tableSize &- 1) }
                 if table[slot] < 0 {
                     table[slot] = place

@@ -41,6 +41,16 @@ struct SharedRows {
                         target.update(repeating: 0, count: dimension)
                         continue
                     }
+                    if block == 1 {
+                        let run = index &* chunks
+                        for chunk in 0..<max(0, min(chunks, ahead > 0 ? runs &- run &- ahead : 0)) {
+                            prefetching.ask(values.base + Int(places[run &+ ahead &+ chunk]) &* width)
+                        }
+                        for column in 0..<dimension {
+                            target[column] = number(Int(places[run &+ column]), signs[run &+ column], isHalf: isHalf)
+                        }
+                        continue
+                    }
                     for chunk in 0..<chunks {
                         let run = index &* chunks &+ chunk
                         if ahead > 0, run &+ ahead < runs { ask(prefetching, places[run &+ ahead], width) }

@@ -24,10 +24,7 @@ extension Remap {
     ///     row = (((h ^ (h >> 31)) >> 32) * rows) >> 32
     @inline(__always)
     static func hash(_ id: UInt64, seed: UInt64, rows: UInt64) -> UInt64 {
-        var value = seed &+ (id &+ 1) &* 0x9E37_79B9_7F4A_7C15
-        value = (value ^ (value &>> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value &>> 27)) &* 0x94D0_49BB_1331_11EB
-        return (((value ^ (value &>> 31)) &>> 32) &* rows) &>> 32
+        ((mixed(seed &+ (id &+ 1) &* mixStep) &>> 32) &* rows) &>> 32
     }
 }
 
