@@ -52,5 +52,26 @@ def dpq(module, parameters, x):
     return torch.cat(rows)
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq}
+def plain_row(module, parameters, field, local):
+    """A row of a field that stays as it is."""
+    return parameters["plain.weight"][sum(module.plain.counts[:field]) + local]
+
+
+def tt(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    if module.planned.knobs["plain"][field]:
+        return plain_row(module, parameters, field, local)
+    (d0, d1, d2), rank = module.columns, module.rank
+    n0, n1, _ = (counts[field] for counts in module.slices)
+    i0, i1, i2 = (
+        sum(counts[:field]) + digit
+        for counts, digit in zip(module.slices, (local % n0, local // n0 % n1, local // n0 // n1), strict=True)
+    )
+    first = parameters["core0"][i0].reshape(d0, rank)
+    second = parameters["core1"][i1].reshape(rank, d1, rank)
+    third = parameters["core2"][i2].reshape(rank, d2)
+    return torch.einsum("pr,rqs,st->pqt", first, second, third).flatten()
+
+
+ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt}
 """By method: the row of id x in training mode, from float64 parameters."""

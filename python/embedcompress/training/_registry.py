@@ -15,6 +15,7 @@ from .methods.compo import Compositional
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.tt import TTRec
 
 METHODS: dict[str, type[LearnedEmbedding]] = {
     kind.method.name: kind
@@ -23,6 +24,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Hash,
         Compositional,
         DPQ,
+        TTRec,
     )
 }
 

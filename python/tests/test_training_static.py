@@ -1,0 +1,75 @@
+"""What is special of learned tables whose form never changes: tensor trains, shared arrays, mixed dimensions, …"""
+
+import numpy as np
+import pytest
+import torch
+
+from embedcompress import training
+from embedcompress.training._grouped import grouped_product
+from embedcompress.training.methods.tt import column_factors, digits, without_centre
+
+CRITEO = (
+    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194,
+    27, 14992, 5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572,
+)  # fmt: skip
+"""Fields of the VLDB study's largest set."""
+
+
+def criteo(name, budget, **options):
+    return training.plan(name, sum(CRITEO), 16, budget=budget, fields=CRITEO, **options)
+
+
+def ratio(plan):
+    return plan.stored_bytes / (64 * sum(CRITEO))
+
+
+# What methods share
+
+
+@pytest.mark.parametrize("owners", [[0], [2, 2, 2, 2], [0, 3, 3, 1, 3, 3, 3, 0], []], ids=str)
+def test_grouped_products_are_products(owners):
+    random = torch.Generator().manual_seed(1)
+    left = torch.randn(len(owners), 3, 5, generator=random, dtype=torch.float64, requires_grad=True)
+    right = torch.randn(4, 5 * 2, generator=random, dtype=torch.float64, requires_grad=True)
+    owner = torch.tensor(owners, dtype=torch.int64)
+    found = grouped_product(left, owner, right)
+    wanted = torch.bmm(left, right.view(4, 5, 2)[owner])
+    torch.testing.assert_close(found, wanted)
+    slopes = torch.randn(wanted.shape, generator=random, dtype=torch.float64)
+    if owners:
+        for mine, theirs in zip(
+            torch.autograd.grad((found * slopes).sum(), [left, right]),
+            torch.autograd.grad((wanted * slopes).sum(), [left, right]),
+            strict=True,
+        ):
+            torch.testing.assert_close(mine, theirs)
+
+
+# TT-Rec
+
+
+@pytest.mark.parametrize(("budget", "rank", "share"), [(0.5, 376, 0.49785), (0.1, 157, 0.0999), (0.01, 46, 0.009977)])
+def test_tt_has_the_rank_of_the_study(budget, rank, share):
+    plan = criteo("tt", budget)
+    assert plan.knobs["rank"] == rank
+    assert ratio(plan) == pytest.approx(share, rel=1e-3)
+    assert criteo("tt", 0.001).knobs["rank"] == 13
+
+
+def test_tt_cuts_rows_and_columns_as_the_study_does():
+    assert [column_factors(d) for d in (8, 16, 32, 64, 30, 7)] == [
+        (2, 2, 2), (2, 2, 4), (2, 4, 4), (4, 4, 4), (2, 3, 5), (1, 1, 7),
+    ]  # fmt: skip
+    assert digits(1000) == (10, 10, 10)
+    for rows in (1, 2, 3, 7, 999, 1001, 10131227):
+        assert rows <= np.prod(digits(rows)) < 8 * rows
+
+
+@pytest.mark.parametrize("budget", [0.5, 0.05])
+def test_tt_begins_as_spread_as_a_full_table(budget):
+    module = training.embedding("tt", 20_000, 16, budget=budget)
+    rows = module(torch.arange(20_000)).detach()
+    assert float(rows.std()) == pytest.approx((20_000 * 3) ** -0.5, rel=0.15)
+    values = without_centre((100_000,), torch.Generator().manual_seed(0))
+    assert float(values.std()) == pytest.approx(1, rel=0.01)
+    assert float(values.abs().min()) > 0.8
