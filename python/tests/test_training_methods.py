@@ -159,7 +159,12 @@ def rows_of_plain(module):
     return rows
 
 
-VARIANTS = [(name, {}) for name in METHODS] + [("compo", {"operation": "sum"}), ("dpq", {"kind": "sx"})]
+VARIANTS = [(name, {}) for name in METHODS] + [
+    ("compo", {"operation": "sum"}),
+    ("dpq", {"kind": "sx"}),
+    ("robe", {"block": 3, "seed": 2**61 + 12345}),
+    ("robe", {"signs": False}),
+]
 """Methods, with options that make their rows others."""
 
 

@@ -73,3 +73,27 @@ def test_tt_begins_as_spread_as_a_full_table(budget):
     values = without_centre((100_000,), torch.Generator().manual_seed(0))
     assert float(values.std()) == pytest.approx(1, rel=0.01)
     assert float(values.abs().min()) > 0.8
+
+
+# ROBE
+
+
+def test_robe_has_as_many_numbers_as_in_the_study():
+    found = [criteo("robe", budget) for budget in (0.5, 0.1, 0.01, 0.001)]
+    assert [plan.study["numbers"] for plan in found] == [270_100_616, 54_020_123, 5_402_012, 540_201]
+    # The seed and the block take the place of four.
+    assert [plan.knobs["numbers"] for plan in found] == [270_100_612, 54_020_119, 5_402_008, 540_197]
+
+
+def test_robe_hashes_all_bits_of_seeds_and_ids():
+    module = training.embedding("robe", 2**40, 4, budget=16 + 4 * 1000, block=1, seed=2**62 - 1).eval()
+    ids = np.concatenate([np.arange(50), 2**40 - 1 - np.arange(50)])
+    rows = module(torch.from_numpy(ids)).detach().numpy()
+    np.testing.assert_array_equal(module.freeze().lookup(ids), rows)
+    assert len(np.unique(np.abs(rows))) > 300
+
+
+@pytest.mark.parametrize(("option", "value"), [("block", 0), ("block", 17), ("block", 1.5), ("signs", 1)])
+def test_robe_refuses_options(option, value):
+    with pytest.raises(ValueError, match=option):
+        criteo("robe", 0.1, **{option: value})

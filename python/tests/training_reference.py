@@ -73,5 +73,22 @@ def tt(module, parameters, x):
     return torch.einsum("pr,rqs,st->pqt", first, second, third).flatten()
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt}
+def robe(module, parameters, x):
+    """With Python's integers, which have no end."""
+    array = parameters["array"].flatten()
+    runs = -(-module.embedding_dim // module.block)
+    found = []
+    for column in range(module.embedding_dim):
+        number = x * runs + column // module.block + 1
+        h = (module.spec.seed + number * 0x9E3779B97F4A7C15) % 2**64
+        h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        h = (h ^ (h >> 27)) * 0x94D049BB133111EB % 2**64
+        h ^= h >> 31
+        place = ((h >> 32) * len(array) >> 32) + column % module.block
+        sign = -1 if module.signs and h & 1 else 1
+        found.append(sign * array[place % len(array)])
+    return torch.stack(found)
+
+
+ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt, "robe": robe}
 """By method: the row of id x in training mode, from float64 parameters."""

@@ -15,6 +15,7 @@ from .methods.compo import Compositional
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.robe import ROBE
 from .methods.tt import TTRec
 
 METHODS: dict[str, type[LearnedEmbedding]] = {
@@ -25,6 +26,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Compositional,
         DPQ,
         TTRec,
+        ROBE,
     )
 }
 
