@@ -164,6 +164,8 @@ VARIANTS = [(name, {}) for name in METHODS] + [
     ("dpq", {"kind": "sx"}),
     ("robe", {"block": 3, "seed": 2**61 + 12345}),
     ("robe", {"signs": False}),
+    ("mde", {"widths": "powers"}),
+    ("mde", {"alpha": 0.0, "budget": 0.7}),
 ]
 """Methods, with options that make their rows others."""
 

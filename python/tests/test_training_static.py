@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import embedcompress as ec
 from embedcompress import training
 from embedcompress.training._grouped import grouped_product
 from embedcompress.training.methods.tt import column_factors, digits, without_centre
@@ -97,3 +98,52 @@ def test_robe_hashes_all_bits_of_seeds_and_ids():
 def test_robe_refuses_options(option, value):
     with pytest.raises(ValueError, match=option):
         criteo("robe", 0.1, **{option: value})
+
+
+# MDE
+
+
+@pytest.mark.parametrize(
+    ("budget", "alpha", "least", "share"), [(0.5, 0.0703125, 8, 0.50001), (0.1, 0.16015625, 1, 0.09293)]
+)
+def test_mde_has_the_alpha_of_the_study_beside_its_own(budget, alpha, least, share):
+    plan = criteo("mde", budget)
+    assert plan.study["alpha"] == alpha
+    assert min(plan.study["widths"]) == least
+    assert plan.study["ratio"] == pytest.approx(share, abs=1e-5)
+    assert ratio(plan) <= budget
+    assert ratio(plan) > 0.97 * budget
+    assert plan.knobs["alpha"] < alpha
+    powers = criteo("mde", budget, widths="powers")
+    assert ratio(powers) <= budget
+    assert all(width & (width - 1) == 0 for width in powers.knobs["widths"])
+
+
+def test_mde_is_refused_below_a_column():
+    with pytest.raises(ec.BudgetError, match=r"\(0\.0625 of the f32 table\)"):
+        criteo("mde", 0.01)
+    assert training.plan("mde", 1000, 16, budget=1 / 15).knobs["widths"] == [1]
+
+
+def test_mde_compresses_fields_of_one_size():
+    plan = training.plan("mde", 3000, 16, budget=0.5, fields=(1000, 1000, 1000))
+    assert plan.knobs["alpha"] == 1
+    assert 0.45 < plan.stored_bytes / (3000 * 64) <= 0.5
+
+
+def test_mde_keeps_its_alpha():
+    plan = criteo("mde", 0.3, alpha=0.1)
+    assert plan.knobs["alpha"] == 0.1
+    assert 0.25 < ratio(plan) <= 0.3
+
+
+@pytest.mark.parametrize(("option", "value"), [("alpha", -1), ("alpha", "a"), ("widths", "odd")])
+def test_mde_refuses_options(option, value):
+    with pytest.raises(ValueError, match=option):
+        criteo("mde", 0.1, **{option: value})
+
+
+def test_mde_begins_as_spread_as_a_full_table():
+    module = training.embedding("mde", 20_300, 16, budget=0.4, fields=(20_000, 300))
+    rows = module(torch.arange(20_000)).detach()
+    assert float(rows.std()) == pytest.approx((20_000 * 3) ** -0.5, rel=0.3)

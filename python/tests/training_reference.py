@@ -90,5 +90,17 @@ def robe(module, parameters, x):
     return torch.stack(found)
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt, "robe": robe}
+def mde(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    found, sizes = module.planned.knobs["widths"], module.spec.sizes
+    width = found[field]
+    if width == module.embedding_dim:
+        return plain_row(module, parameters, field, local)
+    before = [index for index in range(field) if found[index] == width]
+    group = sorted(set(found) - {module.embedding_dim}).index(width)
+    narrow = parameters[f"tables.{group}"][sum(sizes[index] for index in before) + local]
+    return narrow @ parameters[f"matrices.{group}"][len(before)].reshape(width, module.embedding_dim)
+
+
+ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt, "robe": robe, "mde": mde}
 """By method: the row of id x in training mode, from float64 parameters."""

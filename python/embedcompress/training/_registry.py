@@ -15,6 +15,7 @@ from .methods.compo import Compositional
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.mde import MDE
 from .methods.robe import ROBE
 from .methods.tt import TTRec
 
@@ -27,6 +28,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         DPQ,
         TTRec,
         ROBE,
+        MDE,
     )
 }
 
