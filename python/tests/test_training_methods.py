@@ -164,6 +164,7 @@ VARIANTS = [(name, {}) for name in METHODS] + [
     ("dpq", {"kind": "sx"}),
     ("robe", {"block": 3, "seed": 2**61 + 12345}),
     ("robe", {"signs": False}),
+    ("adapt", {"top_percent": 0.25}),
     ("mde", {"widths": "powers"}),
     ("mde", {"alpha": 0.0, "budget": 0.7}),
 ]

@@ -147,3 +147,64 @@ def test_mde_begins_as_spread_as_a_full_table():
     module = training.embedding("mde", 20_300, 16, budget=0.4, fields=(20_000, 300))
     rows = module(torch.arange(20_000)).detach()
     assert float(rows.std()) == pytest.approx((20_000 * 3) ** -0.5, rel=0.3)
+
+
+# AdaptEmb
+
+
+def adaptive(counts, budget, dimension=16, **options):
+    return training.embedding("adapt", len(counts), dimension, budget=budget, counts=counts, **options)
+
+
+def test_adapt_gives_frequent_ids_rows_of_their_own(rng):
+    counts = rng.permutation(np.arange(10_000))
+    module = adaptive(counts, 0.1, top_percent=0.04)
+    place = module.place.numpy()
+    users = np.bincount(place)
+    assert (users[place[counts >= 9600]] == 1).all()
+    others = np.flatnonzero(counts < 9600)
+    shared = module.planned.knobs["shared"][0]
+    np.testing.assert_array_equal(place[others], 400 + np.arange(len(others)) % shared)
+    # 9/8 bits of each id in blocks of 512, and rows.
+    assert module.stored_bytes == 64 * (400 + shared) + 20 * 72 <= 64_000
+    assert module.planned.study == {"hot": 400, "shared": 600, "ratio": 0.1 + 1 / 16}
+
+
+def test_adapt_needs_no_map_for_ids_by_falling_counts():
+    module = adaptive(np.arange(10_000, 0, -1), 0.1)
+    assert module.planned.knobs == {"hot": [500], "shared": [500], "map": ["none"]}
+    assert module.stored_bytes == 64_000
+    kinds = module.freeze().parts()[0]
+    assert (kinds["kind"], kinds["by"]) == ("partition", "ranges")
+
+
+def test_adapt_takes_the_smaller_of_two_maps(rng):
+    found = {
+        rows: adaptive(rng.permutation(rows) + 1, 0.5, top_percent=0.2).planned.knobs["map"] for rows in (40, 5000)
+    }
+    assert found == {40: ["rows"], 5000: ["partition"]}
+
+
+def test_adapt_gives_no_own_rows_to_ids_that_are_never_used(rng):
+    counts = np.zeros(1000)
+    counts[[5, 700]] = 3
+    assert adaptive(counts, 0.5).planned.knobs["hot"] == [2]
+
+
+def test_adapt_keeps_places_of_the_counts_that_it_was_trained_with(rng, tmp_path):
+    module = adaptive(rng.permutation(3000), 0.2, top_percent=0.1)
+    torch.save(module.state_dict(), tmp_path / "state.pt")
+    fresh = adaptive(np.arange(3000, 0, -1), 0.2, top_percent=0.05)
+    fresh.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=False))
+    assert fresh.stored_bytes == module.stored_bytes == fresh.freeze().stored_bytes
+    np.testing.assert_array_equal(fresh.freeze().decode(), module.freeze().decode())
+
+
+def test_adapt_needs_counts_and_room():
+    with pytest.raises(ValueError, match="adapt needs counts"):
+        training.plan("adapt", 100, 16, budget=0.5)
+    with pytest.raises(ec.BudgetError):
+        adaptive(np.arange(1000, 0, -1), 0.1, top_percent=0.1)
+    for value in (-0.1, 1.5, "all"):
+        with pytest.raises(ValueError, match="top_percent"):
+            adaptive(np.arange(1000), 0.5, top_percent=value)

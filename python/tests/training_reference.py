@@ -102,5 +102,17 @@ def mde(module, parameters, x):
     return narrow @ parameters[f"matrices.{group}"][len(before)].reshape(width, module.embedding_dim)
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt, "robe": robe, "mde": mde}
+def adapt(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    hots, shareds = module.planned.knobs["hot"], module.planned.knobs["shared"]
+    first = sum(hots[:field]) + sum(shareds[:field])
+    counts = module.spec.counts_of(field)
+    frequent = sorted(range(len(counts)), key=lambda other: (-counts[other], other))[: hots[field]]
+    if local in frequent:
+        return parameters["weight"][first + sorted(frequent).index(local)]
+    rare = sorted(set(range(local)) - set(frequent))
+    return parameters["weight"][first + hots[field] + len(rare) % shareds[field]]
+
+
+ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt, "robe": robe, "mde": mde, "adapt": adapt}
 """By method: the row of id x in training mode, from float64 parameters."""

@@ -11,6 +11,7 @@ from typing import Any
 from .. import Method
 from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
+from .methods.adapt import Adaptive
 from .methods.compo import Compositional
 from .methods.dpq import DPQ
 from .methods.full import Full
@@ -29,6 +30,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         TTRec,
         ROBE,
         MDE,
+        Adaptive,
     )
 }
 
