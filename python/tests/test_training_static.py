@@ -7,6 +7,7 @@ import torch
 import embedcompress as ec
 from embedcompress import training
 from embedcompress.training._grouped import grouped_product
+from embedcompress.training.methods.dhe import is_prime, primes
 from embedcompress.training.methods.tt import column_factors, digits, without_centre
 
 CRITEO = (
@@ -208,3 +209,88 @@ def test_adapt_needs_counts_and_room():
     for value in (-0.1, 1.5, "all"):
         with pytest.raises(ValueError, match="top_percent"):
             adaptive(np.arange(1000), 0.5, top_percent=value)
+
+
+# DHE
+
+
+@pytest.mark.parametrize(
+    ("budget", "width", "networks", "share"),
+    [(0.5, 3626, 4, 0.49987), (0.1, 1372, 5, 0.99960e-1), (0.01, 271, 8, 0.009992), (0.001, 29, 14, 0.000975)],
+)
+def test_dhe_has_the_width_of_the_study_beside_its_own(budget, width, networks, share):
+    plan = criteo("dhe", budget)
+    assert (plan.study["width"], plan.study["networks"]) == (width, networks)
+    assert plan.study["ratio"] == pytest.approx(share, rel=1e-3)
+    # Constants of hashes count, numbers of batch norm do not.
+    assert 0.85 * width < plan.knobs["width"] <= width + 1
+    assert 0.98 * budget < ratio(plan) <= budget
+
+
+def test_dhe_is_layers_of_torch_in_training_mode():
+    module = training.embedding("dhe", 2000, 8, budget=0.5, hashes=32, seed=3).train()
+    network = module.networks[0]
+    layers = []
+    for layer in range(6):
+        weight = network.weights[layer].detach().double()
+        linear = torch.nn.Linear(*weight.shape, bias=layer == 5).double()
+        linear.weight.data = weight.T.contiguous()
+        layers.append(linear)
+        if layer < 5:
+            layers += [torch.nn.BatchNorm1d(weight.shape[1]).double(), torch.nn.Mish()]
+    linear.bias.data.zero_()
+    theirs = torch.nn.Sequential(*layers)
+    ids = torch.tensor([5, 8, 5, 1999, 0, 77, 8, 8, 900])
+    unique, back = torch.unique(ids, return_inverse=True)
+    for _ in range(3):
+        wanted = theirs(module.codes(unique).double())[back]
+        found = module(ids)
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4 * float(wanted.detach().abs().max()))
+    slopes = torch.randn(len(ids), 8, generator=torch.Generator().manual_seed(0))
+    (found * slopes).sum().backward()
+    (wanted * slopes.double()).sum().backward()
+    for layer in range(6):
+        grad = theirs[3 * layer].weight.grad.T
+        scale = float(grad.abs().max())
+        torch.testing.assert_close(network.weights[layer].grad.double(), grad, rtol=1e-3, atol=1e-3 * scale)
+    torch.testing.assert_close(network.means[4].double(), theirs[13].running_mean, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(network.variances[4].double(), theirs[13].running_var, rtol=1e-3, atol=1e-5)
+
+
+def test_dhe_takes_a_single_id_in_training_mode():
+    module = training.embedding("dhe", 2000, 8, budget=0.5, hashes=32).train()
+    rows = module(torch.tensor([4, 4]))
+    assert torch.isfinite(rows).all()
+    assert torch.equal(module.networks[0].means, torch.zeros_like(module.networks[0].means))
+
+
+@pytest.mark.parametrize(("encoding", "slack"), [("uniform", 1e-6), ("normal", 3e-6)])
+def test_dhe_freezes_networks_of_many_hashes(encoding, slack):
+    """Angles and logarithms are exact to about 1e-6 on either side."""
+    module = training.embedding("dhe", 50_000, 16, budget=0.1, seed=1, encoding=encoding).train()
+    random = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        module(torch.randint(0, 50_000, (256,), generator=random)).add(-1).square().mean().backward()
+        optimizer.step()
+    ids = torch.arange(0, 50_000, 97)
+    rows = module.eval()(ids).detach().numpy()
+    np.testing.assert_allclose(module.freeze().lookup(ids.numpy()), rows, rtol=1e-6, atol=slack * np.abs(rows).max())
+
+
+def test_dhe_hashes_with_primes():
+    found = primes(64, torch.Generator().manual_seed(0))
+    assert all(2**30 < number < 2**31 and all(number % other for other in range(3, 46_341, 2)) for number in found)
+    known = [
+        number for number in range(9, 3000, 2) if all(number % other for other in range(3, 56, 2) if other < number)
+    ]
+    assert [number for number in range(9, 3000, 2) if is_prime(number)] == known
+
+
+@pytest.mark.parametrize(
+    "options", [{"hashes": 0}, {"hashes": 7, "encoding": "normal"}, {"encoding": "binary"}, {"hashes": 1.5}], ids=str
+)
+def test_dhe_refuses_options(options):
+    with pytest.raises(ValueError, match=r"hashes|encoding"):
+        criteo("dhe", 0.1, **options)

@@ -1,5 +1,7 @@
 """Rows of learned tables, written naively: an id at a time, in float64, from a module's parameters by name."""
 
+import math
+
 import torch
 
 
@@ -114,5 +116,39 @@ def adapt(module, parameters, x):
     return parameters["weight"][first + hots[field] + len(rare) % shareds[field]]
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "tt": tt, "robe": robe, "mde": mde, "adapt": adapt}
+def dhe(module, parameters, x):
+    """In eval mode, where batch norm does not depend on the batch."""
+    field, local = field_of(module.spec.sizes, x)
+    if module.planned.knobs["plain"][field]:
+        return plain_row(module, parameters, field, local)
+    index = module.planned.knobs["plain"][:field].count(False)
+    constants = zip(module.factors.tolist(), module.summands.tolist(), module.moduli.tolist(), strict=True)
+    hashes = [(a * local + b) % p % 10**6 for a, b, p in constants]
+    values = torch.tensor([2 * h / (10**6 - 1) - 1 for h in hashes], dtype=torch.float64)
+    if module.encoding == "normal":
+        radii = [math.sqrt(-2 * math.log((h + 1) / 10**6)) for h in hashes[::2]]
+        angles = [2 * math.pi * h / 10**6 for h in hashes[1::2]]
+        pairs = zip(radii, angles, strict=True)
+        values = torch.tensor([r * turn(t) for r, t in pairs for turn in (math.cos, math.sin)], dtype=torch.float64)
+    named = {key.removeprefix(f"networks.{index}."): value for key, value in parameters.items()}
+    network = module.networks[index]
+    for layer in range(5):
+        values = values @ named[f"weights.{layer}"]
+        values = (values - network.means[layer].double()) / (network.variances[layer].double() + 1e-5).sqrt()
+        values = values * named["scales"][layer] + named["shifts"][layer]
+        values = values * torch.tanh(torch.log1p(values.exp()))
+    return values @ named["weights.5"] + named["bias"]
+
+
+ROWS = {
+    "full": full,
+    "hash": hash_row,
+    "compo": compo,
+    "dpq": dpq,
+    "tt": tt,
+    "robe": robe,
+    "mde": mde,
+    "adapt": adapt,
+    "dhe": dhe,
+}
 """By method: the row of id x in training mode, from float64 parameters."""

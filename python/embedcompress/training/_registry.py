@@ -13,6 +13,7 @@ from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
 from .methods.adapt import Adaptive
 from .methods.compo import Compositional
+from .methods.dhe import DHE
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
@@ -31,6 +32,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         ROBE,
         MDE,
         Adaptive,
+        DHE,
     )
 }
 
