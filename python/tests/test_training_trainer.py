@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from test_training_methods import COUNTS, METHODS
+from test_training_methods import COUNTS, METHODS, OPTIONS
 
 from embedcompress import training
 
@@ -17,7 +17,14 @@ class Model(torch.nn.Module):
         torch.manual_seed(seed)
         budget = 1.0 if method == "full" else 0.6
         self.embedding = training.embedding(
-            method, ROWS, DIMENSION, budget=budget, counts=COUNTS[:ROWS], fields=(100, 20), seed=seed, **options
+            method,
+            ROWS,
+            DIMENSION,
+            budget=budget,
+            counts=COUNTS[:ROWS],
+            fields=(100, 20),
+            seed=seed,
+            **(OPTIONS.get(method, {}) | options),
         )
         self.last = torch.nn.Linear(DIMENSION, 1)
 

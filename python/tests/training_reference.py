@@ -1,5 +1,7 @@
 """Rows of learned tables, written naively: an id at a time, in float64, from a module's parameters by name."""
 
+import math
+
 import torch
 
 
@@ -113,6 +115,94 @@ def rows(module, parameters, ids):
 
 BATCHES = {"optembed": optembed, "autodim": autodim}
 """By method: the rows of a batch, where they depend on the batch, or on what was drawn for it."""
+
+
+def plain_row(module, parameters, field, local):
+    """A row of a field that stays as it is."""
+    return parameters["plain.weight"][sum(module.plain.counts[:field]) + local]
+
+
+def tt(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    if module.planned.knobs["plain"][field]:
+        return plain_row(module, parameters, field, local)
+    (d0, d1, d2), rank = module.columns, module.rank
+    n0, n1, _ = (counts[field] for counts in module.slices)
+    i0, i1, i2 = (
+        sum(counts[:field]) + digit
+        for counts, digit in zip(module.slices, (local % n0, local // n0 % n1, local // n0 // n1), strict=True)
+    )
+    first = parameters["core0"][i0].reshape(d0, rank)
+    second = parameters["core1"][i1].reshape(rank, d1, rank)
+    third = parameters["core2"][i2].reshape(rank, d2)
+    return torch.einsum("pr,rqs,st->pqt", first, second, third).flatten()
+
+
+def robe(module, parameters, x):
+    """With Python's integers, which have no end."""
+    array = parameters["array"].flatten()
+    runs = -(-module.embedding_dim // module.block)
+    found = []
+    for column in range(module.embedding_dim):
+        number = x * runs + column // module.block + 1
+        h = (module.spec.seed + number * 0x9E3779B97F4A7C15) % 2**64
+        h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        h = (h ^ (h >> 27)) * 0x94D049BB133111EB % 2**64
+        h ^= h >> 31
+        place = ((h >> 32) * len(array) >> 32) + column % module.block
+        sign = -1 if module.signs and h & 1 else 1
+        found.append(sign * array[place % len(array)])
+    return torch.stack(found)
+
+
+def mde(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    found, sizes = module.planned.knobs["widths"], module.spec.sizes
+    width = found[field]
+    if width == module.embedding_dim:
+        return plain_row(module, parameters, field, local)
+    before = [index for index in range(field) if found[index] == width]
+    group = sorted(set(found) - {module.embedding_dim}).index(width)
+    narrow = parameters[f"tables.{group}"][sum(sizes[index] for index in before) + local]
+    return narrow @ parameters[f"matrices.{group}"][len(before)].reshape(width, module.embedding_dim)
+
+
+def adapt(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    hots, shareds = module.planned.knobs["hot"], module.planned.knobs["shared"]
+    first = sum(hots[:field]) + sum(shareds[:field])
+    counts = module.spec.counts_of(field)
+    frequent = sorted(range(len(counts)), key=lambda other: (-counts[other], other))[: hots[field]]
+    if local in frequent:
+        return parameters["weight"][first + sorted(frequent).index(local)]
+    rare = sorted(set(range(local)) - set(frequent))
+    return parameters["weight"][first + hots[field] + len(rare) % shareds[field]]
+
+
+def dhe(module, parameters, x):
+    """In eval mode, where batch norm does not depend on the batch."""
+    field, local = field_of(module.spec.sizes, x)
+    if module.planned.knobs["plain"][field]:
+        return plain_row(module, parameters, field, local)
+    index = module.planned.knobs["plain"][:field].count(False)
+    constants = zip(module.factors.tolist(), module.summands.tolist(), module.moduli.tolist(), strict=True)
+    hashes = [(a * local + b) % p % 10**6 for a, b, p in constants]
+    values = torch.tensor([2 * h / (10**6 - 1) - 1 for h in hashes], dtype=torch.float64)
+    if module.encoding == "normal":
+        radii = [math.sqrt(-2 * math.log((h + 1) / 10**6)) for h in hashes[::2]]
+        angles = [2 * math.pi * h / 10**6 for h in hashes[1::2]]
+        pairs = zip(radii, angles, strict=True)
+        values = torch.tensor([r * turn(t) for r, t in pairs for turn in (math.cos, math.sin)], dtype=torch.float64)
+    named = {key.removeprefix(f"networks.{index}."): value for key, value in parameters.items()}
+    network = module.networks[index]
+    for layer in range(5):
+        values = values @ named[f"weights.{layer}"]
+        values = (values - network.means[layer].double()) / (network.variances[layer].double() + 1e-5).sqrt()
+        values = values * named["scales"][layer] + named["shifts"][layer]
+        values = values * torch.tanh(torch.log1p(values.exp()))
+    return values @ named["weights.5"] + named["bias"]
+
+
 ROWS = {
     "full": full,
     "hash": hash_row,
@@ -121,5 +211,10 @@ ROWS = {
     "deeplight": full,
     "pep": pep,
     "autosrh": autosrh,
+    "tt": tt,
+    "robe": robe,
+    "mde": mde,
+    "adapt": adapt,
+    "dhe": dhe,
 }
 """By method: the row of id x in training mode, from float64 parameters."""

@@ -11,15 +11,20 @@ from typing import Any
 from .. import Method
 from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
+from .methods.adapt import Adaptive
 from .methods.autodim import AutoDim
 from .methods.autosrh import AutoSrh
 from .methods.compo import Compositional
 from .methods.deeplight import DeepLight
+from .methods.dhe import DHE
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.mde import MDE
 from .methods.optembed import OptEmbed
 from .methods.pep import PEP
+from .methods.robe import ROBE
+from .methods.tt import TTRec
 
 METHODS: dict[str, type[LearnedEmbedding]] = {
     kind.method.name: kind
@@ -33,6 +38,11 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         AutoSrh,
         OptEmbed,
         AutoDim,
+        TTRec,
+        ROBE,
+        MDE,
+        Adaptive,
+        DHE,
     )
 }
 

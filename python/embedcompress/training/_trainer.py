@@ -175,6 +175,11 @@ class Trainer:
                 break
         if best is not None:
             self.model.load_state_dict(best[1])
+        if self.evaluate:
+            evaluate = self.evaluate
+            self.model.eval()
+            for table in self.tables:
+                table.search(lambda: float(evaluate(self.model)))
 
     def _step(self, batch: Any, optimizer: torch.optim.Optimizer, other: torch.optim.Optimizer | None) -> None:
         optimizer.zero_grad()

@@ -1,0 +1,248 @@
+"""DHE: a network for each field makes rows of many hashes of an id; there is no table.
+
+Kang et al., "Learning to Embed Categorical Features without Embedding Tables for Recommendation", KDD 2021 (arXiv
+2010.10784). The numbers of an id are k hashes ((a x + b) mod p) mod 10^6, made uniform from -1 to 1, or normal. Five
+layers of h, each with batch norm and Mish, and one of d follow. All fields have the same h, as in the VLDB study, and a
+field that would not shrink stays as it is. Batch norm sees every id of a batch once, whatever its count.
+
+Primes p are from 2^30 to 2^31, not just above 10^6 as in the study, so that every hash is nearly uniform. Products are
+of 64 bits, where the study's overflow.
+
+Bytes of a field: 4 ((k + 1) h + 4 h (h + 1) + (h + 1) d), with batch norm folded in, and 24 k + 8 for hashes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ... import BudgetError, Method, Option, Table, hash_network
+from .._embedding import LearnedEmbedding, numbers
+from .._options import choice, integer
+from .._plain import PlainFields
+from .._spec import Plan, Spec, largest
+
+ENCODINGS = ("uniform", "normal")
+BUCKETS = 1_000_000
+HIDDEN = 5
+"""Layers before the last."""
+MOST_WIDTH, MOST_HASHES, MOST_ROWS = 1 << 16, 1 << 16, 1 << 32
+"""What the frozen form holds."""
+BLOCK = 1 << 14
+"""Ids that go through a network at a time, where they need not go together."""
+_MISH_SQUARE = 0.4526
+"""The mean square of Mish of normal numbers."""
+_MOMENTUM, _EPSILON = 0.1, 1e-5
+"""Of batch norm, as torch has them."""
+
+
+class DHE(LearnedEmbedding):
+    """`training.embedding("dhe", …)`."""
+
+    method: ClassVar[Method] = Method(
+        name="dhe",
+        title="DHE",
+        paper="Kang et al., KDD 2021, arXiv 2010.10784",
+        kind="training",
+        summary="a network for each field, of many hashes of the id, in place of a table",
+        bytes_per_row="(4 * ((k + 1) * h + 4 * h * (h + 1) + (h + 1) * d) + 24 * k + 8) / n",
+        cost="h * (k + 4 * h + d) products for each id",
+        options=(
+            Option("hashes", "an integer from 1 to 65536", 1024, "of an id; an even number with normal"),
+            Option("encoding", "uniform or normal", "uniform", "how hashes become numbers"),
+        ),
+    )
+    compiles: ClassVar[str] = "ids of a batch are made unique, so shapes depend on them"
+    factors: Tensor
+    summands: Tensor
+    moduli: Tensor
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        self.hashes: int = options["hashes"]
+        self.encoding: str = options["encoding"]
+        self.width: int = self.planned.knobs["width"]
+        is_plain: list[bool] = self.planned.knobs["plain"]
+        # They belong to the state: weights mean nothing to other hashes.
+        generator = self.generator(1)
+        moduli = torch.tensor(primes(self.hashes, generator))
+        self.register_buffer("moduli", moduli)
+        for name in ("factors", "summands"):
+            drawn = torch.randint(0, 2**62, (self.hashes,), generator=generator)
+            self.register_buffer(name, drawn % (moduli - 1) + 1)
+        kept = sum(rows for rows, plain in zip(spec.sizes, is_plain, strict=True) if plain)
+        self.plain = PlainFields(spec.sizes, is_plain, self.initial(kept, spec.dimension), spec.sparse)
+        self.network_of = {
+            field: index for index, field in enumerate(field for field, plain in enumerate(is_plain) if not plain)
+        }
+        bound = (max(spec.sizes) * self.width * _MISH_SQUARE) ** -0.5
+        self.networks = nn.ModuleList(
+            Network(self.hashes, self.width, spec.dimension, bound, self.generator(field + 2))
+            for field in self.network_of
+        )
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Take the widest networks that fit."""
+        hashes = integer(options, "hashes", 1, MOST_HASHES)
+        if choice(options, "encoding", ENCODINGS) == "normal" and hashes % 2:
+            raise ValueError(f"hashes must be an even number with the encoding normal, not {hashes}")
+        if max(spec.sizes) > MOST_ROWS:
+            raise ValueError(f"a field of dhe has at most {MOST_ROWS} rows, not {max(spec.sizes)}")
+        d = spec.dimension
+        full = [4 * rows * d for rows in spec.sizes]
+
+        def network(width: int) -> int:
+            words = (hashes + 1) * width + 4 * width * (width + 1) + (width + 1) * d
+            return 4 * words + 24 * hashes + 8
+
+        def size(width: int) -> int:
+            return sum(min(rows, network(width)) for rows in full)
+
+        width = largest("dhe", spec, 1, MOST_WIDTH, size)
+        is_plain = [rows <= network(width) for rows in full]
+        return Plan(size(width), {"width": width, "plain": is_plain}, _study(spec, hashes))
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return what networks make of hashes."""
+        return self.plain.beside(*self.fields.split(ids), self._made)
+
+    def _made(self, field: Tensor | None, local: Tensor) -> Tensor:
+        if field is None:
+            return self._of_network(0, local)
+        rows = torch.zeros(len(local), self.embedding_dim, device=local.device)
+        for number, index in self.network_of.items():
+            here = (field == number).nonzero().view(-1)
+            if len(here):
+                rows = rows.index_copy(0, here, self._of_network(index, local[here]).to(rows.dtype))
+        return rows
+
+    def _of_network(self, index: int, local: Tensor) -> Tensor:
+        unique, back = torch.unique(local, return_inverse=True)
+        blocks = (unique,) if self.training else unique.split(BLOCK)
+        return torch.cat([self.networks[index](self.codes(block)) for block in blocks]).index_select(0, back)
+
+    def codes(self, local: Tensor) -> Tensor:
+        """Return the numbers of ids within their field that networks are given, (n, k) f32."""
+        # Nothing is negative, where fmod is the remainder, and quicker.
+        hashes = (local[:, None] * self.factors + self.summands).fmod(self.moduli).fmod(BUCKETS)
+        if self.encoding == "uniform":
+            return hashes.float() * (2 / (BUCKETS - 1)) - 1
+        radius = (-2 * ((hashes[:, ::2] + 1).float() / BUCKETS).log()).sqrt()
+        angle = hashes[:, 1::2].float() * (2 * math.pi / BUCKETS)
+        return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).flatten(1)
+
+    def _frozen(self) -> Table:
+        def table(field: int, rows: int) -> Table:
+            if field not in self.network_of:
+                return self.plain.frozen(field)
+            network = self.networks[self.network_of[field]]
+            assert isinstance(network, Network)
+            weights, biases = network.folded()
+            return hash_network(
+                factors=numbers(self.factors),
+                summands=numbers(self.summands),
+                moduli=numbers(self.moduli),
+                buckets=BUCKETS,
+                weights=[numbers(weight) for weight in weights],
+                biases=[numbers(bias) for bias in biases],
+                rows=rows,
+                encoding=self.encoding,
+            )
+
+        return self.per_field(table(field, rows) for field, rows in enumerate(self.spec.sizes))
+
+
+class Network(nn.Module):
+    """Five layers with batch norm and Mish, and a last one."""
+
+    means: Tensor
+    variances: Tensor
+
+    def __init__(self, inputs: int, width: int, outputs: int, bound: float, generator: torch.Generator) -> None:
+        """Draw weights; those of the last layer lie within a bound."""
+        super().__init__()
+        # Batch norm makes up for the scale of layers, and for a bias.
+        shapes = [(inputs, width), *[(width, width)] * (HIDDEN - 1), (width, outputs)]
+        bounds = [*(math.sqrt(3 / before) for before, _ in shapes[:-1]), bound]
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.empty(shape).uniform_(-limit, limit, generator=generator))
+            for shape, limit in zip(shapes, bounds, strict=True)
+        )
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scales = nn.Parameter(torch.ones(HIDDEN, width))
+        self.shifts = nn.Parameter(torch.zeros(HIDDEN, width))
+        self.register_buffer("means", torch.zeros(HIDDEN, width))
+        self.register_buffer("variances", torch.ones(HIDDEN, width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return rows of the numbers of ids."""
+        # A single id has no variance: it is normed as in eval mode.
+        is_batch = self.training and len(values) > 1
+        for layer in range(HIDDEN):
+            values = functional.batch_norm(
+                values @ self.weights[layer],
+                self.means[layer],
+                self.variances[layer],
+                self.scales[layer],
+                self.shifts[layer],
+                is_batch,
+                _MOMENTUM,
+                _EPSILON,
+            )
+            values = functional.mish(values)
+        rows: Tensor = values @ self.weights[HIDDEN] + self.bias
+        return rows
+
+    def folded(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return weights and biases of layers that need no batch norm."""
+        factors = self.scales.double() / (self.variances.double() + _EPSILON).sqrt()
+        biases = self.shifts.double() - self.means.double() * factors
+        weights = [(self.weights[layer].double() * factors[layer]).float() for layer in range(HIDDEN)]
+        return [*weights, self.weights[HIDDEN]], [*biases.float(), self.bias]
+
+
+def primes(count: int, generator: torch.Generator) -> list[int]:
+    """Return random primes from 2^30 to 2^31."""
+    found: list[int] = []
+    while len(found) < count:
+        drawn = torch.randint(2**30, 2**31 - 1, (16 * count,), generator=generator) | 1
+        found += [number for number in drawn.tolist() if is_prime(number)]
+    return found[:count]
+
+
+def is_prime(number: int) -> bool:
+    """Return whether an odd number from 9 to 3,215,031,750 is a prime, by the test of Miller and Rabin."""
+    odd, twos = number - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    # No composite number in that range passes for these four.
+    for base in (2, 3, 5, 7):
+        power = pow(base, odd, number)
+        if power not in (1, number - 1) and all(
+            (power := power * power % number) != number - 1 for _ in range(twos - 1)
+        ):
+            return False
+    return True
+
+
+def _study(spec: Spec, hashes: int) -> dict[str, Any]:
+    """Return the study's h, whose words are those of layers and batch norm, without hashes."""
+    d = spec.dimension
+
+    def network(width: int) -> int:
+        return (hashes + 1) * width + 4 * width * (width + 1) + (d + 1) * width + 10 * width
+
+    def size(width: int) -> int:
+        return 4 * sum(min(rows * d, network(width)) for rows in spec.sizes)
+
+    try:
+        width = largest("dhe", spec, 1, MOST_WIDTH, size)
+    except BudgetError:
+        return {"width": None, "ratio": size(1) / spec.full_bytes}
+    networks = sum(rows * d > network(width) for rows in spec.sizes)
+    return {"width": width, "networks": networks, "ratio": size(width) / spec.full_bytes}

@@ -1,0 +1,113 @@
+"""ROBE: rows are made of runs of one array that all fields share.
+
+Desai, Chou and Shrivastava, "Random Offset Block Embedding", MLSys 2022 (arXiv 2108.02191). A row is cut into runs of
+`block` columns; a hash of id and run says where in the array the run begins, and its sign. The hash is that of
+`ec.shared_array`, of 64 bits, where the study's has 31.
+
+Bytes: 4 for each number of the array, and 16.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ... import Method, Option, Table, shared_array
+from .._embedding import LearnedEmbedding, numbers
+from .._options import integer
+from .._spec import Plan, Spec, refuse
+
+GOLDEN, FIRST, SECOND = (constant - 2**64 for constant in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+"""SplitMix64's constants, as signed integers of the same bits."""
+CONSTANT_BYTES = 16
+"""Of the seed and the block."""
+MOST_NUMBERS = 2**31 - 1
+"""What the frozen form holds."""
+
+
+class ROBE(LearnedEmbedding):
+    """`training.embedding("robe", …)`."""
+
+    method: ClassVar[Method] = Method(
+        name="robe",
+        title="ROBE",
+        paper="Desai et al., MLSys 2022, arXiv 2108.02191",
+        kind="training",
+        summary="runs of one array that all ids share, each with a sign, where a hash of the id says",
+        bytes_per_row="4 * M / n",
+        cost="a hash for each run, and d numbers from anywhere",
+        options=(
+            Option("block", "an integer from 1 to d", None, "columns of a run; the whole row if not given"),
+            Option("signs", "True or False", True, "whether a run has a sign, which its hash gives"),
+        ),
+    )
+    hash_seed: Tensor
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        self.block: int = self.planned.knobs["block"]
+        self.signs = bool(options["signs"])
+        # It belongs to the state: numbers mean nothing under another seed.
+        self.register_buffer("hash_seed", torch.tensor(spec.seed))
+        # A row for each number, for which torch has sparse gradients.
+        self.array = nn.Parameter(self.initial(self.planned.knobs["numbers"], 1))
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Take as many numbers as fit; more than the full table has are of no use."""
+        if not isinstance(options["signs"], bool):
+            raise ValueError(f"signs must be True or False, not {options['signs']!r}")
+        block = spec.dimension if options["block"] is None else integer(options, "block", 1, spec.dimension)
+        count = min((spec.budget - CONSTANT_BYTES) // 4, spec.rows * spec.dimension, MOST_NUMBERS)
+        if count < 1:
+            raise refuse("robe", spec, CONSTANT_BYTES + 4)
+        study = min(spec.budget, spec.full_bytes) // 4
+        return Plan(
+            CONSTANT_BYTES + 4 * count,
+            {"numbers": count, "block": block},
+            {"numbers": study, "ratio": 4 * study / spec.full_bytes},
+        )
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return runs of the array."""
+        runs = -(-self.embedding_dim // self.block)
+        run = torch.arange(runs, device=ids.device)
+        hashes = splitmix64(self.hash_seed, ids[:, None] * runs + run + 1)
+        start = _shifted(_shifted(hashes, 32) * len(self.array), 32)
+        places = start[:, :, None] + torch.arange(self.block, device=ids.device)
+        places = places.view(len(ids), runs * self.block)[:, : self.embedding_dim] % len(self.array)
+        if self.spec.sparse:
+            found = functional.embedding(places, self.array, sparse=True).squeeze(2)
+        else:
+            # Several times as fast backwards as rows of one number are.
+            found = self.array.view(-1)[places]
+        if not self.signs:
+            return found
+        signs = (1 - 2 * (hashes & 1)).to(found.dtype)
+        return found * signs.repeat_interleave(self.block, 1)[:, : self.embedding_dim]
+
+    def _frozen(self) -> Table:
+        return shared_array(
+            numbers(self.array.view(-1)),
+            rows=self.spec.rows,
+            dimension=self.spec.dimension,
+            block=self.block,
+            seed=int(self.hash_seed),
+            signs=self.signs,
+        )
+
+
+def _shifted(values: Tensor, bits: int) -> Tensor:
+    """Return the bits of signed integers, moved down and followed by zeros."""
+    return (values >> bits) & ((1 << 64 - bits) - 1)
+
+
+def splitmix64(seed: Tensor, number: Tensor) -> Tensor:
+    """Return numbers of SplitMix64 from a seed, as signed integers of the same bits; the first is number 1."""
+    hashes = seed + number * GOLDEN
+    hashes = (hashes ^ _shifted(hashes, 30)) * FIRST
+    hashes = (hashes ^ _shifted(hashes, 27)) * SECOND
+    return hashes ^ _shifted(hashes, 31)

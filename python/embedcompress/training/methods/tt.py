@@ -1,0 +1,168 @@
+"""TT-Rec: a row is the product of three small matrices, chosen by three digits of its id.
+
+Yin, Acun, Liu and Wu, "TT-Rec: Tensor Train Compression for Deep Learning Recommendation Models", MLSys 2021 (arXiv
+2101.11714). The id x is i0 + N0 (i1 + N1 i2), and its row core0[i0] (d0, R) times core1[i1] (R, d1 R) times core2[i2]
+(R, d2). Sizes of digits are near the cube root of the rows, the rank R is that of all fields, as in the VLDB study; a
+field that would not shrink stays as it is.
+
+Bytes: 4 R (N0 d0 + N1 d1 R + N2 d2) of a field.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ... import Method, Table, tensor_train
+from .._embedding import LearnedEmbedding, numbers
+from .._fields import of_field
+from .._grouped import grouped_product
+from .._plain import PlainFields
+from .._spec import Plan, Spec, largest
+
+MOST_RANK = 1000
+"""As in the study."""
+
+
+class TTRec(LearnedEmbedding):
+    """`training.embedding("tt", …)`."""
+
+    method: ClassVar[Method] = Method(
+        name="tt",
+        title="TT-Rec",
+        paper="Yin et al., MLSys 2021, arXiv 2101.11714",
+        kind="training",
+        summary="the product of three small matrices, chosen by three digits of the id",
+        bytes_per_row="4 * R * (N0 * d0 + N1 * d1 * R + N2 * d2) / n",
+        cost="d0 * d1 * R^2 products for each row",
+        options=(),
+    )
+    compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
+    digit0: Tensor
+    digit1: Tensor
+    first0: Tensor
+    first1: Tensor
+    first2: Tensor
+    core0: nn.Parameter
+    core1: nn.Parameter
+    core2: nn.Parameter
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        self.rank: int = self.planned.knobs["rank"]
+        self.columns: tuple[int, int, int] = self.planned.knobs["columns"]
+        is_plain: list[bool] = self.planned.knobs["plain"]
+        slices = [(0, 0, 0) if plain else digits(n) for n, plain in zip(spec.sizes, is_plain, strict=True)]
+        self.slices = [list(position) for position in zip(*slices, strict=True)]
+        for position, counts in enumerate(self.slices):
+            ends = torch.tensor(counts).cumsum(0)
+            self.register_buffer(f"first{position}", ends - torch.tensor(counts), persistent=False)
+        self.register_buffer("digit0", torch.tensor(self.slices[0]).clamp(min=1), persistent=False)
+        self.register_buffer("digit1", torch.tensor(self.slices[1]).clamp(min=1), persistent=False)
+        kept = sum(n for n, plain in zip(spec.sizes, is_plain, strict=True) if plain)
+        self.plain = PlainFields(spec.sizes, is_plain, self.initial(kept, spec.dimension, purpose=3), spec.sparse)
+        if not all(is_plain):
+            (d0, d1, d2), rank = self.columns, self.rank
+            # Numbers of rows are sums of rank^2 products of three: they begin as far from zero as those of `initial`.
+            deviation = (1 / (3 * max(spec.sizes) * rank**2)) ** (1 / 6)
+            for position, width in enumerate((d0 * rank, rank * d1 * rank, rank * d2)):
+                values = without_centre((sum(self.slices[position]), width), self.generator(position))
+                self.register_parameter(f"core{position}", nn.Parameter(values * deviation))
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Take the largest rank that fits; it is the study's."""
+        columns = column_factors(spec.dimension)
+        full = [size * spec.dimension for size in spec.sizes]
+
+        def size(rank: int) -> int:
+            found = [words(size, columns, rank) for size in spec.sizes]
+            return 4 * sum(min(pair) for pair in zip(full, found, strict=True))
+
+        rank = largest("tt", spec, 1, MOST_RANK, size)
+        is_plain = [words(n, columns, rank) >= all_words for n, all_words in zip(spec.sizes, full, strict=True)]
+        return Plan(size(rank), {"rank": rank, "columns": columns, "plain": is_plain})
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return products of slices of the cores."""
+        return self.plain.beside(*self.fields.split(ids), self._products)
+
+    def _products(self, field: Tensor | None, local: Tensor) -> Tensor:
+        (d0, d1, d2), rank, sparse = self.columns, self.rank, self.spec.sparse
+        n0, n1 = of_field(self.digit0, field), of_field(self.digit1, field)
+        rest = torch.div(local, n0, rounding_mode="floor")
+        last = torch.div(rest, n1, rounding_mode="floor")
+        row0 = local - rest * n0 + of_field(self.first0, field)
+        row1 = rest - last * n1 + of_field(self.first1, field)
+        # Ids that have the same two first digits share the larger product.
+        pairs, back = torch.unique(row1 * len(self.core0) + row0, return_inverse=True)
+        row1 = torch.div(pairs, len(self.core0), rounding_mode="floor")
+        left = functional.embedding(pairs - row1 * len(self.core0), self.core0, sparse=sparse).view(-1, d0, rank)
+        middle = grouped_product(left, row1, self.core1, sparse).view(-1, d0 * d1 * rank)
+        right = functional.embedding(last + of_field(self.first2, field), self.core2, sparse=sparse)
+        products = torch.bmm(middle.index_select(0, back).view(-1, d0 * d1, rank), right.view(-1, rank, d2))
+        return products.reshape(len(local), self.embedding_dim)
+
+    def _frozen(self) -> Table:
+        (d0, d1, d2), rank = self.columns, self.rank
+
+        def table(index: int) -> Table:
+            if self.planned.knobs["plain"][index]:
+                return self.plain.frozen(index)
+            shapes = ((d0, rank), (rank, d1, rank), (rank, d2))
+            parts = []
+            for core, first, counts, shape in zip(
+                (self.core0, self.core1, self.core2),
+                (self.first0, self.first1, self.first2),
+                self.slices,
+                shapes,
+                strict=True,
+            ):
+                start, count = int(first[index]), counts[index]
+                parts.append(numbers(core[start : start + count].view(count, *shape)))
+            return tensor_train(parts, rows=self.spec.sizes[index])
+
+        return self.per_field(table(index) for index in range(len(self.spec.sizes)))
+
+
+def column_factors(dimension: int) -> tuple[int, int, int]:
+    """Return three rising factors of the dimension that are as near each other as can be."""
+    return min(
+        (
+            (first, second, dimension // first // second)
+            for first in range(1, dimension + 1)
+            if dimension % first == 0
+            for second in range(first, dimension + 1)
+            if dimension // first % second == 0 and dimension // first // second >= second
+        ),
+        key=sum,
+    )
+
+
+def digits(rows: int) -> tuple[int, int, int]:
+    """Return how many values each digit of a field's ids has, least significant first."""
+    last = math.ceil(round(rows ** (1 / 3), 9))
+    middle = math.ceil(math.sqrt(rows / last))
+    return math.ceil(rows / last / middle), middle, last
+
+
+def words(rows: int, columns: tuple[int, int, int], rank: int) -> int:
+    """Return the numbers in a field's cores."""
+    n0, n1, n2 = digits(rows)
+    return (n0 * columns[0] + n1 * columns[1] * rank + n2 * columns[2]) * rank
+
+
+def without_centre(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Return normal numbers of more than two deviations, made as large as normal numbers are.
+
+    Products of these are less often near zero than those of numbers with a centre; the paper samples them.
+    """
+    low = math.erf(math.sqrt(2))
+    tail = torch.empty(shape).uniform_(low, 1 - 1e-6, generator=generator)
+    sign = torch.empty(shape).uniform_(-1, 1, generator=generator)
+    density = math.exp(-2) / math.sqrt(2 * math.pi)
+    return torch.erfinv(tail) * math.sqrt(2 / (1 + 4 * density / (1 - low))) * sign.sign()
