@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 FIELDS = (40, 7, 300)
 ROWS, DIMENSION = sum(FIELDS), 8
 COUNTS = np.random.default_rng(5).zipf(1.3, ROWS).clip(max=10_000)
-BUDGETS = {"full": 1.0}
+BUDGETS = {"full": 1.0, "int16": 0.6}
 """Where not half of the table; None where the method takes no budget."""
 OPTIONS = {}
 
@@ -159,7 +159,11 @@ def rows_of_plain(module):
     return rows
 
 
-VARIANTS = [(name, {}) for name in METHODS] + [("compo", {"operation": "sum"}), ("dpq", {"kind": "sx"})]
+VARIANTS = [(name, {}) for name in METHODS] + [
+    ("compo", {"operation": "sum"}),
+    ("dpq", {"kind": "sx"}),
+    ("alpt", {"bits": 2}),
+]
 """Methods, with options that make their rows others."""
 
 

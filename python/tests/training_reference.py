@@ -52,5 +52,21 @@ def dpq(module, parameters, x):
     return torch.cat(rows)
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq}
+BATCH = 10
+"""How many ids the test of gradients looks up: gradients of ALPT's scales depend on it."""
+
+
+def alpt(module, parameters, x):
+    """The gradient of the row passes through; that of the scale is LSQ's, made smaller."""
+    row, scale = parameters["weight"][x], parameters["log_scale"][x].exp()
+    high = 2 ** (module.bits - 1) - 1
+    small = (BATCH * len(row) * high) ** -0.5
+    scale = scale * small + (scale * (1 - small)).detach()
+    exact = (row / scale).detach()
+    codes = exact.round().clamp(-high - 1, high)
+    inside = (exact >= -high - 1) & (exact <= high)
+    return torch.where(inside, row + (codes - exact) * scale, codes * scale)
+
+
+ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "int8": full, "int16": full, "alpt": alpt}
 """By method: the row of id x in training mode, from float64 parameters."""

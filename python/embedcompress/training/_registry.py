@@ -11,10 +11,12 @@ from typing import Any
 from .. import Method
 from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
+from .methods.alpt import ALPT
 from .methods.compo import Compositional
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.quantize import Int8, Int16
 
 METHODS: dict[str, type[LearnedEmbedding]] = {
     kind.method.name: kind
@@ -23,6 +25,9 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Hash,
         Compositional,
         DPQ,
+        Int8,
+        Int16,
+        ALPT,
     )
 }
 

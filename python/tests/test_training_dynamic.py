@@ -1,0 +1,116 @@
+"""What is special about learned tables that change while they train: rounding, sharing, moving and clustering rows."""
+
+import numpy as np
+import pytest
+import torch
+
+import embedcompress as ec
+from embedcompress import training
+from embedcompress.training._steps import rounded_at_random
+
+torch.set_num_threads(1)
+
+
+def step(module, ids, slopes, optimizer):
+    """Take a step down given slopes of rows."""
+    optimizer.zero_grad()
+    (module(ids) * slopes).sum().backward()
+    module.before_step()
+    optimizer.step()
+    module.after_step()
+
+
+def test_random_rounding_has_the_right_mean_and_keeps_the_grid():
+    random = torch.Generator().manual_seed(0)
+    scale = torch.tensor(0.3)
+    values = torch.full((100_000,), 0.3 * 2.2)
+    rounded = rounded_at_random(values, scale, -128, 127, random)
+    assert set(np.round(rounded.unique().numpy() / 0.3)) == {2, 3}
+    assert abs(float(rounded.double().mean()) / 0.3 - 2.2) < 0.01
+    grid = torch.arange(-128, 128) * scale
+    for _ in range(20):
+        torch.testing.assert_close(rounded_at_random(grid, scale, -128, 127, random), grid, rtol=0, atol=0)
+    far = rounded_at_random(torch.tensor([99.0, -99.0]), scale, -128, 127, random)
+    torch.testing.assert_close(far, torch.tensor([127 * 0.3, -128 * 0.3]))
+
+
+@pytest.mark.parametrize("scope", ["table", "row"])
+@pytest.mark.parametrize("name", ["int8", "int16"])
+def test_values_stay_on_a_grid_that_grows(name, scope):
+    module = training.embedding(name, 30, 8, budget=0.9, sparse=True, scope=scope).train()
+    before = module.scale.clone()
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    for _ in range(5):
+        step(module, torch.arange(10), -torch.ones(10, 8), optimizer)
+    codes = (module.weight / module.scale).detach()
+    torch.testing.assert_close(codes, codes.round(), rtol=0, atol=0)
+    assert module.weight[:10].min() > 4.5, "values that lie outside the grid make it grow"
+    factors = (module.scale / before).log2()
+    torch.testing.assert_close(factors, factors.round())
+    grown = (module.scale > before).ravel()
+    assert grown.all() if scope == "table" else grown.tolist() == [True] * 10 + [False] * 20
+    table = module.freeze()
+    np.testing.assert_array_equal(table.decode(), module.weight.detach().numpy())
+    assert table.parts()[0]["kind"] == "uniform"
+    assert table.stored_bytes == 30 * 8 * module.bits // 8 + 8 * (30 if scope == "row" else 1)
+
+
+def test_rounding_loses_no_small_updates_in_the_mean():
+    module = training.embedding("int8", 1, 4096, budget=0.9).train()
+    before, small = module.weight.detach().clone(), float(module.scale) / 50
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    for _ in range(25):
+        step(module, torch.tensor([0]), torch.full((1, 4096), -small), optimizer)
+    assert float((module.weight.detach() - before).mean()) == pytest.approx(25 * small, rel=0.1)
+
+
+def test_a_sparse_step_leaves_other_rows_alone():
+    for name in ("int8", "alpt"):
+        module = training.embedding(name, 40, 8, budget=0.9, sparse=True).train()
+        before = module.weight.detach().clone()
+        step(module, torch.tensor([3, 7]), torch.ones(2, 8), torch.optim.SGD(module.parameters(), lr=0.01))
+        moved = (module.weight != before).any(1).nonzero().ravel().tolist()
+        assert moved == [3, 7]
+
+
+def test_alpt_takes_the_widest_codes_that_fit():
+    def bits(budget, **options):
+        return training.plan("alpt", 10_000, 16, budget=budget, **options).knobs["bits"]
+
+    assert [bits(0.4), bits(0.2), bits(0.13)] == [8, 4, 2]
+    assert bits(0.4, bits=3) == 3
+    with pytest.raises(ec.BudgetError, match="the least it can reach is 80016 bytes"):
+        bits(0.1)
+    with pytest.raises(ValueError, match="bits must be an integer from 2 to 8"):
+        bits(0.4, bits=1)
+
+
+def test_alpt_learns_scales():
+    """Rows that are larger than their grids get larger scales."""
+    module = training.embedding("alpt", 20, 8, budget=0.5, bits=4).train()
+    before = module.log_scale.detach().clone()
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+    ids = torch.arange(10)
+    for _ in range(700):
+        step(module, ids, (module(ids) - 3).detach(), optimizer)
+    assert (module.log_scale > before + 0.5)[:10].all()
+    assert float((module(ids) - 3).detach().abs().mean()) < 0.3
+    module.finish()
+    np.testing.assert_array_equal(module.freeze().decode(), module.eval()(torch.arange(20)).detach().numpy())
+
+
+@pytest.mark.parametrize("name", ["int8", "alpt"])
+def test_random_numbers_go_on_after_loading(name):
+    def fresh():
+        return training.embedding(name, 50, 8, budget=0.9).train()
+
+    def some(module, count):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        for index in range(count):
+            step(module, torch.arange(50), torch.full((50, 8), 0.01 * (index + 1)), optimizer)
+        return module
+
+    module = some(fresh(), 3)
+    other = fresh()
+    other.load_state_dict(module.state_dict())
+    torch.testing.assert_close(some(other, 2).weight, some(module, 2).weight, rtol=0, atol=0)
