@@ -87,7 +87,7 @@ def test_alpt_takes_the_widest_codes_that_fit():
 
 def test_alpt_learns_scales():
     """Rows that are larger than their grids get larger scales."""
-    module = training.embedding("alpt", 20, 8, budget=0.5, bits=4).train()
+    module = training.embedding("alpt", 20, 8, budget=0.5, bits=4, reach=0.1).train()
     before = module.log_scale.detach().clone()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     ids = torch.arange(10)

@@ -8,8 +8,11 @@ or down at random.
 The study computes every batch twice: once for the rows, once with the updated rows for their scales, whose gradient
 is zero where values are codes times scale. Here an update waits until its row is used again: that forward rounds it to
 the nearest code and gives both gradients; `before_step` then rounds it at random. So one forward a step is enough, and
-rows are what the frozen table has at any time. A parameter is the logarithm of a scale: the study has another learning
-rate for scales, 2e-5 at scales of .01, or 0.2 % a step under Adam, which is 2e-3 for the logarithm.
+rows are what the frozen table has at any time.
+
+A parameter is the logarithm of a scale: the study has another learning rate for scales, 2e-5 at scales of .01, or
+0.2 % a step under Adam, which is 2e-3 for the logarithm. The first scales are such that codes reach .5 (option
+`reach`), of about the magnitude that trained rows have; in the study they are .01 for any b.
 
 Codes are held as f32 while training; `training_bytes` says so.
 
@@ -30,7 +33,7 @@ from ... import Method, Option, Table
 from ..._product import packed
 from ..._table import Array
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
-from .._options import integer
+from .._options import integer, number
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 
@@ -51,6 +54,7 @@ class ALPT(LearnedEmbedding):
         cost="rounding the rows of each batch; training takes the full table",
         options=(
             Option("bits", "an integer from 2 to 8", None, "of a code; the widest of 8, 4, 2 that fits if not given"),
+            Option("reach", "a number above 0", 0.5, "the magnitude up to which the first scales go"),
         ),
     )
 
@@ -59,10 +63,10 @@ class ALPT(LearnedEmbedding):
         self.bits: int = self.planned.knobs["bits"]
         self.steps = Steps(spec.seed)
         self.low, self.high = -(1 << max(self.bits - 1, 0)), (1 << max(self.bits - 1, 0)) - 1
+        # Not rounded yet: the first step that uses a row does it at random, as with any update.
         self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
         if self.bits < 32:
-            # The scale that LSQ begins with: twice the mean magnitude over the root of the largest code.
-            scale = max(spec.sizes) ** -0.5 / math.sqrt(self.high)
+            scale = number(options, "reach", 1e-9) / (self.high + 1)
             self.log_scale = nn.Parameter(torch.full((spec.rows, 1), math.log(scale)))
 
     @classmethod
