@@ -41,12 +41,14 @@ def dpq(module, parameters, x):
     rows = []
     for part in range(module.parts):
         books = parameters["centroids"][part]
+        if module.method.name == "mgqe" and module.is_rare[x]:
+            books = books[: len(books) // 4]
         if module.kind == "vq":
             code = int((books - query[part]).square().sum(1).argmin())
             rows.append(query[part] + (books[code] - query[part]).detach())
         else:
             scores = books @ query[part]
-            soft = scores.softmax(0) @ parameters["values"][part]
+            soft = scores.softmax(0) @ parameters["values"][part][: len(scores)]
             hard = parameters["values"][part][int(scores.argmax())]
             rows.append(hard + soft - soft.detach())
     return torch.cat(rows)
@@ -68,5 +70,14 @@ def alpt(module, parameters, x):
     return torch.where(inside, row + (codes - exact) * scale, codes * scale)
 
 
-ROWS = {"full": full, "hash": hash_row, "compo": compo, "dpq": dpq, "int8": full, "int16": full, "alpt": alpt}
+ROWS = {
+    "full": full,
+    "hash": hash_row,
+    "compo": compo,
+    "dpq": dpq,
+    "int8": full,
+    "int16": full,
+    "alpt": alpt,
+    "mgqe": dpq,
+}
 """By method: the row of id x in training mode, from float64 parameters."""

@@ -16,6 +16,7 @@ from .methods.compo import Compositional
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
+from .methods.mgqe import MGQE
 from .methods.quantize import Int8, Int16
 
 METHODS: dict[str, type[LearnedEmbedding]] = {
@@ -28,6 +29,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Int8,
         Int16,
         ALPT,
+        MGQE,
     )
 }
 
