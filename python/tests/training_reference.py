@@ -63,11 +63,11 @@ def alpt(module, parameters, x):
     row, scale = parameters["weight"][x], parameters["log_scale"][x].exp()
     high = 2 ** (module.bits - 1) - 1
     small = (BATCH * len(row) * high) ** -0.5
-    scale = scale * small + (scale * (1 - small)).detach()
     exact = (row / scale).detach()
     codes = exact.round().clamp(-high - 1, high)
     inside = (exact >= -high - 1) & (exact <= high)
-    return torch.where(inside, row + (codes - exact) * scale, codes * scale)
+    rounded = row + (codes * scale - row).detach()
+    return rounded + (scale - scale.detach()) * small * torch.where(inside, codes - exact, codes)
 
 
 ROWS = {
@@ -79,5 +79,6 @@ ROWS = {
     "int16": full,
     "alpt": alpt,
     "mgqe": dpq,
+    "dedup": full,
 }
 """By method: the row of id x in training mode, from float64 parameters."""

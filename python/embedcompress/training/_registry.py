@@ -13,6 +13,7 @@ from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
 from .methods.alpt import ALPT
 from .methods.compo import Compositional
+from .methods.dedup import Dedup
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
@@ -30,6 +31,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Int16,
         ALPT,
         MGQE,
+        Dedup,
     )
 }
 

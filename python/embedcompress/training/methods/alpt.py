@@ -128,7 +128,10 @@ class ALPT(LearnedEmbedding):
 
 
 class LSQ(torch.autograd.Function):
-    """Values rounded to multiples of a scale, with gradients to both."""
+    """Values rounded to multiples of a scale, with gradients to both.
+
+    Values outside the grid have gradients too, other than in LSQ: rounding clamps them, so that they can come back.
+    """
 
     @staticmethod
     def forward(context: Any, values: Tensor, scales: Tensor, low: int, high: int) -> Tensor:
@@ -155,4 +158,4 @@ class LSQ(torch.autograd.Function):
         codes = exact.round().clamp_(low, high)
         of_scale = torch.where(inside, codes - exact, codes)
         factor = (exact.numel() * high) ** -0.5 if exact.numel() else 0.0
-        return slopes * inside, (slopes * of_scale).sum(1, keepdim=True) * factor, None, None
+        return slopes, (slopes * of_scale).sum(1, keepdim=True) * factor, None, None
