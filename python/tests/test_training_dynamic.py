@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import training_reference
 
 import embedcompress as ec
 from embedcompress import training
+from embedcompress.training._hashing import hashed
 from embedcompress.training._steps import rounded_at_random
 
 torch.set_num_threads(1)
@@ -185,3 +187,61 @@ def test_dedup_chooses_small_blocks_where_their_map_is_light():
         return training.plan("dedup", 1_000_000, 16, budget=budget).knobs["block"]
 
     assert [block(budget) for budget in (0.5, 0.1, 0.01, 0.001)] == [1, 1, 4, 32]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1000, 2**31])
+def test_hashes_are_those_of_remap(rows):
+    ids = torch.cat([torch.arange(500), torch.tensor([2**31, 2**40])])
+    for seed in (0, 5, 2**62 - 1):
+        wanted = [training_reference.hash_of(int(x), rows, seed) for x in ids]
+        assert hashed(ids, rows, seed).tolist() == wanted
+    if rows <= 1000:
+        inner = np.arange(rows, dtype=np.float32)[:, None]
+        table = ec.remap(ec.dense(inner), rows=500, hash=5)
+        np.testing.assert_array_equal(table.decode()[:, 0], hashed(ids[:500], rows, 5))
+
+
+@pytest.mark.parametrize(("budget", "form"), [(0.3, "partition"), (0.002, "sparse")])
+def test_cafe_gives_important_ids_rows_of_their_own(budget, form):
+    rows = 20_000
+    module = training.embedding("cafe", rows, 16, budget=budget, interval=3, hot=0.5).train()
+    assert module.planned.knobs["form"] == form
+    assert (module.place < 0).all()
+    many = torch.arange(0, rows, 5)
+    slopes = torch.ones(len(many), 16) * 1e-3
+    important = torch.randperm(len(many), generator=torch.Generator().manual_seed(0))[: module.hot // 2]
+    slopes[important] = 1.0
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+    for _ in range(2):
+        step(module, many, slopes, optimizer)
+    torch.testing.assert_close(module.importance[many], 2 * slopes.norm(dim=1))
+    before = module(many).detach()
+    optimizer.zero_grad()
+    (module(many) * slopes).sum().backward()
+    module.after_step()
+    torch.testing.assert_close(module(many).detach(), before, rtol=0, atol=0, msg="ids begin with their shared rows")
+    assert (module.place[many[important]] >= 0).all()
+    assert int((module.place >= 0).sum()) == module.hot
+    places = module.place[module.place >= 0]
+    assert len(places.unique()) == module.hot
+    table = module.freeze()
+    assert table.stored_bytes == module.stored_bytes == module.planned.stored_bytes
+    np.testing.assert_allclose(table.lookup(many.numpy()), before, rtol=1e-6, atol=1e-8)
+
+
+def test_cafe_moves_ids_when_importance_does():
+    module = training.embedding("cafe", 200, 8, budget=0.3, interval=1, decay=0.1).train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+    for start in (0, 100):
+        ids = torch.arange(start, start + module.hot)
+        for _ in range(3):
+            step(module, ids, torch.ones(len(ids), 8), optimizer)
+        assert (module.place >= 0).nonzero().ravel().tolist() == ids.tolist()
+        assert sorted(module.place[ids].tolist()) == list(range(module.hot))
+        np.testing.assert_allclose(module.freeze().lookup(ids.numpy()), module(ids).detach(), rtol=1e-6, atol=1e-7)
+
+
+def test_cafe_begins_with_the_ids_that_are_used_most():
+    counts = np.random.default_rng(0).permutation(500)
+    module = training.embedding("cafe", 500, 8, budget=0.3, counts=counts)
+    assert (module.place.numpy() >= 0).tolist() == (counts >= 500 - module.hot).tolist()

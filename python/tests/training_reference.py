@@ -70,6 +70,20 @@ def alpt(module, parameters, x):
     return rounded + (scale - scale.detach()) * small * torch.where(inside, codes - exact, codes)
 
 
+def hash_of(x, rows, seed):
+    """As docs/format.md has it."""
+    bits = 2**64 - 1
+    h = (seed + (x + 1) * 0x9E3779B97F4A7C15) & bits
+    h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) & bits
+    h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) & bits
+    return (((h ^ (h >> 31)) >> 32) * rows) >> 32
+
+
+def cafe(module, parameters, x):
+    place = int(module.place[x])
+    return parameters["weight"][place if place >= 0 else module.hot + hash_of(x, module.shared, module.seed)]
+
+
 ROWS = {
     "full": full,
     "hash": hash_row,
@@ -80,5 +94,6 @@ ROWS = {
     "alpt": alpt,
     "mgqe": dpq,
     "dedup": full,
+    "cafe": cafe,
 }
 """By method: the row of id x in training mode, from float64 parameters."""

@@ -12,6 +12,7 @@ from .. import Method
 from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
 from .methods.alpt import ALPT
+from .methods.cafe import CAFE
 from .methods.compo import Compositional
 from .methods.dedup import Dedup
 from .methods.dpq import DPQ
@@ -32,6 +33,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         ALPT,
         MGQE,
         Dedup,
+        CAFE,
     )
 }
 
