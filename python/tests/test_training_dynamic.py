@@ -245,3 +245,54 @@ def test_cafe_begins_with_the_ids_that_are_used_most():
     counts = np.random.default_rng(0).permutation(500)
     module = training.embedding("cafe", 500, 8, budget=0.3, counts=counts)
     assert (module.place.numpy() >= 0).tolist() == (counts >= 500 - module.hot).tolist()
+
+
+def test_cce_finds_the_clusters_of_rows():
+    """Rows of few kinds are told apart after clustering, which hashes alone can't."""
+    rows, kinds = 2000, 8
+    random = torch.Generator().manual_seed(0)
+    wanted = torch.randn(kinds, 8, generator=random)[torch.randint(0, kinds, (rows,), generator=random)]
+    ids, errors = torch.arange(rows), []
+    for clusterings in (0, 2):
+        module = training.embedding("cce", rows, 8, budget=0.2, chunks=1, interval=100, clusterings=clusterings).train()
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
+        for _ in range(300):
+            step(module, ids, (module(ids) - wanted).detach() / rows, optimizer)
+        errors.append(float((module(ids) - wanted).detach().square().mean()))
+        assert module.freeze().stored_bytes == module.planned.stored_bytes
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_cce_keeps_rows_near_what_they_were():
+    """Clustering changes tables, map and hashes, but rows as little as the clusters allow."""
+    module = training.embedding("cce", 300, 8, budget=0.9, fields=(10, 290), chunks=2, interval=1, clusterings=1)
+    assert module.planned.knobs["k"][0] == 0
+    ids = torch.arange(300)
+    before, seeds, mapped = module(ids).detach(), module.seeds.clone(), module.map.clone()
+    module.after_step()
+    after = module(ids).detach()
+    assert (module.seeds != seeds).all()
+    assert (module.map != mapped).any()
+    torch.testing.assert_close(after[:10], before[:10], rtol=0, atol=0)
+    assert float((after - before).square().mean()) < 0.3 * float(before.square().mean())
+    module.after_step()
+    torch.testing.assert_close(module(ids).detach(), after, rtol=0, atol=0, msg="clustered as often as asked for")
+
+
+def test_cce_counts_its_map():
+    plan = training.plan("cce", 1_000_000, 16, budget=0.05)
+    k = max(plan.knobs["k"])
+    assert plan.stored_bytes == 8 * 16 * k + plan.knobs["chunks"] * (1_000_000 * (k - 1).bit_length() // 8 + 8)
+    with pytest.raises(ValueError, match="chunks must divide the 16 columns"):
+        training.plan("cce", 1000, 16, budget=0.5, chunks=3)
+
+
+def test_cafe_sees_gradients_when_compiled():
+    ids, seen = torch.arange(0, 300, 3), []
+    for compiled in (False, True):
+        module = training.embedding("cafe", 500, 8, budget=0.3).train()
+        rows = torch.compile(module.rows, backend="aot_eager") if compiled else module.rows
+        rows(ids).square().sum().backward()
+        seen.append(module.importance)
+    assert (seen[0] > 0).nonzero().ravel().tolist() == ids.tolist()
+    torch.testing.assert_close(*seen)

@@ -16,7 +16,7 @@ ROWS, DIMENSION = sum(FIELDS), 8
 COUNTS = np.random.default_rng(5).zipf(1.3, ROWS).clip(max=10_000)
 BUDGETS = {"full": 1.0, "int16": 0.6}
 """Where not half of the table; None where the method takes no budget."""
-OPTIONS = {"cafe": {"interval": 2}}
+OPTIONS = {"cafe": {"interval": 2}, "cce": {"interval": 2}}
 """So that schedules go on within the few steps here."""
 
 

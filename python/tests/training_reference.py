@@ -84,6 +84,19 @@ def cafe(module, parameters, x):
     return parameters["weight"][place if place >= 0 else module.hot + hash_of(x, module.shared, module.seed)]
 
 
+def cce(module, parameters, x):
+    field, local = field_of(module.spec.sizes, x)
+    counts, sizes = module.counts, module.spec.sizes
+    if counts[field] == 0:
+        return parameters["plain"][local + sum(s for s, k in zip(sizes[:field], counts, strict=False) if k == 0)]
+    chunks = []
+    for chunk in range(module.chunks):
+        first = 2 * chunk * sum(counts) + sum(counts[:field])
+        second = first + sum(counts) + hash_of(local, counts[field], int(module.seeds[chunk, field]))
+        chunks.append(parameters["tables"][first + int(module.map[chunk, x])] + parameters["tables"][second])
+    return torch.cat(chunks)
+
+
 ROWS = {
     "full": full,
     "hash": hash_row,
@@ -95,5 +108,6 @@ ROWS = {
     "mgqe": dpq,
     "dedup": full,
     "cafe": cafe,
+    "cce": cce,
 }
 """By method: the row of id x in training mode, from float64 parameters."""

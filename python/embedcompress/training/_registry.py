@@ -13,6 +13,7 @@ from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
 from .methods.alpt import ALPT
 from .methods.cafe import CAFE
+from .methods.cce import CCE
 from .methods.compo import Compositional
 from .methods.dedup import Dedup
 from .methods.dpq import DPQ
@@ -34,6 +35,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         MGQE,
         Dedup,
         CAFE,
+        CCE,
     )
 }
 

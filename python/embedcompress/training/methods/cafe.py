@@ -46,12 +46,11 @@ class CAFE(LearnedEmbedding):
         bytes_per_row="4 * d * (shared + hot) / n + 0.14, or 4 * d * shared / n + 9 * d * hot / n",
         cost="that of torch.nn.Embedding, norms of gradients, and choosing hot ids every so many steps",
         options=(
-            Option("hot", "a number from 0 to 1", 0.7, "the share of the budget for ids with rows of their own"),
+            Option("hot", "a number from 0 to 1", 0.9, "the share of the budget for ids with rows of their own"),
             Option("interval", "an integer, at least 1", 100, "steps between choices of hot ids"),
             Option("decay", "a number from 0 to 1", 0.98, "what remains of importance after an interval"),
         ),
     )
-    compiles: ClassVar[str] = "it sums up gradients in a hook of the backward pass"
     place: Tensor
     importance: Tensor
 
