@@ -142,7 +142,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     names = list(dict.fromkeys(name(cell) for table in tables for cell in table["cells"]))
     colors = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axes, table in zip(panels, tables, strict=True):
-        made = [cell for cell in table["cells"] if "refused" not in cell and cell["normalized_l2"] > 0]
+        made = [cell for cell in table["cells"] if cell.get("normalized_l2", 0) > 0]
         for index, label in enumerate(names):
             points = sorted((100 * cell["ratio"], cell["normalized_l2"]) for cell in made if name(cell) == label)
             if points:

@@ -112,7 +112,8 @@ def _product_codes(name: str, rows: int, dimension: int, budget: int) -> Iterato
     if name == "rq":
         # A level's entries are as wide as a row.
         level = rows + (2 * dimension << RESIDUAL_BITS)
-        if 1 <= budget // level <= RESIDUAL_LEVELS:
+        # A budget buys no more than 2 bits a column of it.
+        if 1 <= budget // level <= min(RESIDUAL_LEVELS, max(2 * dimension // RESIDUAL_BITS, 1)):
             yield Candidate(name, {"bits": RESIDUAL_BITS}, budget // level)
         return
     if name == "magpq":

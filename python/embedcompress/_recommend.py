@@ -252,9 +252,10 @@ def _counts(counts: object, source: Table) -> np.ndarray[Any, Any] | None:
 
 
 def _best(losses: Mapping[int, float]) -> list[int]:
-    """Return the finalists: the best few, none of them far behind."""
+    """Return the finalists: the best two, as a sample can be wrong of one, and a few more that are not far behind."""
     ranked = sorted(losses, key=lambda index: (losses[index], index))
-    return [index for index in ranked[:FINALISTS] if losses[index] <= max(losses[ranked[0]] * MARGIN, 1e-9)]
+    limit = max(losses[ranked[0]] * MARGIN, 1e-9) if ranked else 0.0
+    return [index for place, index in enumerate(ranked[:FINALISTS]) if place < 2 or losses[index] <= limit]
 
 
 def _measured(

@@ -14,9 +14,9 @@ torch.set_num_threads(1)
 FIELDS = (40, 7, 300)
 ROWS, DIMENSION = sum(FIELDS), 8
 COUNTS = np.random.default_rng(5).zipf(1.3, ROWS).clip(max=10_000)
-BUDGETS = {"full": 1.0}
+BUDGETS = {"full": 1.0, "int16": 0.6}
 """Where not half of the table; None where the method takes no budget."""
-OPTIONS = {"dhe": {"hashes": 16}}
+OPTIONS = {"dhe": {"hashes": 16}, "cafe": {"interval": 2}, "cce": {"interval": 2}}
 """What makes a method fit tables as small as these."""
 DEPENDS_ON_BATCH = ("dhe",)
 """Methods whose rows in training mode depend on the others of the batch."""
@@ -174,6 +174,7 @@ VARIANTS = [
     ("dhe", {"encoding": "normal"}),
     ("mde", {"widths": "powers"}),
     ("mde", {"alpha": 0.0, "budget": 0.7}),
+    ("alpt", {"bits": 2}),
 ]
 """Methods, with options that make their rows others."""
 

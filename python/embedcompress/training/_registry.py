@@ -12,17 +12,23 @@ from .. import Method
 from ._embedding import LearnedEmbedding
 from ._spec import Plan, Spec
 from .methods.adapt import Adaptive
+from .methods.alpt import ALPT
 from .methods.autodim import AutoDim
 from .methods.autosrh import AutoSrh
+from .methods.cafe import CAFE
+from .methods.cce import CCE
 from .methods.compo import Compositional
+from .methods.dedup import Dedup
 from .methods.deeplight import DeepLight
 from .methods.dhe import DHE
 from .methods.dpq import DPQ
 from .methods.full import Full
 from .methods.hash import Hash
 from .methods.mde import MDE
+from .methods.mgqe import MGQE
 from .methods.optembed import OptEmbed
 from .methods.pep import PEP
+from .methods.quantize import Int8, Int16
 from .methods.robe import ROBE
 from .methods.tt import TTRec
 
@@ -43,6 +49,13 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         MDE,
         Adaptive,
         DHE,
+        Int8,
+        Int16,
+        ALPT,
+        MGQE,
+        Dedup,
+        CAFE,
+        CCE,
     )
 }
 

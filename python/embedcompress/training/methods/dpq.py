@@ -11,6 +11,7 @@ Bytes: ceil(parts * bits / 8) for each row, and 4 d 2^bits for centroids.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -73,12 +74,16 @@ class DPQ(LearnedEmbedding):
         products = torch.einsum("npw,pkw->npk", query, self.centroids)
         return products if self.kind == "sx" else 2 * products - self.centroids.square().sum(2)
 
+    def _allowed(self, scores: Tensor, ids: Tensor) -> Tensor:
+        """Return scores that are -inf where a row may not have a centroid; here each may have any."""
+        return scores
+
     def rows(self, ids: Tensor) -> Tensor:
         """Return centroids, with gradients as the kind has them."""
         query = self._cut(functional.embedding(ids, self.query, sparse=self.spec.sparse))
         parts = torch.arange(self.parts, device=ids.device)
         if self.kind == "sx":
-            scores = self._scores(query)
+            scores = self._allowed(self._scores(query), ids)
             codes = scores.argmax(2)
             found = self.values[parts, codes]
             if self.training:
@@ -86,7 +91,7 @@ class DPQ(LearnedEmbedding):
                 found = found + soft - soft.detach()
         else:
             with torch.no_grad():
-                codes = self._scores(query).argmax(2)
+                codes = self._allowed(self._scores(query), ids).argmax(2)
             found = self.centroids[parts, codes]
             if self.training:
                 self._loss = (found - query.detach()).square().mean()
@@ -100,9 +105,18 @@ class DPQ(LearnedEmbedding):
         loss, self._loss = self._loss * self.commitment, None
         return loss
 
+    def _codes(self) -> Tensor:
+        """Return the codes of all rows, (n, parts)."""
+        blocks = torch.split(torch.arange(self.num_embeddings, device=self.device), BLOCK)
+        return torch.cat([self._allowed(self._scores(self._cut(self.query[ids])), ids).argmax(2) for ids in blocks])
+
+    @property
+    def _books(self) -> Tensor:
+        """What codes stand for, (parts, 2^bits, width)."""
+        return self.centroids if self.kind == "vq" else self.values
+
     def _frozen(self) -> Table:
-        codes = torch.cat([self._scores(self._cut(block)).argmax(2) for block in torch.split(self.query, BLOCK)])
-        return frozen_codes(codes, self.centroids if self.kind == "vq" else self.values, self.bits)
+        return frozen_codes(self._codes(), self._books, self.bits)
 
 
 def frozen_codes(codes: Tensor, books: Tensor, bits: int) -> Table:
@@ -121,19 +135,33 @@ def stored_bytes(spec: Spec, parts: int, bits: int) -> int:
     return spec.rows * -(-parts * bits // 8) + (4 * spec.dimension << bits)
 
 
-def solve(method: str, spec: Spec, options: dict[str, Any]) -> Plan:
-    """Return the plan of most bits of code within the budget."""
+def solve(
+    method: str,
+    spec: Spec,
+    options: dict[str, Any],
+    least: int = 1,
+    size: Callable[[Spec, int, int], int] = stored_bytes,
+) -> Plan:
+    """Return the plan of most bits of code within the budget.
+
+    Args:
+        method: Named in errors.
+        spec: Has the budget.
+        options: "parts" and "bits", None where the budget chooses.
+        least: Bits that a code has at least.
+        size: Bytes of a table with so many parts and bits.
+    """
     given = {name: options[name] for name in ("parts", "bits") if options[name] is not None}
-    widths = [integer(given, "bits", 1, 12)] if "bits" in given else range(12, 0, -1)
+    widths = [integer(given, "bits", least, 12)] if "bits" in given else range(12, least - 1, -1)
     cuts = [parts for parts in range(1, spec.dimension + 1) if spec.dimension % parts == 0]
     if "parts" in given:
         if given["parts"] not in cuts:
             raise ValueError(f"parts must be one of {cuts}, which divide {spec.dimension} columns")
         cuts = [given["parts"]]
-    found = [(parts, bits) for bits in widths for parts in cuts if (1 << bits) <= max(spec.rows, 2)]
+    found = [(parts, bits) for bits in widths for parts in cuts if (1 << bits) <= max(spec.rows, 1 << least)]
     if not found:
         raise ValueError(f"{method}: bits must be such that there are at most as many centroids as rows")
-    sizes = {pair: stored_bytes(spec, *pair) for pair in found}
+    sizes = {pair: size(spec, *pair) for pair in found}
     fitting = [pair for pair in found if sizes[pair] <= spec.budget]
     if not fitting:
         raise refuse(method, spec, min(sizes.values()))

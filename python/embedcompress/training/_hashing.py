@@ -1,0 +1,38 @@
+"""The hash of `embedcompress.remap`, on tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def hashed(ids: Tensor, rows: int | Tensor, seed: int | Tensor) -> Tensor:
+    """Return the row of each id under `remap(…, hash=seed)`.
+
+    Args:
+        ids: int64.
+        rows: Of the inner table, from 1 to 2^31; a number, or a tensor to broadcast with ids, as the seed.
+        seed: From 0 to 2^63 - 1.
+    """
+    mixed = seed + (ids + 1) * _signed(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ _shifted(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ _shifted(mixed, 27)) * _signed(0x94D049BB133111EB)
+    # Neither factor has more than 32 bits, and the product 63.
+    product: Tensor = _shifted(mixed ^ _shifted(mixed, 31), 32) * rows
+    return product >> 32
+
+
+def _signed(bits: int) -> int:
+    """Return the signed integer of the same 64 bits."""
+    return bits - (1 << 64) if bits >> 63 else bits
+
+
+def _shifted(values: Tensor, by: int) -> Tensor:
+    """Return values shifted right, zeros coming in from the left: torch's integers of 64 bits have a sign."""
+    return (values >> by) & ((1 << (64 - by)) - 1)
+
+
+def seeds(count: int, seed: int, purpose: int) -> Tensor:
+    """Return seeds of hashes, (count,) int64."""
+    random = torch.Generator().manual_seed((seed * 1_000_003 + purpose) % 2**63)
+    return torch.randint(0, 2**62, (count,), generator=random)

@@ -1,0 +1,161 @@
+"""ALPT: low-precision rows, each with a scale that is learnt.
+
+Li et al., "Adaptive Low-Precision Training for Embeddings in Click-Through Rate Prediction", AAAI 2023 (arXiv
+2212.05735). A row is scale * c for codes c of b bits, with their sign. Scales have the gradient of LSQ (Esser et al.,
+ICLR 2020), divided by the root of (ids * d * (2^(b-1) - 1)); rows have that of the rounded row. Updates are rounded up
+or down at random.
+
+The study computes every batch twice: once for the rows, once with the updated rows for their scales, whose gradient
+is zero where values are codes times scale. Here an update waits until its row is used again: that forward rounds it to
+the nearest code and gives both gradients; `before_step` then rounds it at random. So one forward a step is enough, and
+rows are what the frozen table has at any time.
+
+A parameter is the logarithm of a scale: the study has another learning rate for scales, 2e-5 at scales of .01, or
+0.2 % a step under Adam, which is 2e-3 for the logarithm. The first scales are such that codes reach .5 (option
+`reach`), of about the magnitude that trained rows have; in the study they are .01 for any b.
+
+Codes are held as f32 while training; `training_bytes` says so.
+
+Bytes: ceil(d b / 8) + 4 for each row, and 4 * 2^b for the codes' values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ... import Method, Option, Table
+from ..._product import packed
+from ..._table import Array
+from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from .._options import integer, number
+from .._spec import Plan, Spec, refuse
+from .._steps import Steps, rounded_at_random, touched
+
+WIDTHS = (8, 4, 2)
+"""Bits that the budget chooses from."""
+
+
+class ALPT(LearnedEmbedding):
+    """`training.embedding("alpt", …)`."""
+
+    method: ClassVar[Method] = Method(
+        name="alpt",
+        title="ALPT",
+        paper="Li et al., AAAI 2023, arXiv 2212.05735",
+        kind="training",
+        summary="codes of b bits with a scale of each row that is learnt, rounded up or down at random",
+        bytes_per_row="ceil(d * b / 8) + 4 + 4 * 2^b / n",
+        cost="rounding the rows of each batch; training takes the full table",
+        options=(
+            Option("bits", "an integer from 2 to 8", None, "of a code; the widest of 8, 4, 2 that fits if not given"),
+            Option("reach", "a number above 0", 0.5, "the magnitude up to which the first scales go"),
+        ),
+    )
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        self.bits: int = self.planned.knobs["bits"]
+        self.steps = Steps(spec.seed)
+        self.low, self.high = -(1 << max(self.bits - 1, 0)), (1 << max(self.bits - 1, 0)) - 1
+        # Not rounded yet: the first step that uses a row does it at random, as with any update.
+        self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
+        if self.bits < 32:
+            scale = number(options, "reach", 1e-9) / (self.high + 1)
+            self.log_scale = nn.Parameter(torch.full((spec.rows, 1), math.log(scale)))
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Take the widest codes that fit."""
+        widths = WIDTHS if options["bits"] is None else (integer(options, "bits", 2, 8),)
+        sizes = {bits: spec.rows * (-(-spec.dimension * bits // 8) + 4) + (4 << bits) for bits in widths}
+        # 32 bits stand for rows as they are, where codes and scales would not be smaller.
+        sizes = {bits: size for bits, size in sizes.items() if size < spec.full_bytes} or {32: spec.full_bytes}
+        fitting = [bits for bits, size in sizes.items() if size <= spec.budget]
+        if not fitting:
+            raise refuse("alpt", spec, min(sizes.values()))
+        bits = max(fitting)
+        return Plan(sizes[bits], {"bits": bits}, {"ratio": bits / 32 + 1 / spec.dimension} if bits < 32 else {})
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return rows rounded to their grids."""
+        values = functional.embedding(ids, self.weight, sparse=self.spec.sparse)
+        if self.bits == 32:
+            return values
+        scales = functional.embedding(ids, self.log_scale, sparse=self.spec.sparse).exp()
+        result: Tensor = LSQ.apply(values, scales, self.low, self.high)  # type: ignore[no-untyped-call]
+        return result
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Round the updates that this step's rows still had."""
+        if self.bits == 32:
+            return
+        self.steps.next()
+        random = self.steps.generator(self.weight.device)
+        rows = touched(self.weight)
+        if rows is None:
+            values, scales = self.weight.data, self.log_scale.data.exp()
+            self.weight.data.copy_(rounded_at_random(values, scales, self.low, self.high, random))
+        else:
+            values, scales = self.weight.data[rows], self.log_scale.data[rows].exp()
+            self.weight.data[rows] = rounded_at_random(values, scales, self.low, self.high, random)
+
+    def _frozen(self) -> Table:
+        if self.bits == 32:
+            return frozen_rows(self.weight)
+        scales = self.log_scale.exp()
+        codes = (self.weight / scales).round_().clamp_(self.low, self.high) - self.low
+        stored = packed(numbers(codes).astype(np.int64), self.bits)
+        tree = {
+            "kind": "codebook",
+            "rows": len(stored),
+            "dimension": self.embedding_dim,
+            "bits": self.bits,
+            "entries": "f32",
+            "scope": "table",
+            "row_scale": "f32",
+            "tensors": {"rows": "rows", "codebooks": "codebooks"},
+        }
+        entries = np.arange(self.low, self.high + 1, dtype=np.float32)[None]
+        rows = np.concatenate([stored, numbers(scales).astype("<f4").view(np.uint8)], axis=1)
+        return Table.from_parts(tree, {"rows": Array("u8", rows), "codebooks": Array("f32", entries)})
+
+
+class LSQ(torch.autograd.Function):
+    """Values rounded to multiples of a scale, with gradients to both.
+
+    Values outside the grid have gradients too, other than in LSQ: rounding clamps them, so that they can come back.
+    """
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, scales: Tensor, low: int, high: int) -> Tensor:
+        """Return the nearest multiples within the grid.
+
+        Args:
+            context: Of torch.
+            values: (n, d)
+            scales: (n, 1)
+            low: The least code.
+            high: The largest code.
+        """
+        context.save_for_backward(values, scales)
+        context.limits = low, high
+        return (values / scales).round_().clamp_(low, high) * scales
+
+    @staticmethod
+    def backward(context: Any, slopes: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Pass the gradient through; scales have that of codes less values inside the grid, and of codes outside."""
+        values, scales = context.saved_tensors
+        low, high = context.limits
+        exact = values / scales
+        inside = (exact >= low) & (exact <= high)
+        codes = exact.round().clamp_(low, high)
+        of_scale = torch.where(inside, codes - exact, codes)
+        factor = (exact.numel() * high) ** -0.5 if exact.numel() else 0.0
+        return slopes, (slopes * of_scale).sum(1, keepdim=True) * factor, None, None

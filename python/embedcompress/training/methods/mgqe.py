@@ -1,0 +1,113 @@
+"""MGQE: product codes whose rare rows choose among fewer centroids.
+
+Kang et al., "Learning Multi-granular Quantized Embeddings for Large-Vocab Categorical Features in Recommender Systems",
+WWW 2020 companion (arXiv 2002.08530). As DPQ, but only the rows that are used most, a tenth of all, choose among all
+2^b centroids; the others have the first 2^(b-2). Rows of all fields are ranked together, and share centroids; in the
+VLDB 2024 study (arXiv 2311.15578) each field has its own. There b is 8, and 8, 4 or 2 parts are all that a budget can
+choose.
+
+Bytes: with n' frequent rows and M parts, ceil(M b / 8) n' + ceil(M (b-2) / 8) (n - n') + 4 d (2^b + 2^(b-2)), and 72
+for each 512 rows that say which are frequent; or all rows with codes of b bits, where that takes fewer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import Method, Option, Table, partition
+from .._embedding import numbers
+from .._options import number
+from .._spec import Plan, Spec
+from .dpq import DPQ, frozen_codes, solve, stored_bytes
+
+FEWER_BITS = 2
+"""How many bits less a rare row's code has."""
+
+
+class MGQE(DPQ):
+    """`training.embedding("mgqe", …)`. Needs counts."""
+
+    method: ClassVar[Method] = Method(
+        name="mgqe",
+        title="MGQE",
+        paper="Kang et al., WWW 2020, arXiv 2002.08530",
+        kind="training",
+        summary="learnt codes into centroids of parts of a row, of which rare rows may choose the first quarter only",
+        bytes_per_row="ceil(parts * bits / 8), ceil(parts * (bits - 2) / 8) if rare, + 5 * d * 2^bits / n + 0.14",
+        cost="2^bits * d products for each row, and a full table of queries while training",
+        options=(
+            *DPQ.method.options[:1],
+            Option(
+                "bits", "an integer from 3 to 12", None, "of a frequent row's code; the budget chooses if not given"
+            ),
+            *DPQ.method.options[2:],
+            Option("frequent", "a number from 0 to 1", 0.1, "the share of rows that have all centroids"),
+        ),
+    )
+    needs_counts = True
+    is_rare: Tensor
+
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
+        super().__init__(spec, mode, **options)
+        is_rare = np.ones(spec.rows, bool)
+        assert spec.counts is not None
+        is_rare[np.argsort(-spec.counts, kind="stable")[: frequent_rows(spec, options)]] = False
+        self.register_buffer("is_rare", torch.from_numpy(is_rare))
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Take as many bits of code as fit; of equals, wider codes of fewer parts."""
+        frequent = frequent_rows(spec, options)
+
+        def size(spec: Spec, parts: int, bits: int) -> int:
+            return min(stored_bytes(spec, parts, bits), _partitioned(spec, frequent, parts, bits))
+
+        found = solve("mgqe", spec, options, FEWER_BITS + 1, size)
+        return Plan(found.stored_bytes, {**found.knobs, "frequent": frequent}, _study(spec))
+
+    def _allowed(self, scores: Tensor, ids: Tensor) -> Tensor:
+        first = torch.arange(scores.shape[2], device=ids.device) < 1 << (self.bits - FEWER_BITS)
+        return scores.masked_fill((self.is_rare[ids][:, None] & ~first)[:, None], -math.inf)
+
+    def _frozen(self) -> Table:
+        codes, books = self._codes(), self._books
+        if self.stored_bytes == stored_bytes(self.spec, self.parts, self.bits):
+            return frozen_codes(codes, books, self.bits)
+        fewer = self.bits - FEWER_BITS
+        tables = [
+            frozen_codes(codes[~self.is_rare], books, self.bits),
+            frozen_codes(codes[self.is_rare], books[:, : 1 << fewer], fewer),
+        ]
+        return partition(tables, numbers(self.is_rare).astype(np.uint8))
+
+
+def frequent_rows(spec: Spec, options: dict[str, Any]) -> int:
+    """Return how many rows have all centroids."""
+    return math.ceil(number(options, "frequent", 0, 1) * spec.rows)
+
+
+def _partitioned(spec: Spec, frequent: int, parts: int, bits: int) -> int:
+    """Return the bytes of frequent and rare rows that are stored apart."""
+    fewer = bits - FEWER_BITS
+    codes = frequent * -(-parts * bits // 8) + (spec.rows - frequent) * -(-parts * fewer // 8)
+    return codes + 4 * spec.dimension * ((1 << bits) + (1 << fewer)) + 72 * -(-spec.rows // 512)
+
+
+def _study(spec: Spec) -> dict[str, Any]:
+    """Return the most of 8, 4 and 2 parts that fit in the study's count, or 2; it has a word for a row's flag."""
+
+    def words(parts: int) -> float:
+        total = 0.0
+        for size in spec.sizes:
+            frequent = math.ceil(size / 10)
+            own = size + 256 * spec.dimension + parts * (8 * frequent + 6 * (size - frequent)) / 32
+            total += min(own, size * spec.dimension)
+        return total
+
+    parts = next((parts for parts in (8, 4) if 4 * words(parts) <= spec.budget), 2)
+    return {"parts": parts, "ratio": words(parts) / (spec.rows * spec.dimension)}
