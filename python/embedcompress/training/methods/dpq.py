@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table, product
+from ... import Method, Option, Table, _core, product
 from .._embedding import LearnedEmbedding, numbers
 from .._options import choice, integer, number
 from .._spec import Plan, Spec, refuse
 
 KINDS = ("vq", "sx")
+USUAL_BITS = 8
+"""Of a code at most, unless more are asked for: the search takes twice as long with each."""
 BLOCK = 1 << 16
 """Rows whose codes are found at a time."""
 
@@ -69,30 +71,27 @@ class DPQ(LearnedEmbedding):
         """Return rows as (n, parts, width)."""
         return rows.reshape(len(rows), self.parts, self.width)
 
-    def _scores(self, query: Tensor) -> Tensor:
-        """Return how well each centroid fits, (n, parts, 2^bits)."""
-        products = torch.einsum("npw,pkw->npk", query, self.centroids)
-        return products if self.kind == "sx" else 2 * products - self.centroids.square().sum(2)
+    def _scores(self, query: Tensor, ids: Tensor) -> Tensor:
+        """Return the products with each centroid, (n, parts, 2^bits); -inf for those that a row may not have."""
+        return torch.einsum("npw,pkw->npk", query, self.centroids)
 
-    def _allowed(self, scores: Tensor, ids: Tensor) -> Tensor:
-        """Return scores that are -inf where a row may not have a centroid; here each may have any."""
-        return scores
+    def _nearest(self, query: Tensor, ids: Tensor) -> Tensor:
+        """Return the nearest centroid of those that a row may have, (n, parts)."""
+        return nearest(query, self.centroids)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return centroids, with gradients as the kind has them."""
         query = self._cut(functional.embedding(ids, self.query, sparse=self.spec.sparse))
-        parts = torch.arange(self.parts, device=ids.device)
         if self.kind == "sx":
-            scores = self._allowed(self._scores(query), ids)
-            codes = scores.argmax(2)
-            found = self.values[parts, codes]
+            scores = self._scores(query, ids)
+            found = entries(self.values, scores.argmax(2))
             if self.training:
                 soft = torch.einsum("npk,pkw->npw", scores.softmax(2), self.values)
                 found = found + soft - soft.detach()
         else:
             with torch.no_grad():
-                codes = self._allowed(self._scores(query), ids).argmax(2)
-            found = self.centroids[parts, codes]
+                codes = self._nearest(query, ids)
+            found = entries(self.centroids, codes)
             if self.training:
                 self._loss = (found - query.detach()).square().mean()
                 found = query + (found - query).detach()
@@ -107,8 +106,14 @@ class DPQ(LearnedEmbedding):
 
     def _codes(self) -> Tensor:
         """Return the codes of all rows, (n, parts)."""
-        blocks = torch.split(torch.arange(self.num_embeddings, device=self.device), BLOCK)
-        return torch.cat([self._allowed(self._scores(self._cut(self.query[ids])), ids).argmax(2) for ids in blocks])
+
+        def codes(ids: Tensor) -> Tensor:
+            query = self._cut(self.query[ids])
+            return self._scores(query, ids).argmax(2) if self.kind == "sx" else self._nearest(query, ids)
+
+        return torch.cat(
+            [codes(ids) for ids in torch.split(torch.arange(self.num_embeddings, device=self.device), BLOCK)]
+        )
 
     @property
     def _books(self) -> Tensor:
@@ -117,6 +122,34 @@ class DPQ(LearnedEmbedding):
 
     def _frozen(self) -> Table:
         return frozen_codes(self._codes(), self._books, self.bits)
+
+
+def nearest(query: Tensor, centroids: Tensor) -> Tensor:
+    """Return the number of each part's nearest centroid, (n, parts).
+
+    Args:
+        query: (n, parts, width)
+        centroids: (parts, count, width)
+    """
+    if query.device.type == "cpu" and not torch.compiler.is_compiling():
+        codes = torch.empty(query.shape[:2], dtype=torch.int32)
+        rows = query.detach().reshape(len(query), query.shape[1] * query.shape[2]).contiguous()
+        _core.nearest_codes(rows.numpy(), centroids.detach().contiguous().numpy(), codes.numpy())
+        return codes.long()
+    products = torch.einsum("npw,pkw->npk", query, centroids)
+    return (2 * products - centroids.square().sum(2)).argmax(2)
+
+
+def entries(books: Tensor, codes: Tensor) -> Tensor:
+    """Return what codes stand for, (n, parts, width).
+
+    Args:
+        books: (parts, count, width)
+        codes: (n, parts)
+    """
+    parts, count, width = books.shape
+    first = torch.arange(parts, device=codes.device) * count
+    return functional.embedding(codes + first, books.reshape(parts * count, width))
 
 
 def frozen_codes(codes: Tensor, books: Tensor, bits: int) -> Table:
@@ -152,7 +185,7 @@ def solve(
         size: Bytes of a table with so many parts and bits.
     """
     given = {name: options[name] for name in ("parts", "bits") if options[name] is not None}
-    widths = [integer(given, "bits", least, 12)] if "bits" in given else range(12, least - 1, -1)
+    widths = [integer(given, "bits", least, 12)] if "bits" in given else range(USUAL_BITS, least - 1, -1)
     cuts = [parts for parts in range(1, spec.dimension + 1) if spec.dimension % parts == 0]
     if "parts" in given:
         if given["parts"] not in cuts:

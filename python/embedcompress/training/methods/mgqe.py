@@ -23,7 +23,7 @@ from ... import Method, Option, Table, partition
 from .._embedding import numbers
 from .._options import number
 from .._spec import Plan, Spec
-from .dpq import DPQ, frozen_codes, solve, stored_bytes
+from .dpq import DPQ, frozen_codes, nearest, solve, stored_bytes
 
 FEWER_BITS = 2
 """How many bits less a rare row's code has."""
@@ -70,9 +70,16 @@ class MGQE(DPQ):
         found = solve("mgqe", spec, options, FEWER_BITS + 1, size)
         return Plan(found.stored_bytes, {**found.knobs, "frequent": frequent}, _study(spec))
 
-    def _allowed(self, scores: Tensor, ids: Tensor) -> Tensor:
+    def _scores(self, query: Tensor, ids: Tensor) -> Tensor:
+        scores = super()._scores(query, ids)
         first = torch.arange(scores.shape[2], device=ids.device) < 1 << (self.bits - FEWER_BITS)
         return scores.masked_fill((self.is_rare[ids][:, None] & ~first)[:, None], -math.inf)
+
+    def _nearest(self, query: Tensor, ids: Tensor) -> Tensor:
+        codes = nearest(query, self.centroids[:, : 1 << (self.bits - FEWER_BITS)])
+        frequent = ~self.is_rare[ids]
+        codes[frequent] = nearest(query[frequent], self.centroids)
+        return codes
 
     def _frozen(self) -> Table:
         codes, books = self._codes(), self._books
