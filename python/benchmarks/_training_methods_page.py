@@ -16,8 +16,13 @@ TITLES = {
 }
 
 
-def text(document: Mapping[str, Any]) -> str:
-    """Return the page."""
+def text(document: Mapping[str, Any], steps: str) -> str:
+    """Return the page.
+
+    Args:
+        document: The figures.
+        steps: The table of what a step takes; empty if it was not measured.
+    """
     machine, settings = document["machine"], document["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     parts = [
@@ -35,6 +40,15 @@ def text(document: Mapping[str, Any]) -> str:
         if cells:
             used = ", ".join(f"{key} {value}" for key, value in settings["data"][name].items())
             parts += [f"## {title}", f"Settings: {used}; {len({cell['seed'] for cell in cells})} seeds.", _table(cells)]
+    if steps:
+        parts += [
+            "## A training step",
+            "26 fields of 10,000 rows of 16 columns, batches of 2,048 Zipf-distributed ids, Adagrad, in turns with "
+            "`torch.nn.Embedding(sparse=True)` and the same optimizer: `python/benchmarks/training_steps.py`, raw "
+            "figures in [results/training_steps.json](results/training_steps.json). Multi-stage methods are in "
+            "their first stage.",
+            steps,
+        ]
     return "\n\n".join(parts) + "\n"
 
 

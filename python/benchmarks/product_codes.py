@@ -3,7 +3,7 @@
 pq, opq and rq at the parts and bits of faiss's ProductQuantizer, OPQMatrix and ResidualQuantizer, so that both have the
 same bytes of codes, on the sample tables; compression with two threads on both sides, decoding with one. What faiss
 decodes are codes that were gathered by row before; the fetching of them counts apart. Figures go to
-docs/results/product_codes.json; the tables are printed. Some minutes.
+docs/results/product_codes.json and docs/product-codes.md. Some minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-from _pages import RESULTS, described_machine, interleaved, median_ratio, read_json, write_json
+from _pages import DOCS, RESULTS, described_machine, interleaved, median_ratio, read_json, write_json
 
 import embedcompress as ec
 from embedcompress import _samples
@@ -168,9 +168,28 @@ def tables(cells: Sequence[dict[str, Any]]) -> str:
     return f"{compression}\n\n{decoding}"
 
 
+def page(document: dict[str, Any]) -> str:
+    """Return the page."""
+    found = document["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return f"""# Product and residual codes beside faiss
+
+Made by `python python/benchmarks/product_codes.py`; the raw figures are in
+[results/product_codes.json](results/product_codes.json). Both sides have the same bytes of codes, compress with
+{document["threads"]} threads and decode {BATCH:,} random rows with one. faiss decodes codes that are together: to
+decode random rows they have to be fetched first, which counts apart.
+
+{tables(document["cells"])}
+
+Machine: {found["cpu"]}, {found["processors"]} processors, {found["system"]}, kernels for {found["isa"]}, load average
+before the run {found["load_before"]}; {versions}.
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=RESULTS / "product_codes.json")
+    parser.add_argument("--page", type=Path, default=DOCS / "product-codes.md", help="the page that quotes them")
     parser.add_argument("--only", nargs="*", default=[], help="such as glove, opq or glove-pq-25; the others stay")
     parser.add_argument("--repetitions", type=int, default=51)
     options = parser.parse_args(arguments)
@@ -181,7 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.only or names & set(options.only):
             known[table, method, parts] = compared(table, method, parts, options.repetitions)
     cells = [known[cell] for cell in CELLS if cell in known]
-    write_json(options.output, {"machine": described_machine("faiss-cpu"), "threads": THREADS, "cells": cells})
+    document = {"machine": described_machine("faiss-cpu"), "threads": THREADS, "cells": cells}
+    write_json(options.output, document)
+    options.page.write_text(page(document), encoding="utf-8")
     print(tables(cells))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import _training_methods_page as page
 import numpy as np
 import torch
+import training_steps
 from _pages import DOCS, RESULTS, described_machine, read_json, write_json
 from sklearn.metrics import log_loss, roc_auc_score
 from torch.nn import functional
@@ -203,7 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 progress.update()
                 progress.set_postfix_str(f"{cell['data']} {cell['method']} {cell['budget']}: {cell.get('auc', 0):.4f}")
         document["cells"] = sorted(found.values(), key=key)
-    options.page.write_text(page.text(document), encoding="utf-8")
+    steps = RESULTS / "training_steps.json"
+    timed = read_json(steps)["cells"] if steps.exists() else []
+    options.page.write_text(page.text(document, training_steps.table(timed) if timed else ""), encoding="utf-8")
 
 
 if __name__ == "__main__":

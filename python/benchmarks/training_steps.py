@@ -3,8 +3,8 @@
 26 fields of 10,000 rows of 16 columns, batches of 2,048, ids as skewed as those of clicks (Zipf 1.05), Adagrad, which
 takes sparse and dense gradients, on both sides: forward, backward, what the method does around the step, and the step.
 Budgets are a tenth of the table, or the first of some larger ones that the method can meet. Contenders take turns; a
-ratio is the median of the ratios of neighbouring turns. Figures go to docs/results/training_steps.json and into
-docs/training-methods.md. Some minutes.
+ratio is the median of the ratios of neighbouring turns. Figures go to docs/results/training_steps.json, and from there
+into docs/training-methods.md by `training_methods.py --page-only`. Some minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _pages import DOCS, RESULTS, described_machine, fill, median_ratio, write_json
+from _pages import RESULTS, described_machine, median_ratio, write_json
 
 import embedcompress as ec
 from embedcompress import training
@@ -131,12 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", choices=names, default=names)
     parser.add_argument("--json", type=Path, default=RESULTS / "training_steps.json", help="where to write the figures")
-    parser.add_argument("--page", type=Path, default=DOCS / "training-methods.md", help="the page that quotes them")
     options = parser.parse_args(arguments)
     cells = [measured(name, threads) for name in options.methods for threads in THREADS]
     write_json(options.json, {"machine": described_machine("torch"), "cells": cells})
-    if options.page.exists():
-        fill(options.page, {"training steps": table(cells)})
     print(table(cells))
 
 

@@ -28,7 +28,10 @@ import many_tables  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 import small_calls  # noqa: E402
+import store_lookups  # noqa: E402
 import table_methods  # noqa: E402
+import training_methods  # noqa: E402
+import training_steps  # noqa: E402
 
 
 def committed(name):
@@ -491,3 +494,81 @@ def test_a_run_that_was_cut_off_goes_on(methods_run, monkeypatch):
     table_methods.main(["--quick", "--resume", "--json", str(path), "--page", str(folder / "part.md")])
     assert len(measured) == 5
     assert len(json.loads(path.read_text())["tables"][0]["cells"]) == len(cells)
+
+
+def test_calls_that_take_too_long_are_stopped(monkeypatch):
+    def slow(*_, **__):
+        while True:
+            pass
+
+    (sample,) = comparison_card.samples(True)
+    bench = table_methods.Bench(sample, 8, limit=1)
+    monkeypatch.setattr(ec, "compress", slow)
+    cell = bench.measure({"method": "asym", "options": {"bits": 4}, "budget": None})
+    assert cell["stopped"] == "> 1 s"
+    with pytest.raises(KeyError):
+        cell["stored_bytes"]
+
+
+# Stores beside torch
+
+
+def test_stores_agree_with_their_peers_and_make_a_page(tmp_path, monkeypatch):
+    pytest.importorskip("scipy")
+    monkeypatch.setattr(store_lookups, "ROWS", 20_000)
+    monkeypatch.setattr(store_lookups, "TURNS", 2)
+    threads = ec.get_num_threads()
+    store_lookups.main(["--json", str(tmp_path / "figures.json"), "--page", str(tmp_path / "page.md")])
+    ec.set_num_threads(threads)
+    cells = json.loads((tmp_path / "figures.json").read_text())["cells"]
+    assert len(cells) > 20
+    assert all(cell["lookup_ratio"] > 0 and cell["bag_ratio"] > 0 for cell in cells)
+    page = (tmp_path / "page.md").read_text()
+    assert all(f"| {cell['name']} |" in page for cell in cells)
+
+
+def test_the_pages_of_stores_are_those_of_the_figures():
+    document = committed("store_lookups")
+    assert (DOCS / "store-lookups.md").read_text(encoding="utf-8") == store_lookups.page(document)
+
+
+# Training
+
+
+@pytest.fixture
+def one_thread():
+    import torch
+
+    before = torch.get_num_threads(), ec.get_num_threads()
+    yield
+    torch.set_num_threads(before[0])
+    ec.set_num_threads(before[1])
+
+
+def test_a_cell_of_training(one_thread, monkeypatch):
+    monkeypatch.setitem(training_methods.SETTINGS["movielens"], "epochs", 2)
+    cell = {"data": "movielens", "method": "hash", "budget": 0.5, "seed": 0}
+    found = training_methods.run(cell)
+    assert 0.5 < found["auc"] < 1
+    assert found["frozen_apart"] < 1e-5
+    assert found["ratio"] <= 0.5
+    refused = training_methods.run(cell | {"method": "mde", "budget": 0.01})
+    assert "the least it can reach is" in refused["refused"]
+    document = {
+        "command": "command",
+        "machine": training_methods.described_machine("torch"),
+        "settings": {"data": training_methods.SETTINGS},
+        "cells": [found, refused],
+    }
+    text = training_methods.page.text(document, "steps")
+    assert f"| 50.0 % | hash | {found['auc']:.4f} ± 0.0000 |" in text
+    assert "| mde | ≥ " in text
+    assert text.endswith("steps\n")
+
+
+def test_training_steps(one_thread, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_steps, "TURNS", 1)
+    training_steps.main(["--methods", "hash", "--json", str(tmp_path / "figures.json")])
+    cells = json.loads((tmp_path / "figures.json").read_text())["cells"]
+    assert [cell["threads"] for cell in cells] == [1, 2]
+    assert all(cell["milliseconds"] > 0 for cell in cells)
