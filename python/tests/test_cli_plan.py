@@ -35,6 +35,43 @@ def test_compo_has_the_studys_divisor(capsys, budget):
     assert document["stored_bytes"] <= budget * ROWS * 64
 
 
+@pytest.mark.parametrize(
+    ("method", "budget", "study"),
+    [
+        ("tt", 0.5, {"rank": 376, "ratio": 0.49785}),
+        ("tt", 0.1, {"rank": 157, "ratio": 0.09990}),
+        ("tt", 0.01, {"rank": 46, "ratio": 0.009977}),
+        ("tt", 0.001, {"rank": 13, "ratio": 0.000954}),
+        ("dhe", 0.5, {"width": 3626, "networks": 4, "ratio": 0.49987}),
+        ("dhe", 0.1, {"width": 1372, "networks": 5, "ratio": 0.09996}),
+        ("dhe", 0.01, {"width": 271, "networks": 8, "ratio": 0.009992}),
+        ("dhe", 0.001, {"width": 29, "networks": 14, "ratio": 0.000975}),
+        ("mde", 0.5, {"alpha": 0.0703125, "ratio": 0.50001}),
+        ("mde", 0.1, {"alpha": 0.16015625, "ratio": 0.09293}),
+        ("robe", 0.5, {"numbers": 270_100_616}),
+        ("robe", 0.1, {"numbers": 54_020_123}),
+        ("robe", 0.01, {"numbers": 5_402_012}),
+        ("robe", 0.001, {"numbers": 540_201}),
+    ],
+)
+def test_the_studys_knobs(capsys, method, budget, study):
+    code, output = planned(capsys, method, budget)
+    document = json.loads(output.out)
+    assert code == 0
+    assert document["stored_bytes"] <= budget * ROWS * 64
+    # Where the study's rule is ours there is but one.
+    found = document["study"] or {**document["knobs"], "ratio": document["ratio"]}
+    for name, value in study.items():
+        assert found[name] == (pytest.approx(value, abs=1e-5) if name == "ratio" else value)
+
+
+@pytest.mark.parametrize("budget", [0.01, 0.001])
+def test_mde_cannot_go_below_a_column_for_each_row(capsys, budget):
+    code, output = planned(capsys, "mde", budget)
+    assert code == 1
+    assert "the least it can reach is" in output.err
+
+
 def test_compo_refuses_what_the_study_finds_infeasible_only_below_its_own_floor(capsys):
     code, output = planned(capsys, "compo", 0.001)
     document = json.loads(output.out)

@@ -258,3 +258,21 @@ def test_trains_on_cuda(name):
     module.finish()
     rows = module.eval()(ids).detach().cpu().numpy()
     np.testing.assert_allclose(module.freeze().decode(), rows, rtol=1e-5, atol=1e-6)
+
+
+def test_compiles_or_says_why_not(name):
+    module = make(name).train()
+    module.enter(module.stages[0])
+    if module.compiles:
+        pytest.skip(module.compiles)
+    ids = torch.tensor([[1, 50], [346, 1]])
+    found = []
+    for compiled in (False, True):
+        torch.compiler.reset()
+        call = torch.compile(module, backend="aot_eager", fullgraph=True) if compiled else module
+        module.zero_grad()
+        rows = call(ids)
+        rows.square().sum().backward()
+        grads = [torch.zeros_like(one) if one.grad is None else one.grad for one in module.parameters()]
+        found.append([rows.detach(), *grads])
+    torch.testing.assert_close(found[1], found[0])
