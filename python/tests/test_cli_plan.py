@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from embedcompress import training
 from embedcompress.cli import main
 
 CRITEO = (
@@ -110,6 +111,13 @@ def test_refuses_bad_arguments(capsys, arguments, message):
     with pytest.raises(SystemExit):
         main(["plan", "--method", "hash", "--dim", "4", "--budget", "0.5", *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_lists_the_methods(capsys):
+    assert main(["methods", "--training", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed] == [method.name for method in training.methods()]
+    assert {entry["kind"] for entry in listed} == {"training"}
 
 
 def test_refuses_unknown_methods(capsys):

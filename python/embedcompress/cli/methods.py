@@ -20,13 +20,21 @@ def add(subparsers: Any) -> None:
         help="list the compression methods",
         description="List every compression method: its paper, what a row takes, and its options.",
     )
+    parser.add_argument(
+        "--training", action="store_true", help="those that learn a table with a model instead; needs torch"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the registry."""
-    methods = ec.methods()
+    if arguments.training:
+        from .. import training
+
+        methods = training.methods()
+    else:
+        methods = ec.methods()
     if arguments.json:
         print(to_json([asdict(method) for method in methods]))
     else:

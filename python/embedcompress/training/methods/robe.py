@@ -17,11 +17,10 @@ from torch.nn import functional
 
 from ... import Method, Option, Table, shared_array
 from .._embedding import LearnedEmbedding, numbers
+from .._hashing import mixed, scaled
 from .._options import integer
 from .._spec import Plan, Spec, refuse
 
-GOLDEN, FIRST, SECOND = (constant - 2**64 for constant in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-"""SplitMix64's constants, as signed integers of the same bits."""
 CONSTANT_BYTES = 16
 """Of the seed and the block."""
 MOST_NUMBERS = 2**31 - 1
@@ -74,8 +73,8 @@ class ROBE(LearnedEmbedding):
         """Return runs of the array."""
         runs = -(-self.embedding_dim // self.block)
         run = torch.arange(runs, device=ids.device)
-        hashes = splitmix64(self.hash_seed, ids[:, None] * runs + run + 1)
-        start = _shifted(_shifted(hashes, 32) * len(self.array), 32)
+        hashes = mixed(ids[:, None] * runs + run, self.hash_seed)
+        start = scaled(hashes, len(self.array))
         found: Tensor = _Runs.apply(self.array, start, self.block)  # type: ignore[no-untyped-call]
         if self.signs:
             found = found * (1 - 2 * (hashes & 1)).to(found.dtype)[:, :, None]
@@ -122,16 +121,3 @@ def _wrapped(array: Tensor, block: int) -> Tensor:
     while (left := len(array) + block - 1 - sum(map(len, parts))) > 0:
         parts.append(array[:left])
     return torch.cat(parts)
-
-
-def _shifted(values: Tensor, bits: int) -> Tensor:
-    """Return the bits of signed integers, moved down and followed by zeros."""
-    return (values >> bits) & ((1 << 64 - bits) - 1)
-
-
-def splitmix64(seed: Tensor, number: Tensor) -> Tensor:
-    """Return numbers of SplitMix64 from a seed, as signed integers of the same bits; the first is number 1."""
-    hashes = seed + number * GOLDEN
-    hashes = (hashes ^ _shifted(hashes, 30)) * FIRST
-    hashes = (hashes ^ _shifted(hashes, 27)) * SECOND
-    return hashes ^ _shifted(hashes, 31)
