@@ -39,7 +39,7 @@ def text(document: Mapping[str, Any], steps: str) -> str:
         cells = [cell for cell in document["cells"] if cell["data"] == name]
         if cells:
             used = ", ".join(f"{key} {value}" for key, value in settings["data"][name].items())
-            parts += [f"## {title}", f"Settings: {used}; {len({cell['seed'] for cell in cells})} seeds.", _table(cells)]
+            parts += [f"## {title}", f"Settings: {used}.", _table(cells)]
     if steps:
         parts += [
             "## A training step",
@@ -58,7 +58,19 @@ def _table(cells: Sequence[Cell]) -> str:
         groups.setdefault((cell["method"], cell["budget"]), []).append(cell)
     order = sorted(groups, key=lambda pair: (-pair[1], -_mean(groups[pair], "auc"), pair[0]))
     return markdown_table(
-        ["budget", "method", "AUC", "log loss", "stored", "ratio", "train s", "training bytes", "peak", "lookup ns"],
+        [
+            "budget",
+            "method",
+            "AUC",
+            "seeds",
+            "log loss",
+            "stored",
+            "ratio",
+            "train s",
+            "training bytes",
+            "peak",
+            "lookup ns",
+        ],
         (_row(method, budget, groups[method, budget]) for method, budget in order),
         left=2,
     )
@@ -68,12 +80,13 @@ def _row(method: str, budget: float, cells: Sequence[Cell]) -> list[str]:
     made = [cell for cell in cells if "auc" in cell]
     if not made:
         least = cells[0]["refused"].rsplit("(", 1)[1].split(" ")[0]
-        return [percent(budget), method, f"≥ {100 * float(least):.2g} %", *[""] * 7]
-    spread = statistics.stdev([cell["auc"] for cell in made]) if len(made) > 1 else 0.0
+        return [percent(budget), method, f"≥ {100 * float(least):.2g} %", *[""] * 8]
+    spread = f" ± {statistics.stdev(cell['auc'] for cell in made):.4f}" if len(made) > 1 else ""
     return [
         percent(budget),
         method,
-        f"{_mean(made, 'auc'):.4f} ± {spread:.4f}",
+        f"{_mean(made, 'auc'):.4f}{spread}",
+        str(len(made)),
         f"{_mean(made, 'log_loss'):.4f}",
         size(int(_mean(made, "stored_bytes"))),
         percent(_mean(made, "ratio")),
