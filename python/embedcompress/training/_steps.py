@@ -58,5 +58,7 @@ def touched(parameter: nn.Parameter) -> Tensor | None:
     gradient = parameter.grad
     if gradient is None or not gradient.is_sparse:
         return None
-    rows: Tensor = torch.unique(gradient._indices()[0])
+    # Optimizers add up what a row has several times, which takes as long as finding the rows: they find it done.
+    parameter.grad = gradient.coalesce()
+    rows: Tensor = parameter.grad.indices()[0]
     return rows

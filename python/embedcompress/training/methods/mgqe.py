@@ -76,9 +76,13 @@ class MGQE(DPQ):
         return scores.masked_fill((self.is_rare[ids][:, None] & ~first)[:, None], -math.inf)
 
     def _nearest(self, query: Tensor, ids: Tensor) -> Tensor:
-        codes = nearest(query, self.centroids[:, : 1 << (self.bits - FEWER_BITS)])
-        frequent = ~self.is_rare[ids]
-        codes[frequent] = nearest(query[frequent], self.centroids)
+        rare = self.is_rare[ids]
+        codes = torch.empty(query.shape[:2], dtype=torch.int64, device=query.device)
+        for rows, centroids in (
+            (~rare, self.centroids),
+            (rare, self.centroids[:, : 1 << (self.bits - FEWER_BITS)]),
+        ):
+            codes[rows] = nearest(query[rows], centroids)
         return codes
 
     def _frozen(self) -> Table:

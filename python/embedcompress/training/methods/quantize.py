@@ -55,6 +55,7 @@ class Quantized(LearnedEmbedding):
         if self.planned.knobs["is_quantized"]:
             initial = rounded_at_random(initial, self.scale, self.low, self.high, self.steps.generator())
         self.weight = nn.Parameter(initial)
+        self._moving: Tensor | None = None
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -70,11 +71,16 @@ class Quantized(LearnedEmbedding):
         """Return rows of the weight, which lie on the grid."""
         return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
 
+    def before_step(self) -> None:
+        """See which rows are about to move."""
+        if self.planned.knobs["is_quantized"]:
+            self._moving = touched(self.weight)
+
     @torch.no_grad()
     def after_step(self) -> None:
         """Round what moved."""
         if self.planned.knobs["is_quantized"]:
-            self._round(touched(self.weight))
+            self._round(self._moving)
 
     @torch.no_grad()
     def finish(self) -> None:
