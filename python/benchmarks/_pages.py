@@ -35,6 +35,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(to_json(value) + "\n", encoding="utf-8")
 
 
+def machine_text(found: Mapping[str, Any]) -> str:
+    """Return a sentence on the machine of a run."""
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (
+        f"Machine: {found['cpu']}, {found['processors']} processors, {found['system']}, kernels for {found['isa']}, "
+        f"load average before the run {found['load_before']}; {versions}."
+    )
+
+
 def fill(page: Path, parts: Mapping[str, str]) -> None:
     """Replace what stands in a page between `<!-- name -->` and `<!-- /name -->`."""
     text = page.read_text(encoding="utf-8")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from _pages import machine_text
+
 from embedcompress._report import figure, markdown_table, percent
 
 Cell = Mapping[str, Any]
@@ -13,8 +15,7 @@ Cell = Mapping[str, Any]
 
 def text(document: Mapping[str, Any], plot_name: str) -> str:
     """Return the page."""
-    machine, settings = document["machine"], document["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    settings = document["settings"]
     parts = [
         "# Every method at every budget",
         f"Made by `{document['command']}`; the raw figures are in "
@@ -23,8 +24,7 @@ def text(document: Mapping[str, Any], plot_name: str) -> str:
         "f32 bytes; the least of a column is bold. *≥ 3.4 %* says that the method refuses, and what it needs at least. "
         f"Recall@10 is of {settings['queries']} random rows; compressing is timed once, on "
         f"{settings['compress_threads']} threads, and lookups of random ids on one.",
-        f"Machine: {machine['cpu']}, {machine['processors']} processors, {machine['system']}, kernels for "
-        f"{machine['isa']}, load average before the run {machine['load_before']}; {versions}.",
+        machine_text(document["machine"]),
         f"![Error against bytes]({plot_name})",
     ]
     for table in document["tables"]:

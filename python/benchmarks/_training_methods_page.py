@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from _pages import machine_text
+
 from embedcompress._report import figure, markdown_table, percent, size
 
 Cell = Mapping[str, Any]
@@ -23,8 +25,7 @@ def text(document: Mapping[str, Any], steps: str) -> str:
         document: The figures.
         steps: The table of what a step takes; empty if it was not measured.
     """
-    machine, settings = document["machine"], document["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    settings = document["settings"]
     parts = [
         "# Every method that learns its table",
         f"Made by `{document['command']}`; the raw figures are in "
@@ -32,8 +33,7 @@ def text(document: Mapping[str, Any], steps: str) -> str:
         "AUC and log loss are of the test part, with the frozen table that the core looks up; means of the seeds, and "
         "their standard deviation behind ±. Seconds are of training steps, on one thread beside another process; peak "
         "memory is that of the process. *≥ 6.3 %* says that the method refuses the budget, and what it needs at least.",
-        f"Machine: {machine['cpu']}, {machine['processors']} processors, {machine['system']}, kernels for "
-        f"{machine['isa']}; {versions}.",
+        machine_text(document["machine"]),
     ]
     for name, title in TITLES.items():
         cells = [cell for cell in document["cells"] if cell["data"] == name]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _pages import DOCS, RESULTS, described_machine, write_json
+from _pages import DOCS, RESULTS, described_machine, machine_text, write_json
 from tqdm import tqdm
 
 import embedcompress as ec
@@ -124,8 +124,7 @@ def table_markdown(table: dict[str, Any]) -> str:
 
 
 def page(card: dict[str, Any]) -> str:
-    machine, settings = card["machine"], card["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    settings = card["settings"]
     budget = settings["budget"]
     parts = [
         "# Comparison card",
@@ -139,8 +138,7 @@ def page(card: dict[str, Any]) -> str:
         f"Compressing is timed once, on {settings['compress_threads']} threads. Lookups are on one thread: "
         f"{settings['lookups']:,} random ids, in bags of 50 where pooled; medians of {settings['repetitions']} rounds "
         "in which the tables take turns. Methods that lay rows out alike differ by noise.",
-        f"Machine: {machine['cpu']}, {machine['processors']} processors, {machine['system']}, kernels for "
-        f"{machine['isa']}, load average before the run {machine['load_before']}; {versions}.",
+        machine_text(card["machine"]),
     ]
     for table in card["tables"]:
         heading = f"## {table['title']}, {table['rows']:,} × {table['dimension']}"

@@ -17,7 +17,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-from _pages import DOCS, RESULTS, described_machine, interleaved, median_ratio, read_json, write_json
+from _pages import DOCS, RESULTS, described_machine, interleaved, machine_text, median_ratio, read_json, write_json
 
 import embedcompress as ec
 from embedcompress import _samples
@@ -170,8 +170,6 @@ def tables(cells: Sequence[dict[str, Any]]) -> str:
 
 def page(document: dict[str, Any]) -> str:
     """Return the page."""
-    found = document["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return f"""# Product and residual codes beside faiss
 
 Made by `python python/benchmarks/product_codes.py`; the raw figures are in
@@ -181,8 +179,7 @@ decode random rows they have to be fetched first, which counts apart.
 
 {tables(document["cells"])}
 
-Machine: {found["cpu"]}, {found["processors"]} processors, {found["system"]}, kernels for {found["isa"]}, load average
-before the run {found["load_before"]}; {versions}.
+{machine_text(document["machine"])}
 """
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
-from _pages import DOCS, RESULTS, described_machine, interleaved, median_ratio, write_json
+from _pages import DOCS, RESULTS, described_machine, interleaved, machine_text, median_ratio, write_json
 
 import embedcompress as ec
 from embedcompress._report import figure, markdown_table
@@ -181,9 +181,14 @@ def cases(weight: np.ndarray[Any, Any]) -> dict[str, tuple[ec.Table, Rows]]:
         factors, summands = random.integers(1, 10**6, (2, 1024))
         hashes = (factors, summands, np.full(1024, 1_000_003))
         table = ec.hash_network(
-            rows=ROWS, factors=factors, summands=summands, moduli=hashes[2], buckets=10**6, weights=weights,
+            rows=ROWS,
+            factors=factors,
+            summands=summands,
+            moduli=hashes[2],
+            buckets=10**6,
+            weights=weights,
             biases=biases,
-        )  # fmt: skip
+        )
         found[f"HashNetwork, 1,024 hashes, 5 layers of {width}"] = (
             table,
             hash_network(hashes, 10**6, weights, biases),
@@ -265,8 +270,6 @@ def measured(name: str, table: ec.Table, peer: Rows) -> dict[str, Any]:
 
 def page(document: Mapping[str, Any]) -> str:
     """Return the page."""
-    found = document["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return f"""# Lookups of every store and route
 
 Made by `python python/benchmarks/store_lookups.py`; the raw figures are in
@@ -278,8 +281,9 @@ quicker.
 {table(document["cells"])}
 
 Rows in f32, plain routes over them and sparse rows are bound by the memory that both sides read: there is little
-arithmetic to save. Machine: {found["cpu"]}, {found["processors"]} processors, {found["system"]}, kernels for
-{found["isa"]}, load average before the run {found["load_before"]}; {versions}.
+arithmetic to save.
+
+{machine_text(document["machine"])}
 """
 
 

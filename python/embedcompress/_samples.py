@@ -35,10 +35,16 @@ def package_folder(package: str) -> Path:
     Raises:
         FileNotFoundError: it is not installed; the message says how to install it.
     """
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+    folder = installed_folder(package)
+    if folder is None:
         raise FileNotFoundError(f"the package {package} is not installed: pip install {package.replace('_', '-')}")
-    return Path(next(iter(spec.submodule_search_locations)))
+    return folder
+
+
+def installed_folder(package: str) -> Path | None:
+    """Return the folder of a package; None if it is not installed."""
+    spec = importlib.util.find_spec(package)
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
 
 def glove() -> Sample:

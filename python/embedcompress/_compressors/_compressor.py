@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .. import _core
+from .. import _core, _options
+from .._bisection import last_where
 from .._methods import Method, Option
 from .._table import Progress, Table
 
@@ -88,11 +89,7 @@ def integer(options: Mapping[str, Any], name: str, method: str, low: int, high: 
     Raises:
         ValueError: it is something else, or out of range.
     """
-    value = options[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        wanted = f"from {low} to {high}" if high is not None else f"at least {low}"
-        raise ValueError(f"{method}: {name} must be an integer {wanted}, not {value!r}")
-    return value
+    return _options.integer(options, name, low, high, owner=f"{method}: ")
 
 
 def integer_if_given(
@@ -120,10 +117,7 @@ def choice(options: Mapping[str, Any], name: str, method: str, among: Iterable[s
         among: What it may be.
         words: What it may be, as the error says it.
     """
-    value = options[name]
-    if value not in among:
-        raise ValueError(f"{method}: {name} must be {words}, not {value!r}")
-    return str(value)
+    return _options.choice(options, name, among, words, owner=f"{method}: ")
 
 
 FLOAT_BYTES = {"f16": 2, "f32": 4}
@@ -162,10 +156,4 @@ def largest(method: str, budget: int, low: int, high: int, stored_bytes: Callabl
     floor = stored_bytes(low)
     if floor > budget:
         raise budget_error(method, budget, floor)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if stored_bytes(middle) <= budget:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return last_where(low, high, lambda value: stored_bytes(value) <= budget)

@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import _core
 from .._arrays import as_array
+from .._bisection import last_where
 from .._methods import Method, Option
 from .._routes import partition, remap
 from .._table import Table
@@ -213,14 +214,12 @@ class _Solver:
             return self.rows
         if cold.bytes(self.rows, dimension) > self.budget:
             return None
-        low, high = 0, self.rows
-        while low < high:
-            middle = (low + high + 1) // 2
-            if hot.bytes(middle, dimension) + cold.bytes(self.rows - middle, dimension) + self.map_bytes <= self.budget:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+
+        def fits(hot_rows: int) -> bool:
+            parts = hot.bytes(hot_rows, dimension) + cold.bytes(self.rows - hot_rows, dimension)
+            return parts + self.map_bytes <= self.budget
+
+        return last_where(0, self.rows, fits)
 
     def _by_share(self) -> list[tuple[float, Split]]:
         """Try some shares of hot rows, and give the cold ones what bytes are left."""

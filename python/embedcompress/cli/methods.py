@@ -11,6 +11,7 @@ from typing import Any
 import embedcompress as ec
 
 from .._report import text_table, to_json
+from ._inputs import training_package
 
 
 def add(subparsers: Any) -> None:
@@ -29,12 +30,7 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the registry."""
-    if arguments.training:
-        from .. import training
-
-        methods = training.methods()
-    else:
-        methods = ec.methods()
+    methods = training_package().methods() if arguments.training else ec.methods()
     if arguments.json:
         print(to_json([asdict(method) for method in methods]))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._report import percent, size, text_table, to_json
+from ._inputs import training_package
 from .compress import budget
 
 
@@ -47,13 +48,9 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Solve, and print the knobs."""
-    try:
-        from .. import training
-    except ModuleNotFoundError as error:
-        raise ValueError(f"plan needs {error.name}, which is not installed") from error
     rows = sum(arguments.fields)
     counts = None if arguments.counts is None else np.load(arguments.counts, allow_pickle=False)
-    plan = training.plan(
+    plan = training_package().plan(
         arguments.method,
         rows,
         arguments.dim,

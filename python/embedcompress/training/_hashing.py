@@ -42,7 +42,6 @@ def _shifted(values: Tensor, by: int) -> Tensor:
     return (values >> by) & ((1 << (64 - by)) - 1)
 
 
-def seeds(count: int, seed: int, purpose: int) -> Tensor:
+def seeds(count: int, random: torch.Generator) -> Tensor:
     """Return seeds of hashes, (count,) int64."""
-    random = torch.Generator().manual_seed((seed * 1_000_003 + purpose) % 2**63)
     return torch.randint(0, 2**62, (count,), generator=random)

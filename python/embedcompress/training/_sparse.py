@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import Option, Table, dense, sparse
+from .._options import choice
 from ._embedding import LearnedEmbedding, numbers
-from ._options import choice
 from ._spec import Plan, Spec, largest
 
 VALUES = {"f32": 4, "f16": 2}

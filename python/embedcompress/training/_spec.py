@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import BudgetError
 from .._arrays import as_array
+from .._bisection import last_where
 from .._compress import budget_bytes
 
 Values = np.ndarray[Any, Any]
@@ -131,10 +132,4 @@ def largest(method: str, spec: Spec, low: int, high: int, stored_bytes: Callable
     """
     if (floor := stored_bytes(low)) > spec.budget:
         raise refuse(method, spec, floor)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if stored_bytes(middle) <= spec.budget:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return last_where(low, high, lambda value: stored_bytes(value) <= spec.budget)

@@ -11,7 +11,6 @@ not counted.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -21,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, partition, remap
+from ..._bisection import last_where
+from ..._options import number
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
-from .._options import number
 from .._spec import Plan, Spec, Values, largest, refuse
 
 MOST_SHARE = 0.1
@@ -95,7 +95,8 @@ class Adaptive(LearnedEmbedding):
                 raise refuse("adapt", spec, floor)
             # Ids that are never used need no row of their own.
             most = min(top, int(np.count_nonzero(spec.counts)))
-            top = _most(most, lambda top: fields.arranged(hot(top), top).stored_bytes <= spec.budget)
+            # Not every smaller number is possible, but few are not.
+            top = last_where(0, most, lambda top: fields.arranged(hot(top), top).stored_bytes <= spec.budget)
         shared = largest(
             "adapt", spec, 0, spec.rows - top, lambda shared: fields.arranged(hot(top), shared).stored_bytes
         )
@@ -183,15 +184,6 @@ class _Fields:
 def _by_count(counts: Values) -> Values:
     """Return ids by falling counts, equal ones in their order."""
     return np.argsort(-counts, kind="stable")
-
-
-def _most(high: int, is_possible: Callable[[int], bool]) -> int:
-    """Return a number up to `high` that is possible, where 0 is, and where few larger ones are."""
-    low = 0
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if is_possible(middle) else (low, middle - 1)
-    return low
 
 
 def _study(spec: Spec, share: float) -> dict[str, Any]:

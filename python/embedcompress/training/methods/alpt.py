@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table
+from ..._options import integer, number
 from ..._product import packed
 from ..._table import Array
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
-from .._options import integer, number
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, project
+from ..._options import choice, number
 from .._by_field import ByField
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
-from .._options import choice, number
 from .._spec import Plan, Spec, refuse
 from .._widths import candidates_of, field_bytes, most_probable
 

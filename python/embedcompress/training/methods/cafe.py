@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, combine, partition, remap, sparse
+from ..._options import integer, number
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._hashing import hashed, seeds
-from .._options import integer, number
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps
 
@@ -59,7 +59,7 @@ class CAFE(LearnedEmbedding):
         self.interval, self.decay = integer(options, "interval", 1), number(options, "decay", 0, 1)
         self.hot: int = self.planned.knobs["hot"]
         self.shared: int = self.planned.knobs["shared"]
-        self.seed = int(seeds(1, spec.seed, 1))
+        self.seed = int(seeds(1, self.generator(1)))
         self.steps = Steps(spec.seed)
         # A hot id's place among the rows, or -1.
         place = torch.full((spec.rows,), -1, dtype=torch.int32)

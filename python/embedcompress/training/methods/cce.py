@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, columns, combine, remap
+from ..._options import integer
 from .._clusters import clusters, means, nearest
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._fields import of_field
 from .._hashing import hashed, seeds
-from .._options import integer
 from .._spec import Plan, Spec, largest, refuse
 from .._steps import Steps
 
@@ -112,7 +112,7 @@ class CCE(LearnedEmbedding):
 
     def _new_seeds(self, purpose: int) -> Tensor:
         """Return seeds of hashes, (chunks, fields)."""
-        return seeds(self.chunks * len(self.spec.sizes), self.spec.seed, 2 + purpose).reshape(self.chunks, -1)
+        return seeds(self.chunks * len(self.spec.sizes), self.generator(2 + purpose)).reshape(self.chunks, -1)
 
     def _pieces(self) -> Iterator[tuple[int, int, Tensor]]:
         """Yield each field that has tables, with each chunk and the field's ids."""

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, combine, remap
+from ..._bisection import first_where
+from ..._options import choice
 from .._embedding import LearnedEmbedding, frozen_rows
 from .._fields import of_field
-from .._options import choice
 from .._spec import Plan, Spec, refuse
 
 OPERATIONS = ("product", "sum")
@@ -73,16 +74,11 @@ class Compositional(LearnedEmbedding):
         def size(k: int) -> int:
             return row * sum(_rows(n, d) for n, d in zip(spec.sizes, _divisors(spec.sizes, k), strict=True))
 
-        low, high = 1, math.isqrt(max(spec.sizes)) + 1
-        if size(high) > spec.budget:
-            raise refuse("compo", spec, size(high))
-        while low < high:
-            middle = (low + high) // 2
-            if size(middle) <= spec.budget:
-                high = middle
-            else:
-                low = middle + 1
-        return Plan(size(low), {"k": _divisors(spec.sizes, low)}, _study(spec))
+        most = math.isqrt(max(spec.sizes)) + 1
+        if size(most) > spec.budget:
+            raise refuse("compo", spec, size(most))
+        k = first_where(1, most, lambda k: size(k) <= spec.budget)
+        return Plan(size(k), {"k": _divisors(spec.sizes, k)}, _study(spec))
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return products or sums of both rows."""

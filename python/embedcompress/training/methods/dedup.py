@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, compress, remap
+from ..._options import integer
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
-from .._options import integer
 from .._spec import Plan, Spec, refuse
 
 MAP_SHARE = 2 / 3

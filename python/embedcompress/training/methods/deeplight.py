@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option
-from .._options import integer, number
+from ..._options import integer, number
 from .._sparse import BYTES_PER_ROW, VALUES_OPTION, Pruned, largest_mask
 from .._spec import Spec
 

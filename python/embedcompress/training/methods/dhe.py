@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import BudgetError, Method, Option, Table, hash_network
+from ..._options import choice, integer
 from .._embedding import LearnedEmbedding, numbers
-from .._options import choice, integer
 from .._plain import PlainFields
 from .._spec import Plan, Spec, largest
 

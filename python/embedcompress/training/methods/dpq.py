@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, _core, product
+from ..._options import choice, integer, number
 from .._embedding import LearnedEmbedding, numbers
-from .._options import choice, integer, number
 from .._spec import Plan, Spec, refuse
 
 KINDS = ("vq", "sx")

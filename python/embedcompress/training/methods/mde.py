@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, project
+from ..._options import choice, number
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._fields import of_field
 from .._grouped import grouped_product
-from .._options import choice, number
 from .._plain import PlainFields
 from .._spec import Plan, Spec, largest
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from ... import Method, Option, Table, partition
+from ..._options import number
 from .._embedding import numbers
-from .._options import number
 from .._spec import Plan, Spec
 from .dpq import DPQ, frozen_codes, nearest, solve, stored_bytes
 

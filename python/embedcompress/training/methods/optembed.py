@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table
+from ..._bisection import first_where
+from ..._options import integer, number
 from .._embedding import LearnedEmbedding, numbers
 from .._evolution import evolve
 from .._fields import of_field
 from .._kept_rows import kept_bytes, kept_rows, map_bytes
-from .._options import integer, number
 from .._spec import Plan, Spec, refuse
 
 _DRAWS = 1000
@@ -160,15 +161,9 @@ class OptEmbed(LearnedEmbedding):
             counts = self._counts(field, kept(index))
             return self._bytes(counts, [1] * len(counts)) <= self.spec.budget
 
-        low, high = 0, len(cutoffs) - 1
-        while low < high:
-            middle = (low + high) // 2
-            if fits(middle):
-                high = middle
-            else:
-                low = middle + 1
-        self.cutoff.copy_(cutoffs[low])
-        return kept(low)
+        place = first_where(0, len(cutoffs) - 1, fits)
+        self.cutoff.copy_(cutoffs[place])
+        return kept(place)
 
     def _counts(self, field: Tensor, kept: Tensor) -> list[int]:
         return [int(count) for count in torch.bincount(field[kept], minlength=len(self.fields))]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option
-from .._options import choice, number
+from ..._options import choice, number
 from .._sparse import BYTES_PER_ROW, VALUES_OPTION, Pruned, largest_mask
 from .._spec import Spec
 

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table
+from ..._options import choice
 from ..._table import Array
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
-from .._options import choice
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 
@@ -131,36 +131,31 @@ class Quantized(LearnedEmbedding):
         return uniform(numbers(codes).astype(f"<u{self.bits // 8}"), numbers(self.scale).ravel(), self.low)
 
 
+def _entry(bits: int, codes: str) -> Method:
+    return Method(
+        name=f"int{bits}",
+        title=f"INT{bits}",
+        paper="Xu et al., SIGMOD 2021",
+        kind="training",
+        summary=f"codes of {bits} bits, rounded up or down at random after each step; the grid grows as needed",
+        bytes_per_row=f"{codes} + 8 / n with a scale of the table, {codes} + 8 with scales of rows",
+        cost="that of torch.nn.Embedding, and rounding what each step moves; training takes the full table",
+        options=(Option("scope", "table or row", "table", "what shares a scale"),),
+    )
+
+
 class Int8(Quantized):
     """`training.embedding("int8", …)`."""
 
     bits = 8
-    method: ClassVar[Method] = Method(
-        name="int8",
-        title="INT8",
-        paper="Xu et al., SIGMOD 2021",
-        kind="training",
-        summary="codes of 8 bits, rounded up or down at random after each step; the grid grows as needed",
-        bytes_per_row="d + 8 / n with a scale of the table, d + 8 with scales of rows",
-        cost="that of torch.nn.Embedding, and rounding what each step moves; training takes the full table",
-        options=(Option("scope", "table or row", "table", "what shares a scale"),),
-    )
+    method: ClassVar[Method] = _entry(8, "d")
 
 
 class Int16(Quantized):
     """`training.embedding("int16", …)`."""
 
     bits = 16
-    method: ClassVar[Method] = Method(
-        name="int16",
-        title="INT16",
-        paper="Xu et al., SIGMOD 2021",
-        kind="training",
-        summary="codes of 16 bits, rounded up or down at random after each step; the grid grows as needed",
-        bytes_per_row="2 * d + 8 / n with a scale of the table, 2 * d + 8 with scales of rows",
-        cost="that of torch.nn.Embedding, and rounding what each step moves; training takes the full table",
-        options=(Option("scope", "table or row", "table", "what shares a scale"),),
-    )
+    method: ClassVar[Method] = _entry(16, "2 * d")
 
 
 def short(number: float) -> float:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Option, Table, shared_array
+from ..._options import integer
 from .._embedding import LearnedEmbedding, numbers
 from .._hashing import mixed, scaled
-from .._options import integer
 from .._spec import Plan, Spec, refuse
 
 CONSTANT_BYTES = 16
