@@ -139,16 +139,12 @@ struct SparsePlaces {
             locate(ids, starts, ends, context)
             @inline(__always)
             func gather<Column: FixedWidthInteger & BitwiseCopyable>(_: Column.Type, isHalf: Bool) {
-                // Some rows are cleared before the first of them is added to: a number that is read back from a store
-                // that has not reached the cache, and crosses its lines, waits for it.
-                for first in stride(from: 0, to: ids.count, by: 16) {
-                    let rows = first..<min(first &+ 16, ids.count)
-                    for position in rows { clear(output.row(position)) }
-                    for position in rows {
-                        add(
-                            Column.self, isHalf: isHalf, starts[position]..<ends[position], weight: 1,
-                            to: output.row(position), ids.ids[position], context)
-                    }
+                for position in 0..<ids.count {
+                    let target = output.row(position)
+                    clear(target)
+                    add(
+                        Column.self, isHalf: isHalf, starts[position]..<ends[position], weight: 1, to: target,
+                        ids.ids[position], context)
                 }
             }
             switch (columns.width, values.isHalf) {
