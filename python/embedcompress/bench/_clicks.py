@@ -1,4 +1,4 @@
-"""Data of clicks and their like: categorical ids, a label, and a split."""
+"""Data of clicks and their like: categorical ids, numbers beside them, a label, and a split."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Part:
 
     ids: Values
     """(rows, fields) int32: ids of a table that all fields share, one field's after the other's."""
+    numbers: Values
+    """(rows, numbers) f32; often no columns."""
     labels: Values
     """(rows,) f32, 0 or 1."""
 
@@ -35,6 +37,8 @@ class Clicks:
     fields: tuple[str, ...]
     sizes: tuple[int, ...]
     """Ids of each field."""
+    numbers: tuple[str, ...]
+    """Names of the columns of numbers."""
     train: Part
     validation: Part
     test: Part
@@ -50,7 +54,14 @@ class Clicks:
         return np.bincount(self.train.ids.ravel(), minlength=self.rows)
 
 
-def split(name: str, columns: Mapping[str, Values], labels: Values, order: Values, shares: Sequence[float]) -> Clicks:
+def split(
+    name: str,
+    columns: Mapping[str, Values],
+    labels: Values,
+    order: Values,
+    shares: Sequence[float],
+    numbers: Mapping[str, Values] | None = None,
+) -> Clicks:
     """Return data with ids numbered by falling use, and the rows in three parts.
 
     Args:
@@ -59,7 +70,9 @@ def split(name: str, columns: Mapping[str, Values], labels: Values, order: Value
         labels: (rows,)
         order: The rows in the order in which parts are cut from them.
         shares: Of training and of validation; the rest is the test.
+        numbers: By name, (rows,) of floats.
     """
+    numbers = numbers or {}
     ends = [round(len(order) * share) for share in np.cumsum(shares)]
     parts = np.split(order, ends)
     ids: list[Values] = []
@@ -72,8 +85,11 @@ def split(name: str, columns: Mapping[str, Values], labels: Values, order: Value
         ids.append(rank[numbers] + sum(sizes))
         sizes.append(len(used))
     table = np.stack(ids, axis=1).astype(np.int32)
-    cut = [Part(table[rows], labels[rows].astype(np.float32)) for rows in parts]
-    return Clicks(name, tuple(columns), tuple(sizes), *cut)
+    dense = np.empty((len(labels), len(numbers)), np.float32)
+    for index, values in enumerate(numbers.values()):
+        dense[:, index] = values
+    cut = [Part(table[rows], dense[rows], labels[rows].astype(np.float32)) for rows in parts]
+    return Clicks(name, tuple(columns), tuple(sizes), tuple(numbers), *cut)
 
 
 def order_of(by: str, rows: int, seed: int) -> Values:

@@ -1,0 +1,65 @@
+"""The data sets that training is measured on, by name, and what reads them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._clicks import Clicks, Part
+from ._flights import flights
+from ._movielens import movielens
+
+READERS: dict[str, Callable[..., Clicks]] = {"flights": flights, "movielens": movielens}
+"""Each takes `by`, the kind of split, and `seed`, of a random one; what else it takes can be set."""
+
+
+def check(name: str, source: Mapping[str, Any]) -> None:
+    """Refuse a source that no reader can take.
+
+    Raises:
+        ValueError: it names no reader, or has options that the reader does not, or lacks some.
+    """
+    reader = source.get("reader")
+    if reader not in READERS:
+        raise ValueError(f"data {name!r}: reader must be one of {', '.join(READERS)}, not {reader!r}")
+    parameters = {key: one for key, one in inspect.signature(READERS[reader]).parameters.items()
+                  if key not in ("by", "seed")}  # fmt: skip
+    unknown = [key for key in source if key != "reader" and key not in parameters]
+    if unknown:
+        known = ", ".join(parameters) or "nothing"
+        raise ValueError(f"data {name!r}: {unknown[0]!r} is no setting of the reader {reader}, which has {known}")
+    missing = [key for key, one in parameters.items() if one.default is one.empty and key not in source]
+    if missing:
+        raise ValueError(f"data {name!r}: the reader {reader} needs {missing[0]!r}")
+
+
+def read(source: Mapping[str, Any], by: str) -> Clicks:
+    """Return what a reader makes of a source."""
+    options = {key: value for key, value in source.items() if key != "reader"}
+    return READERS[source["reader"]](by=by, **options)
+
+
+def save(data: Clicks, folder: Path) -> None:
+    """Keep data where other processes map it instead of reading it again."""
+    for part in ("train", "validation", "test"):
+        one: Part = getattr(data, part)
+        for field in ("ids", "numbers", "labels"):
+            np.save(folder / f"{part}-{field}.npy", getattr(one, field))
+    described = {name: getattr(data, name) for name in ("name", "fields", "sizes", "numbers")}
+    (folder / "described.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def load(folder: Path) -> Clicks:
+    """Return what `save` kept."""
+    parts = {
+        part: Part(*(np.load(folder / f"{part}-{field}.npy", mmap_mode="r") for field in ("ids", "numbers", "labels")))
+        for part in ("train", "validation", "test")
+    }
+    described = json.loads((folder / "described.json").read_text(encoding="utf-8"))
+    lists = {name: tuple(value) for name, value in described.items() if name != "name"}
+    return Clicks(name=described["name"], **lists, **parts)
