@@ -78,11 +78,11 @@ def split(
     ids: list[Values] = []
     sizes: list[int] = []
     for values in columns.values():
-        _, numbers = np.unique(values, return_inverse=True)
-        used = np.bincount(numbers[parts[0]], minlength=numbers.max() + 1)
+        _, found = np.unique(values, return_inverse=True)
+        used = np.bincount(found[parts[0]], minlength=found.max() + 1)
         rank = np.empty(len(used), np.int64)
         rank[np.argsort(-used, kind="stable")] = np.arange(len(used))
-        ids.append(rank[numbers] + sum(sizes))
+        ids.append(rank[found] + sum(sizes))
         sizes.append(len(used))
     table = np.stack(ids, axis=1).astype(np.int32)
     dense = np.empty((len(labels), len(numbers)), np.float32)

@@ -56,10 +56,10 @@ def save(data: Clicks, folder: Path) -> None:
 
 def load(folder: Path) -> Clicks:
     """Return what `save` kept."""
-    parts = {
-        part: Part(*(np.load(folder / f"{part}-{field}.npy", mmap_mode="r") for field in ("ids", "numbers", "labels")))
+    train, validation, test = (
+        Part(*(np.load(folder / f"{part}-{field}.npy", mmap_mode="r") for field in ("ids", "numbers", "labels")))
         for part in ("train", "validation", "test")
-    }
+    )
     described = json.loads((folder / "described.json").read_text(encoding="utf-8"))
-    lists = {name: tuple(value) for name, value in described.items() if name != "name"}
-    return Clicks(name=described["name"], **lists, **parts)
+    fields, sizes, numbers = (tuple(described[name]) for name in ("fields", "sizes", "numbers"))
+    return Clicks(described["name"], fields, sizes, numbers, train, validation, test)

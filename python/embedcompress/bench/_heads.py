@@ -5,6 +5,7 @@ Each takes rows and numbers alone, so that any table goes with any head. Sizes a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -133,7 +134,7 @@ def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
 
 
 def _network(widths: tuple[int, ...], outputs: int, dropout: float) -> nn.Sequential:
-    hidden = [module for pair in zip(widths, widths[1:], strict=False) for module in _layer(*pair, dropout)]
+    hidden = [module for pair in itertools.pairwise(widths) for module in _layer(*pair, dropout)]
     return nn.Sequential(*hidden, nn.Linear(widths[-1], outputs))
 
 

@@ -1,8 +1,8 @@
 """Results of a benchmark: a JSON line for each cell, written as it ends, so that a run that was cut off goes on.
 
 A line has `bench`, the name of the benchmark; `request`, all that decides the cell's result; `machine`; and one of
-`figures`, what was measured, `refused`, why the method can't, or `stopped`, after what time. Two lines never have the
-same request.
+`figures`, what was measured; `refused`, why the method can't, beside `floor`, the least bytes that it needs; `stopped`,
+why it was. Two lines never have the same request.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +77,12 @@ class Lines:
         partial = self.path.with_name(f"{self.path.name}.partial")
         partial.write_bytes(b"".join(_text(self.found[one]) for one in order if one in self.found))
         os.replace(partial, self.path)
+
+
+def refusal(error: Exception) -> dict[str, Any]:
+    """Return `refused`, an error of a budget, and `floor`, the least bytes that it names; None if it names none."""
+    least = re.search(r"can reach is (\d+) bytes", str(error))
+    return {"refused": str(error), "floor": int(least[1]) if least else None}
 
 
 def read(path: Path) -> list[Line]:

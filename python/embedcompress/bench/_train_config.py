@@ -1,0 +1,194 @@
+"""What a training benchmark runs: grids of data, heads, methods, budgets and seeds, from flags or a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ._clicks import SPLITS
+
+Request = dict[str, Any]
+PACKAGED = ("flights", "movielens")
+"""Data that needs no definition."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of five lists, and how models are trained."""
+
+    data: tuple[str, ...]
+    """Of `PACKAGED`, or defined by the configuration."""
+    heads: tuple[str, ...] = ("dlrm",)
+    methods: tuple[str, ...] = ()
+    """All of them if empty. `full`, the uncompressed table, has one cell whatever the budgets are."""
+    budgets: tuple[float, ...] = (0.5, 0.1, 0.01)
+    """Shares of the f32 size."""
+    seeds: tuple[int, ...] = (0,)
+    split: str = "random"
+    dimension: int = 16
+    batch: int = 256
+    epochs: int = 1
+    """Of each stage of a method. A second epoch over clicks mostly overfits."""
+    rate: float = 2e-3
+    """Of Adam."""
+    dropout: float = 0.0
+    evaluations: int = 4
+    """On the validation part, in each epoch; the best state of a stage is kept."""
+    patience: int = 3
+    """Evaluations without a better score after which a stage ends."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of methods, by their name."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All grids of a run, and where data that no package carries comes from."""
+
+    grids: tuple[Grid, ...]
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name: the reader, and its settings."""
+
+    def source(self, name: str) -> Mapping[str, Any]:
+        """Return the reader of some data, and its settings."""
+        return self.data.get(name, {"reader": name})
+
+    def requests(self) -> list[Request]:
+        """Return every cell once, in order of the grids; within one, seeds outermost, uncompressed tables first."""
+        from ..training import methods
+
+        found: dict[str, Request] = {}
+        names = [method.name for method in methods()]
+        for grid in self.grids:
+            for seed in grid.seeds:
+                for data in grid.data:
+                    for head in grid.heads:
+                        for method in grid.methods or names:
+                            for budget in (1.0,) if method == "full" else grid.budgets:
+                                one = self._request(grid, data, head, method, budget, seed)
+                                found.setdefault(repr(one), one)
+        return list(found.values())
+
+    def _request(self, grid: Grid, data: str, head: str, method: str, budget: float, seed: int) -> Request:
+        settings = ("split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience")
+        return (
+            {"data": data, "head": head, "method": method, "budget": budget, "seed": seed}
+            | {name: getattr(grid, name) for name in settings}
+            | ({"source": dict(self.data[data])} if data in self.data else {})
+            | ({"options": dict(grid.options[method])} if method in grid.options else {})
+        )
+
+
+def read(path: Path) -> Config:
+    """Return what a TOML file says: an array of tables `grid`, and tables `data.NAME`.
+
+    Raises:
+        ValueError: it is not TOML, or says something that can't be; the message names the file and the place.
+    """
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)
+        unknown = [name for name in found if name not in ("grid", "data")]
+        if unknown:
+            raise ValueError(f"unknown table {unknown[0]!r}: there are grid and data")
+        data = found.get("data", {})
+        if not isinstance(data, dict) or not all(isinstance(one, dict) for one in data.values()):
+            raise ValueError("data is not a set of tables, such as [data.mine]")
+        grids = found.get("grid")
+        if not isinstance(grids, list) or not grids or not all(isinstance(one, dict) for one in grids):
+            raise ValueError("there is no [[grid]]")
+        return checked(Config(tuple(grid(one, f"grid {place}") for place, one in enumerate(grids, 1)), data))
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from None
+
+
+def grid(values: Mapping[str, Any], place: str) -> Grid:
+    """Return a grid from its fields by name.
+
+    Raises:
+        ValueError: a field is unknown, missing, or of another kind.
+    """
+    known = {one.name: one for one in fields(Grid)}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{place}: unknown setting {name!r}; there are {', '.join(known)}")
+        if not _KINDS[str(known[name].type)](value):
+            raise ValueError(f"{place}: {name} is {value!r}, not {_EXPECTED[str(known[name].type)]}")
+    missing = [name for name, one in known.items()
+               if one.default is MISSING and one.default_factory is MISSING and name not in values]  # fmt: skip
+    if missing:
+        raise ValueError(f"{place}: {missing[0]} is missing")
+    found: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Grid(**found)
+
+
+def checked(config: Config) -> Config:
+    """Return a configuration, all of whose names exist and whose numbers can be.
+
+    Raises:
+        ValueError: some do not; before anything has run.
+    """
+    from ..training import methods
+    from . import _data
+    from ._heads import HEADS
+
+    names = [method.name for method in methods()]
+    for name, source in config.data.items():
+        if name in PACKAGED:
+            raise ValueError(f"data {name!r} comes from a package: give yours another name")
+        _data.check(name, source)
+    for place, one in enumerate(config.grids, 1):
+        _known(place, "data", one.data, [*PACKAGED, *config.data])
+        _known(place, "heads", one.heads, list(HEADS))
+        _known(place, "methods", one.methods, names)
+        _known(place, "options", list(one.options), names)
+        _known(place, "split", [one.split], SPLITS)
+        for budget in one.budgets:
+            if not 0 < budget <= 1:
+                raise ValueError(
+                    f"grid {place}: a budget is a share of the f32 size, above 0 and up to 1, not {budget}"
+                )
+        for name in ("dimension", "batch", "epochs", "evaluations", "patience", "rate"):
+            if getattr(one, name) <= 0:
+                raise ValueError(f"grid {place}: {name} must be above 0, not {getattr(one, name)}")
+        if not 0 <= one.dropout < 1:
+            raise ValueError(f"grid {place}: dropout must be at least 0 and below 1, not {one.dropout}")
+    return config
+
+
+def _known(place: int, name: str, values: Sequence[str], known: Sequence[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise ValueError(f"grid {place}: {name}: {value!r} is none of {', '.join(known)}")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return _whole(value) or isinstance(value, float)
+
+
+_KINDS: dict[str, Any] = {
+    "tuple[str, ...]": lambda value: isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value),
+    "tuple[float, ...]": lambda value: isinstance(value, (list, tuple)) and all(map(_number, value)),
+    "tuple[int, ...]": lambda value: isinstance(value, (list, tuple)) and all(map(_whole, value)),
+    "str": lambda value: isinstance(value, str),
+    "int": _whole,
+    "float": _number,
+    "Mapping[str, Mapping[str, Any]]": lambda value: (
+        isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
+    ),
+}
+_EXPECTED = {
+    "tuple[str, ...]": "a list of names",
+    "tuple[float, ...]": "a list of numbers",
+    "tuple[int, ...]": "a list of whole numbers",
+    "str": "a name",
+    "int": "a whole number",
+    "float": "a number",
+    "Mapping[str, Mapping[str, Any]]": "a table of tables",
+}
