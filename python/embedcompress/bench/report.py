@@ -1,0 +1,187 @@
+"""The report of benchmarks: a self-contained page of HTML and its twin in Markdown, from JSON lines.
+
+A section is a function from lines to pieces: Markdown, or a plot with its name. Plots are files beside the Markdown and
+stand inside the HTML, which opens without anything else.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._report import markdown_table
+from . import _lines, _report_claims, _report_train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Line = Mapping[str, Any]
+MARKDOWN, HTML = "report.md", "report.html"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture in the report."""
+
+    name: str
+    """Of its file, without the ending."""
+    caption: str
+    figure: Figure
+
+
+Piece = str | Plot
+
+
+def make(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Write the report.
+
+    Args:
+        paths: Files of JSON lines, of any benchmark.
+        folder: Where the report goes; it is made if it does not exist.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ValueError: a file has something else, or there is no line; matplotlib or Markdown is not installed.
+    """
+    lines = [line for path in paths for line in _lines.read(path)]
+    if not lines:
+        raise ValueError("there is nothing to report: the files are empty")
+    try:
+        import markdown
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the report needs {error.name}: pip install matplotlib markdown") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "embedcompress", "font.size": 9}):
+        pieces = report(lines, [path.name for path in paths])
+        drawn = {piece.name: _svg(piece.figure) for piece in pieces if isinstance(piece, Plot)}
+    text = "\n\n".join(_markdown(piece) for piece in pieces) + "\n"
+    for name, svg in drawn.items():
+        written.append(_write(folder / f"{name}.svg", svg))
+    written.append(_write(folder / MARKDOWN, text))
+    body = markdown.markdown(text, extensions=["tables", "toc"])
+    written.append(_write(folder / HTML, _page(body, drawn)))
+    return written
+
+
+def report(lines: Sequence[Line], sources: Sequence[str]) -> list[Piece]:
+    """Return the whole report in pieces."""
+    pieces: list[Piece] = ["# What compressing embedding tables costs, and what it keeps", _origin(lines, sources)]
+    for name, section in SECTIONS.items():
+        ours = [line for line in lines if line["bench"] == name]
+        if ours:
+            pieces += section(ours)
+    return pieces
+
+
+def training(lines: Sequence[Line]) -> list[Piece]:
+    """Return the section on methods that learn their table."""
+    found = _report_train.groups(lines)
+    places = _report_train.places(found)
+    pieces: list[Piece] = ["## Training: which method"]
+    for data, head in places:
+        pieces += [
+            f"### {_report_train.title(data, head)}: the advice",
+            "\n".join(f"- {sentence}" for sentence in _report_claims.advice(found, data, head)),
+        ]
+        findings = _report_claims.findings(found, data, head)
+        if findings:
+            pieces += [
+                f"### {_report_train.title(data, head)}: the claims",
+                "A difference counts if it is more than twice its standard error over the seeds.",
+                markdown_table(
+                    ("claim", "here", "numbers"), [(one.claim, one.verdict, one.evidence) for one in findings], left=3
+                ),
+            ]
+        budgets = sorted({group.budget for group in found if (group.data, group.head) == (data, head)} - {1.0})
+        pieces += [
+            Plot(
+                f"quality-{data}-{head}",
+                "Quality against stored bytes, a panel for each family of methods; bars are standard deviations over "
+                "seeds, the dotted line is the uncompressed table, grey lines are the other families. The last panel "
+                "has what no other method beats in bytes and AUC.",
+                _report_train.quality_plot(found, data, head),
+            ),
+            Plot(
+                f"cost-{data}-{head}",
+                "Quality against the time of training and of lookups; dotted lines are the uncompressed table. Methods "
+                f"more than {_report_train.NEAR} below the best are left out.",
+                _report_train.cost_plot(
+                    found, data, head, [one for one in (0.1, 0.01) if one in budgets] or budgets[:1]
+                ),
+            ),
+        ]
+    pieces += [
+        "## Training: every cell",
+        "AUC and log loss are of the test part, with the frozen table that the core looks up: means over seeds, the "
+        "standard deviation behind ±. *Cold rows* is the AUC of the quarter of test rows whose ids were seen the "
+        "least. Times are CPU time on one thread, medians over seeds; *table in training* is its parameters and "
+        "buffers, without the optimizer's moments; *peak* is the memory of the whole process, some 300 MB of it Python "
+        "and PyTorch. Bold is what no other method beats in bytes and AUC.",
+    ]
+    for data, head in places:
+        pieces += _report_train.tables(found, data, head)
+    pieces += _report_train.heads_table(found)
+    return pieces
+
+
+SECTIONS: dict[str, Callable[[Sequence[Line]], list[Piece]]] = {"train": training}
+"""By benchmark, in order."""
+
+
+def _origin(lines: Sequence[Line], sources: Sequence[str]) -> str:
+    machines = {
+        f"{line['machine']['cpu']}, {line['machine']['processors']} processors, kernels for {line['machine']['isa']}; "
+        + ", ".join(f"{name} {version}" for name, version in line["machine"]["versions"].items())
+        for line in lines
+    }
+    seconds = sum(line.get("seconds", 0.0) for line in lines)
+    took = f", which took {seconds / 3600:.1f} hours of one processor" if seconds else ""
+    return (
+        f"Made by `embedcompress bench report` from {len(lines):,} results in {', '.join(sources)}{took}. "
+        f"Machine: {escape(' / '.join(sorted(machines)))}."
+    )
+
+
+def _svg(figure: Figure) -> str:
+    target = io.StringIO()
+    figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+    text = target.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _markdown(piece: Piece) -> str:
+    return piece if isinstance(piece, str) else f"![{piece.caption}]({piece.name}.svg)\n\n*{piece.caption}*"
+
+
+def _page(body: str, drawn: Mapping[str, str]) -> str:
+    """Return the page: pictures become drawings in it."""
+
+    def inlined(match: re.Match[str]) -> str:
+        # Names within a drawing must not meet those of another.
+        name = match["name"]
+        svg = re.sub(r'(\bid="|url\(#|href="#)', lambda found: f"{found[1]}{name}-", drawn[name])
+        return f'<figure role="img" aria-label="{escape(match["alt"], quote=True)}">{svg}</figure>'
+
+    body = re.sub(r'<img alt="(?P<alt>[^"]*)" src="(?P<name>[^"]+)\.svg" />', inlined, body)
+    headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
+    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in headings)
+    body = re.sub(r"(<table>.*?</table>)", r'<div class="wide">\1</div>', body, flags=re.DOTALL)
+    template = (Path(__file__).parent / "report_template.html").read_text(encoding="utf-8")
+    return template.replace("{{links}}", links).replace("{{body}}", body)
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path

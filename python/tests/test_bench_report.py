@@ -1,0 +1,185 @@
+"""The report: what it says of results that are known, and that its page stands alone."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("markdown")
+pytest.importorskip("torch")
+
+from embedcompress import cli, training
+from embedcompress.bench import _report_claims, _report_train, report
+
+MACHINE = {"cpu": "a <cpu>", "processors": 2, "isa": "x86-64-v4", "versions": {"embedcompress": "0", "torch": "1"}}
+
+
+def line(method, budget, auc, seed=0, data="flights", head="dlrm", **figures):
+    found = {
+        "auc": auc, "log_loss": 0.5, "cold_auc": auc - 0.01, "stored_bytes": int(1e6 * budget), "ratio": budget,
+        "training_bytes": 5000, "peak_bytes": 400_000_000, "train_seconds": 10.0, "lookup_ns_per_row": 8.0,
+    }  # fmt: skip
+    request = {"data": data, "head": head, "method": method, "budget": budget, "seed": seed}
+    return {"bench": "train", "request": request, "machine": MACHINE, "figures": found | figures, "seconds": 12.0}
+
+
+def refused(method, budget, floor):
+    return {
+        "bench": "train", "request": {"data": "flights", "head": "dlrm", "method": method, "budget": budget, "seed": 0},
+        "machine": MACHINE, "refused": f"the least it can reach is {floor} bytes", "floor": floor,
+    }  # fmt: skip
+
+
+def results():
+    """Three seeds: sharing wins at 1 %, codes and quantization at 50 %, within the noise of each other."""
+    found = []
+    for seed in range(3):
+        apart = 0.001 * (seed - 1)
+        found += [
+            line("full", 1.0, 0.80 + apart, seed),
+            line("robe", 0.5, 0.797 + apart, seed, train_seconds=4.0),
+            line("hash", 0.5, 0.780 + apart, seed),
+            line("alpt", 0.5, 0.8002 + apart, seed, train_seconds=20.0, lookup_ns_per_row=3.0),
+            line("dpq", 0.5, 0.8000 + apart, seed, stored_bytes=300_000, ratio=0.3, training_bytes=900),
+            line("pep", 0.5, 0.700 + apart, seed),
+            line("robe", 0.01, 0.780 + apart, seed),
+            line("hash", 0.01, 0.600 + apart, seed, cold_auc=0.9),
+            line("pep", 0.01, 0.650 + apart, seed),
+            refused("alpt", 0.01, 123_456),
+        ]
+    return [*found, line("robe", 0.5, 0.79, head="dcn"), line("full", 1.0, 0.80, head="dcn")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    path = folder / "train.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in results()))
+    report.make([path], folder / "out")
+    return folder / "out"
+
+
+def verdicts():
+    found = _report_train.groups(results())
+    return {finding.claim: finding for finding in _report_claims.findings(found, "flights", "dlrm")}
+
+
+def test_claims_are_held_against_the_numbers():
+    found = verdicts()
+    assert found["At tiny budgets (1 %) methods that share rows win."].verdict == "confirmed"
+    quantization = found["At moderate budgets (50 %) quantization wins: fewer bits, or codes."]
+    assert quantization.verdict == "confirmed"
+    assert (
+        "[alpt 0.8002 ± 0.0010](#flights-dlrm-alpt-0_5), above the best of the others, [robe" in quantization.evidence
+    )
+    assert found["Hashing ids to fewer rows is visibly worse than the best method at 1 %."].verdict == "confirmed"
+    lossless = found["A table can shrink at no cost in quality."]
+    assert lossless.verdict == "confirmed"
+    assert "dpq" in lossless.evidence and "30.0 %" in lossless.evidence
+    assert "alpt 123 kB" in found["Some methods have floors, whatever the data is."].evidence
+    assert found["Pruning keeps quality at 50 %."].verdict == "contradicted"
+
+
+def test_one_seed_confirms_nothing():
+    found = _report_train.groups([one for one in results() if one["request"]["seed"] == 0])
+    contests = _report_claims.findings(found, "flights", "dlrm")[:3]
+    assert [finding.verdict for finding in contests] == ["open"] * 3
+
+
+def test_a_contradiction_is_said():
+    lines = [one for one in results() if one["request"]["method"] != "robe"]
+    found = _report_claims.findings(_report_train.groups(lines), "flights", "dlrm")
+    assert (found[0].claim[:15], found[0].verdict) == ("At tiny budgets", "contradicted")
+
+
+def test_advice_names_what_is_as_good_and_what_it_costs():
+    at_half, at_hundredth = _report_claims.advice(_report_train.groups(results()), "flights", "dlrm")
+    assert at_half.startswith(
+        "**Up to 50 % of the bytes** take [alpt 0.8002 ± 0.0010](#flights-dlrm-alpt-0_5), 0.0002 above"
+    )
+    assert "within the noise of it: [dpq" in at_half and "robe" not in at_half
+    assert "Of these dpq trains fastest (10 s), the table of dpq needs the least memory" in at_half
+    assert "alpt is looked up fastest (3 ns a row)" in at_half
+    assert "0.0200 below the uncompressed table" in at_hundredth
+    assert "For rows whose ids are rare, hash is best (0.9000)" in at_hundredth
+
+
+def test_the_front_has_what_nothing_beats():
+    found = [group for group in _report_train.groups(results()) if group.head == "dlrm" and group.lines]
+    assert [group.method for group in _report_train.front(found)] == ["robe", "dpq", "alpt"]
+
+
+def test_every_method_has_a_family():
+    assert {_report_train.family(method.name) for method in training.methods() if method.name != "full"} <= set(
+        _report_train.FAMILIES
+    )
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.names, self.links, self.loads = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.names += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if tag == "a" and "href" in found else []
+        self.loads += [found[name] for name in ("src", "href") if name in found and tag not in ("a", "use")]
+
+
+def test_the_page_stands_alone(made):
+    text = (made / "report.html").read_text()
+    page = Page(text)
+    assert page.loads == ["data:,"]
+    assert len(page.links) > 10
+    assert {link.removeprefix("#") for link in page.links} <= set(page.names)
+    assert len(page.names) == len(set(page.names))
+    assert "url(http" not in text and "@import" not in text
+    assert "a &lt;cpu&gt;" in text
+    assert text.count("<svg") == 2 and "<h3" in text and "<table>" in text
+
+
+def test_the_twin_has_the_same_tables_and_its_pictures(made):
+    text = (made / "report.md").read_text()
+    for name in re.findall(r"\]\((\S+\.svg)\)", text):
+        assert (made / name).read_text().startswith("<svg")
+    assert "### Flight delays: all heads at 50 %" in text
+    assert "Not possible: alpt (123 kB at least)." in text
+    assert '<a id="flights-dlrm-robe-0_01"></a>robe | sharing | **0.7800 ± 0.0010**' in text
+
+
+def test_the_report_is_the_same_again(made, tmp_path):
+    report.make([made.parent / "train.jsonl"], tmp_path)
+    for path in made.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_browser_opens_the_page_without_errors(made):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("there is no Chromium here")
+    found = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND",
+         "--enable-logging=stderr", "--v=0", "--dump-dom", (made / "report.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in found.stderr
+    assert found.stdout.count("<figure") == 2
+
+
+def test_errors_of_the_command(tmp_path, capsys):
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{}\n")
+    for path, message in ((empty, "nothing to report"), (broken, "line 1: not a result"), (tmp_path / "no", "No such")):
+        assert cli.main(["bench", "report", str(path), "--out", str(tmp_path / "out")]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
