@@ -55,8 +55,8 @@ def avazu(path: str, by: str = "temporal", seed: int = 0, sample: int | None = N
         cells.add(map(float, label), fields, ())
     order, shares = order_of(by, len(cells.labels), seed), (0.8, 0.1)
     if by == "temporal":
-        hours = np.array(cells.values("hour"))[cells.fields["hour"]]
-        days = hours.astype("S6")
+        hours = np.array([int(hour) for hour in cells.values("hour")])[cells.fields["hour"]]
+        days = hours // 100
         if days.min() == days.max():
             raise ValueError(f"'{file}': a temporal split needs two days at least, and all hours are of one")
         order, shares = last_part(np.argsort(hours, kind="stable"), int(np.sum(days == days.max())))
