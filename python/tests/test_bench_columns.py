@@ -78,7 +78,7 @@ def test_forms_of_csv(tmp_path):
     tabs = write(tmp_path / "b", [line.replace(",", "\t") for line in LINES[1:]])
     same(plain, csv_rows(tabs, separator="\t", names=list(NAMES), **SPEC))
     same(plain, csv_rows([write(tmp_path / "c", LINES[:3]), write(tmp_path / "d", [LINES[0], *LINES[3:]])], **SPEC))
-    quoted = ['"' + line.replace(",", '","').replace("ann", "a n\n,n") + '"' for line in LINES]
+    quoted = ['"' + line.replace(",", '","').replace("ann", 'a ""n\n,n') + '"' for line in LINES]
     same(plain, csv_rows(write(tmp_path / "e", quoted), **SPEC))
 
 
@@ -133,12 +133,15 @@ def test_refuses(tmp_path):
         ({"fields": ["bought"]}, "'bought' is the label"),
         ({"fields": []}, "fields must name a column"),
         ({"fields": "user"}, "fields must be a list of columns, not 'user'"),
-        ({"fields": ["user", "user"]}, "fields name 'user' twice"),
+        ({"fields": ["user", "user"]}, "fields name a column twice: user, user"),
         ({"shares": (0.9, 0.1)}, "leave some for the test"),
         ({"shares": (0.5,)}, "shares must be"),
         ({"separator": "ab"}, "separator must be one character"),
         ({"by": "other"}, "split must be one of"),
         ({"path": []}, "path must be"),
+        ({"path": 5}, "path must be a file or a list of files, not 5"),
+        ({"names": "user"}, "names must be a list of columns, not 'user'"),
+        ({"positive": [1]}, "positive must be a number or a text"),
         ({"names": ["user", "user", "item", "price", "bought"]}, "more than one column 'user'"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -67,9 +67,10 @@ def csv_rows(
     """
     if not isinstance(separator, str) or len(separator) != 1:
         raise ValueError(f"separator must be one character, not {separator!r}")
+    columns = _texts("names", names)
 
     def source(file: Path, wanted: Sequence[str], check: Check, skipped: Skipped) -> Iterator[Row]:
-        return from_csv(file, wanted, check, skipped, separator, names)
+        return from_csv(file, wanted, check, skipped, separator, columns)
 
     wanted = _Wanted(label, _texts("fields", fields), _texts("numbers", numbers), time, positive)
     return _read(path, source, wanted, "line", sample, threshold, shares, by, seed)
@@ -168,8 +169,15 @@ def _read(
     seed: int,
 ) -> Clicks:
     check_options(by, sample, threshold)
+    if not wanted.fields:
+        raise ValueError("fields must name a column at least")
+    for option, given in (("fields", wanted.fields), ("numbers", wanted.numbers)):
+        if len(set(given)) < len(given):
+            raise ValueError(f"{option} name a column twice: {', '.join(given)}")
     if wanted.label in (*wanted.parts, *wanted.numbers):
         raise ValueError(f"{wanted.label!r} is the label: a model must not see it")
+    if isinstance(wanted.positive, Sequence) and not isinstance(wanted.positive, str):
+        raise ValueError(f"positive must be a number or a text, not {wanted.positive!r}")
     if len(shares) != 2 or min(shares) <= 0 or sum(shares) >= 1:
         raise ValueError(f"shares must be of training and of validation, and leave some for the test, not {shares!r}")
     files, skipped, check, mark = paths_of(path), Skipped(unit), wanted.check(), wanted.mark()
@@ -211,9 +219,6 @@ def _ranks(values: list[str]) -> Values:
 
 
 def _texts(option: str, given: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(one, str) for one in given):
         raise ValueError(f"{option} must be a list of columns, not {given!r}")
-    twice = [one for place, one in enumerate(given) if one in given[:place]]
-    if twice or (option == "fields" and not given):
-        raise ValueError(f"{option} name {twice[0]!r} twice" if twice else "fields must name a column at least")
     return tuple(given)

@@ -199,7 +199,7 @@ def paths_of(path: str | Sequence[str]) -> list[Path]:
     Raises:
         ValueError: there are none, or something else is given.
     """
-    found = [path] if isinstance(path, str | Path) else list(path)
-    if not found or not all(isinstance(one, str | Path) for one in found):
+    found = [path] if isinstance(path, str | Path) else path
+    if not found or not isinstance(found, Sequence) or not all(isinstance(one, str | Path) for one in found):
         raise ValueError(f"path must be a file or a list of files, not {path!r}")
     return [Path(one).expanduser() for one in found]
