@@ -74,7 +74,7 @@ def test_time_by_number_or_by_text(times, order, tmp_path):
 def test_forms_of_csv(tmp_path):
     plain = csv_rows(write(tmp_path / "sales.csv", LINES), **SPEC)
     (tmp_path / "a").write_bytes(gzip.compress(b"\xef\xbb\xbf" + "\r\n".join(LINES).encode()))
-    same(plain, csv_rows(str(tmp_path / "a"), **SPEC))
+    same(csv_rows(str(tmp_path / "sales.csv"), time="day", **SPEC), csv_rows(str(tmp_path / "a"), time="day", **SPEC))
     tabs = write(tmp_path / "b", [line.replace(",", "\t") for line in LINES[1:]])
     same(plain, csv_rows(tabs, separator="\t", names=list(NAMES), **SPEC))
     same(plain, csv_rows([write(tmp_path / "c", LINES[:3]), write(tmp_path / "d", [LINES[0], *LINES[3:]])], **SPEC))
