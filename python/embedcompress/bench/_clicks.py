@@ -42,6 +42,10 @@ class Clicks:
     train: Part
     validation: Part
     test: Part
+    skipped: int = 0
+    """Malformed lines of the file that it was read from."""
+    problems: tuple[str, ...] = ()
+    """What was wrong with the first of them."""
 
     @property
     def rows(self) -> int:
@@ -61,6 +65,8 @@ def split(
     order: Values,
     shares: Sequence[float],
     numbers: Mapping[str, Values] | None = None,
+    threshold: int = 0,
+    standardise: bool = False,
 ) -> Clicks:
     """Return data with ids numbered by falling use, and the rows in three parts.
 
@@ -71,25 +77,68 @@ def split(
         order: The rows in the order in which parts are cut from them.
         shares: Of training and of validation; the rest is the test.
         numbers: By name, (rows,) of floats.
+        threshold: Values that training uses fewer times share one id in their field; 0 or 1 and all have their own, but
+            1 lets those share that training never uses.
+        standardise: Shift and scale numbers to mean 0 and variance 1 in training, and make those that are NaN 0.
+
+    Raises:
+        ValueError: a part gets no row.
     """
     numbers = numbers or {}
-    ends = [round(len(order) * share) for share in np.cumsum(shares)]
-    parts = np.split(order, ends)
-    ids: list[Values] = []
+    parts = np.split(order, [round(len(order) * share) for share in np.cumsum(shares)])
+    for part, rows in zip(("training", "validation", "the test"), parts, strict=True):
+        if not len(rows):
+            raise ValueError(f"{name}: of {len(order):,} rows none is left for {part}")
+    table = np.empty((len(labels), len(columns)), np.int32)
     sizes: list[int] = []
-    for values in columns.values():
-        _, found = np.unique(values, return_inverse=True)
-        used = np.bincount(found[parts[0]], minlength=found.max() + 1)
-        rank = np.empty(len(used), np.int64)
-        rank[np.argsort(-used, kind="stable")] = np.arange(len(used))
-        ids.append(rank[found] + sum(sizes))
-        sizes.append(len(used))
-    table = np.stack(ids, axis=1).astype(np.int32)
+    for index, values in enumerate(columns.values()):
+        ids, size = _by_use(values, parts[0], threshold)
+        table[:, index] = ids + sum(sizes)
+        sizes.append(size)
     dense = np.empty((len(labels), len(numbers)), np.float32)
     for index, values in enumerate(numbers.values()):
-        dense[:, index] = values
-    cut = [Part(table[rows], dense[rows], labels[rows].astype(np.float32)) for rows in parts]
-    return Clicks(name, tuple(columns), tuple(sizes), tuple(numbers), *cut)
+        dense[:, index] = _standardised(values, parts[0]) if standardise else values
+    train, validation, test = (Part(table[rows], dense[rows], labels[rows].astype(np.float32)) for rows in parts)
+    return Clicks(name, tuple(columns), tuple(sizes), tuple(numbers), train, validation, test)
+
+
+def _by_use(values: Values, train: Values, threshold: int) -> tuple[Values, int]:
+    """Return ids by falling use in training, (rows,), and how many there are."""
+    _, found = np.unique(values, return_inverse=True)
+    used = np.bincount(found[train], minlength=found.max() + 1)
+    rare = used < threshold
+    if rare.any():
+        merged = np.where(rare, 0, np.cumsum(~rare))
+        found, used = merged[found], np.bincount(merged, used)
+    rank = np.empty(len(used), np.int64)
+    rank[np.argsort(-used, kind="stable")] = np.arange(len(used))
+    return rank[found], len(used)
+
+
+def _standardised(values: Values, train: Values) -> Values:
+    known = values[train]
+    known = known[~np.isnan(known)]
+    middle, spread = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
+    return np.nan_to_num((values - middle) / (spread or 1.0))
+
+
+def crossed(columns: Sequence[Values]) -> Values:
+    """Return a number for each combination of values of columns of whole numbers from 0, (rows,) int64."""
+    result = columns[0].astype(np.int64)
+    for column in columns[1:]:
+        # Numbered anew each time: products of many columns' sizes would not fit.
+        _, result = np.unique(result * (int(column.max()) + 1) + column, return_inverse=True)
+    return result
+
+
+def last_part(order: Values, last: int) -> tuple[Values, tuple[float, float]]:
+    """Return what `split` takes to train on all but the last rows, and halve those as the study does.
+
+    Their first half, with the row more of an odd number, is the test, and the second half validates.
+    """
+    trained, test = len(order) - last, last - last // 2
+    moved = np.concatenate([order[:trained], order[trained + test :], order[trained : trained + test]])
+    return moved, (trained / len(order), (last - test) / len(order))
 
 
 def order_of(by: str, rows: int, seed: int) -> Values:

@@ -10,11 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from ._avazu import avazu
 from ._clicks import Clicks, Part
+from ._columns import csv_rows, parquet_rows
+from ._criteo import criteo
 from ._flights import flights
 from ._movielens import movielens
 
-READERS: dict[str, Callable[..., Clicks]] = {"flights": flights, "movielens": movielens}
+READERS: dict[str, Callable[..., Clicks]] = {
+    "flights": flights,
+    "movielens": movielens,
+    "criteo": criteo,
+    "avazu": avazu,
+    "csv": csv_rows,
+    "parquet": parquet_rows,
+}
 """Each takes `by`, the kind of split, and `seed`, of a random one; what else it takes can be set."""
 
 
@@ -50,7 +60,7 @@ def save(data: Clicks, folder: Path) -> None:
         one: Part = getattr(data, part)
         for field in ("ids", "numbers", "labels"):
             np.save(folder / f"{part}-{field}.npy", getattr(one, field))
-    described = {name: getattr(data, name) for name in ("name", "fields", "sizes", "numbers")}
+    described = {name: getattr(data, name) for name in ("name", "fields", "sizes", "numbers", "skipped", "problems")}
     (folder / "described.json").write_text(json.dumps(described), encoding="utf-8")
 
 
@@ -61,5 +71,5 @@ def load(folder: Path) -> Clicks:
         for part in ("train", "validation", "test")
     )
     described = json.loads((folder / "described.json").read_text(encoding="utf-8"))
-    fields, sizes, numbers = (tuple(described[name]) for name in ("fields", "sizes", "numbers"))
-    return Clicks(described["name"], fields, sizes, numbers, train, validation, test)
+    fields, sizes, numbers, problems = (tuple(described[name]) for name in ("fields", "sizes", "numbers", "problems"))
+    return Clicks(described["name"], fields, sizes, numbers, train, validation, test, described["skipped"], problems)

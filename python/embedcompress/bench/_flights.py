@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 
 from .._samples import installed_folder
-from ._clicks import Clicks, Values, order_of, split
+from ._clicks import Clicks, Values, crossed, order_of, split
 
 LATE_MINUTES = 15
 PLAIN = ("month", "day", "hour", "sched_dep_time", "carrier", "flight", "tailnum", "origin", "dest")
@@ -33,9 +33,9 @@ def flights(by: str = "random", seed: int = 0) -> Clicks:
         ValueError: there is no such split.
     """
     columns, delay = _columns()
-    crossed = {name: _crossed([columns[part] for part in parts]) for name, parts in CROSSES.items()}
+    crosses = {name: crossed([columns[part] for part in parts]) for name, parts in CROSSES.items()}
     labels = delay > LATE_MINUTES
-    return split("flights", columns | crossed, labels, order_of(by, len(labels), seed), (0.8, 0.1))
+    return split("flights", columns | crosses, labels, order_of(by, len(labels), seed), (0.8, 0.1))
 
 
 def _columns() -> tuple[dict[str, Values], Values]:
@@ -60,11 +60,3 @@ def _columns() -> tuple[dict[str, Values], Values]:
     order = np.lexsort(known[:, 2::-1].T)
     columns = np.array(table)[order].T
     return dict(zip(PLAIN, columns, strict=True)), known[order, 3]
-
-
-def _crossed(parts: list[Values]) -> Values:
-    """Return a number for each combination."""
-    result = parts[0].astype(np.int64)
-    for part in parts[1:]:
-        result = result * (int(part.max()) + 1) + part
-    return result
