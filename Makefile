@@ -4,7 +4,8 @@
 # make bench   lookups beside PyTorch's, FBGEMM's and faiss's, for docs/lookup-benchmark.md; BENCH="--resume" goes on with
 #              a run that was cut off, BENCH="--bits 4 --dimension 64" and the like run a part
 # make card    every method on every real table, for docs/comparison-card.md; at every budget, for docs/table-methods.md
-# make bench-training   every method that learns its table, for docs/training-methods.md; BENCH="--resume" as above
+# make bench-training   every method that learns its table, for docs/report; it goes on where it was cut off. Some hours
+# make report  docs/report from what benchmarks wrote
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
 # make clean   removes everything that these made
@@ -34,7 +35,7 @@ BENCH :=
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-python bench bench-training card reproduce check clean
+.PHONY: demo test test-swift test-python bench bench-training report card reproduce check clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.demo-needs $(VENV)/.core
@@ -64,7 +65,10 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 
 bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/training_steps.py
-	$(BIN)/python python/benchmarks/training_methods.py $(BENCH)
+	$(BIN)/embedcompress bench train --config python/benchmarks/train.toml --out docs/results/train.jsonl
+
+report: $(VENV)/.test-needs $(VENV)/.core
+	$(BIN)/embedcompress bench report docs/results/*.jsonl --out docs/report
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py

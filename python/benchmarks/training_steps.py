@@ -4,7 +4,7 @@
 takes sparse and dense gradients, on both sides: forward, backward, what the method does around the step, and the step.
 Budgets are a tenth of the table, or the first of some larger ones that the method can meet. Contenders take turns; a
 ratio is the median of the ratios of neighbouring turns. Figures go to docs/results/training_steps.json, and from there
-into docs/training-methods.md by `training_methods.py --page-only`. Some minutes.
+to docs/training-steps.md. Some minutes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _pages import RESULTS, described_machine, median_ratio, write_json
+from _pages import DOCS, RESULTS, described_machine, machine_text, median_ratio, read_json, write_json
 
 import embedcompress as ec
 from embedcompress import training
@@ -126,15 +126,33 @@ def table(cells: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def page(document: Mapping[str, Any]) -> str:
+    """Return the page."""
+    parts = [
+        "# A training step of every method",
+        "26 fields of 10,000 rows of 16 columns, batches of 2,048 Zipf-distributed ids, Adagrad, in turns "
+        "with `torch.nn.Embedding(sparse=True)` and the same optimizer. Multi-stage methods are in their first stage. "
+        "Made by `python python/benchmarks/training_steps.py`; the raw figures are in "
+        "[results/training_steps.json](results/training_steps.json). [The report](report/report.md) has what whole "
+        "trainings take and reach.",
+        machine_text(document["machine"]),
+        table(document["cells"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     names = [method.name for method in training.methods()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", choices=names, default=names)
-    parser.add_argument("--json", type=Path, default=RESULTS / "training_steps.json", help="where to write the figures")
+    parser.add_argument("--page-only", action="store_true", help="run nothing: make the page from the figures")
+    parser.add_argument("--json", type=Path, default=RESULTS / "training_steps.json", help="the figures")
+    parser.add_argument("--page", type=Path, default=DOCS / "training-steps.md", help="the page")
     options = parser.parse_args(arguments)
-    cells = [measured(name, threads) for name in options.methods for threads in THREADS]
-    write_json(options.json, {"machine": described_machine("torch"), "cells": cells})
-    print(table(cells))
+    if not options.page_only:
+        cells = [measured(name, threads) for name in options.methods for threads in THREADS]
+        write_json(options.json, {"machine": described_machine("torch"), "cells": cells})
+    options.page.write_text(page(read_json(options.json)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ import reproduce_4bit  # noqa: E402
 import small_calls  # noqa: E402
 import store_lookups  # noqa: E402
 import table_methods  # noqa: E402
-import training_methods  # noqa: E402
 import training_steps  # noqa: E402
 
 
@@ -545,30 +544,12 @@ def one_thread():
     ec.set_num_threads(before[1])
 
 
-def test_a_cell_of_training(one_thread, monkeypatch):
-    monkeypatch.setitem(training_methods.SETTINGS["movielens"], "epochs", 2)
-    cell = {"data": "movielens", "method": "hash", "budget": 0.5, "seed": 0}
-    found = training_methods.run(cell)
-    assert 0.5 < found["auc"] < 1
-    assert found["frozen_apart"] < 1e-5
-    assert found["ratio"] <= 0.5
-    refused = training_methods.run(cell | {"method": "mde", "budget": 0.01})
-    assert "the least it can reach is" in refused["refused"]
-    document = {
-        "command": "command",
-        "machine": training_methods.described_machine("torch"),
-        "settings": {"data": training_methods.SETTINGS},
-        "cells": [found, refused],
-    }
-    text = training_methods.page.text(document, "steps")
-    assert f"| 50.0 % | hash | {found['auc']:.4f} | 1 |" in text
-    assert "| mde | ≥ " in text
-    assert text.endswith("steps\n")
-
-
 def test_training_steps(one_thread, tmp_path, monkeypatch):
     monkeypatch.setattr(training_steps, "TURNS", 1)
-    training_steps.main(["--methods", "hash", "--json", str(tmp_path / "figures.json")])
-    cells = json.loads((tmp_path / "figures.json").read_text())["cells"]
+    path, page = tmp_path / "figures.json", tmp_path / "page.md"
+    training_steps.main(["--methods", "hash", "--json", str(path), "--page", str(page)])
+    cells = json.loads(path.read_text())["cells"]
     assert [cell["threads"] for cell in cells] == [1, 2]
     assert all(cell["milliseconds"] > 0 for cell in cells)
+    assert f"({cells[1]['ratio']:.2f}×) |" in page.read_text()
+    assert training_steps.page(committed("training_steps")) == (DOCS / "training-steps.md").read_text()
