@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from embedcompress import cli  # noqa: E402
 from embedcompress.bench import _clicks, _data, _lines, _train_cell, _train_config, train  # noqa: E402
 from embedcompress.bench._heads import HEADS  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 TIMES = ("train_seconds", "freeze_seconds", "lookup_ns_per_row", "peak_bytes")
 ARGUMENTS = ["--data", "movielens", "--heads", "mf", "--methods", "full", "hash", "dpq", "int16", "--budgets", "0.3",
              "0.02", "--epochs", "1", "--batch", "4000", "--rate", "0.03"]  # fmt: skip
@@ -77,6 +80,16 @@ def test_a_toml_file(tmp_path):
     assert [one["data"] for one in found] == ["flights", *["movielens"] * 3]
     assert found[0]["options"] == {"kind": "sx"}
     assert found[1]["split"] == "temporal"
+
+
+def test_configurations_that_are_committed(tmp_path):
+    benchmark = _train_config.read(ROOT / "python" / "benchmarks" / "train.toml").requests()
+    assert {one["head"] for one in benchmark} == set(HEADS)
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "benchmark.md").read_text(), re.DOTALL)
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    found = _train_config.read(path)
+    assert found.requests()[0]["source"]["fields"][-1] == "item x country"
 
 
 @pytest.mark.parametrize(
