@@ -49,7 +49,7 @@ def rounded_at_random(values: Tensor, scale: Tensor | float, low: int, high: int
     nearest = exact.round()
     drawn = torch.rand(values.shape, generator=random, device=values.device).add_(exact).floor_()
     # A quotient may miss its integer by a rounding error: what lies on the grid is found by multiplying.
-    codes = torch.where(exact.copy_(nearest).mul_(scale) == values, nearest, drawn)
+    codes = torch.where(torch.mul(nearest, scale, out=exact) == values, nearest, drawn)
     return codes.clamp_(low, high).mul_(scale)
 
 

@@ -151,16 +151,17 @@ class LSQ(torch.autograd.Function):
             high: The largest code.
             factor: What gradients of scales are multiplied with.
         """
-        context.save_for_backward(values, scales)
+        exact = values / scales
+        context.save_for_backward(exact)
         context.constants = low, high, factor
-        return (values / scales).round_().clamp_(low, high).mul_(scales)
+        # Limits are whole: rounding before or after them is the same.
+        return exact.clamp(low, high).round_().mul_(scales)
 
     @staticmethod
     def backward(context: Any, slopes: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """Pass the gradient through; scales have that of codes less values inside the grid, and of codes outside."""
-        values, scales = context.saved_tensors
+        (exact,) = context.saved_tensors
         low, high, factor = context.constants
-        exact = values / scales
-        codes = exact.round().clamp_(low, high)
-        of_scale = codes.sub_(exact.masked_fill_((exact < low) | (exact > high), 0))
+        inside = exact.clamp(low, high)
+        of_scale = inside.round().sub_(exact.masked_fill(inside != exact, 0))
         return slopes, of_scale.mul_(slopes).sum(1, keepdim=True).mul_(factor), None, None, None
