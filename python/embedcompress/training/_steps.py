@@ -47,10 +47,10 @@ def rounded_at_random(values: Tensor, scale: Tensor | float, low: int, high: int
     """
     exact = values / scale
     nearest = exact.round()
-    drawn = torch.floor(exact + torch.rand(values.shape, generator=random, device=values.device))
+    drawn = torch.rand(values.shape, generator=random, device=values.device).add_(exact).floor_()
     # A quotient may miss its integer by a rounding error: what lies on the grid is found by multiplying.
-    codes = torch.where(nearest * scale == values, nearest, drawn)
-    return codes.clamp_(low, high) * scale
+    codes = torch.where(torch.mul(nearest, scale, out=exact) == values, nearest, drawn)
+    return codes.clamp_(low, high).mul_(scale)
 
 
 def touched(parameter: nn.Parameter) -> Tensor | None:
@@ -59,6 +59,14 @@ def touched(parameter: nn.Parameter) -> Tensor | None:
     if gradient is None or not gradient.is_sparse:
         return None
     # Optimizers add up what a row has several times, which takes as long as finding the rows: they find it done.
-    parameter.grad = gradient.coalesce()
-    rows: Tensor = parameter.grad.indices()[0]
+    parameter.grad = gradient = _coalesced(gradient)
+    rows: Tensor = gradient.indices()[0]
     return rows
+
+
+def _coalesced(gradient: Tensor) -> Tensor:
+    """Return a sparse gradient that has each row once, in order; one whose rows rise is such, but may not say so."""
+    rows = gradient._indices()
+    if gradient.is_coalesced() or rows.device.type != "cpu" or not bool((rows[0, 1:] > rows[0, :-1]).all()):
+        return gradient.coalesce()
+    return torch.sparse_coo_tensor(rows, gradient._values(), gradient.shape, check_invariants=False, is_coalesced=True)

@@ -33,6 +33,7 @@ from ... import Method, Option, Table
 from ..._options import integer, number
 from ..._product import packed
 from ..._table import Array
+from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
@@ -84,12 +85,14 @@ class ALPT(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows rounded to their grids."""
-        values = functional.embedding(ids, self.weight, sparse=self.spec.sparse)
         if self.bits == 32:
-            return values
-        scales = functional.embedding(ids, self.log_scale, sparse=self.spec.sparse).exp()
-        result: Tensor = LSQ.apply(values, scales, self.low, self.high)  # type: ignore[no-untyped-call]
-        return result
+            return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
+        batch = Distinct(ids)
+        values = batch.take(self.weight, self.spec.sparse)
+        scales = batch.take(self.log_scale, self.spec.sparse).exp()
+        factor = (max(values.shape[1] * len(ids), 1) * self.high) ** -0.5
+        rounded: Tensor = LSQ.apply(values, scales, self.low, self.high, factor)  # type: ignore[no-untyped-call]
+        return batch.spread(rounded)
 
     @torch.no_grad()
     def before_step(self) -> None:
@@ -103,8 +106,11 @@ class ALPT(LearnedEmbedding):
             values, scales = self.weight.data, self.log_scale.data.exp()
             self.weight.data.copy_(rounded_at_random(values, scales, self.low, self.high, random))
         else:
-            values, scales = self.weight.data[rows], self.log_scale.data[rows].exp()
-            self.weight.data[rows] = rounded_at_random(values, scales, self.low, self.high, random)
+            # Only so that the optimizer need not add up this gradient either.
+            touched(self.log_scale)
+            values, scales = (parameter.data.index_select(0, rows) for parameter in (self.weight, self.log_scale))
+            rounded = rounded_at_random(values, scales.exp_(), self.low, self.high, random)
+            self.weight.data.index_copy_(0, rows, rounded)
 
     def _frozen(self) -> Table:
         if self.bits == 32:
@@ -134,7 +140,7 @@ class LSQ(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, values: Tensor, scales: Tensor, low: int, high: int) -> Tensor:
+    def forward(context: Any, values: Tensor, scales: Tensor, low: int, high: int, factor: float) -> Tensor:
         """Return the nearest multiples within the grid.
 
         Args:
@@ -143,19 +149,19 @@ class LSQ(torch.autograd.Function):
             scales: (n, 1)
             low: The least code.
             high: The largest code.
+            factor: What gradients of scales are multiplied with.
         """
-        context.save_for_backward(values, scales)
-        context.limits = low, high
-        return (values / scales).round_().clamp_(low, high) * scales
+        exact = values / scales
+        context.save_for_backward(exact)
+        context.constants = low, high, factor
+        # Limits are whole: rounding before or after them is the same.
+        return exact.clamp(low, high).round_().mul_(scales)
 
     @staticmethod
-    def backward(context: Any, slopes: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(context: Any, slopes: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """Pass the gradient through; scales have that of codes less values inside the grid, and of codes outside."""
-        values, scales = context.saved_tensors
-        low, high = context.limits
-        exact = values / scales
-        inside = (exact >= low) & (exact <= high)
-        codes = exact.round().clamp_(low, high)
-        of_scale = torch.where(inside, codes - exact, codes)
-        factor = (exact.numel() * high) ** -0.5 if exact.numel() else 0.0
-        return slopes, (slopes * of_scale).sum(1, keepdim=True) * factor, None, None
+        (exact,) = context.saved_tensors
+        low, high, factor = context.constants
+        inside = exact.clamp(low, high)
+        of_scale = inside.round().sub_(exact.masked_fill(inside != exact, 0))
+        return slopes, of_scale.mul_(slopes).sum(1, keepdim=True).mul_(factor), None, None, None

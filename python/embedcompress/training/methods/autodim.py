@@ -1,11 +1,12 @@
 """AutoDim: each field has as many columns as a search finds, and a matrix that makes all of them as wide.
 
 Zhao, Liu, Liu, Tang, Guo, Shi, Wang, Gao and Long, "AutoDim: Field-aware Embedding Dimension Search in Recommender
-Systems", WWW 2021 (arXiv 2006.14827). In "search" each candidate of 2, 4, ... d columns has a table of its own (or the
-first columns of one, with tables="shared"), a matrix for each field, and a batch norm; a row is their mean with weights
-of a Gumbel softmax of alpha, at a temperature that falls. Each field then takes the most probable candidate; where the
-budget has no room for them, those of the largest product of probabilities that were found to fit. "retrain" goes on
-with their tables and matrices, into which the batch norm is multiplied.
+Systems", WWW 2021 (arXiv 2006.14827, by the title "Memory-efficient Embedding for Recommendations"). In "search" each
+candidate of 2, 4, ... d columns has a table of its own (or the first columns of one, with tables="shared"), a matrix
+for each field, and a batch norm; a row is their mean with weights of a Gumbel softmax of alpha, at a temperature that
+falls. Each field then takes the most probable candidate; where the budget has no room for them, those of the largest
+product of probabilities that were found to fit. "retrain" goes on with their tables and matrices, into which the batch
+norm is multiplied.
 
 Bytes: 4 (n_f d_f + d_f d + d) for each field, or 4 n_f d where that is less: the matrix is multiplied into the table
 then. In "search" tables have 2 + 4 + ... + d columns.

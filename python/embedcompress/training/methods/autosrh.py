@@ -1,9 +1,10 @@
 """AutoSrh: columns have weights that groups of ids share, learnt on validation data; the smallest products are pruned.
 
-Kong, Cheng, Shen and Huang, "AutoSrh: An Embedding Dimensionality Search Framework for Tabular Data
-Prediction", TKDE 2022. Ids are in groups of near-equal size by how often they are used; a row is E[id] * alpha[group].
-alpha is 1 in "warmup", trained in "search" (its gradient is divided by the mean |gradient| of its group, it is kept
-from 0 to 1, and its sum is added to the loss), and fixed in "retrain". `finish()` keeps the largest |E * alpha|.
+Kong, Cheng, Shen and Huang, "AutoSrh: An Embedding Dimensionality Search Framework for Tabular Data Prediction", TKDE
+35(7), 2023 (its precursor DNIS is arXiv 2006.04466). Ids are in groups of near-equal size by how often they are used; a
+row is E[id] * alpha[group]. alpha is 1 in "warmup", trained in "search" (its gradient is divided by the mean |gradient|
+of its group, it is kept from 0 to 1, and its sum is added to the loss), and fixed in "retrain". `finish()` keeps the
+largest |E * alpha|.
 
 Bytes: those of `_sparse`; alpha is multiplied into the table. The table is full while training.
 """
@@ -29,7 +30,7 @@ class AutoSrh(Pruned):
     method: ClassVar[Method] = Method(
         name="autosrh",
         title="AutoSrh",
-        paper="Kong et al., TKDE 2022",
+        paper="Kong et al., TKDE 2023",
         kind="training",
         summary="pruned by magnitude times a weight of the column, learnt for each group of ids that are used as often",
         bytes_per_row=BYTES_PER_ROW,

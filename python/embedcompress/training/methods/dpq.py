@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ... import Method, Option, Table, _core, product
 from ..._options import choice, integer, number
+from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
 from .._spec import Plan, Spec, refuse
 
@@ -81,21 +82,23 @@ class DPQ(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return centroids, with gradients as the kind has them."""
-        query = self._cut(functional.embedding(ids, self.query, sparse=self.spec.sparse))
+        batch = Distinct(ids)
+        query = self._cut(batch.take(self.query, self.spec.sparse))
         if self.kind == "sx":
-            scores = self._scores(query, ids)
+            scores = self._scores(query, batch.ids)
             found = entries(self.values, scores.argmax(2))
             if self.training:
                 soft = torch.einsum("npk,pkw->npw", scores.softmax(2), self.values)
                 found = found + soft - soft.detach()
         else:
             with torch.no_grad():
-                codes = self._nearest(query, ids)
+                codes = self._nearest(query, batch.ids)
             found = entries(self.centroids, codes)
             if self.training:
-                self._loss = (found - query.detach()).square().mean()
+                apart = (found - query.detach()).reshape(-1, self.embedding_dim)
+                self._loss = (apart.square() * batch.shares(apart)).sum() / self.embedding_dim
                 found = query + (found - query).detach()
-        return found.reshape(len(ids), self.embedding_dim)
+        return batch.spread(found.reshape(-1, self.embedding_dim))
 
     def regularization(self) -> Tensor:
         """Return the distance of the last batch's queries from their centroids, which moves the centroids."""
@@ -148,8 +151,30 @@ def entries(books: Tensor, codes: Tensor) -> Tensor:
         codes: (n, parts)
     """
     parts, count, width = books.shape
-    first = torch.arange(parts, device=codes.device) * count
-    return functional.embedding(codes + first, books.reshape(parts * count, width))
+    places = codes + torch.arange(parts, device=codes.device) * count
+    flat = books.reshape(parts * count, width)
+    if codes.device.type != "cpu" or torch.compiler.is_compiling():
+        return functional.embedding(places, flat)
+    found: Tensor = _Entries.apply(flat, places)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Entries(torch.autograd.Function):
+    """Rows of a small table, whose gradients are added up number by number: torch calls a routine for each row."""
+
+    @staticmethod
+    def forward(context: Any, books: Tensor, places: Tensor) -> Tensor:
+        context.save_for_backward(places)
+        context.shape = books.shape
+        return functional.embedding(places, books)
+
+    @staticmethod
+    def backward(context: Any, slopes: Tensor) -> tuple[Tensor, None]:
+        (places,) = context.saved_tensors
+        count, width = context.shape
+        where = (places[..., None] * width + torch.arange(width)).view(-1)
+        sums = slopes.new_zeros(count * width).scatter_add_(0, where, slopes.reshape(-1))
+        return sums.view(count, width), None
 
 
 def frozen_codes(codes: Tensor, books: Tensor, bits: int) -> Table:

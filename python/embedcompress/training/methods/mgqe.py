@@ -78,11 +78,12 @@ class MGQE(DPQ):
     def _nearest(self, query: Tensor, ids: Tensor) -> Tensor:
         rare = self.is_rare[ids]
         codes = torch.empty(query.shape[:2], dtype=torch.int64, device=query.device)
-        for rows, centroids in (
+        for mask, centroids in (
             (~rare, self.centroids),
             (rare, self.centroids[:, : 1 << (self.bits - FEWER_BITS)]),
         ):
-            codes[rows] = nearest(query[rows], centroids)
+            rows = mask.nonzero().view(-1)
+            codes.index_copy_(0, rows, nearest(query.index_select(0, rows), centroids))
         return codes
 
     def _frozen(self) -> Table:

@@ -24,11 +24,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Option, Table
 from ..._options import choice
 from ..._table import Array
+from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
@@ -69,7 +69,8 @@ class Quantized(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight, which lie on the grid."""
-        return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
+        batch = Distinct(ids)
+        return batch.spread(batch.take(self.weight, self.spec.sparse))
 
     def before_step(self) -> None:
         """See which rows are about to move."""

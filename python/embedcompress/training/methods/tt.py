@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import Method, Table, tensor_train
+from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
 from .._grouped import grouped_product
@@ -89,7 +90,8 @@ class TTRec(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return products of slices of the cores."""
-        return self.plain.beside(*self.fields.split(ids), self._products)
+        batch = Distinct(ids)
+        return batch.spread(self.plain.beside(*self.fields.split(batch.ids), self._products))
 
     def _products(self, field: Tensor | None, local: Tensor) -> Tensor:
         (d0, d1, d2), rank, sparse = self.columns, self.rank, self.spec.sparse
