@@ -96,6 +96,36 @@ def test_deeplight_prunes_by_its_schedule():
     assert fresh.steps == 30
 
 
+def test_deeplight_is_evaluated_as_it_is_deployed():
+    module = make("deeplight")
+    whole = rows_of(module.eval())
+    assert np.count_nonzero(whole) == 1600
+    module.enter("prune")
+    for _ in range(2):
+        pruned = rows_of(module.eval())
+        assert np.count_nonzero(pruned) == module.nonzeros
+        np.testing.assert_array_equal(
+            module.train()(torch.arange(200)).detach().numpy(), module.weight.detach().numpy()
+        )
+        with torch.no_grad():
+            module.weight.mul_(torch.rand(200, 8, generator=torch.Generator().manual_seed(3)))
+    pruned = rows_of(module.eval())
+    module.finish()
+    np.testing.assert_array_equal(rows_of(module), pruned)
+
+
+def test_deeplight_is_done_pruning_before_the_steps_are_over():
+    module = make("deeplight")
+    module.schedule(1000)
+    most = 1600 - module.nonzeros
+    assert module.to_prune(750) == int(0.999 * most)
+    module.schedule(10**6)
+    assert module.decay_steps == 100
+    given = make("deeplight", decay_steps=7)
+    given.schedule(1000)
+    assert given.decay_steps == 7
+
+
 def test_deeplight_does_not_prune_in_its_first_stage():
     module = make("deeplight")
     for _ in range(20):
@@ -159,9 +189,10 @@ def test_autosrh_searches_weights_of_columns():
     module.enter("retrain")
     assert not module.architecture_parameters()
     (module(torch.arange(200)).sum()).backward()
-    before = rows_of(module.eval())
+    before, deployed = module.products().detach().numpy(), rows_of(module.eval())
     module.finish()
     after = rows_of(module)
+    np.testing.assert_allclose(after, deployed, rtol=1e-6)
     np.testing.assert_allclose(after[after != 0], before[after != 0], rtol=1e-6)
     assert np.abs(before[after == 0]).max() <= np.abs(after[after != 0]).min()
 

@@ -24,6 +24,7 @@ class LearnedEmbedding(nn.Module):
     around a step it says by overriding the hooks, which do nothing here:
 
     - `enter(stage)` begins one of `stages`. Parameters may be others afterwards.
+    - `schedule(steps)` is called after `enter`, with the steps that the stage is going to have, where that is known.
     - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it.
     - `regularization()` is added to the loss.
     - `architecture_parameters()` are trained on validation batches.
@@ -87,6 +88,9 @@ class LearnedEmbedding(nn.Module):
         if stage not in self.stages:
             raise ValueError(f"{self.method.name} has no stage {stage!r}; its stages are {', '.join(self.stages)}")
         self.stage = stage
+
+    def schedule(self, steps: int) -> None:
+        """Be told how many steps the stage has, where that is known before its first one."""
 
     def before_step(self) -> None:
         """Do what the method does between backward and the optimizer's step."""

@@ -86,6 +86,7 @@ class Pruned(LearnedEmbedding):
         self.values = choice(options, "values", tuple(VALUES))
         self.nonzeros: int = self.planned.knobs["nonzeros"]
         """Numbers that the finished table may have that are not zero."""
+        self._as_finished: tuple[object, Tensor] | None = None
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -105,6 +106,19 @@ class Pruned(LearnedEmbedding):
             return self.planned.stored_bytes
         nonzeros = int(torch.count_nonzero(self.weight))
         return stored_bytes(self.num_embeddings, self.embedding_dim, nonzeros, self.values)
+
+    def products(self) -> Tensor:
+        """Return the table whose largest numbers the finished one has, (rows, dimension)."""
+        return self.weight
+
+    @torch.no_grad()
+    def pruned(self) -> Tensor:
+        """Return what `finish()` would leave of the table, so that states are compared by what will be deployed."""
+        made_of = tuple((id(one), one._version) for one in self.parameters())
+        if self._as_finished is None or self._as_finished[0] != made_of:
+            products = self.products()
+            self._as_finished = made_of, products * largest_mask(products.abs(), self.nonzeros)
+        return self._as_finished[1]
 
     @torch.no_grad()
     def keep(self, mask: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -35,9 +36,10 @@ class Evaluation:
 class Trainer:
     """Runs every stage of a model's learned tables through their public hooks.
 
-    A stage begins with the best state of the one before. Each has its own optimizer. Parameters that a table names in
-    `architecture_parameters()` are trained on validation batches, one for each training batch, by an optimizer of their
-    own. After the last stage the tables are finished, and the model is in eval mode.
+    A stage begins with the best state of the one before; the last of several may end with the state it began with.
+    Each has its own optimizer. Parameters that a table names in `architecture_parameters()` are trained on validation
+    batches, one for each training batch, by an optimizer of their own. After the last stage the tables are finished,
+    and the model is in eval mode.
 
     >>> import torch
     >>> from embedcompress import training
@@ -129,14 +131,15 @@ class Trainer:
             ):
                 if index == 0 or stage != before:
                     table.enter(stage)
-            self._run("/".join(dict.fromkeys(self.stages[index])), batches, validation)
+            self._run(index, batches, validation)
             self._save(index)
         for table in self.tables:
             table.finish()
         self.model.eval()
         return self.history
 
-    def _run(self, stage: str, batches: Batches, validation: Batches | None) -> None:
+    def _run(self, index: int, batches: Batches, validation: Batches | None) -> None:
+        stage = "/".join(dict.fromkeys(self.stages[index]))
         searched = [parameter for table in self.tables for parameter in table.architecture_parameters()]
         if searched and validation is None:
             raise ValueError(f"the stage {stage!r} trains architecture parameters: give validation batches")
@@ -149,8 +152,26 @@ class Trainer:
         checked = _endless(validation) if search and validation is not None else None
         best: tuple[float, dict[str, Any]] | None = None
         step, waited = 0, 0
-        for epoch in range(self.epochs if isinstance(self.epochs, int) else self.epochs.get(stage, 1)):
+
+        def evaluated(epoch: int) -> float:
+            nonlocal best
+            assert self.evaluate is not None
+            self.model.eval()
+            score = float(self.evaluate(self.model))
+            self.history.append(Evaluation(stage, epoch, step, score, self.seconds))
+            if best is None or score > best[0]:
+                best = (score, _copied(self.model.state_dict()))
+            return score
+
+        if self.evaluate and 0 < index == len(self.stages) - 1:
+            # More training may only make worse what stages before have made.
+            evaluated(0)
+        epochs = self.epochs if isinstance(self.epochs, int) else self.epochs.get(stage, 1)
+        for epoch in range(epochs):
             found = list(batches(epoch))
+            if epoch == 0:
+                for table in self.tables:
+                    table.schedule(epochs * len(found))
             marks = {len(found) * (mark + 1) // self.evaluations for mark in range(self.evaluations)}
             for number, batch in enumerate(found, 1):
                 start = time.perf_counter()
@@ -163,12 +184,8 @@ class Trainer:
                 if self.progress and self.progress(step, len(found)) is False:
                     raise KeyboardInterrupt
                 if self.evaluate and number in marks:
-                    self.model.eval()
-                    score = float(self.evaluate(self.model))
-                    self.history.append(Evaluation(stage, epoch, step, score, self.seconds))
-                    waited += 1
-                    if best is None or score > best[0]:
-                        best, waited = (score, _copied(self.model.state_dict())), 0
+                    least = -math.inf if best is None else best[0]
+                    waited = 0 if evaluated(epoch) > least else waited + 1
                     if self.patience is not None and waited >= self.patience:
                         break
             if self.patience is not None and waited >= self.patience:

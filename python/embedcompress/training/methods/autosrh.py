@@ -4,7 +4,8 @@ Kong, Cheng, Shen and Huang, "AutoSrh: An Embedding Dimensionality Search Framew
 35(7), 2023 (its precursor DNIS is arXiv 2006.04466). Ids are in groups of near-equal size by how often they are used; a
 row is E[id] * alpha[group]. alpha is 1 in "warmup", trained in "search" (its gradient is divided by the mean |gradient|
 of its group, it is kept from 0 to 1, and its sum is added to the loss), and fixed in "retrain". `finish()` keeps the
-largest |E * alpha|.
+largest |E * alpha|; rows in eval mode are pruned like that in "retrain" already, so that an evaluation is of what will
+be deployed.
 
 Bytes: those of `_sparse`; alpha is multiplied into the table. The table is full while training.
 """
@@ -58,9 +59,15 @@ class AutoSrh(Pruned):
         self.register_buffer("group", torch.from_numpy(group))
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Return rows times the weights of their groups."""
+        """Return rows times the weights of their groups, or what will be left of them."""
+        if self.stage == "retrain" and not (self.training or self.is_finished):
+            return functional.embedding(ids, self.pruned())
         alpha = self.alpha if self.stage == "search" else self.alpha.detach()
         return functional.embedding(ids, self.weight, sparse=self.spec.sparse) * alpha[self.group[ids].long()]
+
+    def products(self) -> Tensor:
+        """Return the table times the weights of groups."""
+        return self.weight * self.alpha[self.group.long()]
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Return alpha while it is searched for."""
@@ -90,7 +97,7 @@ class AutoSrh(Pruned):
     @torch.no_grad()
     def finish(self) -> None:
         """Multiply alpha into the table, and prune that to the budget."""
-        self.weight.mul_(self.alpha[self.group.long()])
+        self.weight.copy_(self.products())
         self.alpha.fill_(1)
         self.keep(largest_mask(self.weight.abs(), self.nonzeros))
         super().finish()
