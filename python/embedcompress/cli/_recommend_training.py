@@ -79,9 +79,12 @@ def _text(choice: Choice, arguments: argparse.Namespace) -> str:
         parts.append("\n".join(["Refused:", *(f"  {one.reason}" for one in choice.refused)]))
     sizes_text = ", ".join(map(str, arguments.fields))
     counts = "" if arguments.counts is None else ", counts=counts"
+    if any(one.extrapolated for one in choice):
+        parts.append("* Extrapolated: nothing of this size was measured.")
+    machine = choice.results["machines"][0]
     parts.append(
-        "Bytes of training are those of parameters and buffers: the optimizer's moments come on top. Time is that of "
-        f"training, over the uncompressed table's; lookups are of a row, on one thread of {choice.results['machines'][0]}."
+        "Methods train in the bytes of parameters and buffers; the optimizer's moments come on top. Time is that of\n"
+        f"training, over the uncompressed table's. Lookups are of a row, on one thread of {machine}."
     )
     parts.append(
         f'The first one: training.embedding("{choice[0].method}", {sum(arguments.fields)}, {arguments.dim}, '

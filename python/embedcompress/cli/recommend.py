@@ -19,7 +19,6 @@ from ._inputs import Input
 from ._progress import bar
 from .compress import budget
 
-
 _DEFAULTS: dict[str, Any] = {"metric": "l2", "sample": 16_384, "seed": 0}
 
 
@@ -28,8 +27,8 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "recommend",
         help="find the best method for a table, or for training one, and a budget",
-        description="For --task table, try methods and hybrids on a sample of a table, the best few on the whole of it, "
-        "and rank them. For --task ctr, rank the methods that learn their table by what they lost where they were "
+        description="For --task table, try methods and hybrids on a sample of a table, the best few on the whole of "
+        "it, and rank them. For --task ctr, rank the methods that learn their table by what they lost where they were "
         "measured; nothing is trained.",
     )
     parser.add_argument(

@@ -17,8 +17,9 @@ torch, on any device. Methods that take several stages, or do something around a
 
 from __future__ import annotations
 
+from ._advice import Advice, Choice, Refused
 from ._embedding import LearnedEmbedding
-from ._recommend import Advice, Choice, Refused, recommend
+from ._recommend import recommend
 from ._registry import embedding, methods, plan
 from ._rules import Rules, read_rules
 from ._spec import Plan

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .. import BudgetError
-
-if TYPE_CHECKING:
-    from ._recommend import Advice, Refused
+from ._advice import Advice, Refused
 
 
 def reason(place: int, advice: Sequence[Advice], cold: bool, why_smaller: str) -> str:
@@ -45,7 +42,7 @@ def nothing_left(refused: Sequence[Refused], budget: int) -> ValueError:
     texts = []
     for limit, text in (
         ("train_memory", "the least training memory is {:,.0f} bytes ({})"),
-        ("latency", "the fastest lookup takes {:.3g} ns a row ({})"),
+        ("latency", "the fastest lookup took {:.3g} ns a row ({})"),
     ):
         found = [(one.least, one.method) for one in refused if one.limit == limit and one.least is not None]
         if found:
