@@ -93,6 +93,15 @@ def test_less_than_the_budget_where_only_that_keeps_a_limit(tmp_path):
     assert one.reason.endswith("more breaks the limit of training memory.")
 
 
+def test_a_method_is_tried_at_its_floor(tmp_path):
+    # What was measured at 5 % is below the floor here, and what was measured at 50 % is too slow.
+    lines = [*FULL, *three("mde", 0.05, 0.78, lookup_ns_per_row=5.0), *three("mde", 0.5, 0.79, lookup_ns_per_row=50.0)]
+    (one,) = training.recommend(FIELDS, 16, budget=0.5, latency=8, rules=rules_of(tmp_path, lines))
+    with pytest.raises(ec.BudgetError):
+        training.plan("mde", ROWS, 16, budget=one.budget - 1, fields=FIELDS)
+    assert one.lookup_ns_per_row < 8
+
+
 def test_less_than_the_budget_where_that_is_better(tmp_path):
     lines = [*FULL, *three("dedup", 0.01, 0.78), *three("dedup", 0.1, 0.74), *three("robe", 0.1, 0.7999)]
     choice = training.recommend(FIELDS, 16, budget=0.1, rules=rules_of(tmp_path, lines))
