@@ -8,7 +8,7 @@ from typing import Any
 
 from .._report import to_json
 from ..bench import _cells
-from . import bench_report, bench_train
+from . import bench_fit, bench_report, bench_train
 from ._progress import bar
 
 _SHOWN = 60
@@ -69,6 +69,7 @@ def add(subparsers: Any) -> None:
     lookup.set_defaults(run=run)
     bench_train.add(benchmarks)
     bench_report.add(benchmarks)
+    bench_fit.add(benchmarks)
 
 
 def run(arguments: argparse.Namespace) -> None:

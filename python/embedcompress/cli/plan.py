@@ -23,7 +23,7 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--method", required=True, metavar="NAME", help="such as tt; see embedcompress.training")
     parser.add_argument(
-        "--fields", required=True, type=_sizes, metavar="N,N,…", help="ids of each categorical field, such as 1460,583"
+        "--fields", required=True, type=sizes, metavar="N,N,…", help="ids of each categorical field, such as 1460,583"
     )
     parser.add_argument("--dim", required=True, type=int, metavar="D", help="columns of a row")
     parser.add_argument(
@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(text_table(("knob", "here", "by the study's rule"), knobs, left=3))
 
 
-def _sizes(text: str) -> list[int]:
+def sizes(text: str) -> list[int]:
+    """Return the sizes of fields."""
     try:
         return [int(part) for part in text.replace(" ", "").split(",")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""`embedcompress recommend`: which method to take for a table and a budget."""
+"""`embedcompress recommend`: which method to take for a table, or for one that is to be trained, and a budget."""
 
 from __future__ import annotations
 
@@ -14,19 +14,29 @@ import embedcompress as ec
 
 from .._recommend import METRICS
 from .._report import figure, percent, printable, size, text_table, to_json
+from . import _recommend_training
 from ._inputs import Input
 from ._progress import bar
 from .compress import budget
+
+_DEFAULTS: dict[str, Any] = {"metric": "l2", "sample": 16_384, "seed": 0}
 
 
 def add(subparsers: Any) -> None:
     """Add this subcommand."""
     parser = subparsers.add_parser(
         "recommend",
-        help="find the best method for a table and a budget",
-        description="Try methods and hybrids on a sample of a table, the best few on the whole of it, and rank them.",
+        help="find the best method for a table, or for training one, and a budget",
+        description="For --task table, try methods and hybrids on a sample of a table, the best few on the whole of "
+        "it, and rank them. For --task ctr, rank the methods that learn their table by what they lost where they were "
+        "measured; nothing is trained.",
     )
-    parser.add_argument("file", metavar="FILE", help="a .safetensors or .npy file")
+    parser.add_argument(
+        "--task",
+        choices=("table", "ctr"),
+        default="table",
+        help="table: compress one that there is; ctr: train one for click-through rates (default: table)",
+    )
     parser.add_argument(
         "--budget",
         type=budget,
@@ -34,23 +44,43 @@ def add(subparsers: Any) -> None:
         metavar="SIZE",
         help="most bytes of the result: a share of the f32 size (0.125, 12.5%%) or bytes (6000000, 6MB, 6MiB)",
     )
-    parser.add_argument("--name", metavar="NAME", help="the table of FILE; needed unless there is only one")
-    parser.add_argument(
-        "--metric", choices=METRICS, default="l2", help="what to rank by; recall is recall@10 (default: l2)"
-    )
-    parser.add_argument("--counts", metavar="FILE", help="a .npy file: how often each row is used")
-    parser.add_argument(
-        "--sample", type=int, default=16_384, metavar="N", help="rows that all candidates are tried on (default: 16384)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample and the queries (default: 0)")
-    parser.add_argument("--threads", type=int, metavar="N", help="most threads to use")
-    parser.add_argument("--plot", metavar="FILE", help="a PNG of quality against bytes; needs matplotlib")
+    parser.add_argument("--counts", metavar="FILE", help="a .npy file: how often each row, or id, is used")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run)
+    table = parser.add_argument_group("--task table")
+    table.add_argument("file", metavar="FILE", nargs="?", help="a .safetensors or .npy file")
+    table.add_argument("--name", metavar="NAME", help="the table of FILE; needed unless there is only one")
+    table.add_argument("--metric", choices=METRICS, help="what to rank by; recall is recall@10 (default: l2)")
+    table.add_argument("--sample", type=int, metavar="N", help="rows that all candidates are tried on (default: 16384)")
+    table.add_argument("--seed", type=int, metavar="N", help="of the sample and the queries (default: 0)")
+    table.add_argument("--threads", type=int, metavar="N", help="most threads to use")
+    table.add_argument("--plot", metavar="FILE", help="a PNG of quality against bytes; needs matplotlib")
+    of_training = _recommend_training.add_arguments(parser.add_argument_group("--task ctr"))
+    parser.set_defaults(run=run, options={"table": ["file", *_DEFAULTS, "name", "threads", "plot"], "ctr": of_training})
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Recommend, and say why."""
+    """Recommend, and say why.
+
+    Raises:
+        ValueError: an option belongs to another task, or one that the task needs is missing.
+    """
+    for task, names in arguments.options.items():
+        given = [name for name in names if task != arguments.task and getattr(arguments, name) is not None]
+        if given:
+            option = "FILE" if given[0] == "file" else f"--{given[0].replace('_', '-')}"
+            raise ValueError(f"{option} belongs to --task {task}, not to --task {arguments.task}")
+    if arguments.task == "ctr":
+        _recommend_training.run(arguments)
+        return
+    if arguments.file is None:
+        raise ValueError("--task table needs FILE, a .safetensors or .npy file")
+    for name, value in _DEFAULTS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    _of_table(arguments)
+
+
+def _of_table(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         _check_plot(arguments.plot)
     source = Input(arguments.file)

@@ -17,9 +17,26 @@ torch, on any device. Methods that take several stages, or do something around a
 
 from __future__ import annotations
 
+from ._advice import Advice, Choice, Refused
 from ._embedding import LearnedEmbedding
+from ._recommend import recommend
 from ._registry import embedding, methods, plan
+from ._rules import Rules, read_rules
 from ._spec import Plan
 from ._trainer import Evaluation, Trainer
 
-__all__ = ["Evaluation", "LearnedEmbedding", "Plan", "Trainer", "embedding", "methods", "plan"]
+__all__ = [
+    "Advice",
+    "Choice",
+    "Evaluation",
+    "LearnedEmbedding",
+    "Plan",
+    "Refused",
+    "Rules",
+    "Trainer",
+    "embedding",
+    "methods",
+    "plan",
+    "read_rules",
+    "recommend",
+]

@@ -1,0 +1,194 @@
+"""The rules of `training.recommend`, fitted to the results of `embedcompress bench train`.
+
+For each data set and head, and each method: a point for each measured budget, with means over seeds. Losses are
+differences to the uncompressed table of the same seed, so that what a seed does to both falls out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..training._rules import FORMAT
+from ._lines import Line, parse
+
+SETTINGS = ("split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience")
+FULL = "full"
+
+Values = dict[str, Any]
+
+
+def fit(path: Path) -> Values:
+    """Return the rules that a file of results gives, as JSON has them.
+
+    Raises:
+        ValueError: it has no results of `bench train`, two kinds of training for one data set and head, or no
+            uncompressed tables.
+    """
+    content = path.read_bytes()
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in parse(content, path, "train"):
+        groups.setdefault((line["request"]["data"], line["request"]["head"]), []).append(line)
+    evidence = [one for place, lines in sorted(groups.items()) if (one := _evidence(path, place, lines))]
+    if not evidence:
+        raise ValueError(f"'{path}' has no data set and head with the method {FULL}, which losses are measured against")
+    return {
+        "format": FORMAT,
+        "results": {
+            "file": path.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "cells": sum(map(len, groups.values())),
+            "machines": sorted({_machine(line["machine"]) for lines in groups.values() for line in lines}),
+        },
+        "evidence": evidence,
+    }
+
+
+def write(rules: Values, path: Path) -> None:
+    """Write rules, a line for each point, atomically."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(_text(rules) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _evidence(path: Path, place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
+    """Return what is known of a data set under a head; None if nothing there is uncompressed."""
+    settings = _the_one([{name: line["request"].get(name) for name in SETTINGS} for line in lines], path, place)
+    full = {line["request"]["seed"]: line["figures"] for line in lines
+            if line["request"]["method"] == FULL and "figures" in line}  # fmt: skip
+    if not full:
+        return None
+    methods = dict.fromkeys(line["request"]["method"] for line in lines)
+    curves = []
+    for method in sorted(methods):
+        own = [line for line in lines if line["request"]["method"] == method]
+        _the_one([line["request"].get("options", {}) for line in own], path, (*place, method))
+        curves.append({"method": method} | _curve(own, full))
+    f32_bytes = statistics.mean(map(_f32, full.values()))
+    return {
+        "data": place[0],
+        "head": place[1],
+        "rows": round(f32_bytes / (4 * settings["dimension"])),
+        "settings": settings,
+        "full": {
+            "seeds": sorted(full),
+            "auc": _mean(full.values(), lambda one: one["auc"]),
+            "cold_auc": _mean(full.values(), lambda one: one["cold_auc"]),
+            "train_seconds": _mean(full.values(), lambda one: one["train_seconds"]),
+        },
+        "spread": _spread(lines, full),
+        "curves": curves,
+    }
+
+
+def _curve(lines: Sequence[Line], full: dict[int, Values]) -> Values:
+    """Return a method's points, and the budgets at which it has none."""
+    budgets = sorted({line["request"]["budget"] for line in lines})
+    points, refused, stopped = [], [], []
+    for budget in budgets:
+        here = [line for line in lines if line["request"]["budget"] == budget]
+        if floors := [line["floor"] for line in here if "refused" in line]:
+            refused.append({"budget": budget, "floor": floors[0]})
+        elif any("stopped" in line for line in here):
+            # What diverges for one seed is not to be counted on, whatever the others gave.
+            stopped.append(budget)
+        elif pairs := _pairs(here, full):
+            points.append(_point(budget, pairs))
+    return {"points": points, "refused": refused, "stopped": stopped}
+
+
+def _pairs(lines: Sequence[Line], full: dict[int, Values]) -> dict[int, tuple[Values, Values]]:
+    """Return the figures of cells and of the uncompressed table, by seed."""
+    found = {line["request"]["seed"]: line["figures"] for line in lines if "figures" in line}
+    return {seed: (found[seed], full[seed]) for seed in sorted(found) if seed in full}
+
+
+def _point(budget: float, pairs: dict[int, tuple[Values, Values]]) -> Values:
+    values = pairs.values()
+    return {
+        "budget": budget,
+        "seeds": list(pairs),
+        "ratio": _mean(values, lambda pair: pair[0]["ratio"]),
+        "loss": _mean(values, lambda pair: pair[1]["auc"] - pair[0]["auc"]),
+        "error": _error(values, "auc"),
+        "cold_loss": _mean(values, lambda pair: pair[1]["cold_auc"] - pair[0]["cold_auc"]),
+        "cold_error": _error(values, "cold_auc"),
+        "training_ratio": _mean(values, lambda pair: pair[0]["training_bytes"] / _f32(pair[0])),
+        "training_time": _mean(values, lambda pair: pair[0]["train_seconds"] / pair[1]["train_seconds"]),
+        "lookup_ns": _mean(values, lambda pair: pair[0]["lookup_ns_per_row"]),
+    }  # fmt: skip
+
+
+def _spread(lines: Sequence[Line], full: dict[int, Values]) -> list[Values]:
+    """Return the standard deviation of losses over seeds that is usual at each budget: the median over methods."""
+    found = []
+    for budget in sorted({line["request"]["budget"] for line in lines if line["request"]["method"] != FULL}):
+        here = [line for line in lines if line["request"]["budget"] == budget and line["request"]["method"] != FULL]
+        cells = [_pairs([line for line in here if line["request"]["method"] == method], full).values()
+                 for method in sorted({line["request"]["method"] for line in here})]  # fmt: skip
+        several = [cell for cell in cells if len(cell) > 1]
+        if several:
+            found.append(
+                {"budget": budget}
+                | {name: _round(statistics.median(_deviation(cell, of) for cell in several))
+                   for name, of in (("loss", "auc"), ("cold_loss", "cold_auc"))}
+            )  # fmt: skip
+    return found
+
+
+def _deviation(pairs: Iterable[tuple[Values, Values]], name: str) -> float:
+    return float(statistics.stdev(full[name] - found[name] for found, full in pairs))
+
+
+def _f32(figures: Values) -> float:
+    return float(figures["stored_bytes"] / figures["ratio"])
+
+
+def _error(pairs: Iterable[tuple[Values, Values]], name: str) -> float | None:
+    """Return the standard error of a mean loss; None of one seed."""
+    values = list(pairs)
+    return _round(_deviation(values, name) / math.sqrt(len(values))) if len(values) > 1 else None
+
+
+def _mean(values: Iterable[Any], of: Callable[[Any], float]) -> float:
+    return _round(statistics.mean(map(of, values)))
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _the_one(values: Sequence[Values], path: Path, place: Sequence[str]) -> Values:
+    """Return the settings that all cells have."""
+    for other in values:
+        if other != values[0]:
+            names = [name for name in {**values[0], **other} if values[0].get(name) != other.get(name)]
+            raise ValueError(
+                f"'{path}': cells of {'/'.join(place)} differ in {names[0]}: fit rules to one way of training at a time"
+            )
+    return values[0]
+
+
+def _machine(machine: Values) -> str:
+    return f"{machine['cpu']}, {machine['processors']} processors, {machine['isa']}"
+
+
+def _text(value: Any, indent: str = "") -> str:
+    """Return JSON with a line for each object that has no objects in it."""
+    inner = indent + " "
+    if isinstance(value, dict) and any(isinstance(one, dict | list) and _is_deep(one) for one in value.values()):
+        parts = [f"{inner}{json.dumps(name)}: {_text(one, inner)}" for name, one in value.items()]
+        return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return "[\n" + ",\n".join(inner + _text(one, inner) for one in value) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _is_deep(value: Any) -> bool:
+    return isinstance(value, dict) or any(isinstance(one, dict) for one in value)

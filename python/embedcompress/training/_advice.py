@@ -1,0 +1,86 @@
+"""What `recommend` returns: advice, and what was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ._rules import Evidence, Rules
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A method to train, and what to expect of it."""
+
+    method: str
+    rank: int
+    """Advice of one rank is within the noise of seeds."""
+    budget: int
+    """Bytes, for `embedding`; less than what was given where that serves better, or the limits."""
+    knobs: Mapping[str, Any]
+    """What the budget chooses, as `plan` has it."""
+    stored_bytes: int
+    ratio: float
+    """Stored bytes over those of f32."""
+    auc_loss: float
+    """AUC of the uncompressed table, less that of the method."""
+    auc_loss_error: float | None
+    """Its standard error over seeds, and no less than what is usual; None if it is not known."""
+    cold_auc_loss: float
+    """The same of the quarter of rows whose ids were seen the least."""
+    cold_auc_loss_error: float | None
+    training_bytes: int
+    """Parameters and buffers while it trains; gradients and the optimizer's moments come on top."""
+    training_time: float
+    """Over that of the uncompressed table."""
+    lookup_ns_per_row: float
+    """Of the frozen table on one thread, on the machine of the results."""
+    extrapolated: bool
+    """Whether nothing of this size was measured."""
+    reason: str
+    """A sentence or two."""
+    cells: tuple[str, ...]
+    """The requests of the results that this rests on, as data/head/method/budget: seeds."""
+    elsewhere: Mapping[str, float]
+    """The loss in AUC at this share of bytes on other data and under other heads, where that was measured."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures by name."""
+        plain = {"knobs": dict(self.knobs), "cells": list(self.cells), "elsewhere": dict(self.elsewhere)}
+        return {name: plain.get(name, getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A method that is no choice."""
+
+    method: str
+    limit: str
+    """What speaks against it: "budget", "train_memory", "latency", "arguments" or "results", which has no figures."""
+    floor: int | None
+    """The least bytes that it can be stored in; None if it is not known."""
+    least: float | None
+    """The least that it reaches of the limit, in bytes or nanoseconds."""
+    reason: str
+    """A sentence."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+class Choice(list[Advice]):
+    """Advice, best first.
+
+    Attributes:
+        refused: Methods that are no choice, with their floors.
+        evidence: The data set and the head that figures are from.
+        results: The file of results that rules were fitted to, its digest and machines.
+    """
+
+    def __init__(self, advice: Sequence[Advice], refused: Sequence[Refused], evidence: Evidence, rules: Rules) -> None:
+        super().__init__(advice)
+        self.refused = list(refused)
+        self.evidence = evidence
+        self.results = rules.results

@@ -1,0 +1,129 @@
+"""Rules that `embedcompress bench fit` makes of results, and the curves that they are."""
+
+import hashlib
+import json
+import math
+import statistics
+
+import pytest
+from training_results import FULL, ROWS, cell, full, rules_of, three, written
+
+from embedcompress import cli, training
+from embedcompress.bench import _fit
+from embedcompress.training._rules import Curve, Point
+
+
+def test_a_fit_has_means_and_errors_of_losses_by_seed(tmp_path):
+    lines = [full(0, 0.80), full(1, 0.82), cell("robe", 0.1, 0, 0.79), cell("robe", 0.1, 1, 0.80)]
+    (evidence,) = rules_of(tmp_path, lines).evidence
+    (point,) = evidence.curves["robe"].points
+    assert point.loss == pytest.approx((0.01 + 0.02) / 2)
+    assert point.error == pytest.approx(statistics.stdev([0.01, 0.02]) / math.sqrt(2), rel=1e-5)
+    assert point.seeds == (0, 1)
+    assert evidence.rows == ROWS
+    assert evidence.deviation(0.1, cold=False) == pytest.approx(statistics.stdev([0.01, 0.02]), rel=1e-5)
+
+
+def test_a_fit_keeps_what_was_refused(tmp_path):
+    rules = rules_of(tmp_path, [*FULL, cell("dpq", 0.01, 0), *three("dpq", 0.1, 0.79)])
+    assert [point.budget for point in rules.evidence[0].curves["dpq"].points] == [0.1]
+    document = json.loads((tmp_path / "rules.json").read_text())
+    (curve,) = [one for one in document["evidence"][0]["curves"] if one["method"] == "dpq"]
+    assert curve["refused"] == [{"budget": 0.01, "floor": 12345}]
+
+
+def test_a_fit_skips_seeds_without_an_uncompressed_table(tmp_path):
+    lines = [full(0), cell("robe", 0.1, 0, 0.79), cell("robe", 0.1, 1, 0.5)]
+    (point,) = rules_of(tmp_path, lines).evidence[0].curves["robe"].points
+    assert (point.seeds, point.error) == ((0,), None)
+    assert point.loss == pytest.approx(0.01)
+
+
+def test_what_diverges_for_a_seed_is_no_point(tmp_path):
+    stopped = cell("robe", 0.1, 1) | {"stopped": "diverged"}
+    del stopped["refused"], stopped["floor"]
+    rules = rules_of(tmp_path, [*FULL, cell("robe", 0.1, 0, 0.79), stopped, *three("hash", 0.1, 0.7)])
+    assert set(rules.evidence[0].curves) == {"full", "hash"}
+    document = json.loads((tmp_path / "rules.json").read_text())
+    (curve,) = [one for one in document["evidence"][0]["curves"] if one["method"] == "robe"]
+    assert curve["stopped"] == [0.1]
+
+
+def test_a_fit_refuses_what_can_not_be_summed_up(tmp_path):
+    with pytest.raises(ValueError, match="has no data set and head with the method full"):
+        _fit.fit(written(tmp_path, three("robe", 0.1, 0.7)))
+    other = cell("robe", 0.1, 0, 0.7)
+    other["request"]["dimension"] = 8
+    with pytest.raises(ValueError, match="cells of one/dlrm differ in dimension"):
+        _fit.fit(written(tmp_path, [*FULL, other]))
+    with pytest.raises(ValueError, match="line 1: a result of bench lookup"):
+        _fit.fit(written(tmp_path, [full(0) | {"bench": "lookup"}]))
+
+
+def test_the_digest_is_that_of_the_file(tmp_path):
+    path = written(tmp_path, [*FULL, *three("robe", 0.1, 0.79)])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert _fit.fit(path)["results"]["sha256"] == digest
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', '{"format": 1, "results": {}, "evidence": []}', "[1]"])
+def test_what_is_no_rules(tmp_path, content):
+    path = tmp_path / "rules.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="has no rules of `embedcompress bench fit`"):
+        training.read_rules(path)
+
+
+def point(budget, loss=0.0, **values):
+    known = {"ratio": budget, "training_ratio": 1.0, "training_time": 1.0, "lookup_ns": 10.0}
+    known |= {"error": 0.001, "cold_loss": loss, "cold_error": 0.001}
+    return Point(budget=budget, seeds=(0,), loss=loss, **known | values)
+
+
+CURVE = Curve("robe", (point(0.01, 0.06, lookup_ns=8.0), point(0.1, 0.02, lookup_ns=32.0), point(0.5, 0.01)))
+
+
+def test_losses_are_linear_in_the_logarithm_of_the_budget():
+    middle = CURVE.at(math.sqrt(0.01 * 0.099))
+    assert middle.loss == pytest.approx(0.04)
+    assert middle.lookup_ns == pytest.approx(16.0)
+    assert [one.budget for one in middle.points] == [0.01, 0.1]
+    assert not middle.extrapolated
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_measured_budgets_give_what_was_measured(index):
+    measured = CURVE.points[index]
+    found = CURVE.at(measured.budget)
+    assert (found.loss, found.points, found.extrapolated) == (measured.loss, (measured,), False)
+
+
+def test_a_point_holds_down_to_the_bytes_that_it_stored():
+    curve = Curve("int8", (point(0.1, 0.05), point(0.5, 0.01, ratio=0.25)))
+    assert curve.at(0.3).loss == 0.01
+    assert 0.01 < curve.at(0.2).loss < 0.05
+
+
+def test_below_the_smallest_budget_losses_go_on_and_it_is_said():
+    found = CURVE.at(0.001)
+    assert found.extrapolated
+    assert found.loss == pytest.approx(0.06 + 0.04, rel=0.01)
+    assert found.lookup_ns == 8.0
+    assert [one.budget for one in found.points] == [0.01, 0.1]
+    # A method that lost less with less is not expected to go on doing so.
+    odd = Curve("dedup", (point(0.1, 0.02), point(0.5, 0.05)))
+    assert odd.at(0.01).loss == 0.02
+
+
+def test_bench_fit_writes_rules(capsys, tmp_path):
+    rules_of(tmp_path, [*FULL, *three("robe", 0.1, 0.79), *three("hash", 0.1, 0.70), *three("hash", 0.5, 0.75)])
+    out = tmp_path / "again.json"
+    assert cli.main(["bench", "fit", str(tmp_path / "results.jsonl"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == "one/dlrm: 3 methods, 4 points\n"
+    assert out.read_bytes() == (tmp_path / "rules.json").read_bytes()
+    assert cli.main(["bench", "fit", str(out), "--out", str(out)]) == 1
+    assert "line 1: not a result of a benchmark" in capsys.readouterr().err
+    assert (
+        cli.main(["bench", "fit", str(tmp_path / "results.jsonl"), "--out", str(tmp_path / "no" / "rules.json")]) == 1
+    )
+    assert "does not exist" in capsys.readouterr().err
