@@ -3,7 +3,8 @@
 #              make test-swift and make test-python are its halves
 # make bench   lookups beside PyTorch's, FBGEMM's and faiss's, for docs/lookup-benchmark.md; BENCH="--resume" goes on with
 #              a run that was cut off, BENCH="--bits 4 --dimension 64" and the like run a part
-# make card    every method on every real table, for docs/comparison-card.md; at every budget, for docs/table-methods.md
+# make card    every method on every real table, for docs/comparison-card.md; at every budget that docs/results/table.jsonl
+#              has no lines of yet, for docs/table-methods.md
 # make bench-training   every method that learns its table, for docs/training-methods.md; BENCH="--resume" as above
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
@@ -68,7 +69,9 @@ bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py
-	$(BIN)/python python/benchmarks/table_methods.py --check
+	set -e; for table in wordllama minilm glove; do \
+	    $(BIN)/embedcompress bench table $$table --recommend 0.25 0.13 0.07 0.03 --limit 30 --out docs/results/table.jsonl; \
+	done
 
 reproduce: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
