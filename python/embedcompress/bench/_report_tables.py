@@ -9,6 +9,7 @@ from .._report import figure, markdown_table, percent, text_table
 from .._samples import SOURCES, TITLES
 from ._calls import label
 from ._lines import Line
+from ._report_cells import draw, front, grouped, machines, made, matrix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,33 +29,12 @@ FRONT_HEADER = (
 
 def by_table(lines: Iterable[Line]) -> dict[str, list[Line]]:
     """Return the lines of each table, by its name."""
-    found: dict[str, list[Line]] = {}
-    for line in lines:
-        found.setdefault(line["request"]["table"], []).append(line)
-    return found
+    return grouped(lines, "table", ("digest", "queries"))
 
 
-def cells(lines: Sequence[Line]) -> list[Line]:
-    """Return the lines of methods: all but those of `recommend`."""
-    return [line for line in lines if "method" in line["request"]]
-
-
-def made(lines: Sequence[Line]) -> list[Line]:
-    """Return the lines of methods that made a table."""
-    return [line for line in cells(lines) if "figures" in line]
-
-
-def front(lines: Sequence[Line]) -> list[Line]:
+def best(lines: Sequence[Line]) -> list[Line]:
     """Return the tables that no other one beats in bytes and error, the smallest first."""
-    result: list[Line] = []
-    for line in sorted(made(lines), key=_size_and_error):
-        if not result or line["figures"]["normalized_l2"] < result[-1]["figures"]["normalized_l2"]:
-            result.append(line)
-    return result
-
-
-def _size_and_error(line: Line) -> tuple[int, float]:
-    return line["figures"]["stored_bytes"], line["figures"]["normalized_l2"]
+    return front(lines, "normalized_l2")
 
 
 def title(name: str) -> str:
@@ -84,19 +64,6 @@ def page(lines: Sequence[Line], plots: Mapping[str, str] | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def machines(lines: Sequence[Line]) -> list[str]:
-    """Return a sentence on each machine and set of versions that lines are of."""
-    found = []
-    for line in lines:
-        machine = line["machine"]
-        versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-        found.append(
-            f"Machine: {machine['cpu']}, {machine['processors']} processors, {machine['system']}, kernels for "
-            f"{machine['isa']}; {versions}."
-        )
-    return list(dict.fromkeys(found))
-
-
 def table_parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
     """Return the paragraphs on one table, in Markdown.
 
@@ -109,7 +76,7 @@ def table_parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
     parts = [f"## {title(name)}, {request['rows']:,} × {request['dimension']}"]
     parts += [f"From {SOURCES[name]}."] if name in SOURCES else []
     parts += [f"![Error against bytes: {title(name)}]({plot})"] if plot else []
-    parts += [matrix(lines), "What has the least error for its bytes or fewer:"]
+    parts += [matrix(lines, "normalized_l2"), "What has the least error for its bytes or fewer:"]
     parts += [markdown_table(FRONT_HEADER, _front_rows(lines, "`"), left=2)]
     if any("recommend" in line["request"] for line in lines):
         parts += ["What `recommend` puts first, and how far its error is from the least of all cells:"]
@@ -117,43 +84,9 @@ def table_parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
     return parts
 
 
-def matrix(lines: Sequence[Line]) -> str:
-    """Return the error of each method within each budget."""
-    rows: dict[str, dict[float, Line]] = {}
-    for line in cells(lines):
-        if line["request"]["budget"] is not None:
-            rows.setdefault(label(line["request"]), {})[line["request"]["budget"]] = line
-    budgets = sorted({budget for row in rows.values() for budget in row}, reverse=True)
-    least = {
-        budget: min(
-            (row[budget]["figures"]["normalized_l2"] for row in rows.values() if "figures" in row.get(budget, {})),
-            default=None,
-        )
-        for budget in budgets
-    }
-    shown = [[name, *(_cell_text(row.get(budget), least[budget]) for budget in budgets)] for name, row in rows.items()]
-    return markdown_table(("method", *(f"{100 * budget:g} %" for budget in budgets)), shown)
-
-
-def _cell_text(line: Line | None, least: float | None) -> str:
-    if line is None:
-        return "-"
-    if "figures" not in line:
-        return outcome_text(line, 4 * line["request"]["rows"] * line["request"]["dimension"])
-    error = line["figures"]["normalized_l2"]
-    return f"**{figure(error, 3)}**" if error == least else figure(error, 3)
-
-
-def outcome_text(line: Line, f32_bytes: int) -> str:
-    """Return why a line has no figures: after what time it was stopped, or the least share that the method needs."""
-    if "stopped" in line:
-        return str(line["stopped"])
-    return f"≥ {100 * line['floor'] / f32_bytes:.2g} %" if line.get("floor") else "refused"
-
-
 def _front_rows(lines: Sequence[Line], quote: str = "") -> list[list[str]]:
     rows = []
-    for line in front(lines):
+    for line in best(lines):
         figures = line["figures"]
         recall = figures["recall_at_10"]
         rows.append(
@@ -184,10 +117,10 @@ def against_best(lines: Sequence[Line]) -> list[tuple[Line, Line, float]]:
             continue
         room = int(request["recommend"] * request["rows"] * request["dimension"] * 4)
         fitting = [one for one in made(lines) if one["figures"]["stored_bytes"] <= room]
-        best = min(fitting, key=lambda one: one["figures"]["normalized_l2"], default=None)
-        if best is not None:
-            error, least = line["figures"]["normalized_l2"], best["figures"]["normalized_l2"]
-            found.append((line, best, error / least - 1 if least else 0.0))
+        first = min(fitting, key=lambda one: one["figures"]["normalized_l2"], default=None)
+        if first is not None:
+            error, least = line["figures"]["normalized_l2"], first["figures"]["normalized_l2"]
+            found.append((line, first, error / least - 1 if least else 0.0))
     return found
 
 
@@ -198,12 +131,12 @@ def recommend_table(lines: Sequence[Line]) -> str:
             f"{100 * line['request']['recommend']:g} %",
             label(line["figures"]),
             figure(line["figures"]["normalized_l2"]),
-            label(best["request"]),
-            figure(best["figures"]["normalized_l2"]),
+            label(cell["request"]),
+            figure(cell["figures"]["normalized_l2"]),
             f"{100 * apart:+.1f} %",
             figure(line["figures"]["seconds"], 3),
         ]
-        for line, best, apart in against_best(lines)
+        for line, cell, apart in against_best(lines)
     ]
     return markdown_table(("budget", "first", "norm. l2", "best cell", "norm. l2", "apart", "seconds"), rows, left=2)
 
@@ -215,41 +148,23 @@ def summary(lines: Sequence[Line]) -> str:
     parts = ["What has the least error for its bytes or fewer:", text_table(header, rows)]
     parts += [
         f"recommend, {100 * line['request']['recommend']:g} %: {label(line['figures'])}, "
-        f"{100 * apart:+.1f} % error beside the best cell, {label(best['request'])}"
-        for line, best, apart in against_best(lines)
+        f"{100 * apart:+.1f} % error beside the best cell, {label(cell['request'])}"
+        for line, cell, apart in against_best(lines)
     ]
     return "\n".join(parts)
 
 
 def plot(lines: Sequence[Line]) -> Figure:
     """Return the plot of one table: error against bytes, a line for each method."""
-    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(8, 6.4), layout="constrained")
     FigureCanvasAgg(drawing)
     axes = drawing.subplots()
-    shown = [line for line in made(lines) if line["figures"]["normalized_l2"] > 0]
-    points: dict[str, list[tuple[float, float]]] = {}
-    for line in shown:
-        point = (100 * line["figures"]["ratio"], line["figures"]["normalized_l2"])
-        points.setdefault(label(line["request"]), []).append(point)
-    colors = [colormaps["tab20"](index) for index in range(20)]
-    for index, (name, found) in enumerate(points.items()):
-        style = ("-", "--", ":")[index // len(colors) % 3]
-        color = colors[index % len(colors)]
-        axes.plot(*zip(*sorted(found), strict=True), style, color=color, marker=".", lw=0.8, ms=4, label=name)
-    best = [(100 * line["figures"]["ratio"], line["figures"]["normalized_l2"]) for line in front(shown)]
-    if best:
-        axes.plot(*zip(*best, strict=True), color="black", lw=2.2, alpha=0.35, label="least error for the bytes")
-    axes.set_xscale("log")
+    draw(axes, lines, "normalized_l2")
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:g} %")
-    axes.set_xlabel("stored bytes, of f32")
     axes.set_ylabel("normalised l2")
     axes.set_title(title(lines[0]["request"]["table"]), fontsize=10)
-    axes.grid(alpha=0.3, which="both")
-    if points:
-        drawing.legend(loc="outside lower center", ncols=5, fontsize=7)
+    drawing.legend(loc="outside lower center", ncols=5, fontsize=7)
     return drawing

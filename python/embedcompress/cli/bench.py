@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import bench_lookup, bench_table
+from . import bench_lookup, bench_retrieval, bench_table
 
-BENCHMARKS = (bench_lookup, bench_table)
+BENCHMARKS = (bench_lookup, bench_table, bench_retrieval)
 
 
 def add(subparsers: Any) -> None:
