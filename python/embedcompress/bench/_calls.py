@@ -1,0 +1,82 @@
+"""What the post-training benchmarks call: methods and hybrids, at every number of bits and within budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import embedcompress as ec
+
+BITS = range(1, 9)
+HYBRIDS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("least_squares", {"group": 32}),
+    ("svd", {"inner": "f16"}),
+    ("svd", {"inner": "least_squares"}),
+    ("svd", {"inner": "eden"}),
+    ("magsvd", {"inner": "least_squares"}),
+    ("magsvd", {"inner": "eden"}),
+    ("hot_cold", {"hot": "eden", "cold": "eden"}),
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of `compress`."""
+
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Beside the budget."""
+    budget: float | None = None
+    """A share of the f32 bytes."""
+
+    def request(self) -> dict[str, Any]:
+        """Return the part of a line's request that says what is called."""
+        return {"method": self.method, "options": dict(self.options), "budget": self.budget}
+
+    def compress(self, weight: ec.Table) -> ec.Table:
+        """Return the compressed table."""
+        options = dict(self.options) | ({} if self.budget is None else {"budget": self.budget})
+        return ec.compress(weight, self.method, **options)
+
+
+def label(request: Mapping[str, Any]) -> str:
+    """Return a method with the options that make it a method of its own, such as "svd(eden)"."""
+    options = request["options"]
+    shown = list(dict.fromkeys(str(value) for key, value in options.items() if key in ("inner", "hot", "cold")))
+    shown += [f"group={options['group']}"] if "group" in options else []
+    return f"{request['method']}({', '.join(shown)})" if shown else str(request["method"])
+
+
+def contenders(wanted: Sequence[str] = ()) -> list[Call]:
+    """Return the methods and the hybrids of these labels; all without any.
+
+    Raises:
+        ValueError: there is none of that label.
+    """
+    known = {method.name for method in ec.methods() if method.kind == "post-training"}
+    calls = [Call(method.name) for method in ec.methods() if method.name in known]
+    calls += [Call(method, options) for method, options in HYBRIDS if method in known]
+    by_label = {label(call.request()): call for call in calls}
+    for name in wanted:
+        if name not in by_label:
+            raise ValueError(f"there is no method '{name}' to measure; there are {', '.join(by_label)}")
+    return [call for name, call in by_label.items() if not wanted or name in wanted]
+
+
+def calls(found: Sequence[Call], budgets: Sequence[float]) -> Iterator[Call]:
+    """Return what is measured: each method without a budget, at every number of bits it has, and then within each.
+
+    Product codes have no bits of their own without a budget: those take their defaults.
+    """
+    options = {method.name: {option.name for option in method.options} for method in ec.methods()}
+    for call in found:
+        if "bits" in options[call.method] and "parts" not in options[call.method]:
+            for bits in BITS:
+                yield Call(call.method, {**call.options, "bits": bits})
+        elif not call.options:
+            yield call
+    for call in found:
+        if "budget" in options[call.method]:
+            for budget in budgets:
+                yield Call(call.method, call.options, budget)

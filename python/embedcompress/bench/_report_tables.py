@@ -1,0 +1,170 @@
+"""What the lines of `bench table` say: error within budgets, what has the least error for its bytes, a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .._report import figure, markdown_table, percent, text_table
+from .._samples import SOURCES, TITLES
+from ._calls import label
+from ._lines import Line
+from ._report_cells import draw, front, grouped, machines, made, matrix
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FRONT_HEADER = (
+    "method",
+    "expression",
+    "bytes",
+    "of f32",
+    "norm. l2",
+    "cosine",
+    "recall@10",
+    "compress, s",
+    "lookup, ns/row",
+)
+
+
+def by_table(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Return the lines of each table, by its name."""
+    return grouped(lines, "table", ("digest", "queries"))
+
+
+def best(lines: Sequence[Line]) -> list[Line]:
+    """Return the tables that no other one beats in bytes and error, the smallest first."""
+    return front(lines, "normalized_l2")
+
+
+def title(name: str) -> str:
+    """Return what a table is called."""
+    return TITLES.get(name, name)
+
+
+def page(lines: Sequence[Line], plots: Mapping[str, str] | None = None) -> str:
+    """Return the page of all tables.
+
+    Args:
+        lines: Of one table or more.
+        plots: The file of the plot of each table, by its name; what has none goes without.
+    """
+    parts = [
+        "# Every method at every budget",
+        "Made from [results/table.jsonl](results/table.jsonl), the lines that `embedcompress bench table` wrote "
+        "(`make card`). [methods.md](methods.md) says how to choose.",
+        "Each cell is ‖X − Q(X)‖ / ‖X‖ of the best table that a method makes within a budget, which is a share of the "
+        "f32 bytes; the least of a column is bold. *≥ 3.4 %* says that the method refuses, and what it needs at least; "
+        "*> 30 s*, that it was stopped after so long. Recall@10 is of random rows; compressing is timed once, by the "
+        "clock on the wall, and lookups of random ids on one thread.",
+        *machines(lines),
+    ]
+    for name, part in by_table(lines).items():
+        parts += table_parts(part, (plots or {}).get(name))
+    return "\n\n".join(parts) + "\n"
+
+
+def table_parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
+    """Return the paragraphs on one table, in Markdown.
+
+    Args:
+        lines: Of that table only.
+        plot: The file of its plot.
+    """
+    request = lines[0]["request"]
+    name = request["table"]
+    parts = [f"## {title(name)}, {request['rows']:,} × {request['dimension']}"]
+    parts += [f"From {SOURCES[name]}."] if name in SOURCES else []
+    parts += [f"![Error against bytes: {title(name)}]({plot})"] if plot else []
+    parts += [matrix(lines, "normalized_l2"), "What has the least error for its bytes or fewer:"]
+    parts += [markdown_table(FRONT_HEADER, _front_rows(lines, "`"), left=2)]
+    if any("recommend" in line["request"] for line in lines):
+        parts += ["What `recommend` puts first, and how far its error is from the least of all cells:"]
+        parts += [recommend_table(lines)]
+    return parts
+
+
+def _front_rows(lines: Sequence[Line], quote: str = "") -> list[list[str]]:
+    rows = []
+    for line in best(lines):
+        figures = line["figures"]
+        recall = figures["recall_at_10"]
+        rows.append(
+            [
+                label(line["request"]),
+                f"{quote}{figures['expression']}{quote}",
+                f"{figures['stored_bytes']:,}",
+                percent(figures["ratio"]),
+                figure(figures["normalized_l2"]),
+                f"{figures['mean_cosine']:.5f}",
+                "-" if recall is None else f"{recall:.3f}",
+                figure(figures["compress_seconds"], 3),
+                f"{figures['lookup_ns_per_row']:.1f}",
+            ]
+        )
+    return rows
+
+
+def against_best(lines: Sequence[Line]) -> list[tuple[Line, Line, float]]:
+    """Return each choice of `recommend`, the cell of the least error that fits its budget, and how far it is behind.
+
+    What is behind is a share: 0.01 is one percent more error.
+    """
+    found = []
+    for line in lines:
+        request = line["request"]
+        if "recommend" not in request or "figures" not in line:
+            continue
+        room = int(request["recommend"] * request["rows"] * request["dimension"] * 4)
+        fitting = [one for one in made(lines) if one["figures"]["stored_bytes"] <= room]
+        first = min(fitting, key=lambda one: one["figures"]["normalized_l2"], default=None)
+        if first is not None:
+            error, least = line["figures"]["normalized_l2"], first["figures"]["normalized_l2"]
+            found.append((line, first, error / least - 1 if least else 0.0))
+    return found
+
+
+def recommend_table(lines: Sequence[Line]) -> str:
+    """Return what `recommend` puts first within each budget, beside the best cell."""
+    rows = [
+        [
+            f"{100 * line['request']['recommend']:g} %",
+            label(line["figures"]),
+            figure(line["figures"]["normalized_l2"]),
+            label(cell["request"]),
+            figure(cell["figures"]["normalized_l2"]),
+            f"{100 * apart:+.1f} %",
+            figure(line["figures"]["seconds"], 3),
+        ]
+        for line, cell, apart in against_best(lines)
+    ]
+    return markdown_table(("budget", "first", "norm. l2", "best cell", "norm. l2", "apart", "seconds"), rows, left=2)
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """Return the front as text, and what `recommend` is behind it."""
+    header = [name for name in FRONT_HEADER if name != "expression"]
+    rows = [[text for place, text in enumerate(row) if place != 1] for row in _front_rows(lines)]
+    parts = ["What has the least error for its bytes or fewer:", text_table(header, rows)]
+    parts += [
+        f"recommend, {100 * line['request']['recommend']:g} %: {label(line['figures'])}, "
+        f"{100 * apart:+.1f} % error beside the best cell, {label(cell['request'])}"
+        for line, cell, apart in against_best(lines)
+    ]
+    return "\n".join(parts)
+
+
+def plot(lines: Sequence[Line]) -> Figure:
+    """Return the plot of one table: error against bytes, a line for each method."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(8, 6.4), layout="constrained")
+    FigureCanvasAgg(drawing)
+    axes = drawing.subplots()
+    draw(axes, lines, "normalized_l2")
+    axes.set_yscale("log")
+    axes.set_ylabel("normalised l2")
+    axes.set_title(title(lines[0]["request"]["table"]), fontsize=10)
+    drawing.legend(loc="outside lower center", ncols=5, fontsize=7)
+    return drawing
