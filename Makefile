@@ -3,8 +3,8 @@
 #              make test-swift and make test-python are its halves
 # make bench   lookups beside PyTorch's, FBGEMM's and faiss's, for docs/lookup-benchmark.md; BENCH="--resume" goes on with
 #              a run that was cut off, BENCH="--bits 4 --dimension 64" and the like run a part
-# make card    every method on every real table, for docs/comparison-card.md; at every budget that docs/results/table.jsonl
-#              has no lines of yet, for docs/table-methods.md
+# make card    every method on every real table, for docs/comparison-card.md; at every budget, all cells that
+#              docs/results/table.jsonl has no lines of yet
 # make bench-retrieval   searches of compressed sentence vectors, all cells that docs/results/retrieval.jsonl has no lines
 #              of yet
 # make bench-training    every method that learns its table: all cells of python/benchmarks/train.toml that

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,8 @@ pytest.importorskip("markdown")
 pytest.importorskip("torch")
 
 from embedcompress import cli, training
-from embedcompress.bench import _report_claims, _report_train, report
+from embedcompress.bench import _lines, _report_claims, _report_train, report
+from embedcompress.bench._report_post import Contest
 
 MACHINE = {"cpu": "a <cpu>", "processors": 2, "isa": "x86-64-v4", "versions": {"embedcompress": "0", "torch": "1"}}
 
@@ -88,6 +90,57 @@ def test_one_seed_confirms_nothing():
     found = _report_train.groups([one for one in results() if one["request"]["seed"] == 0])
     contests = _report_claims.findings(found, "flights", "dlrm")[:3]
     assert [finding.verdict for finding in contests] == ["open"] * 3
+
+
+def test_one_seed_says_nothing_of_noise():
+    found = _report_train.groups([one for one in results() if one["request"]["seed"] == 0])
+    for finding in _report_claims.findings(found, "flights", "dlrm"):
+        assert "noise" not in finding.evidence
+        assert "Pruning" not in finding.claim or finding.verdict == "open"
+
+
+def post(method, ratio, value, budget=None, options=None, bench="table", **figures):
+    request = {"method": method, "options": options or {}, "budget": budget}
+    return {
+        "bench": bench, "machine": MACHINE,
+        "request": {"table": "small", "corpus": "small", "rows": 100, "dimension": 4, "queries": 10} | request,
+        "figures": {"ratio": ratio, "stored_bytes": int(1600 * ratio), "normalized_l2": value} | figures,
+    }  # fmt: skip
+
+
+def test_advice_and_claims_on_tables():
+    lines = [
+        post("greedy", 0.25, 0.10, 0.25), post("pq", 0.2, 0.12, 0.25), post("svd", 0.25, 0.5, 0.25),
+        post("prune", 0.25, 0.1005, 0.25), post("eden", 0.03, 0.60, 0.03), post("pq", 0.03, 0.40, 0.03),
+        post("svd", 0.03, 0.39, 0.03, {"inner": "eden"}), post("greedy", 0.5, 0.01),
+    ]  # fmt: skip
+    contest = Contest(lines, "normalized_l2", most=False)
+    assert contest.advice() == [
+        "**Up to 25 %**: greedy 0.1.",
+        "**Up to 3 %**: svd(eden) 0.39; of those that are one method alone, pq 0.4.",
+    ]
+    verdicts = [(finding.claim.split(" (")[0], finding.verdict) for finding in contest.findings()]
+    assert verdicts == [
+        ("At moderate budgets", "open"), ("At small budgets", "confirmed"),
+        ("Low rank is a good compressor at 25.0 %.", "contradicted"),
+        ("Pruning is a good compressor at 25.0 %.", "open"),
+        ("Deduplication is a good compressor at 25.0 %.", "contradicted"),
+        ("Nesting methods in each other beats each alone at 3.0 %.", "confirmed"),
+    ]  # fmt: skip
+
+
+def test_more_is_better_where_it_is():
+    lines = [post("greedy", 0.2, 0.9, 0.25), post("pq", 0.2, 0.5, 0.25)]
+    assert Contest(lines, "normalized_l2", most=True).best(0.25) is lines[0]
+    assert Contest(lines, "normalized_l2", most=False).best(0.25) is lines[1]
+
+
+def test_the_committed_report_is_made_of_the_committed_results(tmp_path):
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    results = sorted((docs / "results").glob("*.jsonl"))
+    lines = [line for path in results for line in _lines.read(path)]
+    text = report.text(report.report(lines, [path.name for path in results]))
+    assert (docs / "report" / "report.md").read_text(encoding="utf-8") == text
 
 
 def test_a_contradiction_is_said():

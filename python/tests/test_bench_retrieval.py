@@ -299,9 +299,8 @@ def test_the_report_has_every_budget_and_the_best(measured, tmp_path):
     pytest.importorskip("matplotlib")
     lines, _ = measured
     assert list(_report_retrieval.by_corpus(lines)) == ["small"]
-    text = "\n\n".join(_report_retrieval.parts(lines, "plot.png"))
+    text = "\n\n".join(_report_retrieval.parts(lines))
     assert text.count("| method | 50 % | 10 % |") == 2
-    assert "(plot.png)" in text
     assert "**" in text
     best = [line["figures"] for line in _report_retrieval.best(lines)]
     recalls = [figures["recall_at_10"] for figures in best]
@@ -322,7 +321,7 @@ def test_the_committed_searches_say_what_they_are_of():
     (found,) = _report_retrieval.by_corpus(_lines.read(DOCS / "results" / "retrieval.jsonl")).values()
     request = found[0]["request"]
     assert (request["rows"], request["dimension"], request["queries"]) == (9070, 384, 1000)
-    text = "\n\n".join(_report_retrieval.parts(found))
+    text = "\n\n".join(_report_retrieval.heading(found))
     assert "## Sentences of film reviews, by MiniLM, 9,070 × 384\n\nFrom the source archive" in text
     four_bits = next(
         one for one in found if (one["request"]["method"], one["request"]["options"]) == ("greedy", {"bits": 4})

@@ -207,14 +207,14 @@ def test_lines_of_something_else_are_refused(saved, tmp_path, capsys):
 # The report
 
 
-def test_the_page_has_every_budget_and_the_front(measured, tmp_path):
+def test_the_report_has_every_budget_and_the_front(measured, tmp_path):
     pytest.importorskip("matplotlib")
     lines, _ = measured
-    text = _report_tables.page(lines, {"small": "plot.png"})
+    text = "\n\n".join([*_report_tables.heading(lines), *_report_tables.parts(lines)])
+    assert text.startswith("## small, ")
     assert "| method | 50 % | 10 % |" in text
     assert "**" in text
     assert "≥" in text
-    assert "(plot.png)" in text
     assert "What `recommend` puts first" in text
     front = _report_tables.best(lines)
     sizes = [line["figures"]["stored_bytes"] for line in front]
@@ -230,14 +230,10 @@ def test_the_page_has_every_budget_and_the_front(measured, tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_page_quotes_the_committed_figures():
+def test_the_committed_figures_are_of_all_tables():
     lines = _lines.read(DOCS / "results" / "table.jsonl")
-    names = list(_report_tables.by_table(lines))
-    assert names == list(_samples.SAMPLES)
+    assert list(_report_tables.by_table(lines)) == list(_samples.SAMPLES)
     assert len(_report_cells.cells(lines)) == 1185
-    plots = {name: f"table-methods-{name}.png" for name in names}
-    assert (DOCS / "table-methods.md").read_text(encoding="utf-8") == _report_tables.page(lines, plots)
-    assert all((DOCS / plot).exists() for plot in plots.values())
 
 
 def test_recommend_is_near_the_best_committed_cells():

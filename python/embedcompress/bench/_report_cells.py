@@ -98,19 +98,6 @@ def outcome_text(line: Line) -> str:
     return f"≥ {100 * line['floor'] / f32_bytes:.2g} %" if line.get("floor") else "refused"
 
 
-def machines(lines: Sequence[Line]) -> list[str]:
-    """Return a sentence on each machine and set of versions that lines are of."""
-    found = []
-    for line in lines:
-        machine = line["machine"]
-        versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-        found.append(
-            f"Machine: {machine['cpu']}, {machine['processors']} processors, {machine['system']}, kernels for "
-            f"{machine['isa']}; {versions}."
-        )
-    return list(dict.fromkeys(found))
-
-
 def draw(axes: Axes, lines: Sequence[Line], value: str, most: bool = False) -> None:
     """Draw a figure against bytes, a line for each method, and the best for the bytes.
 

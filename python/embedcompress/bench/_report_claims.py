@@ -56,9 +56,11 @@ def best(made: Sequence[Group]) -> Group | None:
 
 
 def compared(first: Group, second: Group) -> str:
-    """Return "above", "below" or "within the noise of"."""
+    """Return "above", "below" or "within the noise of"; "beside" where the noise can't be known."""
     apart = first.mean("auc") - second.mean("auc")
     noise = 2 * math.hypot(error(first), error(second))
+    if math.isinf(noise):
+        return "beside"
     return "within the noise of" if abs(apart) <= noise else "above" if apart > 0 else "below"
 
 
@@ -101,10 +103,10 @@ def _lossless(here: Sequence[Group]) -> Finding | None:
     full = best([group for group in here if group.method == "full"])
     if full is None:
         return None
-    equal = [group for group in here if group.method != "full" and compared(group, full) != "below"]
-    least = min(equal, key=lambda group: group.mean("ratio"), default=None)
     if math.isinf(error(full)):
         return None
+    equal = [group for group in here if group.method != "full" and compared(group, full) not in ("below", "beside")]
+    least = min(equal, key=lambda group: group.mean("ratio"), default=None)
     if least is None:
         return Finding("A table can shrink at no cost in quality.", "contradicted", f"All are below {shown(full)}.")
     return Finding(
@@ -151,9 +153,10 @@ def _pruning(here: Sequence[Group], budgets: Sequence[float]) -> Finding | None:
         pruned = best([group for group in made if group.method in FAMILIES["pruning"]])
         other = best([group for group in made if group.method not in FAMILIES["pruning"]])
         if pruned and other:
+            verdicts = {"below": "contradicted", "beside": "open"}
             return Finding(
                 f"Pruning keeps quality at {100 * budget:g} %.",
-                "contradicted" if compared(pruned, other) == "below" else "confirmed",
+                verdicts.get(compared(pruned, other), "confirmed"),
                 f"The best of it is {shown(pruned)} beside {shown(other)}. It trains in stages, each of as many epochs "
                 "as another method has in all; its own papers give it more.",
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .._report import figure, markdown_table, percent, text_table
 from ._calls import label
 from ._lines import Line
-from ._report_cells import draw, front, grouped, machines, made, matrix
+from ._report_cells import draw, front, grouped, made, matrix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,21 +49,13 @@ def best(lines: Sequence[Line]) -> list[Line]:
     return front(lines, "recall_at_10", most=True)
 
 
-def parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
-    """Return the paragraphs on one search, in Markdown.
-
-    Args:
-        lines: Of that search only.
-        plot: The file of its plot.
-    """
+def heading(lines: Sequence[Line]) -> list[str]:
+    """Return what the lines of one search are of, in Markdown."""
     request = lines[0]["request"]
     name = request["corpus"]
-    found = [
-        f"## {title(name)}, {request['rows']:,} × {request['dimension']}",
-        *([f"From {SOURCES[name]}."] if name in SOURCES else []),
-        f"{request['queries']:,} queries, exact, are searched for in the compressed corpus by inner product.",
-        *machines(lines),
-    ]
+    found = [f"## {title(name)}, {request['rows']:,} × {request['dimension']}"]
+    found += [f"From {SOURCES[name]}."] if name in SOURCES else []
+    found += [f"{request['queries']:,} queries, exact, are searched for in the compressed corpus by inner product."]
     voted = [line for line in made(lines) if "accuracy" in line["figures"]]
     if voted:
         found += [
@@ -71,9 +63,13 @@ def parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
             f"{percent(voted[0]['figures']['exact_accuracy'])} of the queries; *agreement* is how often the compressed "
             "corpus votes as the exact one."
         ]
-    found += [f"![Recall against bytes: {title(name)}]({plot})"] if plot else []
-    found += ["Recall@10 of the exact neighbours, within each budget:", matrix(lines, "recall_at_10", True, 3)]
-    if voted:
+    return found
+
+
+def parts(lines: Sequence[Line]) -> list[str]:
+    """Return the tables of figures on one search, in Markdown."""
+    found = ["Recall@10 of the exact neighbours, within each budget:", matrix(lines, "recall_at_10", True, 3)]
+    if any("accuracy" in line["figures"] for line in made(lines)):
         found += ["Agreement of the vote with the exact one:", matrix(lines, "agreement", True, 3)]
     found += ["What has the best recall@10 for its bytes or fewer:"]
     found += [markdown_table(HEADER, _rows(lines, "`"), left=2)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .._report import figure, markdown_table, percent, text_table
 from .._samples import SOURCES, TITLES
 from ._calls import label
 from ._lines import Line
-from ._report_cells import draw, front, grouped, machines, made, matrix
+from ._report_cells import draw, front, grouped, made, matrix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,46 +42,29 @@ def title(name: str) -> str:
     return TITLES.get(name, name)
 
 
-def page(lines: Sequence[Line], plots: Mapping[str, str] | None = None) -> str:
-    """Return the page of all tables.
-
-    Args:
-        lines: Of one table or more.
-        plots: The file of the plot of each table, by its name; what has none goes without.
-    """
-    parts = [
-        "# Every method at every budget",
-        "Made from [results/table.jsonl](results/table.jsonl), the lines that `embedcompress bench table` wrote "
-        "(`make card`). [methods.md](methods.md) says how to choose.",
-        "Each cell is ‖X − Q(X)‖ / ‖X‖ of the best table that a method makes within a budget, which is a share of the "
-        "f32 bytes; the least of a column is bold. *≥ 3.4 %* says that the method refuses, and what it needs at least; "
-        "*> 30 s*, that it was stopped after so long. Recall@10 is of random rows; compressing is timed once, by the "
-        "clock on the wall, and lookups of random ids on one thread.",
-        *machines(lines),
-    ]
-    for name, part in by_table(lines).items():
-        parts += table_parts(part, (plots or {}).get(name))
-    return "\n\n".join(parts) + "\n"
-
-
-def table_parts(lines: Sequence[Line], plot: str | None = None) -> list[str]:
-    """Return the paragraphs on one table, in Markdown.
-
-    Args:
-        lines: Of that table only.
-        plot: The file of its plot.
-    """
+def heading(lines: Sequence[Line]) -> list[str]:
+    """Return what the lines of one table are of, in Markdown."""
     request = lines[0]["request"]
     name = request["table"]
     parts = [f"## {title(name)}, {request['rows']:,} × {request['dimension']}"]
-    parts += [f"From {SOURCES[name]}."] if name in SOURCES else []
-    parts += [f"![Error against bytes: {title(name)}]({plot})"] if plot else []
-    parts += [matrix(lines, "normalized_l2"), "What has the least error for its bytes or fewer:"]
-    parts += [markdown_table(FRONT_HEADER, _front_rows(lines, "`"), left=2)]
+    return parts + ([f"From {SOURCES[name]}."] if name in SOURCES else [])
+
+
+def parts(lines: Sequence[Line]) -> list[str]:
+    """Return the tables of figures on one table, in Markdown."""
+    found = [
+        "Each cell is ‖X − Q(X)‖ / ‖X‖ of the best table that a method makes within a budget, which is a share of the "
+        "f32 bytes; the least of a column is bold. *≥ 3.4 %* says that the method refuses, and what it needs at least; "
+        "*> 30 s*, that it was stopped after so long.",
+        matrix(lines, "normalized_l2"),
+        "What has the least error for its bytes or fewer; recall@10 is of random rows, lookups are of random ids, on "
+        "one thread:",
+        markdown_table(FRONT_HEADER, _front_rows(lines, "`"), left=2),
+    ]
     if any("recommend" in line["request"] for line in lines):
-        parts += ["What `recommend` puts first, and how far its error is from the least of all cells:"]
-        parts += [recommend_table(lines)]
-    return parts
+        found += ["What `recommend` puts first, and how far its error is from the least of all cells:"]
+        found += [recommend_table(lines)]
+    return found
 
 
 def _front_rows(lines: Sequence[Line], quote: str = "") -> list[list[str]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._report import figure, markdown_table, percent, size
+from ._lines import Line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Line = Mapping[str, Any]
 
 FAMILIES = {
     "sharing": ("hash", "compo", "tt", "dhe", "robe", "dedup", "cce", "cafe", "adapt"),
@@ -258,7 +257,8 @@ def cost_plot(found: Sequence[Group], data: str, head: str, budgets: Sequence[fl
                 axes.axvline(full.median(name), color="black", lw=0.8, ls=":")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_formatter(lambda value, _: "")
-            axes.margins(x=0.12)
+            times = [max(group.median(name), 1e-9) for group in [*made, *([full] if full else [])]]
+            axes.set_xlim(min(times) / 1.3, max(times) * 1.5)
             axes.set_xlabel(label, fontsize=9)
             axes.set_ylabel(f"AUC at {100 * budget:g} %", fontsize=9)
             axes.grid(alpha=0.25)

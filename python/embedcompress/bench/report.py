@@ -13,15 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._report import markdown_table
-from . import _lines, _report_claims, _report_train
+from . import _lines, _report_claims, _report_retrieval, _report_tables, _report_train
+from ._lines import Line
+from ._report_claims import Finding
+from ._report_post import NOISE, Contest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Line = Mapping[str, Any]
 MARKDOWN, HTML = "report.md", "report.html"
 
 
@@ -31,6 +33,7 @@ class Plot:
 
     name: str
     """Of its file, without the ending."""
+    title: str
     caption: str
     figure: Figure
 
@@ -64,11 +67,11 @@ def make(paths: Sequence[Path], folder: Path) -> list[Path]:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "embedcompress", "font.size": 9}):
         pieces = report(lines, [path.name for path in paths])
         drawn = {piece.name: _svg(piece.figure) for piece in pieces if isinstance(piece, Plot)}
-    text = "\n\n".join(_markdown(piece) for piece in pieces) + "\n"
+    markdown_text = text(pieces)
     for name, svg in drawn.items():
         written.append(_write(folder / f"{name}.svg", svg))
-    written.append(_write(folder / MARKDOWN, text))
-    body = markdown.markdown(text, extensions=["tables", "toc"])
+    written.append(_write(folder / MARKDOWN, markdown_text))
+    body = markdown.markdown(markdown_text, extensions=["tables", "toc"])
     written.append(_write(folder / HTML, _page(body, drawn)))
     return written
 
@@ -87,32 +90,29 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     """Return the section on methods that learn their table."""
     found = _report_train.groups(lines)
     places = _report_train.places(found)
-    pieces: list[Piece] = ["## Training: which method"]
+    pieces: list[Piece] = ["## Training a table: which method"]
     for data, head in places:
         pieces += [
             f"### {_report_train.title(data, head)}: the advice",
             "\n".join(f"- {sentence}" for sentence in _report_claims.advice(found, data, head)),
         ]
-        findings = _report_claims.findings(found, data, head)
-        if findings:
-            pieces += [
-                f"### {_report_train.title(data, head)}: the claims",
-                "A difference counts if it is more than twice its standard error over the seeds.",
-                markdown_table(
-                    ("claim", "here", "numbers"), [(one.claim, one.verdict, one.evidence) for one in findings], left=3
-                ),
-            ]
+        pieces += _claims(
+            _report_claims.findings(found, data, head),
+            "A difference counts if it is more than twice its standard error over the seeds.",
+        )
         budgets = sorted({group.budget for group in found if (group.data, group.head) == (data, head)} - {1.0})
         pieces += [
             Plot(
-                f"quality-{data}-{head}",
+                _slug(f"quality-{data}-{head}"),
+                f"{_report_train.title(data, head)}: quality against bytes",
                 "Quality against stored bytes, a panel for each family of methods; bars are standard deviations over "
                 "seeds, the dotted line is the uncompressed table, grey lines are the other families. The last panel "
                 "has what no other method beats in bytes and AUC.",
                 _report_train.quality_plot(found, data, head),
             ),
             Plot(
-                f"cost-{data}-{head}",
+                _slug(f"cost-{data}-{head}"),
+                f"{_report_train.title(data, head)}: quality against time",
                 "Quality against the time of training and of lookups; dotted lines are the uncompressed table. Methods "
                 f"more than {_report_train.NEAR} below the best are left out.",
                 _report_train.cost_plot(
@@ -121,7 +121,7 @@ def training(lines: Sequence[Line]) -> list[Piece]:
             ),
         ]
     pieces += [
-        "## Training: every cell",
+        "## Training a table: every cell",
         "AUC and log loss are of the test part, with the frozen table that the core looks up: means over seeds, the "
         "standard deviation behind ±. *Cold rows* is the AUC of the quarter of test rows whose ids were seen the "
         "least. Times are CPU time on one thread, medians over seeds; *table in training* is its parameters and "
@@ -134,22 +134,83 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     return pieces
 
 
-SECTIONS: dict[str, Callable[[Sequence[Line]], list[Piece]]] = {"train": training}
+def tables(lines: Sequence[Line]) -> list[Piece]:
+    """Return the sections on tables that were compressed after training."""
+    pieces: list[Piece] = []
+    for name, found in _report_tables.by_table(lines).items():
+        contest = Contest(found, "normalized_l2", False)
+        title = f"{_report_tables.title(name)}: error against bytes"
+        pieces += [*_report_tables.heading(found), *_contested(contest, "The least error (normalised l2)")]
+        pieces += [
+            Plot(_slug(f"table-{name}"), title, "Error against stored bytes, a line for each method.",
+                 _report_tables.plot(found)),
+            *_report_tables.parts(found),
+        ]  # fmt: skip
+    return pieces
+
+
+def retrieval(lines: Sequence[Line]) -> list[Piece]:
+    """Return the sections on vectors that are searched."""
+    pieces: list[Piece] = []
+    for name, found in _report_retrieval.by_corpus(lines).items():
+        contest = Contest(found, "recall_at_10", True)
+        title = f"{_report_retrieval.title(name)}: what searches keep"
+        pieces += [*_report_retrieval.heading(found), *_contested(contest, "The best recall@10")]
+        pieces += [
+            Plot(_slug(f"retrieval-{name}"), title, "What searches keep, against stored bytes, a line for each method.",
+                 _report_retrieval.plot(found)),
+            *_report_retrieval.parts(found),
+        ]  # fmt: skip
+    return pieces
+
+
+SECTIONS: dict[str, Callable[[Sequence[Line]], list[Piece]]] = {
+    "train": training,
+    "table": tables,
+    "retrieval": retrieval,
+}
 """By benchmark, in order."""
 
 
+def _contested(contest: Contest, best: str) -> list[Piece]:
+    """Return what to take at each budget, and the claims."""
+    advice = "\n".join(f"- {sentence}" for sentence in contest.advice())
+    pieces: list[Piece] = [f"{best} for the bytes:", advice] if advice else []
+    return pieces + _claims(contest.findings(), f"A difference counts if it is more than {100 * NOISE:g} %.")
+
+
+def _claims(findings: Sequence[Finding], rule: str) -> list[Piece]:
+    if not findings:
+        return []
+    rows = [(one.claim, one.verdict, one.evidence) for one in findings]
+    return [f"Claims, held against the numbers. {rule}", markdown_table(("claim", "here", "numbers"), rows, left=3)]
+
+
+def _slug(name: str) -> str:
+    """Return a name that files can have."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+
+
+def text(pieces: Sequence[Piece]) -> str:
+    """Return the report in Markdown, with its plots as files beside it."""
+    return "\n\n".join(_markdown(piece) for piece in pieces) + "\n"
+
+
 def _origin(lines: Sequence[Line], sources: Sequence[str]) -> str:
-    machines = {
-        f"{line['machine']['cpu']}, {line['machine']['processors']} processors, kernels for {line['machine']['isa']}; "
-        + ", ".join(f"{name} {version}" for name, version in line["machine"]["versions"].items())
-        for line in lines
-    }
-    seconds = sum(line.get("seconds", 0.0) for line in lines)
-    took = f", which took {seconds / 3600:.1f} hours of one processor" if seconds else ""
-    return (
-        f"Made by `embedcompress bench report` from {len(lines):,} results in {', '.join(sources)}{took}. "
-        f"Machine: {escape(' / '.join(sorted(machines)))}."
-    )
+    """Return where everything comes from: results, time and machine of each benchmark."""
+    parts = [f"Made by `embedcompress bench report` from {', '.join(sources)}:", ""]
+    for name in SECTIONS:
+        ours = [line for line in lines if line["bench"] == name]
+        seconds = sum(line.get("seconds", 0.0) for line in ours)
+        took = f", {seconds / 3600:.1f} hours of one processor" if seconds else ""
+        machines = {
+            f"{machine['cpu']}, {machine['processors']} processors, kernels for {machine['isa']}; "
+            + ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+            for machine in (line["machine"] for line in ours)
+        }
+        if ours:
+            parts.append(f"- `bench {name}`: {len(ours):,} results{took}; {escape(' / '.join(sorted(machines)))}")
+    return "\n".join(parts)
 
 
 def _svg(figure: Figure) -> str:
@@ -160,7 +221,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _markdown(piece: Piece) -> str:
-    return piece if isinstance(piece, str) else f"![{piece.caption}]({piece.name}.svg)\n\n*{piece.caption}*"
+    return piece if isinstance(piece, str) else f"![{piece.title}]({piece.name}.svg)\n\n*{piece.caption}*"
 
 
 def _page(body: str, drawn: Mapping[str, str]) -> str:
