@@ -136,7 +136,7 @@ def _row(group: Group, on_front: bool) -> list[str]:
     auc = f"{group.mean('auc'):.4f}{spread}"
     return [
         f'<a id="{group.anchor}"></a>{group.method}',
-        family(group.method),
+        "-" if group.method == "full" else family(group.method),
         f"**{auc}**" if on_front else auc,
         f"{group.mean('cold_auc'):.4f}",
         f"{group.mean('log_loss'):.4f}",
@@ -232,6 +232,7 @@ def cost_plot(found: Sequence[Group], data: str, head: str, budgets: Sequence[fl
     What is more than `NEAR` below the best is left out.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     here = [group for group in found if (group.data, group.head) == (data, head) and group.lines]
     drawing = Figure(figsize=(10.5, 3.6 * len(budgets)), layout="constrained")
@@ -256,14 +257,19 @@ def cost_plot(found: Sequence[Group], data: str, head: str, budgets: Sequence[fl
                 axes.axhline(full.mean("auc"), color="black", lw=0.8, ls=":")
                 axes.axvline(full.median(name), color="black", lw=0.8, ls=":")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.xaxis.set_minor_formatter(lambda value, _: "")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             times = [max(group.median(name), 1e-9) for group in [*made, *([full] if full else [])]]
             axes.set_xlim(min(times) / 1.3, max(times) * 1.5)
             axes.set_xlabel(label, fontsize=9)
             axes.set_ylabel(f"AUC at {100 * budget:g} %", fontsize=9)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
-    drawn = [index for index, kind in enumerate(kinds) if any(family(group.method) == kind for group in here)]
+    drawn = [
+        index
+        for index, kind in enumerate(kinds)
+        if any(family(group.method) == kind for group in here if group.method != "full")
+    ]
     handles = [panels[0][0].plot([], [], MARKERS[index], color=COLORS[index])[0] for index in drawn]
     drawing.legend(handles, [kinds[index] for index in drawn], loc="outside lower center", ncols=6, fontsize=8)
     return drawing
