@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from .._describe import describe
 from .._report import machine
 from .._table import Progress
 from ._calls import Call
-from ._lines import Line, Lines, key
+from ._lines import Line, Lines, key, refusal
 
 Figures = dict[str, Any]
 
@@ -106,8 +105,7 @@ class Measured:
             self._stopped.add(call.method)
             return {"stopped": f"> {self.limit:g} s", "limit_seconds": self.limit}
         except ValueError as error:
-            floor = re.search(r"can reach is (\d+) bytes", str(error))
-            return {"refused": str(error), "floor": int(floor[1]) if floor else None}
+            return refusal(error)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
         identity = (call.method, describe(table), table.stored_bytes)
         if identity not in self.known:
