@@ -1,87 +1,121 @@
-"""The top eigenvalue by power iteration, and the trace by Hutchinson's estimator."""
+"""The top eigenvalue by power iteration that remembers its vectors, and random vectors to start and probe with."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
-FLOOR = 1e-6
-"""Relative changes below this are rounding errors of f32."""
+MEMORY = 8
+"""The most vectors of a block's size that an iteration holds."""
+LEAST = 5
+"""Products that are taken at least, unless they span all that there is."""
+ROUNDING = 1e-5
+"""What is left of a product below this, relative to the eigenvalue, is rounding error of f32."""
 
 
 class PowerIteration:
-    """v <- Hv / ||Hv|| for one block, until its eigenvalue of largest magnitude has settled.
+    """v <- Hv for one block, until its eigenvalue of largest magnitude is known well enough.
 
-    The estimate is the Rayleigh-Ritz value in the span of the last two vectors: Rayleigh's quotient of the last alone
-    lies between the two where the largest positive and negative eigenvalues are about as large. The error that is left
-    is extrapolated from the last changes, as they fall geometrically; a threshold on the change itself would stop too
-    early where the second eigenvalue is near the first.
+    Plain power iteration takes Rayleigh's quotient of the last vector. It settles slowly, and on a value in between,
+    where two eigenvalues have nearly the same magnitude, which those of opposite sign often have. Here each product is
+    made orthogonal to the vectors before it, and the eigenvalue is the Rayleigh-Ritz value in the span of all, as in
+    Lanczos' method: the same products give the same space, and more is read from it. When `MEMORY` vectors are
+    held, the best half of the Ritz vectors is kept (thick restart: Wu and Simon 2000).
     """
 
     def __init__(self, start: Tensor, tolerance: float, limit: int, against: tuple[Tensor, ...] = ()):
         """Start from a vector that is not zero; `against` are unit eigenvectors to stay orthogonal to."""
         self.tolerance, self.limit, self.against = tolerance, limit, against
-        self.vector = _unit(self._clear(start))
+        start = self._clear(start)
+        self.vector = start / start.norm()
+        """What to multiply by H next."""
         self.value = 0.0
         self.iterations = 0
         self.converged = False
-        self._before: tuple[Tensor, Tensor] | None = None
-        self._change = math.inf
+        self._settled = False
+        self._basis = [self.vector]
+        self._projected = torch.zeros(1, 1, dtype=torch.float64)
 
     @property
     def done(self) -> bool:
-        """Whether it has settled, or reached the limit."""
+        """Whether the eigenvalue is known to the tolerance, or the limit is reached."""
         return self.converged or self.iterations >= self.limit
 
     def take(self, product: Tensor) -> None:
         """Go a step on, given H times `vector`."""
-        product = self._clear(product)
         self.iterations += 1
-        value, mix = self._ritz(product)
-        change = abs(value - self.value)
-        ratio = change / self._change if self._change > 0 else 0.0
-        left = change * ratio / (1 - ratio) if ratio < 1 else math.inf
-        size = abs(value)
-        self.converged = self.iterations > 2 and (max(change, left) <= self.tolerance * size or change <= FLOOR * size)
-        self.value, self._change = value, change
-        norm = float(product.norm())
-        if norm <= 1e-30:
-            self.value, self.converged = 0.0, True
-        elif self.done:
-            before = self._before[0] if self._before else self.vector
-            self.vector = _unit(mix[0] * before + mix[1] * self.vector)
-        else:
-            self._before = (self.vector, product)
-            self.vector = product / norm
+        rest = self._clear(product)
+        last = len(self._basis) - 1
+        # A second pass takes away what rounding left of the first.
+        for _ in range(2):
+            for place, vector in enumerate(self._basis):
+                part = torch.dot(vector, rest)
+                rest = rest - part * vector
+                self._projected[place, last] += float(part)
+        self._projected[last] = self._projected[:, last]
+        left = float(rest.norm())
+        values, mixes = torch.linalg.eigh(self._projected)
+        self._settle(values, left * mixes[last].abs(), left)
+        if not self.done:
+            if len(self._basis) == MEMORY:
+                self._restart(values, mixes)
+            self.vector = rest / left
+            self._basis.append(self.vector)
+            self._projected = torch.nn.functional.pad(self._projected, (0, 1, 0, 1))
 
-    def _ritz(self, product: Tensor) -> tuple[float, tuple[float, float]]:
-        """Return the value, and the vector as a mix of the last two."""
-        quotient = _dot(self.vector, product)
-        if self._before is None:
-            return quotient, (0.0, 1.0)
-        before, image = self._before
-        cosine = _dot(before, self.vector)
-        sine2 = 1 - cosine * cosine
-        # Nearly parallel: the second direction is rounding noise.
-        if sine2 < 1e-3:
-            return quotient, (0.0, 1.0)
-        sine = math.sqrt(sine2)
-        cross = _dot(before, product)
-        first = _dot(before, image)
-        # In the basis (before, (vector - cosine * before) / sine):
-        a, b = first, (cross - cosine * first) / sine
-        d = (quotient - 2 * cosine * cross + cosine * cosine * first) / sine2
-        values, vectors = torch.linalg.eigh(torch.tensor([[a, b], [b, d]], dtype=torch.float64))
+    def eigenvector(self) -> Tensor:
+        """Return the unit vector that belongs to `value`."""
+        values, mixes = torch.linalg.eigh(self._projected)
+        found = self._mixed(mixes[:, int(values.abs().argmax())])
+        return found / found.norm()
+
+    def _settle(self, values: Tensor, residuals: Tensor, left: float) -> None:
+        """Note the best Ritz value, and whether it is known well enough, as the largest there is.
+
+        A Ritz value is off by at most its residual, and by about residual² / gap where others are that far away. It
+        has to be so twice, as a start with little of the top eigenvector in it can hide that for a while.
+        """
         top = int(values.abs().argmax())
-        x, y = vectors[:, top].tolist()
-        return float(values[top]), (x - y * cosine / sine, y / sine)
+        self.value = float(values[top])
+        size = abs(self.value)
+        if left <= ROUNDING * size or size == 0:
+            self.converged = True
+            return
+        if self.iterations < LEAST - 1:
+            return
+        # The end of the spectrum with the other sign may yet be found to be the larger.
+        rival = 0 if top else len(values) - 1
+        error = _error(values, residuals, top)
+        other = _error(values, residuals, rival)
+        overtaken = abs(float(values[rival])) + other > size and other > self.tolerance * size
+        settled = error <= self.tolerance * size and not overtaken
+        self.converged = settled and self._settled
+        self._settled = settled
+
+    def _restart(self, values: Tensor, mixes: Tensor) -> None:
+        """Keep the Ritz vectors of largest magnitude."""
+        kept = values.abs().argsort(descending=True)[: MEMORY // 2]
+        self._basis = [self._mixed(mixes[:, place]) for place in kept.tolist()]
+        self._projected = torch.diag(values[kept])
+
+    def _mixed(self, mix: Tensor) -> Tensor:
+        total = torch.zeros_like(self.vector)
+        for weight, vector in zip(mix.tolist(), self._basis, strict=True):
+            total.add_(vector, alpha=weight)
+        return total
 
     def _clear(self, vector: Tensor) -> Tensor:
         for other in self.against:
             vector = vector - torch.dot(other, vector) * other
         return vector
+
+
+def _error(values: Tensor, residuals: Tensor, place: int) -> float:
+    """Return how far a Ritz value is off, at a guess."""
+    others = torch.cat([values[:place], values[place + 1 :]])
+    gap = float((others - values[place]).abs().min())
+    residual = float(residuals[place])
+    return min(residual, residual * residual / gap) if gap > 0 else residual
 
 
 def gaussian(size: int, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -92,12 +126,3 @@ def gaussian(size: int, like: Tensor, generator: torch.Generator) -> Tensor:
 def signs(size: int, like: Tensor, generator: torch.Generator) -> Tensor:
     """Return a probe of +1 and -1: v'Hv has the trace as its mean, at the least variance of such probes."""
     return (torch.randint(0, 2, (size,), generator=generator, dtype=torch.int8) * 2 - 1).to(like)
-
-
-def _dot(left: Tensor, right: Tensor) -> float:
-    return float(torch.dot(left, right))
-
-
-def _unit(vector: Tensor) -> Tensor:
-    norm = vector.norm()
-    return vector / norm if norm > 0 else vector

@@ -112,7 +112,8 @@ def _top_two(
             state.take(products({name: state.vector})[name])
         values.append(state.value)
         # An eigenvector's sign is free: the largest component is made positive.
-        vectors = (*vectors, state.vector * state.vector[state.vector.abs().argmax()].sign())
+        vector = state.eigenvector()
+        vectors = (*vectors, vector * vector[vector.abs().argmax()].sign())
     return (values[0], values[1]), (vectors[0], vectors[1])
 
 
