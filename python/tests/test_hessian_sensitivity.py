@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 import statistics
 
 import numpy as np
@@ -30,7 +31,9 @@ def test_the_top_eigenvalue_is_that_of_the_dense_hessian(kind, share):
     found = hessian.sensitivity(model, cross_entropy, batches[: int(4 * share)], runs=1, share=1.0)
     assert len(found) > 1
     for name, one in found.items():
-        exact = top(dense_hessian(model, cross_entropy, batches[: int(4 * share)], names_of(model, model.get_submodule(name))))
+        exact = top(
+            dense_hessian(model, cross_entropy, batches[: int(4 * share)], names_of(model, model.get_submodule(name)))
+        )
         assert one.mean == pytest.approx(exact, rel=0.01)
         assert one.converged == (True,)
 
@@ -146,7 +149,7 @@ def test_runs_share_no_data_while_there_is_enough():
 def test_too_few_iterations_are_told():
     model, batches = network("norm")
     with pytest.warns(UserWarning, match=r"block '0': 2 of 2 runs reached 2 iterations"):
-        found = hessian.sensitivity(model, cross_entropy, batches, runs=2, iterations=2)
+        found = hessian.sensitivity(model, cross_entropy, batches, {"0": model[0]}, runs=2, iterations=2)
     assert found["0"].converged == (False, False)
     assert found["0"].iterations == (2, 2)
 
@@ -227,10 +230,10 @@ def test_it_goes_on_where_it_was_stopped_to_the_same_figures(trace, tmp_path):
     path = tmp_path / "sensitivity.json"
     stops = 0
     for stop in itertools.count(1):
-        calls = itertools.count()
+        calls = iter(range(17 * stop))
         try:
             found = hessian.sensitivity(
-                model, cross_entropy, batches, **arguments, checkpoint=path, progress=lambda *_: next(calls) < 17 * stop
+                model, cross_entropy, batches, **arguments, checkpoint=path, progress=_until_used_up(calls)
             )
             break
         except KeyboardInterrupt:
@@ -241,6 +244,29 @@ def test_it_goes_on_where_it_was_stopped_to_the_same_figures(trace, tmp_path):
     # Finished: nothing is computed again.
     again = hessian.sensitivity(model, None, batches, **arguments, checkpoint=path)
     assert again == whole
+
+
+def _until_used_up(calls):
+    return lambda *_: next(calls, None) is not None
+
+
+def test_ctrl_c_leaves_what_was_finished(tmp_path):
+    model, batches = network("norm")
+    path = tmp_path / "sensitivity.json"
+    whole = hessian.sensitivity(model, cross_entropy, batches, runs=3)
+    calls = itertools.count()
+
+    def loss(model, batch):
+        if next(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return cross_entropy(model, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        hessian.sensitivity(model, loss, batches, runs=3, checkpoint=path)
+    assert len(json.loads(path.read_text())["results"]) == 2 * len(whole)
+    calls = itertools.count(3)
+    assert hessian.sensitivity(model, loss, batches, runs=3, checkpoint=path) == whole
+    assert next(calls) == 4
 
 
 def test_a_checkpoint_of_another_measurement_is_refused(tmp_path):

@@ -6,7 +6,13 @@ import pytest
 
 from embedcompress import hessian
 
-CONFIG = {"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 2, "intermediate_size": 16, "max_position_embeddings": 12}
+CONFIG = {
+    "vocab_size": 50,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 12,
+}
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class PowerIteration:
         """Return the unit vector that belongs to `value`."""
         values, mixes = torch.linalg.eigh(self._projected)
         found = self._mixed(mixes[:, int(values.abs().argmax())])
-        return found / found.norm()
+        return found.div_(found.norm())
 
     def _settle(self, values: Tensor, residuals: Tensor, left: float) -> None:
         """Note the best Ritz value, and whether it is known well enough, as the largest there is.
