@@ -27,7 +27,7 @@ TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensor
     regex pyyaml httpx2
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run at the best one only.
-ANY_LEVEL := levels training_* bench* demo cli* packaging swift_package import
+ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging swift_package import
 # Arguments of `make bench`.
 BENCH :=
 

@@ -85,7 +85,7 @@ def sensitivity(
     journal = Journal(checkpoint, {**settings, **digest(model, parts)} if checkpoint is not None else {})
     measurement = _Measurement(journal, progress, (2 if trace else 1) * runs * len(parts), iterations, tolerance)
     everything = [parameter for parameters in parts.values() for parameter in parameters]
-    with measured(model, everything), twice_differentiable(everything[0].device.type):
+    with twice_differentiable(everything[0].device.type), measured(model, everything):
         for run, chosen in enumerate(_choices(len(listed), share, runs, seed)):
             products = Products(model, loss_fn, [listed[index] for index in chosen], parts, seed)
             measurement.eigenvalues(products, run, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,6 @@ def measured(model: nn.Module, wanted: Iterable[Tensor]) -> Iterator[None]:
             parameter.grad = gradient
         with torch.no_grad():
             for buffer, before in buffers:
-                # Bit for bit: a buffer that nothing wrote to, such as one with NaN, is left alone.
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
 
@@ -49,7 +49,5 @@ def seeded(*parts: object) -> torch.Generator:
 
 def seed_of(*parts: object) -> int:
     """Return a seed from 0 to 2^63 - 1 that depends on nothing but the parts."""
-    from hashlib import sha256
-
     text = "/".join(map(str, parts))
     return int.from_bytes(sha256(text.encode()).digest()[:8]) >> 1

@@ -81,7 +81,7 @@ def surface(
     parameters = parts[name]
     if sum(parameter.numel() for parameter in parameters) < 2:
         raise ValueError(f"block {name!r} has one value, and a plane needs two")
-    with measured(model, parameters), twice_differentiable(parameters[0].device.type):
+    with twice_differentiable(parameters[0].device.type), measured(model, parameters):
         products = Products(model, loss_fn, listed, parts, seed)
         values, vectors = _top_two(products, name, iterations, tolerance, seed)
         losses = _Losses(model, loss_fn, listed, parameters, vectors, seed)
