@@ -1,5 +1,6 @@
 """Eigenvalues and traces against the dense Hessian, seeds, what is left of the model, progress and going on."""
 
+import doctest
 import itertools
 import json
 import signal
@@ -335,3 +336,9 @@ def test_a_block_that_is_no_module_is_refused():
     model, batches = network("tanh")
     with pytest.raises(TypeError, match="block 'a' must hold modules and parameters, not str"):
         hessian.sensitivity(model, cross_entropy, batches, {"a": ["0"]})
+
+
+def test_the_docstring_s_example():
+    torch.manual_seed(0)
+    assert doctest.testmod(hessian).attempted > 0
+    assert doctest.testmod(hessian).failed == 0
