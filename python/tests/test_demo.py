@@ -142,7 +142,9 @@ def test_the_pages_have_the_files_that_they_link_to():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/format.md", "docs/methods.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/format.md", "docs/hessian.md", "docs/methods.md", "docs/training.md"]
+)
 def test_the_examples_run(page, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
