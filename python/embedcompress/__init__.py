@@ -25,6 +25,7 @@ from ._compress import CompressionReport, compress, compress_to_file  # noqa: E4
 from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
+from ._group_quantize import group_quantize  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._product import product  # noqa: E402
 from ._registry import methods  # noqa: E402
@@ -96,6 +97,7 @@ __all__ = [
     "dense",
     "evaluate",
     "from_fused_rows",
+    "group_quantize",
     "get_num_threads",
     "hash_network",
     "isa",
