@@ -132,6 +132,4 @@ class Groups:
 @lru_cache(maxsize=64)
 def _indices(length: int, size: int) -> np.ndarray[Any, Any]:
     """Return the group of each row or column."""
-    index = np.arange(length) // size
-    index.flags.writeable = False
-    return index
+    return np.arange(length) // size

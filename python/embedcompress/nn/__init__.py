@@ -16,16 +16,34 @@ program needs to run.
 
 from __future__ import annotations
 
+from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
+from ._convert import convert
+from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
+from ._linear import CompressedLinear
 from ._model import compress_model_
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag
+from ._parameter_report import ParameterEntry, ParameterReport
+from ._prepare import prepare
 from ._report import Layer, Report
+from ._saved import load_compressed, save_compressed
 
 __all__ = [
     "CompressedEmbedding",
     "CompressedEmbeddingBag",
     "CompressedEmbeddingBagCollection",
+    "CompressedLinear",
+    "CompressedMultiheadAttention",
+    "FakeQuantizedActivation",
+    "FakeQuantizedWeight",
     "Layer",
+    "ParameterEntry",
+    "ParameterReport",
+    "Quantization",
     "Report",
     "compress_model_",
+    "convert",
+    "load_compressed",
+    "prepare",
+    "save_compressed",
 ]
