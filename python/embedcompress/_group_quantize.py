@@ -1,7 +1,7 @@
 """`group_quantize`: uniform quantization of a matrix in groups of rows, groups of columns, or blocks, as one table.
 
-A group has a scale and a bias; an element is `scale * code + bias`, with codes of 0 to 2^bits - 1. Of a matrix of n rows
-and d columns, whose codes take c = n ceil(d bits / 8) bytes, with s = 2 bytes for f16 and 4 for f32 scales, is stored:
+A group has a scale and a bias; an element is `scale * code + bias`, with codes of 0 to 2^bits - 1. This is stored of a
+matrix of n rows and d columns, whose codes take c = n ceil(d bits / 8) bytes, with s = 2 for f16 and 4 for f32 scales:
 
 | groups | expression | bytes |
 | :-- | :-- | :-- |
@@ -69,7 +69,7 @@ def group_quantize(
     """
     check(bits, ranges, scale_dtype)
     values = dense(weight).decode()
-    layout = Groups.of(group, *values.shape, groups, block)
+    layout = Groups.of(group, values.shape[0], values.shape[1], groups, block)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise ValueError(f"row {row} has a value that is not finite")
@@ -118,7 +118,9 @@ def as_stored(
         scale = ((high - low) / np.float32(2**bits - 1)).astype(stored).astype(np.float32)
         bias = low.astype(stored).astype(np.float32)
     if not (np.isfinite(scale).all() and np.isfinite(bias).all()):
-        raise ValueError(f"a scale or a bias is not finite in {np.dtype(stored).name}; scale_dtype='f32' holds larger ones")
+        raise ValueError(
+            f"a scale or a bias is not finite in {np.dtype(stored).name}; scale_dtype='f32' holds larger ones"
+        )
     return scale, bias
 
 
@@ -141,7 +143,7 @@ def encode(
 ) -> NDArray[np.uint8]:
     """Return the nearest codes, (rows, columns); 0 where a group's scale is 0."""
     steps = layout.spread(np.where(scale > 0, scale, np.float32(np.inf)))
-    codes = (weight - layout.spread(bias)) / steps
+    codes: NDArray[np.float32] = (weight - layout.spread(bias)) / steps
     np.rint(codes, out=codes)
     return np.clip(codes, 0, 2**bits - 1, out=codes).astype(np.uint8)
 
@@ -187,6 +189,5 @@ def group_table(
 def _table_wide(rows: NDArray[np.uint8], columns: int, bits: int, scale: float, bias: float) -> Table:
     """Return packed codes with one scale and bias."""
     fields = {"bits": bits, "group": columns, "scale": "f32", "scope": "table"}
-    parameters = np.array([scale, bias], np.float32)
-    tensors = {"rows": ("u8", rows), "parameters": ("f32", parameters)}
-    return compose("uniform", len(rows), columns, fields, tensors)
+    parameters: NDArray[Any] = np.array([scale, bias], np.float32)
+    return compose("uniform", len(rows), columns, fields, {"rows": ("u8", rows), "parameters": ("f32", parameters)})

@@ -21,12 +21,13 @@ from ._collection import CompressedEmbeddingBagCollection
 from ._convert import convert
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
 from ._linear import CompressedLinear
+from ._load import load_compressed
 from ._model import compress_model_
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._prepare import prepare
 from ._report import Layer, Report
-from ._saved import load_compressed, save_compressed
+from ._save import save_compressed
 
 __all__ = [
     "CompressedEmbedding",

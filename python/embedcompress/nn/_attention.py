@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ._fake import rounded_once
 from ._linear import CompressedLinear
 from ._parts import Parts
 
@@ -71,16 +72,12 @@ class CompressedMultiheadAttention(nn.Module):
             raise RuntimeError("is_causal is a hint of what attn_mask is, which has to be given too")
         batched = query.dim() == 3
         if self.input_quantizer is not None:
-            from ._prepare import rounded_once
-
             query, key, value = rounded_once(self.input_quantizer, (query, key, value))
         q, k, v = (self._batches(tensor, batched) for tensor in self._projected(query, key, value))
         samples, length = q.shape[:2]
         mask = self._mask(attn_mask, key_padding_mask, batched, samples, q.dtype)
         k, v, mask = self._extended(k, v, mask)
-        q, k, v = (
-            tensor.reshape(samples, -1, self.num_heads, self.head_dim).transpose(1, 2) for tensor in (q, k, v)
-        )
+        q, k, v = (tensor.reshape(samples, -1, self.num_heads, self.head_dim).transpose(1, 2) for tensor in (q, k, v))
         dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:

@@ -113,8 +113,8 @@ def _check(layer: _Layer) -> None:
     quantizer = module._modules.get(INPUT_QUANTIZER)
     if isinstance(quantizer, FakeQuantizedActivation) and not quantizer.has_range:
         raise ValueError(
-            f"{layer.name}: no activations have been seen, so they have no range; give the model a batch, or prepare it "
-            "with activations=None"
+            f"{layer.name}: no activations have been seen, so they have no range; give the model a batch, or prepare "
+            "it with activations=None"
         )
 
 

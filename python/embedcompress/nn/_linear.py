@@ -23,8 +23,8 @@ class CompressedLinear(nn.Module):
 
     The core decodes rows of the table, which are output features, in blocks of `BLOCK_BYTES`, and each is multiplied
     before the next is decoded into the same memory: the dense matrix never exists. Computes in f32, and returns the
-    dtype of the input. Gradients with respect to the input, of any order, are computed in the same way, and a bias may have
-    one; the table has none.
+    dtype of the input. Gradients with respect to the input, of any order, are computed in the same way, and a bias may
+    have one; the table has none.
 
     Args:
         table: (out_features, in_features), of any expression, on whose memory the module's buffers are; or the `parts`
@@ -42,6 +42,9 @@ class CompressedLinear(nn.Module):
     Raises:
         ValueError: a bias of another shape.
     """
+
+    parts: Parts
+    bias: nn.Parameter | None
 
     def __init__(
         self, table: Table | Parts, bias: Tensor | None = None, *, input_quantizer: nn.Module | None = None
@@ -98,7 +101,7 @@ class CompressedLinear(nn.Module):
 
     def rows(self, input: Tensor, start: int, stop: int) -> Tensor:
         """Return the output features from start to stop only, (..., stop - start); the input is taken as it is."""
-        result = linear_operator(self.parts.arrays(), self.parts.text, input, start, stop)
+        result: Tensor = linear_operator(self.parts.arrays(), self.parts.text, input, start, stop)
         if self.bias is not None:
             result = result + self.bias[start:stop].float()
         return result.to(input.dtype)
@@ -185,8 +188,6 @@ for _name, _argument, _function, _fake, _other in (
     )
     _library.impl(_name, _function, "CPU")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"embedcompress::{_name}", _fake, lib=_library)
-    torch.library.register_autograd(
-        f"embedcompress::{_name}", _backward(_other), setup_context=_remember, lib=_library
-    )
+    torch.library.register_autograd(f"embedcompress::{_name}", _backward(_other), setup_context=_remember, lib=_library)
 
 linear_operator = torch.ops.embedcompress.linear.default

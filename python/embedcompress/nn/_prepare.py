@@ -7,10 +7,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
-from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
+from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization, rounded_once
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._parameters import ATTENTION_WEIGHTS, Place, find
 from ._parts import Parts
@@ -185,7 +185,9 @@ def _register(places: list[Place], decided: Mapping[int, Quantization], activati
         if activations is None or place.kind == "embedding" or id(module) in output_layers or id(module) in rounded:
             continue
         rounded.add(id(module))
-        module.add_module(INPUT_QUANTIZER, FakeQuantizedActivation(activations).to(weight.device).train(module.training))
+        module.add_module(
+            INPUT_QUANTIZER, FakeQuantizedActivation(activations).to(weight.device).train(module.training)
+        )
         if place.kind == "attention":
             module.register_forward_pre_hook(round_inputs, with_kwargs=True)
         else:
@@ -209,15 +211,6 @@ def round_inputs(
     results = rounded_once(quantizer, inputs)
     rest = {name: value for name, value in named.items() if name not in ("query", "key", "value")}
     return (*results, *arguments[3:]), rest
-
-
-def rounded_once(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Round some tensors; those that are one stay one."""
-    results: dict[int, Tensor] = {}
-    for input in inputs:
-        if id(input) not in results:
-            results[id(input)] = quantizer(input)
-    return [results[id(input)] for input in inputs]
 
 
 def _entries(
