@@ -173,6 +173,7 @@ def _register(places: list[Place], decided: Mapping[int, Quantization], activati
     quantizers: dict[int, FakeQuantizedWeight] = {}
     output_layers = {id(place.module.out_proj) for place in places if place.kind == "attention"}
     rounded: set[int] = set()
+    firsts: set[int] = set()
     for place in places:
         weight, module = place.parameter, place.module
         if id(weight) not in decided:
@@ -182,6 +183,7 @@ def _register(places: list[Place], decided: Mapping[int, Quantization], activati
             quantizer = FakeQuantizedWeight(decided[id(weight)], rows, columns).to(weight.device)
             quantizers[id(weight)] = quantizer.train(module.training)
         parametrize.register_parametrization(module, place.attribute, quantizers[id(weight)])
+        _tell_transformers(module, place.attribute, weight, firsts)
         if activations is None or place.kind == "embedding" or id(module) in output_layers or id(module) in rounded:
             continue
         rounded.add(id(module))
@@ -192,6 +194,16 @@ def _register(places: list[Place], decided: Mapping[int, Quantization], activati
             module.register_forward_pre_hook(round_inputs, with_kwargs=True)
         else:
             module.register_forward_pre_hook(round_input)
+
+
+def _tell_transformers(module: nn.Module, attribute: str, weight: nn.Parameter, firsts: set[int]) -> None:
+    """Declare the tensors of a tied weight's later places as transformers does, whose save_pretrained refuses others."""
+    if id(weight) in firsts:
+        lists = module.parametrizations
+        assert isinstance(lists, nn.ModuleDict)
+        steps: Any = lists[attribute]
+        steps._tied_weights_keys = {name: name for name in steps.state_dict()}
+    firsts.add(id(weight))
 
 
 def round_input(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
