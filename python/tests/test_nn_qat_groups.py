@@ -49,12 +49,15 @@ def stated_bytes(shape, bits, kind, block, scale_dtype):
     """The formulas as they are documented."""
     n, d = shape
     codes, s = n * math.ceil(d * bits / 8), 2 if scale_dtype == "f16" else 4
-    return codes + {
-        "tensor": 8,
-        "rows": 2 * s * n,
-        "columns": 8 + 2 * s * d,
-        "blocks": 2 * s * n * math.ceil(d / (block or d)),
-    }[kind]
+    return (
+        codes
+        + {
+            "tensor": 8,
+            "rows": 2 * s * n,
+            "columns": 8 + 2 * s * d,
+            "blocks": 2 * s * n * math.ceil(d / (block or d)),
+        }[kind]
+    )
 
 
 @given(

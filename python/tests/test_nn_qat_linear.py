@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import embedcompress as ec
 from embedcompress import nn
 from embedcompress.nn import _linear
+from embedcompress.nn._linear import multiply
 
 sizes = st.sampled_from([1, 2, 7, 8, 17, 33, 65])
 
@@ -36,7 +37,7 @@ def test_it_multiplies_as_the_decoded_matrix_does(rows, columns, batch, block, s
     _linear.BLOCK_BYTES = block * columns * 4
     try:
         result = compressed(input)
-        part = compressed.rows(input, rows // 3, rows)
+        part = multiply(compressed.parts, input, compressed.bias[rows // 3 :], rows // 3, rows)
     finally:
         _linear.BLOCK_BYTES = before
     expected = torch.nn.functional.linear(input, dense_of(compressed), compressed.bias)
@@ -76,6 +77,25 @@ def test_gradients_of_the_input_of_any_order(layer, monkeypatch):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     seconds = [torch.autograd.grad(gradient.square().sum(), input)[0] for gradient in (found, expected)]
     torch.testing.assert_close(*seconds, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_of_the_bias(layer):
+    compressed = nn.CompressedLinear(ec.group_quantize(layer.weight.detach(), 4), layer.bias)
+    assert compressed.bias is layer.bias
+    vector = torch.randn(2, 3, 70)
+    (compressed(torch.randn(2, 3, 40)) * vector).sum().backward()
+    torch.testing.assert_close(layer.bias.grad, vector.sum((0, 1)))
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="another BLAS may add in another order")
+def test_blocks_give_the_bits_of_one_product(monkeypatch):
+    """Or activations that are rounded afterwards would fall to other codes here and there."""
+    torch.manual_seed(0)
+    layer, input = torch.nn.Linear(96, 800), torch.randn(50, 96)
+    compressed = nn.CompressedLinear(ec.group_quantize(layer.weight.detach(), 4), layer.bias)
+    expected = torch.nn.functional.linear(input, dense_of(compressed), layer.bias)
+    monkeypatch.setattr(_linear, "BLOCK_BYTES", 96 * 4 * 100)
+    assert torch.equal(compressed(input), expected)
 
 
 def test_the_dense_matrix_never_exists(monkeypatch):
@@ -181,6 +201,8 @@ def test_self_attention_projects_once():
     rounded, packed = attention_pair(batch_first=True)
     input = torch.randn(2, 5, 16)
     with torch.no_grad():
-        torch.testing.assert_close(packed(input, input, input)[0], rounded(input, input, input)[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            packed(input, input, input)[0], rounded(input, input, input)[0], rtol=1e-4, atol=1e-5
+        )
     with pytest.raises(RuntimeError, match="is_causal"):
         packed(input, input, input, is_causal=True)

@@ -1,4 +1,4 @@
-"""`prepare` and `convert` of whole models: the same logits, the bytes of the formula, and nothing left out in silence."""
+"""`prepare` and `convert` of whole models: the same logits, the formula's bytes, nothing left out in silence."""
 
 import pytest
 import torch

@@ -40,9 +40,7 @@ def test_the_weight_is_what_its_table_will_say(rows, columns, bits, kind, ranges
     np.testing.assert_allclose(table.decode(), rounded.numpy(), rtol=1e-6, atol=1e-6)
     assert table.stored_bytes == settings.stored_bytes(rows, columns)
     if ranges != "moving_average":
-        packed = ec.group_quantize(
-            weight, bits, group=kind, groups=3, block=8, ranges=ranges, scale_dtype=scale_dtype
-        )
+        packed = ec.group_quantize(weight, bits, group=kind, groups=3, block=8, ranges=ranges, scale_dtype=scale_dtype)
         np.testing.assert_array_equal(packed.decode(), table.decode())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ._fake import rounded_once
-from ._linear import CompressedLinear
+from ._linear import CompressedLinear, multiply
 from ._parts import Parts
 
 
@@ -33,6 +33,9 @@ class CompressedMultiheadAttention(nn.Module):
     # What torch.nn.TransformerEncoderLayer asks before it reads dense weights.
     _qkv_same_embed_dim = False
 
+    q_proj: CompressedLinear
+    k_proj: CompressedLinear
+    v_proj: CompressedLinear
     in_proj_bias: Tensor | None
     bias_k: Tensor | None
     bias_v: Tensor | None
@@ -96,17 +99,20 @@ class CompressedMultiheadAttention(nn.Module):
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """Return query, key and value as they are projected."""
         inputs, size = (query, key, value), self.embed_dim
+        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         together = self._modules.get("in_proj")
         if isinstance(together, CompressedLinear):
             if query is key and key is value:
-                results = list(together(query).chunk(3, dim=-1))
-            else:
-                results = [together.rows(input, i * size, (i + 1) * size) for i, input in enumerate(inputs)]
-        else:
-            results = [self._modules[f"{name}_proj"](input) for name, input in zip("qkv", inputs, strict=True)]  # type: ignore[misc]
-        if self.in_proj_bias is None:
-            return results
-        return [result + bias for result, bias in zip(results, self.in_proj_bias.chunk(3), strict=True)]
+                return list(multiply(together.parts, query, self.in_proj_bias, 0, 3 * size).chunk(3, dim=-1))
+            return [
+                multiply(together.parts, input, bias, i * size, (i + 1) * size)
+                for i, (input, bias) in enumerate(zip(inputs, biases, strict=True))
+            ]
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        return [
+            multiply(layer.parts, input, bias, 0, size)
+            for layer, input, bias in zip(layers, inputs, biases, strict=True)
+        ]
 
     def _batches(self, tensor: Tensor, batched: bool) -> Tensor:
         """Return (samples, length, features)."""

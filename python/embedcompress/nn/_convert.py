@@ -33,8 +33,9 @@ class _Layer:
 def convert(model: nn.Module) -> ParameterReport:
     """Replace the layers of a prepared model by CompressedLinear, CompressedEmbedding and their like.
 
-    The tables hold the codes that the weights were rounded to, so the model computes the same in eval mode, up to the
-    last bits of f32; an activation at the border of two codes may fall to the other one by them. Ranges of activations
+    The tables hold the codes that the weights were rounded to, so the model computes the same in eval mode: to the bit
+    where torch multiplies with MKL in f32, up to the last bits elsewhere, where an activation at the border of two
+    codes may fall to the other one. Ranges of activations
     stay as they are from now on. Tied weights share one table. The result is for inference on the CPU.
 
     Args:

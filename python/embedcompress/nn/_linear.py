@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,9 @@ from ._parts import Parts
 
 BLOCK_BYTES = 1 << 20
 """The most that decoded rows take at a time, unless a single row takes more."""
+_TILES = (64, 16)
+"""Blocks of multiples of so many rows give the same bits as one product with the whole matrix does in MKL, which
+computes the columns of a result in tiles."""
 
 
 class CompressedLinear(nn.Module):
@@ -97,23 +100,31 @@ class CompressedLinear(nn.Module):
         """
         if self.input_quantizer is not None:
             input = self.input_quantizer(input)
-        return self.rows(input, 0, self.out_features)
-
-    def rows(self, input: Tensor, start: int, stop: int) -> Tensor:
-        """Return the output features from start to stop only, (..., stop - start); the input is taken as it is."""
-        result: Tensor = linear_operator(self.parts.arrays(), self.parts.text, input, start, stop)
-        if self.bias is not None:
-            result = result + self.bias[start:stop].float()
-        return result.to(input.dtype)
+        return multiply(self.parts, input, self.bias, 0, self.out_features)
 
     def extra_repr(self) -> str:
         """Describe the module as torch.nn.Linear does."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+def multiply(parts: Parts, input: Tensor, bias: Tensor | None, start: int, stop: int) -> Tensor:
+    """Return the output features from start to stop of a table, (..., stop - start), in the input's dtype.
+
+    Args:
+        parts: Of a table of (output features, input features).
+        input: (..., input features).
+        bias: (stop - start,), or None.
+        start: The first output feature.
+        stop: The one after the last.
+    """
+    result: Tensor = linear_operator(parts.arrays(), parts.text, input, bias, start, stop)
+    return result.to(input.dtype)
+
+
 def _blocks(table: Table, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows of a table, decoded, each time in the same memory, with their places from `start` on."""
     rows = max(BLOCK_BYTES // (4 * table.dimension), 1)
+    rows -= next((rows % tile for tile in _TILES if rows >= tile), 0)
     memory = np.empty((min(rows, stop - start), table.dimension), np.float32)
     for first in range(start, stop, rows):
         last = min(first + rows, stop)
@@ -122,7 +133,7 @@ def _blocks(table: Table, start: int, stop: int) -> Iterator[tuple[slice, Tensor
         yield slice(first - start, last - start), torch.from_numpy(block)
 
 
-def _check(expression: str, input: Tensor, start: int, stop: int) -> int:
+def _check(expression: str, input: Tensor, bias: Tensor | None, start: int, stop: int) -> int:
     """Return the input features; refuse what does not fit."""
     parsed = parse(expression)
     if input.dim() == 0 or input.shape[-1] != parsed.dimension:
@@ -131,21 +142,28 @@ def _check(expression: str, input: Tensor, start: int, stop: int) -> int:
         raise RuntimeError(f"the input must be of floats, not {input.dtype}")
     if not 0 <= start <= stop <= parsed.rows:
         raise RuntimeError(f"output features {start} to {stop} are not within {parsed.rows}")
+    if bias is not None and tuple(bias.shape) != (stop - start,):
+        raise RuntimeError(f"the bias must have the shape {(stop - start,)}, not {tuple(bias.shape)}")
     return parsed.dimension
 
 
-def _linear(arrays: Sequence[Tensor], expression: str, input: Tensor, start: int, stop: int) -> Tensor:
-    width = _check(expression, input, start, stop)
+def _linear(
+    arrays: Sequence[Tensor], expression: str, input: Tensor, bias: Tensor | None, start: int, stop: int
+) -> Tensor:
+    width = _check(expression, input, bias, start, stop)
     table = assemble(expression, arrays)
     flat = input.reshape(-1, width).float()
+    added = None if bias is None else bias.float()
     result = torch.empty((len(flat), stop - start), dtype=torch.float32)
     for place, block in _blocks(table, start, stop):
-        result[:, place] = flat @ block.T
+        result[:, place] = nn.functional.linear(flat, block, None if added is None else added[place])
     return result.reshape(*input.shape[:-1], stop - start)
 
 
-def _fake_linear(arrays: Sequence[Tensor], expression: str, input: Tensor, start: int, stop: int) -> Tensor:
-    _check(expression, input, start, stop)
+def _fake_linear(
+    arrays: Sequence[Tensor], expression: str, input: Tensor, bias: Tensor | None, start: int, stop: int
+) -> Tensor:
+    _check(expression, input, bias, start, stop)
     return input.new_empty((*input.shape[:-1], stop - start), dtype=torch.float32)
 
 
@@ -162,32 +180,39 @@ def _fake_transposed(arrays: Sequence[Tensor], expression: str, gradient: Tensor
     return gradient.new_empty((*gradient.shape[:-1], parse(expression).dimension))
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.arrays, ctx.expression, operand, ctx.start, ctx.stop = inputs
-    ctx.dtype = operand.dtype
+def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.arrays, ctx.expression, input, bias, ctx.start, ctx.stop = inputs
+    ctx.dtype, ctx.bias_dtype = input.dtype, None if bias is None else bias.dtype
 
 
-def _backward(other: str) -> Callable[..., tuple[Any, ...]]:
-    """Return the derivative of one of the two operators: the other one."""
-
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        operator = getattr(torch.ops.embedcompress, other).default
-        result = operator(ctx.arrays, ctx.expression, gradient, ctx.start, ctx.stop)
-        return [None] * len(ctx.arrays), None, result.to(ctx.dtype), None, None
-
-    return backward
+def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    operator = torch.ops.embedcompress.linear_transposed.default
+    result = operator(ctx.arrays, ctx.expression, gradient, ctx.start, ctx.stop).to(ctx.dtype)
+    bias = None
+    if ctx.bias_dtype is not None:
+        bias = gradient.reshape(-1, ctx.stop - ctx.start).sum(0).to(ctx.bias_dtype)
+    return [None] * len(ctx.arrays), None, result, bias, None, None
 
 
-_SIGNATURE = "(Tensor[] arrays, str expression, Tensor {}, SymInt start, SymInt stop) -> Tensor"
-for _name, _argument, _function, _fake, _other in (
-    ("linear", "input", _linear, _fake_linear, "linear_transposed"),
-    ("linear_transposed", "gradient", _linear_transposed, _fake_transposed, "linear"),
+def _transposed_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.arrays, ctx.expression, _, ctx.start, ctx.stop = inputs
+
+
+def _transposed_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    result = linear_operator(ctx.arrays, ctx.expression, gradient, None, ctx.start, ctx.stop)
+    return [None] * len(ctx.arrays), None, result, None, None
+
+
+_LINEAR = "linear(Tensor[] arrays, str expression, Tensor input, Tensor? bias, SymInt start, SymInt stop) -> Tensor"
+_TRANSPOSED = "linear_transposed(Tensor[] arrays, str expression, Tensor gradient, SymInt start, SymInt stop) -> Tensor"
+for _signature, _function, _fake, _context, _backward in (
+    (_LINEAR, _linear, _fake_linear, _linear_context, _linear_backward),
+    (_TRANSPOSED, _linear_transposed, _fake_transposed, _transposed_context, _transposed_backward),
 ):
-    _library.define(  # type: ignore[no-untyped-call]
-        _name + _SIGNATURE.format(_argument), tags=(torch.Tag.pt2_compliant_tag,)
-    )
+    _name = _signature.partition("(")[0]
+    _library.define(_signature, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
     _library.impl(_name, _function, "CPU")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"embedcompress::{_name}", _fake, lib=_library)
-    torch.library.register_autograd(f"embedcompress::{_name}", _backward(_other), setup_context=_remember, lib=_library)
+    torch.library.register_autograd(f"embedcompress::{_name}", _backward, setup_context=_context, lib=_library)
 
 linear_operator = torch.ops.embedcompress.linear.default

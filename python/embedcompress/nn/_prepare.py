@@ -197,7 +197,7 @@ def _register(places: list[Place], decided: Mapping[int, Quantization], activati
 
 
 def _tell_transformers(module: nn.Module, attribute: str, weight: nn.Parameter, firsts: set[int]) -> None:
-    """Declare the tensors of a tied weight's later places as transformers does, whose save_pretrained refuses others."""
+    """Declare a tied weight's later places as transformers does, whose save_pretrained refuses undeclared ones."""
     if id(weight) in firsts:
         lists = module.parametrizations
         assert isinstance(lists, nn.ModuleDict)
