@@ -26,7 +26,7 @@ FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run at the best one only.
-ANY_LEVEL := levels training_* bench* demo cli* packaging swift_package import
+ANY_LEVEL := levels training_* bench* demo cli* packaging swift_package import nn_qat_docs nn_qat_saved
 # Arguments of `make bench`.
 BENCH :=
 

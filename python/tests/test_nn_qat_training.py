@@ -117,6 +117,22 @@ def test_activations_have_the_range_of_the_first_batch_and_then_an_average():
     assert quantizer(ids) is ids
 
 
+def test_inputs_are_rounded_however_they_are_given():
+    torch.manual_seed(0)
+    model = torch.nn.ModuleList([torch.nn.Linear(8, 4), torch.nn.MultiheadAttention(8, 2)])
+    nn.prepare(model, 8, activations=2)
+    linear, attention = model.eval()
+    input, other = torch.randn(5, 8), torch.randn(6, 8)
+    result = linear(input)
+    assert torch.equal(linear(input=input), result)
+    assert len(torch.unique(linear.input_quantizer(input))) <= 4
+    plain = torch.nn.functional.linear(linear.input_quantizer(input), linear.weight, linear.bias)
+    assert torch.equal(result, plain)
+    expected = attention(input, other, other)[0]
+    assert torch.equal(attention(input, value=other, key=other)[0], expected)
+    assert torch.equal(attention(query=input, value=other, key=other, need_weights=True)[0], expected)
+
+
 def small_model():
     torch.manual_seed(0)
     return torch.nn.ModuleDict(

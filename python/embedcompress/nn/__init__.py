@@ -9,9 +9,17 @@
 >>> model(torch.tensor([3, 1, 4])).shape
 torch.Size([3, 2])
 
-Modules are for inference, on the CPU. Importing this imports torch; nothing else in embedcompress does. It registers
-the operators `embedcompress::lookup`, `embedcompress::bag` and `embedcompress::bags`, which a saved `torch.export`
-program needs to run.
+`prepare` and `convert` do so for linear layers and attentions as well, with training in between:
+
+>>> model = torch.nn.Sequential(torch.nn.Embedding(1000, 64), torch.nn.Linear(64, 2))
+>>> report = nn.prepare(model, 4, embeddings=8, activations=None)
+>>> report = nn.convert(model)
+>>> type(model[1]).__name__, model[1].table.stored_bytes
+('CompressedLinear', 328)
+
+Compressed modules are for inference, on the CPU. Importing this imports torch; nothing else in embedcompress does. It
+registers the operators `embedcompress::lookup`, `embedcompress::bag`, `embedcompress::bags` and
+`embedcompress::linear`, which a saved `torch.export` program needs to run.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from ._linear import CompressedLinear
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._parts import Parts
-from ._prepare import INPUT_QUANTIZER, buffer_entries, round_input, round_inputs
+from ._prepare import INPUT_QUANTIZER, buffer_entries, round_inputs
 
 OUT_PROJECTION = "out_proj.weight"
 
@@ -108,7 +108,7 @@ def _collect(layer: _Layer, module: nn.Module, prefix: str) -> None:
 def _check(layer: _Layer) -> None:
     """Refuse what would be lost, and activations without a range."""
     module = layer.module
-    others = [hook for hook in module._forward_pre_hooks.values() if hook not in (round_input, round_inputs)]
+    others = [hook for hook in module._forward_pre_hooks.values() if hook is not round_inputs]
     if others or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks:
         raise ValueError(f"{layer.name} has hooks, which would be lost")
     quantizer = module._modules.get(INPUT_QUANTIZER)

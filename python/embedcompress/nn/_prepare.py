@@ -190,10 +190,7 @@ def _register(places: list[Place], decided: Mapping[int, Quantization], activati
         module.add_module(
             INPUT_QUANTIZER, FakeQuantizedActivation(activations).to(weight.device).train(module.training)
         )
-        if place.kind == "attention":
-            module.register_forward_pre_hook(round_inputs, with_kwargs=True)
-        else:
-            module.register_forward_pre_hook(round_input)
+        module.register_forward_pre_hook(round_inputs, with_kwargs=True)
 
 
 def _tell_transformers(module: nn.Module, attribute: str, weight: nn.Parameter, firsts: set[int]) -> None:
@@ -206,23 +203,18 @@ def _tell_transformers(module: nn.Module, attribute: str, weight: nn.Parameter, 
     firsts.add(id(weight))
 
 
-def round_input(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Round the first argument of a call: a forward pre-hook."""
-    quantizer = module._modules[INPUT_QUANTIZER]
-    assert quantizer is not None
-    return (quantizer(arguments[0]), *arguments[1:])
-
-
 def round_inputs(
     module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Round the query, key and value of an attention: a forward pre-hook."""
+    """Round the input of a linear layer, or the query, key and value of an attention: a forward pre-hook."""
     quantizer = module._modules[INPUT_QUANTIZER]
     assert quantizer is not None
-    inputs = (*arguments[:3], *(named[name] for name in ("query", "key", "value")[len(arguments) :]))
-    results = rounded_once(quantizer, inputs)
-    rest = {name: value for name, value in named.items() if name not in ("query", "key", "value")}
-    return (*results, *arguments[3:]), rest
+    names = ("query", "key", "value") if isinstance(module, nn.MultiheadAttention) else ("input",)
+    given = [name for name in names[len(arguments) :] if name in named]
+    results = rounded_once(quantizer, (*arguments[: len(names)], *(named[name] for name in given)))
+    by_position = results[: len(results) - len(given)]
+    by_name = dict(zip(given, results[len(by_position) :], strict=True))
+    return (*by_position, *arguments[len(names) :]), {**named, **by_name}
 
 
 def _entries(
