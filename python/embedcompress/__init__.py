@@ -25,7 +25,6 @@ from ._compress import CompressionReport, compress, compress_to_file  # noqa: E4
 from ._evaluate import Evaluation, evaluate  # noqa: E402
 from ._files import contents, load, save  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
-from ._group_quantize import group_quantize  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._product import product  # noqa: E402
 from ._registry import methods  # noqa: E402
@@ -37,6 +36,7 @@ from ._table import Table, dense  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
 if TYPE_CHECKING:
+    from ._group_quantize import group_quantize
     from ._recommend import Recommendation, recommend
 
 _core.set_array_hook(as_array)
@@ -69,7 +69,11 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `recommend` when it is asked for: few programs do, and importing the library stays quick."""
+    """Import what few programs ask for when they do: importing the library stays quick."""
+    if name == "group_quantize":
+        from ._group_quantize import group_quantize
+
+        return group_quantize
     if name in ("Recommendation", "recommend"):
         from . import _recommend
 
