@@ -30,7 +30,7 @@ FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow transformers ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run at the best one only.
-ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging swift_package import
+ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging swift_package import nn_qat_*
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Arguments of `make bench`.

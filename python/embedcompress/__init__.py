@@ -36,6 +36,7 @@ from ._table import Table, dense  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
 if TYPE_CHECKING:
+    from ._group_quantize import group_quantize
     from ._recommend import Recommendation, recommend
 
 _core.set_array_hook(as_array)
@@ -68,7 +69,11 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `recommend` when it is asked for: few programs do, and importing the library stays quick."""
+    """Import what few programs ask for when they do: importing the library stays quick."""
+    if name == "group_quantize":
+        from ._group_quantize import group_quantize
+
+        return group_quantize
     if name in ("Recommendation", "recommend"):
         from . import _recommend
 
@@ -97,6 +102,7 @@ __all__ = [
     "evaluate",
     "from_fused_rows",
     "get_num_threads",
+    "group_quantize",
     "hash_network",
     "isa",
     "load",

@@ -9,23 +9,50 @@
 >>> model(torch.tensor([3, 1, 4])).shape
 torch.Size([3, 2])
 
-Modules are for inference, on the CPU. Importing this imports torch; nothing else in embedcompress does. It registers
-the operators `embedcompress::lookup`, `embedcompress::bag` and `embedcompress::bags`, which a saved `torch.export`
-program needs to run.
+`prepare` and `convert` do so for linear layers and attentions as well, with training in between:
+
+>>> model = torch.nn.Sequential(torch.nn.Embedding(1000, 64), torch.nn.Linear(64, 2))
+>>> report = nn.prepare(model, 4, embeddings=8, activations=None)
+>>> report = nn.convert(model)
+>>> type(model[1]).__name__, model[1].table.stored_bytes
+('CompressedLinear', 328)
+
+Compressed modules are for inference, on the CPU. Importing this imports torch; nothing else in embedcompress does. It
+registers the operators `embedcompress::lookup`, `embedcompress::bag`, `embedcompress::bags` and
+`embedcompress::linear`, which a saved `torch.export` program needs to run.
 """
 
 from __future__ import annotations
 
+from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
+from ._convert import convert
+from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
+from ._linear import CompressedLinear
+from ._load import load_compressed
 from ._model import compress_model_
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag
+from ._parameter_report import ParameterEntry, ParameterReport
+from ._prepare import prepare
 from ._report import Layer, Report
+from ._save import save_compressed
 
 __all__ = [
     "CompressedEmbedding",
     "CompressedEmbeddingBag",
     "CompressedEmbeddingBagCollection",
+    "CompressedLinear",
+    "CompressedMultiheadAttention",
+    "FakeQuantizedActivation",
+    "FakeQuantizedWeight",
     "Layer",
+    "ParameterEntry",
+    "ParameterReport",
+    "Quantization",
     "Report",
     "compress_model_",
+    "convert",
+    "load_compressed",
+    "prepare",
+    "save_compressed",
 ]

@@ -50,8 +50,8 @@ class Expression(NamedTuple):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The arrays' names as a module's buffers, which can't have dots in them."""
-        return tuple(name.replace(".", "__") for name in self.names)
+        """The arrays' names as a module's buffers, which can't have dots in them, nor the name of a method."""
+        return tuple(name.replace(".", "__") if name != "parameters" else "parameters_" for name in self.names)
 
 
 def take_apart(table: Table) -> tuple[str, list[Tensor]]:

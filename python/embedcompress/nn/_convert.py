@@ -1,0 +1,188 @@
+"""`convert`: a prepared model becomes one of packed tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ._attention import CompressedMultiheadAttention
+from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
+from ._linear import CompressedLinear
+from ._modules import CompressedEmbedding, CompressedEmbeddingBag
+from ._parameter_report import ParameterEntry, ParameterReport
+from ._parts import Parts
+from ._prepare import INPUT_QUANTIZER, buffer_entries, round_inputs
+
+OUT_PROJECTION = "out_proj.weight"
+
+
+@dataclass
+class _Layer:
+    """A layer that is to be replaced."""
+
+    name: str
+    module: nn.Module
+    weights: dict[str, tuple[FakeQuantizedWeight, Tensor]] = field(default_factory=dict)
+    """By the names that `replacement` takes."""
+
+
+def convert(model: nn.Module) -> ParameterReport:
+    """Replace the layers of a prepared model by CompressedLinear, CompressedEmbedding and their like.
+
+    The tables hold the codes that the weights were rounded to, so the model computes the same in eval mode: to the bit
+    where torch multiplies with MKL in f32, up to the last bits elsewhere, where an activation at the border of two
+    codes may fall to the other one. Ranges of activations
+    stay as they are from now on. Tied weights share one table. The result is for inference on the CPU.
+
+    Args:
+        model: What `prepare` has changed, on any device; changed in place, after all tables have been made.
+
+    Returns:
+        An entry for each parameter and each buffer that is saved; `bytes_after` is what `save_compressed` stores.
+
+    Raises:
+        ValueError: the model is not prepared, or is itself a layer, which can't be changed in place; a layer has a hook
+            or a parametrization of somebody else, or activations that no batch has been seen of; a weight is not
+            finite. The message names the layer.
+    """
+    layers = _layers(model)
+    if not layers:
+        raise ValueError("the model has no layer that prepare() has changed")
+    if any(layer.module is model for layer in layers):
+        raise ValueError("the model is itself a layer, which can't be changed in place: put it into a Sequential")
+    for layer in layers:
+        _check(layer)
+    parts: dict[int, Parts] = {}
+    for layer in layers:
+        for quantizer, weight in layer.weights.values():
+            if id(quantizer) not in parts:
+                try:
+                    parts[id(quantizer)] = Parts(quantizer.table(weight))
+                except ValueError as error:
+                    error.add_note(f"in the layer {layer.name}; the model is as it was")
+                    raise
+    entries = list(_packed_entries(layers, parts))
+    pairs = {}
+    for layer in layers:
+        own = {name: parts[id(quantizer)] for name, (quantizer, _) in layer.weights.items()}
+        dtype = next(iter(layer.weights.values()))[1].dtype
+        quantizer_of_input = layer.module._modules.get(INPUT_QUANTIZER)
+        pairs[id(layer.module)] = replacement(layer.module, own, quantizer_of_input, dtype)
+    swap(model, pairs)
+    return ParameterReport([*entries, *_kept_entries(model), *buffer_entries(model)])
+
+
+def _layers(model: nn.Module) -> list[_Layer]:
+    """Return the layers to replace; the output layer of an attention belongs to the attention."""
+    layers: list[_Layer] = []
+    inner: set[int] = set()
+    for name, module in model.named_modules():
+        layer = _Layer(name, module)
+        _collect(layer, module, "")
+        if isinstance(module, nn.MultiheadAttention) and layer.weights:
+            _collect(layer, module.out_proj, "out_proj.")
+            inner.add(id(module.out_proj))
+        if layer.weights and id(module) not in inner:
+            layers.append(layer)
+    return layers
+
+
+def _collect(layer: _Layer, module: nn.Module, prefix: str) -> None:
+    if not parametrize.is_parametrized(module):
+        return
+    lists = module.parametrizations
+    assert isinstance(lists, nn.ModuleDict)
+    for attribute, steps in lists.items():
+        assert isinstance(steps, parametrize.ParametrizationList)
+        quantizer, weight = steps[0], steps.original if steps.is_tensor else None
+        if isinstance(quantizer, FakeQuantizedWeight) and isinstance(weight, Tensor):
+            layer.weights[prefix + attribute] = quantizer, weight
+        if layer.weights and (len(steps) > 1 or not isinstance(quantizer, FakeQuantizedWeight)):
+            raise ValueError(f"{layer.name}: {attribute} has another parametrization beside that of prepare()")
+
+
+def _check(layer: _Layer) -> None:
+    """Refuse what would be lost, and activations without a range."""
+    module = layer.module
+    others = [hook for hook in module._forward_pre_hooks.values() if hook is not round_inputs]
+    if others or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks:
+        raise ValueError(f"{layer.name} has hooks, which would be lost")
+    quantizer = module._modules.get(INPUT_QUANTIZER)
+    if isinstance(quantizer, FakeQuantizedActivation) and not quantizer.has_range:
+        raise ValueError(
+            f"{layer.name}: no activations have been seen, so they have no range; give the model a batch, or prepare "
+            "it with activations=None"
+        )
+
+
+def replacement(
+    module: nn.Module, parts: Mapping[str, Parts], input_quantizer: nn.Module | None, dtype: torch.dtype
+) -> nn.Module:
+    """Return the compressed layer that takes the place of an ordinary one.
+
+    Args:
+        module: Whose biases, padding_idx and the like are taken over.
+        parts: Of each matrix: "weight"; or those of `CompressedMultiheadAttention`.
+        input_quantizer: For inputs, or None.
+        dtype: Of the rows that an embedding returns.
+    """
+    new: nn.Module
+    if isinstance(input_quantizer, FakeQuantizedActivation):
+        input_quantizer.frozen = True
+    if isinstance(module, nn.MultiheadAttention):
+        new = CompressedMultiheadAttention(module, parts, input_quantizer)
+    elif isinstance(module, nn.Linear):
+        new = CompressedLinear(parts["weight"], module.bias, input_quantizer=input_quantizer)
+    elif isinstance(module, nn.EmbeddingBag):
+        new = CompressedEmbeddingBag(
+            parts["weight"], module.mode, module.padding_idx, module.include_last_offset, dtype=dtype
+        )
+    else:
+        assert isinstance(module, nn.Embedding)
+        new = CompressedEmbedding(parts["weight"], module.padding_idx, dtype=dtype)
+    return new.train(module.training)
+
+
+def swap(model: nn.Module, pairs: Mapping[int, nn.Module]) -> None:
+    """Put new layers in the place of old ones, by their identity, wherever they hang."""
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and id(child) in pairs:
+                parent._modules[name] = pairs[id(child)]
+    for parent in model.modules():
+        # Their fast paths read dense weights.
+        if isinstance(parent, nn.TransformerEncoder):
+            parent.use_nested_tensor = False
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            parent.activation_relu_or_gelu = 0
+
+
+def _packed_entries(layers: list[_Layer], parts: Mapping[int, Parts]) -> Iterator[ParameterEntry]:
+    seen: dict[int, str] = {}
+    for layer in layers:
+        for attribute, (quantizer, weight) in layer.weights.items():
+            name = f"{layer.name}.{attribute}"
+            shape, settings = tuple(weight.shape), quantizer.settings
+            if id(quantizer) in seen:
+                reason = f"the table of {seen[id(quantizer)]}"
+                yield ParameterEntry(name, shape, "shared", settings, reason, 0, 0)
+                continue
+            seen[id(quantizer)] = name
+            before, after = weight.numel() * weight.element_size(), parts[id(quantizer)].table().stored_bytes
+            yield ParameterEntry(name, shape, "quantized", settings, "", before, after)
+
+
+def _kept_entries(model: nn.Module) -> Iterator[ParameterEntry]:
+    seen: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        first = seen.setdefault(id(parameter), name)
+        shape, size = tuple(parameter.shape), parameter.numel() * parameter.element_size()
+        if first == name:
+            reason = "a vector" if sum(axis > 1 for axis in shape) <= 1 else "prepare() left it as it is"
+            yield ParameterEntry(name, shape, "kept", None, reason, size, size)
+        else:
+            yield ParameterEntry(name, shape, "kept", None, f"tied to {first}", 0, 0)

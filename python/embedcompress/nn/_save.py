@@ -1,0 +1,165 @@
+"""`save_compressed`: a model of packed tables in one safetensors file.
+
+The file is a table file (docs/format.md): each table has the name of the weight that it stands for, and
+`embedcompress.load` opens it alone. What is not packed lies beside the tables under its name in the state_dict. The
+metadata's `model` is JSON: which layer has which tables, which names are one tensor, and the model's configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._attention import CompressedMultiheadAttention
+from ._collection import CompressedEmbeddingBagCollection
+from ._convert import OUT_PROJECTION
+from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
+from ._linear import CompressedLinear
+from ._modules import CompressedEmbedding, CompressedEmbeddingBag
+from ._parts import Parts
+
+VERSION = 1
+MODEL = "model"
+"""The key of the metadata that describes the model."""
+
+
+def save_compressed(model: nn.Module, path: str | PathLike[str], *, config: Mapping[str, Any] | None = None) -> int:
+    """Write a model whose layers `convert` or `compress_model_` replaced to one file, atomically.
+
+    Args:
+        model: Its parameters, the buffers that a state_dict has, and its tables are written.
+        path: The file.
+        config: What `load_compressed` gives to the function that builds the model: plain values. If not given, that
+            of `model.config.to_dict()`, where there is one, as transformers' models have.
+
+    Returns:
+        The bytes of all tensors: the file has those and its header.
+
+    Raises:
+        ValueError: the model has no compressed layer, has been prepared but not converted, or holds something that a
+            file can't, which the message names.
+        OSError: the file can't be written; what was there before still is.
+    """
+    from safetensors.torch import save_file
+
+    if any(isinstance(module, FakeQuantizedWeight) for module in model.modules()):
+        raise ValueError("the model is prepared for training: call convert(model) first")
+    tables, records = _tables(model)
+    if not records:
+        raise ValueError("the model has no compressed layer")
+    own: Any = getattr(model, "config", None)
+    if config is None and hasattr(own, "to_dict"):
+        config = own.to_dict()
+    tensors, aliases = _dense(model)
+    trees = {}
+    for name, parts in tables.items():
+        tree, arrays = parts.table().parts()
+        trees[name] = _prefixed(tree, f"{name}.")
+        for key, (dtype, values) in arrays.items():
+            tensor = torch.from_numpy(values.copy())
+            tensors[f"{name}.{key}"] = tensor.view(torch.bfloat16) if dtype == "bf16" else tensor
+    description = {
+        "version": VERSION,
+        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "config": None if config is None else dict(config),
+        "layers": records,
+        "aliases": aliases,
+    }
+    try:
+        text = json.dumps(description)
+    except TypeError as error:
+        raise ValueError(f"the configuration can't be written as JSON: {error}") from error
+    metadata = {"embedcompress.version": "1", "embedcompress.tables": json.dumps(trees), MODEL: text}
+    partial = Path(f"{os.fspath(path)}.partial")
+    try:
+        save_file(tensors, partial, metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _tables(model: nn.Module) -> tuple[dict[str, Parts], list[dict[str, Any]]]:
+    """Return the tables of a model by name, each once, and a record of each compressed layer."""
+    tables: dict[str, Parts] = {}
+    names: dict[int, str] = {}
+    records = []
+    inner: set[int] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, CompressedEmbeddingBagCollection):
+            raise ValueError(f"{name} is a CompressedEmbeddingBagCollection, which can't be saved with a model")
+        held = _held(module)
+        if not held or id(module) in inner:
+            continue
+        if isinstance(module, CompressedMultiheadAttention):
+            inner.update(id(child) for child in module.children())
+        of_layer = {}
+        for attribute, parts in held.items():
+            if id(parts) not in names:
+                names[id(parts)] = f"{name}.{attribute}" if name else attribute
+                tables[names[id(parts)]] = parts
+            of_layer[attribute] = names[id(parts)]
+        quantizer = module._modules.get("input_quantizer")
+        if quantizer is not None and not isinstance(quantizer, FakeQuantizedActivation):
+            raise ValueError(f"{name}: its input_quantizer is a {type(quantizer).__name__}, which can't be saved")
+        dtype = str(getattr(module, "dtype", torch.float32)).removeprefix("torch.")
+        bits = None if quantizer is None else quantizer.bits
+        records.append({"name": name, "tables": of_layer, "dtype": dtype, "activation_bits": bits})
+    return tables, records
+
+
+def _held(module: nn.Module) -> dict[str, Parts]:
+    """Return the tables of a compressed layer, by the names of the weights that they stand for."""
+    if isinstance(module, (CompressedLinear, CompressedEmbedding, CompressedEmbeddingBag)):
+        return {"weight": module.parts}
+    if isinstance(module, CompressedMultiheadAttention):
+        held = {
+            f"{name}_weight": child.parts
+            for name, child in module.named_children()
+            if isinstance(child, CompressedLinear) and name != "out_proj"
+        }
+        return {**held, OUT_PROJECTION: module.out_proj.parts}
+    return {}
+
+
+def _dense(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return what is not in tables, each tensor once, and the other names of those that have several."""
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[int, str] = {}
+    for key, value in plain_state(model):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{key} is a {type(value).__name__}, which the file can't hold")
+        if id(value) in seen:
+            aliases[key] = seen[id(value)]
+            continue
+        seen[id(value)] = key
+        # The writer refuses tensors that share memory, such as parts of one.
+        tensors[key] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensors, aliases
+
+
+def plain_state(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a state_dict that are not those of tables."""
+    modules = model.named_modules(remove_duplicate=False)
+    of_tables = tuple(f"{name}." for name, module in modules if isinstance(module, Parts))
+    for key, value in model.state_dict(keep_vars=True).items():
+        if not key.startswith(of_tables):
+            yield key, value
+
+
+def _prefixed(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return a tree whose tensors have a prefix."""
+    result = dict(tree)
+    if "tensors" in tree:
+        result["tensors"] = {field: prefix + name for field, name in tree["tensors"].items()}
+    if "children" in tree:
+        result["children"] = {field: _prefixed(child, prefix) for field, child in tree["children"].items()}
+    return result
