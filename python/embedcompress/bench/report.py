@@ -202,14 +202,16 @@ def _origin(lines: Sequence[Line], sources: Sequence[str]) -> str:
     for name in SECTIONS:
         ours = [line for line in lines if line["bench"] == name]
         seconds = sum(line.get("seconds", 0.0) for line in ours)
-        took = f", {seconds / 3600:.1f} hours of one processor" if seconds else ""
+        at_once = max((line["machine"]["processors"] for line in ours), default=1)
+        took = f", {seconds / 3600:.1f} hours of a processor, {seconds / at_once / 60:.0f} minutes of {at_once}"
         machines = {
             f"{machine['cpu']}, {machine['processors']} processors, kernels for {machine['isa']}; "
             + ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
             for machine in (line["machine"] for line in ours)
         }
         if ours:
-            parts.append(f"- `bench {name}`: {len(ours):,} results{took}; {escape(' / '.join(sorted(machines)))}")
+            told = escape(" / ".join(sorted(machines)))
+            parts.append(f"- `bench {name}`: {len(ours):,} results{took if seconds else ''}; {told}")
     return "\n".join(parts)
 
 
