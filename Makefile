@@ -52,13 +52,19 @@ test: test-swift test-python
 test-swift:
 	$(SWIFT) test
 
+# All levels but the best at once: their tests mostly use one thread.
 test-python: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python -m pytest
-	set -e; others=$$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels()[1:])'); \
+	@set -e; others=$$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels()[1:])'); \
+	running=; failed=0; trap 'kill $$running' INT TERM; \
 	for level in $$others; do \
-	    echo "The Python tests at level $$level"; \
-	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest $(ANY_LEVEL:%=--ignore-glob 'python/tests/test_%.py'); \
-	done
+	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest -p no:cacheprovider \
+	        $(ANY_LEVEL:%=--ignore-glob 'python/tests/test_%.py') > $(VENV)/tests-$$level.log 2>&1 & \
+	    running="$$running $$!"; \
+	done; \
+	for process in $$running; do wait $$process || failed=1; done; \
+	for level in $$others; do echo "The Python tests at level $$level"; cat $(VENV)/tests-$$level.log; done; \
+	exit $$failed
 
 bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 	$(BIN)/embedcompress bench lookup --out docs/results/lookup.json $(BENCH)
