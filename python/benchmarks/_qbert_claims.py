@@ -1,7 +1,7 @@
 """What was expected of the experiment, each held against the lines: confirmed, contradicted or open.
 
-A limit is met if the mean over seeds meets it; "narrowly" says that the mean is within two standard errors of the limit.
-With one seed nothing is decided.
+A limit is met if the mean over seeds meets it; "narrowly" says that the mean is within two standard errors of the
+limit. With one seed nothing is decided.
 """
 
 from __future__ import annotations

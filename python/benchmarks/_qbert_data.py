@@ -17,6 +17,8 @@ from embedcompress.bench._sentences import read_sentences
 LONGEST, LONGEST_DOCUMENT = 64, 256
 """Tokens of a sentence and of a document, of which more are cut off."""
 HELD_OUT = 1000
+POOL = 32
+"""Batches whose sentences are sorted by length together."""
 Array = np.ndarray[Any, Any]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Token ids and mask, (sentences, tokens), and labels, (sentences,)."""
@@ -60,6 +62,17 @@ class Data:
             part = chosen[start : start + size]
             ids, mask = padded([self.tokens[index] for index in part])
             yield ids, mask, torch.from_numpy(self.labels[part].astype(np.int64))
+
+    def shuffled(self, chosen: Array, size: int, order: np.random.Generator) -> Iterator[Batch]:
+        """Yield all of some sentences in random order, but with those of about the same length in a batch."""
+        mixed = order.permutation(chosen)
+        parts = []
+        # Of a pool of batches, sorted by length: little of a batch is padding, and lengths come in any order.
+        for start in range(0, len(mixed), POOL * size):
+            pool = sorted(mixed[start : start + POOL * size].tolist(), key=lambda index: len(self.tokens[index]))
+            parts += [np.array(pool[first : first + size]) for first in range(0, len(pool), size)]
+        for place in order.permutation(len(parts)):
+            yield from self.batches(parts[place], size)
 
     def counts(self, chosen: Array, words: int, positions: int) -> dict[str, Array]:
         """Return how often each token and each position occurs in some sentences."""

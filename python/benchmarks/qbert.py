@@ -25,6 +25,7 @@ import _qbert_page as page
 import _qbert_run as runs
 import torch
 from _pages import DOCS, RESULTS, described_machine
+from transformers.utils import logging
 
 import embedcompress as ec
 from embedcompress.bench._lines import Line, Lines, read
@@ -77,6 +78,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     ec.set_num_threads(options.threads)
+    # What it says of the pooler, which is not used, would come with every cell.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     chosen = [
         setting
         for setting in runs.ALL_SETTINGS
