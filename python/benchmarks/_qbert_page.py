@@ -9,6 +9,7 @@ from typing import Any
 
 from _pages import fill, machine_text
 from _qbert_claims import findings, shown
+from _qbert_plot import draw
 from _qbert_results import Results, bits_text
 from _qbert_settings import EMBEDDING_STUDY, GROUP_STUDY, MAIN, Setting
 
@@ -16,6 +17,11 @@ from embedcompress._report import figure, markdown_table
 from embedcompress.bench._lines import Line, key
 
 NOTHING = "Not measured yet."
+PLOTS = {
+    "accuracy": "Accuracy beside the size of the whole model",
+    "curvature": "The largest eigenvalue of each block's Hessian over runs",
+}
+"""What plots show, by name."""
 SHOWN = ("accuracy", "mean_cosine", "lee_spearman", "omega", "bytes", "processor_seconds")
 
 
@@ -27,17 +33,20 @@ def brief(outcome: Mapping[str, Any]) -> str:
 
 
 def write(path: Path, lines: Sequence[Line]) -> None:
-    """Fill the tables of a page.
+    """Draw the plots beside a page, and fill its tables.
 
     Raises:
         ValueError: the page has no place for one.
     """
     found = Results(lines)
+    drawn = draw(path.parent, found)
+    pictures = {name: f"![{PLOTS[name]}]({drawn[name].name})" if name in drawn else NOTHING for name in PLOTS}
     fill(
         path,
         {
             "findings": _findings(found),
             "main": _main(found),
+            **{f"plot {name}": picture for name, picture in pictures.items()},
             "groups": _study(found, GROUP_STUDY, "range for"),
             "embeddings": _study(found, EMBEDDING_STUDY, "embeddings' range for"),
             "curvature": _curvature(found),

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("scipy")
+pytest.importorskip("matplotlib")
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -117,6 +118,9 @@ def test_the_page_has_tables_and_verdicts(measured):
                                                   claims.findings(Results(lines)))  # fmt: skip
     for title in ("DirectQ", "Q-BERT MP, reversed", "12 rows", "ours, allocated 2/3, by counts", "layer 1"):
         assert f"| {title} |" in text
+    for name in ("accuracy", "curvature"):
+        assert f"(qbert-{name}.png)" in text
+        assert (folder / f"qbert-{name}.png").read_bytes().startswith(b"\x89PNG")
     before = text
     qbert.main(["--page-only", "--jsonl", str(folder / "qbert.jsonl"), "--page", str(folder / "page.md")])
     assert (folder / "page.md").read_text(encoding="utf-8") == before
