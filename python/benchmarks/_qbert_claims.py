@@ -43,6 +43,8 @@ def findings(found: Results) -> list[Finding]:
         *(_better(found, f"Counting errors of rows by tokens chooses better bits, at the bytes of {text}.",
                   f"{name}-counts", name) for text, name in
           (("Q-BERT 2/3", "ours-2-3"), ("Q-BERT 2/4", "ours-2-4"), ("a tenth of f32", "ours-1-10"))),
+        *(_better(found, f"Frequent tokens with more bits are better than all with {bits}, in the same bytes, without "
+                  "training.", f"tokens-{bits}-counts", f"tokens-{bits}", "ptq") for bits in (3, 2, 1)),
         *(_better(found, f"More bits where Ω is high are better than where it is low, at {low_high} bits.",
                   name, f"{name}-reversed") for low_high, name in (("2/3", "qbert-2-3"), ("2/4", "qbert-2-4"))),
         _better(found, "Mixed 2 and 4 bits are better than 3 bits everywhere.", "qbert-2-4", "qbert-3"),
@@ -133,8 +135,12 @@ def _better(found: Results, claim: str, name: str, beside: str, part: str = "qat
         f"{shown(Difference(-difference.mean, difference.error, difference.seeds))} above."
     )
     own, other = found.by_seed(part, name), found.by_seed(part, beside)
-    same = [seed for seed in own if seed in other and own[seed].get("bits") == other[seed].get("bits")]
-    if len(same) == len(own) and name.startswith("ours"):
+    alike = [
+        all(own[seed].get(key) == other[seed].get(key) for key in ("bits", "bits_of_classes"))
+        for seed in own
+        if seed in other
+    ]
+    if all(alike) and name.endswith("-counts"):
         return Finding(claim, "contradicted", f"Both choose the same bits. {text}")
     if math.isinf(difference.error) or abs(difference.mean) <= 2 * difference.error:
         return Finding(claim, "open", f"{text} That is within the noise.")

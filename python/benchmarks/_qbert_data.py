@@ -75,12 +75,12 @@ class Data:
             yield from self.batches(parts[place], size)
 
     def counts(self, chosen: Array, words: int, positions: int) -> dict[str, Array]:
-        """Return how often each token and each position occurs in some sentences."""
+        """Return how often each token and each position occurs in some sentences, plus one for all others."""
         lists = [np.array(self.tokens[index]) for index in chosen]
         places = np.concatenate([np.arange(len(one)) for one in lists])
         return {
-            "word": np.bincount(np.concatenate(lists), minlength=words),
-            "position": np.bincount(places, minlength=positions),
+            "word": 1 + np.bincount(np.concatenate(lists), minlength=words),
+            "position": 1 + np.bincount(places, minlength=positions),
         }
 
 

@@ -236,9 +236,12 @@ def calibrate(model: Classifier, source: data.Data, chosen: data.Array) -> None:
 
 
 def sizes(model: Classifier, report: nn.ParameterReport | None) -> dict[str, float]:
-    """Return bytes of a model; the report is that of `convert`, or None for one that is not quantized."""
+    """Return bytes of a model; the report is `convert`'s, or None if only word embeddings are packed, or nothing."""
     if report is None:
+        words = model.bert.embeddings.word_embeddings
+        packed = words.table.stored_bytes if isinstance(words, nn.CompressedEmbedding) else 0
         whole = bytes_of(model.parameters())
-        return {"bytes": whole, "bytes_without_embeddings": whole - bytes_of(model.bert.embeddings.parameters())}
+        without = whole - bytes_of(model.bert.embeddings.parameters())
+        return {"bytes": whole + packed, "bytes_without_embeddings": without}
     embeddings = sum(entry.bytes_after for entry in report if entry.name.startswith(EMBEDDINGS))
     return {"bytes": report.bytes_after, "bytes_without_embeddings": report.bytes_after - embeddings}

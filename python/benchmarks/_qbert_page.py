@@ -11,7 +11,7 @@ from _pages import fill, machine_text
 from _qbert_claims import findings, shown
 from _qbert_plot import draw
 from _qbert_results import Results, bits_text
-from _qbert_settings import EMBEDDING_STUDY, GROUP_STUDY, MAIN, Setting
+from _qbert_settings import ALL, EMBEDDING_STUDY, GROUP_STUDY, MAIN, TOKEN_STUDY, Setting
 
 from embedcompress._report import figure, markdown_table
 from embedcompress.bench._lines import Line, key
@@ -49,6 +49,7 @@ def write(path: Path, lines: Sequence[Line]) -> None:
             **{f"plot {name}": picture for name, picture in pictures.items()},
             "groups": _study(found, GROUP_STUDY, "range for"),
             "embeddings": _study(found, EMBEDDING_STUDY, "embeddings' range for"),
+            "tokens": _study(found, TOKEN_STUDY, "word embeddings"),
             "curvature": _curvature(found),
             "similarity": _similarity(found),
             "machine": _machine(lines),
@@ -96,10 +97,11 @@ def _study(found: Results, settings: Sequence[Setting], what: str) -> str:
                     *bits_text(setting, found),
                     found.accuracy("ptq", setting),
                     "-" if difference is None else shown(difference),
+                    figure(found.mean("ptq", setting, "loss")),
                     found.mebibytes(setting, "bytes"),
                 ]
             )
-    header = [what, "layers", "word", "position", "PTQ, %", "below f32, points", "MB"]
+    header = [what, "layers", "word", "position", "PTQ, %", "below f32, points", "loss", "MB"]
     return markdown_table(header, rows) if rows else NOTHING
 
 
@@ -116,7 +118,7 @@ def _curvature(found: Results) -> str:
 def _similarity(found: Results) -> str:
     header = ["setting", "name", "layers", "word", "position", "mean cosine", "least cosine", "Lee, Spearman", "MB"]
     rows = []
-    for setting in (*MAIN, *GROUP_STUDY, *EMBEDDING_STUDY):
+    for setting in ALL:
         for figures in found.by_seed("similarity", setting).values():
             rows.append(
                 [

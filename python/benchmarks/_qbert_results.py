@@ -92,6 +92,9 @@ class Results:
 
 def bits_text(setting: Setting, found: Results) -> tuple[str, str, str]:
     """Return the bits of layers, of the word and of the position embedding, those of each seed if they differ."""
+    if setting.tokens is not None:
+        classes = ["".join(map(str, one["bits_of_classes"])) for one in found.by_seed("ptq", setting).values()]
+        return str(setting.bits), ", ".join(dict.fromkeys(classes)) or "-", str(setting.position)
     if isinstance(setting.bits, int):
         return str(setting.bits), str(setting.word), str(setting.position)
     chosen = list((found.by_seed("ptq", setting) or found.by_seed("qat", setting)).values())

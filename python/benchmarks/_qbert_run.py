@@ -13,9 +13,10 @@ from typing import Any
 
 import _qbert_data as data
 import _qbert_model as models
+import _qbert_tokens as tokens
 import numpy as np
 import torch
-from _qbert_settings import EMBEDDING_STUDY, GROUP_STUDY, MAIN, Setting
+from _qbert_settings import MAIN, Setting
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
@@ -211,11 +212,16 @@ class Runner:
         train: bool,
     ) -> tuple[Figures, nn.ParameterReport | None]:
         """Quantize a model in place, after training if it is wanted; return its bits and the report."""
+        config = model.bert.config
+        counts = self.source.counts(chosen, config.vocab_size, config.max_position_embeddings)
+        if setting.tokens is not None:
+            words = model.bert.embeddings.word_embeddings
+            table, each = tokens.table(words.weight, counts["word"], setting.tokens, models.block_of(model))
+            model.bert.embeddings.word_embeddings = nn.CompressedEmbedding(table, words.padding_idx)
+            return {"bits_of_classes": each, "word_bytes": table.stored_bytes}, None
         if setting.weights is None:
             losses = models.train(model, self.source, chosen, seed + 1) if train else []
             return {"training_losses": losses}, None
-        config = model.bert.config
-        counts = self.source.counts(chosen, config.vocab_size, config.max_position_embeddings)
         bits = models.choose_bits(model, setting, omegas, counts)
         models.prepare(model, setting, bits)
         losses = []
@@ -260,6 +266,3 @@ def _digest(model: torch.nn.Module) -> str:
     for tensor in model.state_dict().values():
         found.update(tensor.contiguous().numpy().tobytes())
     return found.hexdigest()[:16]
-
-
-ALL_SETTINGS = (*MAIN, *GROUP_STUDY, *EMBEDDING_STUDY)

@@ -52,6 +52,15 @@ class Allocated:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """Word embeddings alone, in the bytes that `bits` for all tokens would take; more for some if errors say so."""
+
+    bits: int
+    counts: bool
+    """Whether errors of rows count as often as their tokens occur in the training sentences."""
+
+
+@dataclass(frozen=True)
 class Setting:
     """A way to quantize a whole model."""
 
@@ -64,6 +73,8 @@ class Setting:
     """Of the encoder's layers."""
     word: int = 8
     position: int = 8
+    tokens: Tokens | None = None
+    """Instead of all else."""
 
     @property
     def needs_omega(self) -> bool:
@@ -117,9 +128,20 @@ def _embeddings() -> Iterator[Setting]:
             yield Setting(name, title, QBERT, None if word == DENSE else coding, 8, word, position)
 
 
+def _tokens() -> Iterator[Setting]:
+    for bits in (3, 2, 1):
+        for counts in (False, True):
+            title = f"{bits} bits, {'by counts' if counts else 'all alike'}"
+            rule = Tokens(bits, counts)
+            yield Setting(f"tokens-{bits}{'-counts' * counts}", title, None, None, DENSE, bits, DENSE, rule)
+
+
 MAIN = tuple(_main())
 GROUP_STUDY = tuple(_groups())
 """After Table 2 of the paper, with 4-bit weights and 8-bit embeddings."""
 EMBEDDING_STUDY = tuple(_embeddings())
 """After Table 3, with 8-bit weights."""
-BY_NAME = {setting.name: setting for setting in (*MAIN, *GROUP_STUDY, *EMBEDDING_STUDY)}
+TOKEN_STUDY = tuple(_tokens())
+"""Word embeddings with bits by how often tokens occur, beside the same bytes with the same bits for all."""
+ALL = (*MAIN, *GROUP_STUDY, *EMBEDDING_STUDY, *TOKEN_STUDY)
+BY_NAME = {setting.name: setting for setting in ALL}

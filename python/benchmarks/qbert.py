@@ -25,6 +25,7 @@ import _qbert_page as page
 import _qbert_run as runs
 import torch
 from _pages import DOCS, RESULTS, described_machine
+from _qbert_settings import ALL
 from transformers.utils import logging
 
 import embedcompress as ec
@@ -34,7 +35,7 @@ from embedcompress.bench._lines import Line, Lines, read
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     if options.list:
-        print("\n".join(dict.fromkeys(setting.name for setting in runs.ALL_SETTINGS)))
+        print("\n".join(dict.fromkeys(setting.name for setting in ALL)))
         return
     if not options.page_only:
         try:
@@ -81,17 +82,13 @@ def _run(options: argparse.Namespace) -> None:
     # What it says of the pooler, which is not used, would come with every cell.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    chosen = [
-        setting
-        for setting in runs.ALL_SETTINGS
-        if any(fnmatchcase(setting.name, pattern) for pattern in options.settings)
-    ]
+    chosen = [setting for setting in ALL if any(fnmatchcase(setting.name, pattern) for pattern in options.settings)]
     if not chosen:
         raise ValueError(f"no setting is called {' or '.join(options.settings)}: --list prints all")
     source = data.made_up() if options.quick else data.read(options.sentences, options.lee)
     model = "tiny" if options.quick else "all-MiniLM-L6-v2"
     cells = runs.plan(model, source, options.parts, options.seeds, chosen)
-    everything = runs.plan(model, source, runs.PARTS, options.seeds, runs.ALL_SETTINGS)
+    everything = runs.plan(model, source, runs.PARTS, options.seeds, ALL)
     if options.plan:
         found = read(options.jsonl) if options.jsonl.exists() else []
         _announce(cells, {runs.key(line["request"]): line for line in found})

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
@@ -19,14 +20,15 @@ import _qbert_data as data  # noqa: E402
 import _qbert_model as models  # noqa: E402
 import _qbert_page as page  # noqa: E402
 import _qbert_run as runs  # noqa: E402
+import _qbert_tokens as tokens  # noqa: E402
 import qbert  # noqa: E402
 from _qbert_results import Results  # noqa: E402
-from _qbert_settings import BY_NAME, MAIN  # noqa: E402
+from _qbert_settings import ALL, BY_NAME, MAIN, Tokens  # noqa: E402
 
 from embedcompress.bench import _lines  # noqa: E402
 
 SOME = ["f32", "directq-2", "qbert-4", "qbert-2-3*", "ours-4-word-[48]", "ours-2-3*", "ours-1-10", "groups-rows-12",
-        "embeddings-tensor-*-4"]  # fmt: skip
+        "tokens-2*", "embeddings-tensor-*-4"]  # fmt: skip
 
 
 def quick(folder, *more, settings=SOME):
@@ -116,7 +118,14 @@ def test_the_page_has_tables_and_verdicts(measured):
     text = (folder / "page.md").read_text(encoding="utf-8")
     assert text.count("Not measured yet.") == sum(one.evidence == "Not measured yet." for one in
                                                   claims.findings(Results(lines)))  # fmt: skip
-    for title in ("DirectQ", "Q-BERT MP, reversed", "12 rows", "ours, allocated 2/3, by counts", "layer 1"):
+    for title in (
+        "DirectQ",
+        "Q-BERT MP, reversed",
+        "12 rows",
+        "ours, allocated 2/3, by counts",
+        "2 bits, by counts",
+        "layer 1",
+    ):
         assert f"| {title} |" in text
     for name in ("accuracy", "curvature"):
         assert f"(qbert-{name}.png)" in text
@@ -167,10 +176,10 @@ def test_the_smallest_models_are_those_of_a_tenth():
 
 
 def test_settings_have_names_and_half_of_the_layers():
-    assert len({setting.name for setting in runs.ALL_SETTINGS}) == len(runs.ALL_SETTINGS)
+    assert len({setting.name for setting in ALL}) == len(ALL)
     requests = [_lines.key(setting.request()) for setting in MAIN]
     assert len(set(requests)) == len(requests)
-    cells = runs.plan("all-MiniLM-L6-v2", data.made_up(), runs.PARTS, [0, 1, 2], runs.ALL_SETTINGS)
+    cells = runs.plan("all-MiniLM-L6-v2", data.made_up(), runs.PARTS, [0, 1, 2], ALL)
     keys = [_lines.key(request) for cell in cells for request in cell.requests]
     assert len(set(keys)) == len(keys)
     order = [cell.part for cell in cells]
@@ -182,8 +191,24 @@ def test_counts_are_of_the_training_sentences():
     chosen, held_out = source.split(3)
     assert sorted([*chosen, *held_out]) == list(range(64)) and len(held_out) == 16
     counts = source.counts(chosen, 50, 16)
-    assert counts["word"].sum() == counts["position"].sum() == sum(len(source.tokens[index]) for index in chosen)
-    assert counts["position"][0] == 48 == counts["word"][1]
+    total = sum(len(source.tokens[index]) for index in chosen)
+    assert (counts["word"].sum(), counts["position"].sum()) == (total + 50, total + 16)
+    assert counts["position"][0] == 49 == counts["word"][1]
+
+
+def test_frequent_tokens_get_the_bits_of_rare_ones():
+    random = torch.randn(80, 16, generator=torch.Generator().manual_seed(0))
+    counts = np.arange(80) ** 4 + 1
+    alike, same = tokens.table(random, counts, Tokens(3, False), 16)
+    weighted, bits = tokens.table(random, counts, Tokens(3, True), 16)
+    assert same == [3] * 8
+    assert bits[0] > 3 > bits[-1] and bits == sorted(bits, reverse=True)
+    assert weighted.stored_bytes <= alike.stored_bytes
+    exact = random.numpy()
+    of_alike, of_weighted = (np.square(table.decode() - exact).sum(axis=1) for table in (alike, weighted))
+    assert of_weighted[:10].mean() > 10 * of_alike[:10].mean()
+    assert of_weighted[-10:].mean() < of_alike[-10:].mean() / 10
+    assert of_weighted @ counts < of_alike @ counts
 
 
 def test_sentences_and_documents_are_checked(tmp_path):
