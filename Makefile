@@ -9,6 +9,8 @@
 #              of yet
 # make bench-training    every method that learns its table: all cells of python/benchmarks/train.toml that
 #              docs/results/train.jsonl has no lines of yet; some hours
+# make bench-qbert   Q-BERT's experiment on a small BERT, for docs/qbert.md: all cells that docs/results/qbert.jsonl has no
+#              lines of yet; some 17 hours. QBERT="--parts ptq --seeds 0" and the like run a part, QBERT=--plan says how long
 # make report  docs/report from what these benchmarks wrote
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
@@ -33,15 +35,16 @@ BENCH_NEEDS := faiss-cpu
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging swift_package import nn_qat_*
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
-# Arguments of `make bench`.
+# Arguments of `make bench` and of `make bench-qbert`.
 BENCH :=
+QBERT :=
 
 # What the compiled core is made from. An editable install has the Python files in place already.
 # Folders are among the sources because they change when a file goes.
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-python bench bench-retrieval bench-training report card reproduce check clean
+.PHONY: demo test test-swift test-python bench bench-retrieval bench-training bench-qbert report card reproduce check clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.demo-needs $(VENV)/.core
@@ -85,6 +88,10 @@ report: $(VENV)/.test-needs $(VENV)/.core
 bench-retrieval: $(VENV)/.sentences $(VENV)/.core-levels
 	$(BIN)/embedcompress bench retrieval --sentences $(SENTENCES) --vectors $(VENV)/movieReviewSnippets.npy --limit 30 \
 	    --out docs/results/retrieval.jsonl
+
+bench-qbert: $(VENV)/.sentences $(VENV)/.core-levels
+	$(PIP) --no-deps gensim
+	$(BIN)/python python/benchmarks/qbert.py --sentences $(SENTENCES) --work $(VENV)/qbert $(QBERT)
 
 card: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/comparison_card.py

@@ -1,0 +1,64 @@
+"""Plots of `qbert.py` for its page: accuracy beside size, and the curvature of each block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from _qbert_results import MEBI, Results
+from _qbert_settings import MAIN
+
+from embedcompress import hessian
+
+FAMILIES = {"f32": "#555555", "directq": "#b23a48", "qbert": "#e08e45", "ours": "#1d4e89"}
+"""Colours, by the first part of a setting's name."""
+
+
+def draw(folder: Path, found: Results) -> dict[str, Path]:
+    """Write the plots that there are figures for; return them by name."""
+    made = {}
+    if any(found.by_seed(part, setting) for part in ("ptq", "qat") for setting in MAIN):
+        made["accuracy"] = _accuracy(folder / "qbert-accuracy.png", found)
+    if found.curvature:
+        made["curvature"] = folder / "qbert-curvature.png"
+        hessian.plot(sensitivities(found), made["curvature"])
+    return made
+
+
+def sensitivities(found: Results) -> hessian.Sensitivities:
+    """Return the curvature of each block with the runs of all seeds."""
+    result = hessian.Sensitivities()
+    for block, seeds in found.curvature.items():
+        runs, products, settled = (
+            tuple(value for one in seeds for value in one[name]) for name in ("runs", "products", "settled")
+        )
+        result[block] = hessian.Sensitivity(block, seeds[0]["parameters"], runs, products, settled)
+    return result
+
+
+def _accuracy(path: Path, found: Results) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(9, 4.2), layout="constrained")
+    FigureCanvasAgg(drawing)
+    panels = drawing.subplots(1, 2, sharex=True, sharey=True)
+    for axes, part, title in zip(panels, ("ptq", "qat"), ("without training", "after an epoch"), strict=True):
+        for setting in MAIN:
+            accuracies = [100 * value for value in found.values(part, setting, "accuracy")]
+            size = found.mean(part, setting, "bytes")
+            if not accuracies or size is None:
+                continue
+            family = setting.name.split("-")[0]
+            mean = sum(accuracies) / len(accuracies)
+            spread = [[mean - min(accuracies)], [max(accuracies) - mean]]
+            axes.errorbar(size / MEBI, mean, spread, marker="o", markersize=4, capsize=2, color=FAMILIES[family])
+        axes.set(title=title, xlabel="whole model, MB", xscale="log")
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("accuracy, %; least to most of the seeds")
+    for family, color in FAMILIES.items():
+        panels[1].plot([], [], "o", color=color, label={"directq": "DirectQ", "qbert": "Q-BERT"}.get(family, family))
+    panels[1].legend(loc="lower right")
+    partial = path.with_name(f"{path.name}.partial")
+    drawing.savefig(partial, dpi=110, format="png", metadata={"Software": None})
+    partial.replace(path)
+    return path
