@@ -8,6 +8,7 @@ from _qbert_results import MEBI, Results
 from _qbert_settings import MAIN
 
 from embedcompress import hessian
+from embedcompress._atomic import replacing
 
 FAMILIES = {"f32": "#555555", "directq": "#b23a48", "qbert": "#e08e45", "ours": "#1d4e89"}
 """Colours, by the first part of a setting's name."""
@@ -58,7 +59,6 @@ def _accuracy(path: Path, found: Results) -> Path:
     for family, color in FAMILIES.items():
         panels[1].plot([], [], "o", color=color, label={"directq": "DirectQ", "qbert": "Q-BERT"}.get(family, family))
     panels[1].legend(loc="lower right")
-    partial = path.with_name(f"{path.name}.partial")
-    drawing.savefig(partial, dpi=110, format="png", metadata={"Software": None})
-    partial.replace(path)
+    with replacing(path) as partial:
+        drawing.savefig(partial, dpi=110, format="png", metadata={"Software": None})
     return path

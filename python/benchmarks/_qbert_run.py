@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from embedcompress import BudgetError, hessian, nn
+from embedcompress._atomic import replacing
 from embedcompress.bench._lines import Line, Lines, key, refusal
 
 BENCH = "qbert"
@@ -160,9 +160,8 @@ class Runner:
         chosen, held_out = self.source.split(seed)
         model = MAKERS[self.model](seed)
         losses = models.train(model, self.source, chosen, seed, models.EPOCHS)
-        partial = self._path(seed).with_suffix(".partial")
-        torch.save(model.state_dict(), partial)
-        os.replace(partial, self._path(seed))
+        with replacing(self._path(seed)) as partial:
+            torch.save(model.state_dict(), partial)
         measured = models.accuracy(model, self.source, held_out)
         return {**measured, "training_losses": losses, "digest": _digest(model)}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from .._atomic import replacing
 from ._cells import Cell, cell_of
 
 VERSION = 1
@@ -66,9 +66,8 @@ class Document:
             return
         head = json.dumps(self.head, indent=1, ensure_ascii=False, allow_nan=False)
         text = head.removesuffix("\n}") + ',\n "cells": [\n  ' + ",\n  ".join(self._lines) + "\n ]\n}\n"
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, self.path)
+        with replacing(self.path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def read(path: Path) -> dict[str, Any]:

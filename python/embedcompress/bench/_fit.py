@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._atomic import replacing
 from ..training._rules import FORMAT
 from ._lines import Line, parse
 
@@ -52,9 +52,8 @@ def fit(path: Path) -> Values:
 
 def write(rules: Values, path: Path) -> None:
     """Write rules, a line for each point, atomically."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(_text(rules) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(_text(rules) + "\n", encoding="utf-8")
 
 
 def _evidence(path: Path, place: tuple[str, str], lines: Sequence[Line]) -> Values | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from .._atomic import replacing
 from .._report import finite
 
 Line = dict[str, Any]
@@ -74,9 +75,8 @@ class Lines:
         Nothing can be added after it.
         """
         order = dict.fromkeys([key(request) for request in requests] + list(self.found))
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        partial.write_bytes(b"".join(_text(self.found[one]) for one in order if one in self.found))
-        os.replace(partial, self.path)
+        with replacing(self.path) as partial:
+            partial.write_bytes(b"".join(_text(self.found[one]) for one in order if one in self.found))
 
 
 def refusal(error: Exception) -> dict[str, Any]:

@@ -7,14 +7,15 @@ stand inside the HTML, which opens without anything else.
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
+from .._atomic import replacing
 from .._report import markdown_table
 from . import _lines, _report_claims, _report_retrieval, _report_tables, _report_train
 from ._lines import Line
@@ -139,13 +140,8 @@ def tables(lines: Sequence[Line]) -> list[Piece]:
     pieces: list[Piece] = []
     for name, found in _report_tables.by_table(lines).items():
         contest = Contest(found, "normalized_l2", False)
-        title = f"{_report_tables.title(name)}: error against bytes"
-        pieces += [*_report_tables.heading(found), *_contested(contest, "The least error (normalised l2)")]
-        pieces += [
-            Plot(_slug(f"table-{name}"), title, "Error against stored bytes, a line for each method.",
-                 _report_tables.plot(found)),
-            *_report_tables.parts(found),
-        ]  # fmt: skip
+        drawn = f"table-{name}", "error against bytes", "Error against stored bytes"
+        pieces += _subject(_report_tables, name, found, contest, "The least error (normalised l2)", drawn)
     return pieces
 
 
@@ -154,14 +150,24 @@ def retrieval(lines: Sequence[Line]) -> list[Piece]:
     pieces: list[Piece] = []
     for name, found in _report_retrieval.by_corpus(lines).items():
         contest = Contest(found, "recall_at_10", True)
-        title = f"{_report_retrieval.title(name)}: what searches keep"
-        pieces += [*_report_retrieval.heading(found), *_contested(contest, "The best recall@10")]
-        pieces += [
-            Plot(_slug(f"retrieval-{name}"), title, "What searches keep, against stored bytes, a line for each method.",
-                 _report_retrieval.plot(found)),
-            *_report_retrieval.parts(found),
-        ]  # fmt: skip
+        drawn = f"retrieval-{name}", "what searches keep", "What searches keep, against stored bytes"
+        pieces += _subject(_report_retrieval, name, found, contest, "The best recall@10", drawn)
     return pieces
+
+
+def _subject(
+    section: ModuleType, name: str, lines: list[Line], contest: Contest, best: str, drawn: tuple[str, str, str]
+) -> list[Piece]:
+    """Return all on one table or search: what it is, what is best, the claims, a plot and the figures."""
+    plot, title, caption = drawn
+    return [
+        *section.heading(lines),
+        *_contested(contest, best),
+        Plot(
+            _slug(plot), f"{section.title(name)}: {title}", f"{caption}, a line for each method.", section.plot(lines)
+        ),
+        *section.parts(lines),
+    ]
 
 
 SECTIONS: dict[str, Callable[[Sequence[Line]], list[Piece]]] = {
@@ -244,7 +250,6 @@ def _page(body: str, drawn: Mapping[str, str]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path

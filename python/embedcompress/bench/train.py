@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from .._report import machine
+from .._report import machine, processors
 from . import _data
 from ._lines import Line, Lines, key
 from ._train_config import Config, Request
@@ -63,7 +63,7 @@ def run(
         KeyboardInterrupt: cells that had ended are in the file.
     """
     requests = config.requests()
-    most = max(1, jobs or _processors())
+    most = max(1, jobs or processors())
     with Lines(out, NAME) as lines, tempfile.TemporaryDirectory(prefix="embedcompress-bench-") as folder:
         waiting = [request for request in requests if key(request) not in lines.found]
         # All data is read before anything runs, once for all cells.
@@ -242,7 +242,3 @@ def _data_key(request: Mapping[str, Any]) -> tuple[str, str]:
 
 def _shown(request: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {request[name]}" for name in ("data", "head", "method", "budget", "seed"))
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._atomic import replacing
 from .._report import printable, to_json
 from ..bench.retrieval import BUDGETS, LIMIT_SECONDS, Array, Search, held_out
 from ._calls import add_arguments, chosen, count
@@ -101,10 +101,8 @@ def _of_sentences(arguments: argparse.Namespace) -> Search:
         with bar("encode", "sentences", arguments.json) as progress:
             vectors = _sentences.encode(sentences, progress)
         if path is not None:
-            partial = path.with_name(f"{path.name}.partial")
-            with partial.open("wb") as file:
+            with replacing(path) as partial, partial.open("wb") as file:
                 np.save(file, vectors)
-            os.replace(partial, path)
     return held_out(arguments.sentences.name, vectors, labels.astype(np.int64), arguments.held_out)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from .._atomic import replacing
+
 _FORMAT = "embedcompress.hessian 1"
 
 
@@ -49,9 +51,8 @@ class Journal:
         """Keep a result."""
         self.results[key] = result
         if self.path is not None:
-            partial = self.path.with_name(self.path.name + ".partial")
-            partial.write_text(json.dumps({"settings": self.settings, "results": self.results}, indent=1), "utf-8")
-            partial.replace(self.path)
+            with replacing(self.path) as partial:
+                partial.write_text(json.dumps({"settings": self.settings, "results": self.results}, indent=1), "utf-8")
 
 
 def digest(model: nn.Module, blocks: Mapping[str, Iterable[Tensor]]) -> dict[str, Any]:

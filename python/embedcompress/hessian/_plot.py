@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._atomic import replacing
 from ._result import Sensitivities
 from ._surface import Surface
 
@@ -48,9 +49,8 @@ def plot(found: Sensitivities | Surface, path: str | PathLike[str] | None = None
         _landscape(drawing, found, kind)
     if path is not None:
         target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        drawing.savefig(partial, dpi=110, format=target.suffix.lstrip(".") or "png")
-        partial.replace(target)
+        with replacing(target) as partial:
+            drawing.savefig(partial, dpi=110, format=target.suffix.lstrip(".") or "png")
     return drawing
 
 

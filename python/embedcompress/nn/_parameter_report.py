@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
+from .._report import text_table
+from ._entries import Entries
 from ._fake import Quantization
 
 
@@ -30,7 +32,7 @@ class ParameterEntry:
         return asdict(self)
 
 
-class ParameterReport(Sequence[ParameterEntry]):
+class ParameterReport(Entries[ParameterEntry]):
     """The parameters and saved buffers of a model, in its order; `print` shows a table.
 
     Attributes:
@@ -39,14 +41,9 @@ class ParameterReport(Sequence[ParameterEntry]):
     """
 
     def __init__(self, entries: Sequence[ParameterEntry]) -> None:
-        self._entries = tuple(entries)
-        self.bytes_before = sum(entry.bytes_before for entry in self._entries)
-        self.bytes_after = sum(entry.bytes_after for entry in self._entries)
-
-    @property
-    def ratio(self) -> float:
-        """`bytes_after` over `bytes_before`; 0 without bytes."""
-        return self.bytes_after / self.bytes_before if self.bytes_before else 0.0
+        super().__init__(entries)
+        self.bytes_before = sum(entry.bytes_before for entry in self)
+        self.bytes_after = sum(entry.bytes_after for entry in self)
 
     def named(self, name: str) -> ParameterEntry:
         """Return the entry of a name.
@@ -58,18 +55,6 @@ class ParameterReport(Sequence[ParameterEntry]):
             if entry.name == name:
                 return entry
         raise KeyError(name)
-
-    @overload
-    def __getitem__(self, index: int) -> ParameterEntry: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[ParameterEntry]: ...
-    def __getitem__(self, index: int | slice) -> ParameterEntry | Sequence[ParameterEntry]:
-        """Return an entry."""
-        return self._entries[index]
-
-    def __len__(self) -> int:
-        """Return the number of entries."""
-        return len(self._entries)
 
     def __repr__(self) -> str:
         """Return one line about the model."""
@@ -96,12 +81,4 @@ class ParameterReport(Sequence[ParameterEntry]):
                 )
             )
         lines.append(("total", "", "", "", f"{self.bytes_before:,}", f"{self.bytes_after:,}", f"{self.ratio:.2%}"))
-        widths = [max(len(line[column]) for line in lines) for column in range(7)]
-        left = {0, 3, 6}
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if column in left else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        return text_table(lines[0], lines[1:], left={0, 3, 6})

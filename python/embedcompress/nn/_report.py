@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal
+
+from .._report import text_table
+from ._entries import Entries
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Layer:
         return asdict(self)
 
 
-class Report(Sequence[Layer]):
+class Report(Entries[Layer]):
     """The layers that `compress_model_` met, in the model's order; `print` shows a table.
 
     Attributes:
@@ -50,27 +53,10 @@ class Report(Sequence[Layer]):
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers = tuple(layers)
-        replaced = [layer for layer in self._layers if layer.status in ("compressed", "imported")]
+        super().__init__(layers)
+        replaced = [layer for layer in self if layer.status in ("compressed", "imported")]
         self.bytes_before = sum(layer.bytes_before for layer in replaced)
         self.bytes_after = sum(layer.bytes_after for layer in replaced)
-
-    @property
-    def ratio(self) -> float:
-        """`bytes_after` over `bytes_before`; 0 if nothing was compressed."""
-        return self.bytes_after / self.bytes_before if self.bytes_before else 0.0
-
-    @overload
-    def __getitem__(self, index: int) -> Layer: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Layer]: ...
-    def __getitem__(self, index: int | slice) -> Layer | Sequence[Layer]:
-        """Return a layer."""
-        return self._layers[index]
-
-    def __len__(self) -> int:
-        """Return the number of layers."""
-        return len(self._layers)
 
     def __repr__(self) -> str:
         """Return one line about the model."""
@@ -87,15 +73,7 @@ class Report(Sequence[Layer]):
         if self.bytes_before:
             total = ("total", "", "", "", f"{self.bytes_before:,}", f"{self.bytes_after:,}", f"{self.ratio:.2%}")
             lines.append((*total, "", "", ""))
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        left = {0, 3, len(head) - 1}
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if column in left else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        return text_table(lines[0], lines[1:], left={0, 3, len(head) - 1})
 
 
 def _cells(layer: Layer) -> tuple[str, ...]:

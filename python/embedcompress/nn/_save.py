@@ -8,15 +8,14 @@ metadata's `model` is JSON: which layer has which tables, which names are one te
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .._atomic import replacing
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
 from ._convert import OUT_PROJECTION
@@ -77,12 +76,8 @@ def save_compressed(model: nn.Module, path: str | PathLike[str], *, config: Mapp
     except TypeError as error:
         raise ValueError(f"the configuration can't be written as JSON: {error}") from error
     metadata = {"embedcompress.version": "1", "embedcompress.tables": json.dumps(trees), MODEL: text}
-    partial = Path(f"{os.fspath(path)}.partial")
-    try:
+    with replacing(path) as partial:
         save_file(tensors, partial, metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 

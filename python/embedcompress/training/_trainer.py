@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._atomic import replacing
 from ._embedding import LearnedEmbedding
 
 Batches = Callable[[int], Iterable[Any]]
@@ -224,9 +225,8 @@ class Trainer:
             "history": [asdict(one) for one in self.history],
             "seconds": self.seconds,
         }
-        partial = path.with_suffix(".partial")
-        torch.save(document, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            torch.save(document, partial)
 
     def _resume(self) -> int:
         """Return the first stage that is still to be trained."""
