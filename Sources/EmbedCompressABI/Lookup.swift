@@ -140,3 +140,26 @@ public func nearestCodes(
             parts: parts, entries: entries, width: width, codes: codes)
     }
 }
+
+@_cdecl("ec_fake_quantize")
+public func fakeQuantize(
+    values: UnsafePointer<Float>?, rows: Int64, columns: Int64, groupRows: Int64, groupColumns: Int64,
+    scales: UnsafePointer<Float>?, biases: UnsafePointer<Float>?, last: Int32, out: UnsafeMutablePointer<Float>?,
+    kept: UnsafeMutablePointer<UInt8>?, clipped: UnsafeMutablePointer<Int64>?
+) -> ec_status {
+    withStatus {
+        let (rows, columns) = (try count(rows, "rows"), try count(columns, "columns"))
+        let (groupRows, groupColumns) = (try count(groupRows, "group_rows"), try count(groupColumns, "group_columns"))
+        let clipped = try required(clipped, "clipped")
+        guard groupRows > 0, groupColumns > 0 else { throw invalid("a group must have rows and columns") }
+        guard (1...255).contains(last) else { throw invalid("the last code must be from 1 to 255, not \(last)") }
+        clipped.pointee = 0
+        guard rows > 0, columns > 0 else { return }
+        guard let out, let kept else { throw invalid("out and kept must not be null") }
+        clipped.pointee = Int64(
+            FakeQuantization.round(
+                try required(values, "values"), rows: rows, columns: columns, groupRows: groupRows,
+                groupColumns: groupColumns, scales: try required(scales, "scales"),
+                biases: try required(biases, "biases"), last: Int(last), to: out, kept: kept))
+    }
+}

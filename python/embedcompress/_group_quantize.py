@@ -101,8 +101,7 @@ def group_bytes(layout: Groups, bits: int, scale_dtype: str = "f16") -> int:
 
 def extremes(weight: NDArray[np.float32], layout: Groups) -> Ranges:
     """Return the least and the largest element of each group."""
-    parts = layout.matrices(weight)
-    return layout.join([part.min(axis=1) for part in parts]), layout.join([part.max(axis=1) for part in parts])
+    return layout.reduced(weight, np.amin), layout.reduced(weight, np.amax)
 
 
 def as_stored(

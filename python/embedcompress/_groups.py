@@ -7,6 +7,7 @@ within each row, as GPTQ and others have them. The methods take NumPy arrays and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -73,6 +74,30 @@ class Groups:
             "columns": along_columns,
             "blocks": self.rows * along_columns,
         }[self.kind]
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of a group, but for smaller ones at the ends."""
+        rows, columns = max(self.rows, 1), max(self.columns, 1)
+        return {
+            "tensor": (rows, columns),
+            "rows": (self.size, columns),
+            "columns": (rows, self.size),
+            "blocks": (1, self.size),
+        }[self.kind]
+
+    def reduced(self, weight: Any, bound: Callable[[Any, int], Any]) -> Any:
+        """Return a bound of each group, as `join` returns it.
+
+        Args:
+            weight: (rows, columns), an array or a tensor.
+            bound: Takes an array or a tensor and an axis, such as `numpy.amin` or `torch.amax`.
+        """
+        if self.kind != "columns" or self.rows == 0:
+            return self.join([bound(part, 1) for part in self.matrices(weight)])
+        # All rows at first, so that nothing is transposed.
+        line = Groups("blocks", 1, self.columns, self.size)
+        return line.reduced(bound(weight, 0).reshape(1, -1), bound).reshape(-1)
 
     def matrices(self, weight: Any) -> list[Any]:
         """Return the elements of the groups as the rows of one matrix or two: whole groups, and smaller ones.

@@ -211,6 +211,14 @@ ec_status ec_nearest_codes(
     const float *rows, int64_t count, const float *centroids, int64_t parts, int64_t entries, int64_t width,
     int32_t *codes);
 
+/// out = scale * clamp(round((value - bias) / scale), 0, last) + bias of rows x columns values, where group_rows x
+/// group_columns elements share a scale and a bias; those at the ends may be fewer. Where a scale isn't positive the code
+/// is 0. scales and biases have a number for each group, line after line. kept is 1 where a value is not clipped, else 0;
+/// clipped counts the latter.
+ec_status ec_fake_quantize(
+    const float *values, int64_t rows, int64_t columns, int64_t group_rows, int64_t group_columns, const float *scales,
+    const float *biases, int32_t last, float *out, uint8_t *kept, int64_t *clipped);
+
 /// What a table costs against its source.
 typedef struct ec_quality {
     /// ||X - Q(X)|| / ||X||, Frobenius; 0 when both are 0.

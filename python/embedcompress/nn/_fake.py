@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import Table
+from .. import Table, _core
 from .._group_quantize import check, encode, group_bytes, group_table, least_squares
 from .._groups import Groups
+from ._operators import runs_eagerly
 
 RANGES = ("min_max", "moving_average", "least_squares")
 _STORED = {"f16": torch.float16, "f32": torch.float32}
@@ -73,29 +74,57 @@ class _Rounded(torch.autograd.Function):
     """scale * code + bias of the nearest code; gradients pass where the value is not clipped."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor, bias: Tensor, levels: int) -> Tensor:
-        # A constant group, whose scale is 0, has the code 0 only.
-        codes = ((values - bias) / torch.where(scale > 0, scale, torch.inf)).round_()
-        kept = (codes >= 0) & (codes <= levels)
-        ctx.save_for_backward(kept)
-        return codes.clamp_(0, levels) * scale + bias
+    def forward(ctx: Any, values: Tensor, scale: Tensor, bias: Tensor, layout: Groups, levels: int) -> Tensor:
+        # Either way the bits are the same.
+        if runs_eagerly(values.detach()) and values.numel():
+            result, kept, clipped = _rounded_by_the_core(values.detach(), scale, bias, layout, levels)
+        else:
+            scale, bias = layout.spread(scale), layout.spread(bias)
+            # A constant group, whose scale is 0, has the code 0 only.
+            codes = ((values - bias) / torch.where(scale > 0, scale, torch.inf)).round_()
+            kept, clipped = (codes >= 0) & (codes <= levels), True
+            result = codes.clamp_(0, levels) * scale + bias
+        ctx.save_for_backward(kept if clipped else None)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         (kept,) = ctx.saved_tensors
-        return gradients[0] * kept, None, None, None
+        passed = gradients[0] if kept is None else torch.where(kept, gradients[0], 0)
+        return passed, None, None, None, None
 
 
-def rounded(values: Tensor, scale: Tensor, bias: Tensor, bits: int) -> Tensor:
+def _rounded_by_the_core(
+    values: Tensor, scale: Tensor, bias: Tensor, layout: Groups, levels: int
+) -> tuple[Tensor, Tensor, bool]:
+    """Return the rounded values, which of them are not clipped, and whether any is."""
+    values = values.contiguous()
+    result, kept = torch.empty_like(values), torch.empty(values.shape, dtype=torch.bool)
+    rows, columns = layout.extent
+    clipped = _core.fake_quantize(
+        values.numpy(),
+        scale.contiguous().numpy(),
+        bias.contiguous().numpy(),
+        rows,
+        columns,
+        levels,
+        result.numpy(),
+        kept.numpy().view(np.uint8),
+    )
+    return result, kept, clipped > 0
+
+
+def rounded(values: Tensor, scale: Tensor, bias: Tensor, layout: Groups, bits: int) -> Tensor:
     """Return the nearest values that codes can say, with straight-through gradients.
 
     Args:
-        values: f32, of any shape.
-        scale: f32, broadcasts to it; 0 where all codes are 0.
+        values: f32, (rows, columns).
+        scale: f32, a number for each group, as `Groups.join` has them; 0 where all codes are 0.
         bias: The same.
+        layout: The groups.
         bits: Of a code.
     """
-    result: Tensor = _Rounded.apply(values, scale, bias, 2**bits - 1)  # type: ignore[no-untyped-call]
+    result: Tensor = _Rounded.apply(values, scale, bias, layout, 2**bits - 1)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -129,8 +158,8 @@ class FakeQuantizedWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the rounded weight."""
-        scale, bias = (self.layout.spread(numbers) for numbers in self.ranges(weight))
-        return rounded(weight.float(), scale, bias, self.settings.bits).to(weight.dtype)
+        scale, bias = self.ranges(weight)
+        return rounded(weight.float(), scale, bias, self.layout, self.settings.bits).to(weight.dtype)
 
     @torch.no_grad()
     def ranges(self, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,8 +167,7 @@ class FakeQuantizedWeight(nn.Module):
         values = weight.detach().float()
         if self.settings.ranges == "least_squares":
             return self._least_squares(weight, values)
-        parts = self.layout.matrices(values)
-        low, high = (self.layout.join([bound(part, 1) for part in parts]) for bound in (torch.amin, torch.amax))
+        low, high = (self.layout.reduced(values, bound) for bound in (torch.amin, torch.amax))
         if self.settings.ranges == "moving_average":
             low, high = self._averaged(weight, low, high)
         stored = torch.float32 if self.settings.group == "tensor" else _STORED[self.settings.scale_dtype]
@@ -245,7 +273,9 @@ class FakeQuantizedActivation(nn.Module):
         self._observe(input.detach())
         low, high = self.low.float(), self.high.float()
         scale = (high - low) / (2**self.bits - 1)
-        return rounded(input.float(), scale, low, self.bits).to(input.dtype)
+        lines = input.float().reshape(1, -1)
+        layout = Groups("tensor", 1, lines.shape[1], 1)
+        return rounded(lines, scale, low, layout, self.bits).reshape(input.shape).to(input.dtype)
 
     @torch.no_grad()
     def _observe(self, input: Tensor) -> None:
