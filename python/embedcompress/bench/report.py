@@ -46,16 +46,25 @@ def make(paths: Sequence[Path], folder: Path) -> list[Path]:
     """Write the report.
 
     Args:
-        paths: Files of JSON lines, of any benchmark.
+        paths: Files of JSON lines, of benchmarks that there is a section of.
         folder: Where the report goes; it is made if it does not exist.
 
     Returns:
         The files that were written.
 
     Raises:
-        ValueError: a file has something else, or there is no line; matplotlib or Markdown is not installed.
+        ValueError: a file has something else, or lines of another benchmark; there is no line; matplotlib or Markdown
+            is not installed.
     """
-    lines = [line for path in paths for line in _lines.read(path)]
+    lines = []
+    for path in paths:
+        found = _lines.read(path)
+        lines += found
+        other = next((line["bench"] for line in found if line["bench"] not in SECTIONS), None)
+        if other is not None:
+            raise ValueError(
+                f"'{path}' has lines of bench {other}: the report has sections of {', '.join(SECTIONS)} only"
+            )
     if not lines:
         raise ValueError("there is nothing to report: the files are empty")
     try:
