@@ -52,7 +52,12 @@ SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildca
 demo: $(VENV)/.demo-needs $(VENV)/.core
 	$(BIN)/python -m embedcompress.demo --out demo-report
 
-test: test-swift test-python
+# The Swift tests beside the Python tests: each takes one processor most of the time.
+test: $(VENV)/.test-needs $(VENV)/.core-levels
+	$(SWIFT) build --build-tests
+	@$(SWIFT) test --skip-build > $(VENV)/tests-swift.log 2>&1 & swift=$$!; trap 'kill $$swift' INT TERM; failed=0; \
+	$(MAKE) --no-print-directory test-python || failed=1; \
+	wait $$swift || failed=1; echo 'The Swift tests'; cat $(VENV)/tests-swift.log; exit $$failed
 
 test-swift:
 	$(SWIFT) test

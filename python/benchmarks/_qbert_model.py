@@ -21,6 +21,8 @@ from embedcompress._samples import package_folder
 RATE, BATCH, EPOCHS = 5e-5, 32, 3
 CALIBRATION = 10
 """Batches of training sentences that ranges of activations are taken from before an accuracy without training."""
+EXTENT, POINTS = 0.5, 11
+"""Of the grid on which the loss around a layer is computed: the distance of its edge, and points along a direction."""
 BITS = (2, 3, 4, 8)
 """What `hessian.allocate` chooses from."""
 EMBEDDINGS = "bert.embeddings."
@@ -145,6 +147,14 @@ def curvature(
         progress=progress,
         checkpoint=checkpoint,
     )
+
+
+def surface(model: Classifier, source: data.Data, chosen: data.Array, block: str) -> dict[str, Any]:
+    """Return the loss on a plane along the top two eigenvectors of a block, over two batches of training sentences."""
+    batches = list(source.batches(chosen[: 2 * BATCH], BATCH))
+    found = hessian.surface(model, loss, batches, model.blocks()[block], name=block, points=POINTS, extent=EXTENT)
+    grid = {"first": found.first.tolist(), "second": found.second.tolist(), "losses": found.losses.tolist()}
+    return {"eigenvalues": list(found.eigenvalues), **grid}
 
 
 def choose_bits(

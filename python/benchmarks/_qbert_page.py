@@ -20,6 +20,8 @@ NOTHING = "Not measured yet."
 PLOTS = {
     "accuracy": "Accuracy beside the size of the whole model",
     "curvature": "The largest eigenvalue of each block's Hessian over runs",
+    "surface layer 0": "The loss around layer 0, along its top two eigenvectors",
+    "surface layer 5": "The loss around layer 5, along its top two eigenvectors",
 }
 """What plots show, by name."""
 SHOWN = ("accuracy", "mean_cosine", "lee_spearman", "omega", "bytes", "processor_seconds")
@@ -44,25 +46,25 @@ def write(path: Path, lines: Sequence[Line]) -> None:
     fill(
         path,
         {
-            "findings": _findings(found),
-            "main": _main(found),
+            "findings": findings_table(found),
+            "main": main_table(found),
             **{f"plot {name}": picture for name, picture in pictures.items()},
-            "groups": _study(found, GROUP_STUDY, "range for"),
-            "embeddings": _study(found, EMBEDDING_STUDY, "embeddings' range for"),
-            "tokens": _study(found, TOKEN_STUDY, "word embeddings"),
-            "curvature": _curvature(found),
-            "similarity": _similarity(found),
+            "groups": study_table(found, GROUP_STUDY, "range for"),
+            "embeddings": study_table(found, EMBEDDING_STUDY, "embeddings' range for"),
+            "tokens": study_table(found, TOKEN_STUDY, "word embeddings"),
+            "curvature": curvature_table(found),
+            "similarity": similarity_table(found),
             "machine": _machine(lines),
         },
     )
 
 
-def _findings(found: Results) -> str:
+def findings_table(found: Results) -> str:
     rows = [(one.claim, one.verdict, one.evidence) for one in findings(found)]
     return markdown_table(["expected", "verdict", "found"], rows, left=3)
 
 
-def _main(found: Results) -> str:
+def main_table(found: Results) -> str:
     header = ["setting", "layers", "word", "position", "PTQ, %", "QAT, %", "below f32, points", "MB"]
     header += ["MB without embeddings", "smaller"]
     rows = []
@@ -86,7 +88,7 @@ def _main(found: Results) -> str:
     return markdown_table(header, rows) if rows else NOTHING
 
 
-def _study(found: Results, settings: Sequence[Setting], what: str) -> str:
+def study_table(found: Results, settings: Sequence[Setting], what: str) -> str:
     rows = []
     for setting in settings:
         if found.by_seed("ptq", setting):
@@ -105,7 +107,7 @@ def _study(found: Results, settings: Sequence[Setting], what: str) -> str:
     return markdown_table(header, rows) if rows else NOTHING
 
 
-def _curvature(found: Results) -> str:
+def curvature_table(found: Results) -> str:
     header = ["block", "parameters", "mean λ", "std", "Ω", "Ω of each seed"]
     rows = []
     for block, seeds in found.curvature.items():
@@ -115,7 +117,7 @@ def _curvature(found: Results) -> str:
     return markdown_table(header, rows) if rows else NOTHING
 
 
-def _similarity(found: Results) -> str:
+def similarity_table(found: Results) -> str:
     header = ["setting", "name", "layers", "word", "position", "mean cosine", "least cosine", "Lee, Spearman", "MB"]
     rows = []
     for setting in ALL:

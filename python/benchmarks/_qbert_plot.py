@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from _qbert_results import MEBI, Results
 from _qbert_settings import MAIN
 
@@ -22,6 +25,10 @@ def draw(folder: Path, found: Results) -> dict[str, Path]:
     if found.curvature:
         made["curvature"] = folder / "qbert-curvature.png"
         hessian.plot(sensitivities(found), made["curvature"])
+    for block, figures in found.surfaces.items():
+        name = f"surface {block}"
+        made[name] = folder / f"qbert-{name.replace(' ', '-')}.png"
+        hessian.plot(surface(block, figures), made[name])
     return made
 
 
@@ -34,6 +41,12 @@ def sensitivities(found: Results) -> hessian.Sensitivities:
         )
         result[block] = hessian.Sensitivity(block, seeds[0]["parameters"], runs, products, settled)
     return result
+
+
+def surface(block: str, figures: Mapping[str, Any]) -> hessian.Surface:
+    """Return the loss around a block."""
+    grid = (np.array(figures[name]) for name in ("first", "second", "losses"))
+    return hessian.Surface(block, tuple(figures["eigenvalues"]), *grid)
 
 
 def _accuracy(path: Path, found: Results) -> Path:

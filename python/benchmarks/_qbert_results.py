@@ -32,12 +32,16 @@ class Results:
         self._found: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
         self.curvature: dict[str, list[dict[str, Any]]] = {}
         """Figures of each block, a seed after the other."""
+        self.surfaces: dict[str, dict[str, Any]] = {}
+        """The loss around a block."""
         for line in lines:
             request = line["request"]
             if "refused" in line:
                 continue
             if request["part"] == "hessian":
                 self.curvature.setdefault(request["block"], []).append(line["figures"])
+            elif request["part"] == "surface":
+                self.surfaces[request["block"]] = line["figures"]
             elif "setting" in request:
                 place = self._found.setdefault((request["part"], key(request["setting"])), {})
                 place[request["seed"]] = line["figures"]

@@ -24,8 +24,8 @@ from embedcompress._atomic import replacing
 from embedcompress.bench._lines import Line, Lines, key, refusal
 
 BENCH = "qbert"
-PARTS = ("finetune", "similarity", "ptq", "hessian", "qat")
-SECONDS = {"finetune": 900.0, "similarity": 35.0, "ptq": 35.0, "hessian": 1300.0, "qat": 560.0}
+PARTS = ("finetune", "similarity", "ptq", "hessian", "surface", "qat")
+SECONDS = {"finetune": 740.0, "similarity": 25.0, "ptq": 25.0, "hessian": 570.0, "surface": 120.0, "qat": 350.0}
 """Seconds of a processor of a cell, as guessed before a line says better."""
 LAYERS = {"all-MiniLM-L6-v2": 6, "tiny": 2}
 MAKERS = {"all-MiniLM-L6-v2": models.minilm, "tiny": models.tiny}
@@ -45,7 +45,8 @@ class Cell:
     @property
     def title(self) -> str:
         """Return what is printed when it ends."""
-        return f"{self.part}, seed {self.seed}{f', {self.setting.name}' if self.setting else ''}"
+        what = self.setting.name if self.setting else self.requests[0].get("block") if len(self.requests) == 1 else None
+        return f"{self.part}, seed {self.seed}{f', {what}' if what else ''}"
 
 
 def plan(
@@ -78,6 +79,9 @@ def plan(
             for setting in settings:
                 if setting.needs_omega is needs_omega:
                     add("ptq", seed, setting)
+    # Of one seed, as it is only drawn: the loss around the first layer and around the last.
+    for number in (0, LAYERS[model] - 1) if 0 in seeds else ():
+        add("surface", 0, block=f"layer {number}", extent=models.EXTENT, points=models.POINTS)
     for seed in seeds:
         for setting in settings:
             if setting in MAIN:
@@ -143,6 +147,9 @@ class Runner:
     def _measured(self, cell: Cell) -> Figures:
         if cell.part == "finetune":
             return self._fine_tune(cell.seed)
+        if cell.part == "surface":
+            chosen, _ = self.source.split(cell.seed)
+            return models.surface(self.tuned(cell.seed), self.source, chosen, cell.requests[0]["block"])
         if cell.setting is None:
             raise ValueError(f"{cell.title} has no setting")
         if cell.part == "similarity":

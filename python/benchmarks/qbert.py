@@ -6,6 +6,7 @@ Parts, each of which adds lines to docs/results/qbert.jsonl and goes on where it
 - similarity: vectors of the model before fine-tuning, quantized without training, beside the exact ones.
 - ptq: accuracy of the fine-tuned model, quantized without training; the studies of groups and of embeddings.
 - hessian: the curvature of each block, which bits are chosen by.
+- surface: the loss around the first and the last layer, for a plot.
 - qat: accuracy after an epoch of training with rounded weights and activations.
 
 docs/qbert.md is made from the lines; `--page-only` makes it anew. The figures of a seed are the same at the same number
