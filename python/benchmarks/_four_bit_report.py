@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import _four_bit_paper as paper
 
+from embedcompress._figures import write
 from embedcompress._report import figure, markdown_table
 
 if TYPE_CHECKING:
@@ -329,16 +330,13 @@ def draw_figure2(axes: Axes, part: Mapping[str, Any]) -> None:
 
 def plots(results: Mapping[str, Any], folder: Path) -> None:
     """Write the plots of the parts that were run."""
-    # Without pyplot no display is looked for, and no state is left behind.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     for name, draws in (("figure1", (draw_figure1, draw_greedy)), ("figure2", (draw_figure2,))):
         if name not in results:
             continue
         drawing = Figure(figsize=(6.5 * len(draws), 5.2), layout="constrained")
-        FigureCanvasAgg(drawing)
         for axes, draw in zip(drawing.subplots(1, len(draws), squeeze=False)[0], draws, strict=True):
             draw(axes, results[name])
             axes.spines[["top", "right"]].set_visible(False)
-        drawing.savefig(folder / f"four-bit-paper-{name}.png", dpi=120, metadata={"Software": None})
+        write(drawing, folder / f"four-bit-paper-{name}.png", dpi=120)

@@ -11,7 +11,7 @@ from _qbert_results import MEBI, Results
 from _qbert_settings import MAIN
 
 from embedcompress import hessian
-from embedcompress._atomic import replacing
+from embedcompress._figures import write
 
 FAMILIES = {"f32": "#555555", "directq": "#b23a48", "qbert": "#e08e45", "ours": "#1d4e89"}
 """Colours, by the first part of a setting's name."""
@@ -50,11 +50,9 @@ def surface(block: str, figures: Mapping[str, Any]) -> hessian.Surface:
 
 
 def _accuracy(path: Path, found: Results) -> Path:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(9, 4.2), layout="constrained")
-    FigureCanvasAgg(drawing)
     panels = drawing.subplots(1, 2, sharex=True, sharey=True)
     for axes, part, title in zip(panels, ("ptq", "qat"), ("without training", "after an epoch"), strict=True):
         for setting in MAIN:
@@ -72,6 +70,5 @@ def _accuracy(path: Path, found: Results) -> Path:
     for family, color in FAMILIES.items():
         panels[1].plot([], [], "o", color=color, label={"directq": "DirectQ", "qbert": "Q-BERT"}.get(family, family))
     panels[1].legend(loc="lower right")
-    with replacing(path) as partial:
-        drawing.savefig(partial, dpi=110, format="png", metadata={"Software": None})
+    write(drawing, path)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._figures import write
 from ._report import figure, markdown_table, percent, size, text_table
 
 if TYPE_CHECKING:
@@ -162,13 +163,10 @@ MARKERS = {"asym": "s", "greedy": "o", "least_squares": "D"}
 
 def plot(report: dict[str, Any], path: Path) -> None:
     """Draw error and recall against bytes, and lookup times, a line of panels for each table."""
-    # Without pyplot no display is looked for, and no state is left behind.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     tables = report["tables"]
     drawing = Figure(figsize=(11, 3.6 * len(tables)), layout="constrained")
-    FigureCanvasAgg(drawing)
     parts = drawing.subfigures(len(tables), 1, squeeze=False)[:, 0]
     for part, table in zip(parts, tables, strict=True):
         part.suptitle(_heading(table), fontsize=12, fontweight="bold")
@@ -181,7 +179,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
         for axes in (error, recall, times):
             axes.spines[["top", "right"]].set_visible(False)
             axes.tick_params(labelsize=9)
-    drawing.savefig(path, dpi=150, metadata={"Software": None})
+    write(drawing, path, dpi=150)
 
 
 def _plot_quality(axes: Axes, table: dict[str, Any], field: str, label: str) -> None:

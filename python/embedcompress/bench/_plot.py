@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._figures import write
 from ._cells import FORMATS
 from ._peers import NAMES, QUANTIZED
 from ._summary import Result, fastest
@@ -20,13 +21,11 @@ _TITLES = {"codebook4": "codebook, 4 bits", "16": "f16", "32": "f32"}
 
 def plot(results: Sequence[Result], path: Path) -> None:
     """Write the plot: ratios to the fastest quantized peer, and of formats that none has, to PyTorch's f32."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     formats = [bits for bits in FORMATS if any(result["bits"] == bits for result in results)]
     tables = list(dict.fromkeys(result["table"] for result in results))
     drawing = Figure(figsize=(3.1 * len(formats) + 1, 3 * len(tables) + 1), layout="constrained")
-    FigureCanvasAgg(drawing)
     grid = drawing.subplots(len(tables), len(formats), squeeze=False, sharex=True, sharey=True)
     for row, table in enumerate(tables):
         for column, bits in enumerate(formats):
@@ -47,7 +46,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
         drawing.legend(
             handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=6, fontsize=8
         )
-    drawing.savefig(path, dpi=110)
+    write(drawing, path)
 
 
 def _panel(axes: Axes, results: Sequence[Result]) -> None:

@@ -105,14 +105,12 @@ def summary(lines: Sequence[Line]) -> str:
 
 def plot(lines: Sequence[Line]) -> Figure:
     """Return the plot of one search: recall@10 against bytes, and the vote's agreement where there are labels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = [("recall_at_10", "recall@10")]
     if any("agreement" in line["figures"] for line in made(lines)):
         panels.append(("agreement", "agreement of the vote with the exact one"))
     drawing = Figure(figsize=(1 + 5.5 * len(panels), 6.2), layout="constrained")
-    FigureCanvasAgg(drawing)
     grid = drawing.subplots(1, len(panels), squeeze=False)[0]
     for axes, (value, name) in zip(grid, panels, strict=True):
         draw(axes, lines, value, most=True)

@@ -139,11 +139,9 @@ def summary(lines: Sequence[Line]) -> str:
 
 def plot(lines: Sequence[Line]) -> Figure:
     """Return the plot of one table: error against bytes, a line for each method."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(8, 6.4), layout="constrained")
-    FigureCanvasAgg(drawing)
     axes = drawing.subplots()
     draw(axes, lines, "normalized_l2")
     axes.set_yscale("log")

@@ -12,6 +12,7 @@ import numpy as np
 
 import embedcompress as ec
 
+from .._figures import write
 from .._recommend import METRICS
 from .._report import figure, percent, printable, size, text_table, to_json
 from . import _recommend_training
@@ -130,11 +131,9 @@ def _check_plot(path: str) -> None:
 
 def plot(found: Sequence[ec.Recommendation], metric: str, title: str, path: str) -> None:
     """Write a plot of quality against bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(drawing)
     axes = drawing.subplots()
     figures = {
         "l2": ("normalised l2", [one.normalized_l2 for one in found]),
@@ -152,7 +151,7 @@ def plot(found: Sequence[ec.Recommendation], metric: str, title: str, path: str)
     axes.set_ylabel(label)
     axes.set_title(printable(title), fontsize=10)
     axes.grid(alpha=0.3)
-    drawing.savefig(path, dpi=110)
+    write(drawing, path)
 
 
 def _call(one: ec.Recommendation) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._atomic import replacing
+from .._figures import write
 from ._result import Sensitivities
 from ._surface import Surface
 
@@ -31,7 +30,6 @@ def plot(found: Sensitivities | Surface, path: str | PathLike[str] | None = None
     Returns:
         The figure, not yet shown.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     kinds = next((kinds for of, kinds in _KINDS.items() if isinstance(found, of)), None)
@@ -42,15 +40,12 @@ def plot(found: Sensitivities | Surface, path: str | PathLike[str] | None = None
         raise ValueError(f"kind must be one of {', '.join(kinds)}, not {kind!r}")
     width = max(5.0, 2 + 0.5 * len(found)) if isinstance(found, Sensitivities) else 5.5
     drawing = Figure(figsize=(width, 4.2), layout="constrained")
-    FigureCanvasAgg(drawing)
     if isinstance(found, Sensitivities):
         _spread(drawing, found, kind)
     else:
         _landscape(drawing, found, kind)
     if path is not None:
-        target = Path(path)
-        with replacing(target) as partial:
-            drawing.savefig(partial, dpi=110, format=target.suffix.lstrip(".") or "png")
+        write(drawing, path)
     return drawing
 
 
