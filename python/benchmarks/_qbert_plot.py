@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from _qbert_results import MEBI, Results
@@ -13,15 +13,21 @@ from _qbert_settings import MAIN
 from embedcompress import hessian
 from embedcompress._figures import write
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 FAMILIES = {"f32": "#555555", "directq": "#b23a48", "qbert": "#e08e45", "ours": "#1d4e89"}
 """Colours, by the first part of a setting's name."""
+TICKS = (8, 10, 15, 20, 40, 80)
+"""MB."""
 
 
 def draw(folder: Path, found: Results) -> dict[str, Path]:
     """Write the plots that there are figures for; return them by name."""
     made = {}
     if any(found.by_seed(part, setting) for part in ("ptq", "qat") for setting in MAIN):
-        made["accuracy"] = _accuracy(folder / "qbert-accuracy.png", found)
+        made["accuracy"] = folder / "qbert-accuracy.png"
+        write(accuracy(found), made["accuracy"])
     if found.curvature:
         made["curvature"] = folder / "qbert-curvature.png"
         hessian.plot(sensitivities(found), made["curvature"])
@@ -49,7 +55,8 @@ def surface(block: str, figures: Mapping[str, Any]) -> hessian.Surface:
     return hessian.Surface(block, tuple(figures["eigenvalues"]), *grid)
 
 
-def _accuracy(path: Path, found: Results) -> Path:
+def accuracy(found: Results) -> Figure:
+    """Return the figure of accuracies beside bytes; dashed is f32 as fine-tuned, dotted what chance gives."""
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(9, 4.2), layout="constrained")
@@ -64,11 +71,16 @@ def _accuracy(path: Path, found: Results) -> Path:
             mean = sum(accuracies) / len(accuracies)
             spread = [[mean - min(accuracies)], [max(accuracies) - mean]]
             axes.errorbar(size / MEBI, mean, spread, marker="o", markersize=4, capsize=2, color=FAMILIES[family])
+        for name, style in (("accuracy", "--"), ("chance", ":")):
+            level = found.mean("ptq", "f32", name)
+            if level is not None:
+                axes.axhline(100 * level, linestyle=style, linewidth=1, color=FAMILIES["f32"])
         axes.set(title=title, xlabel="whole model, MB", xscale="log")
-        axes.grid(alpha=0.3, which="both")
+        axes.set_xticks(TICKS, [str(tick) for tick in TICKS])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy, %; least to most of the seeds")
     for family, color in FAMILIES.items():
         panels[1].plot([], [], "o", color=color, label={"directq": "DirectQ", "qbert": "Q-BERT"}.get(family, family))
-    panels[1].legend(loc="lower right")
-    write(drawing, path)
-    return path
+    panels[1].legend(loc="center right")
+    return drawing
