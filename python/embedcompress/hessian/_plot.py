@@ -75,11 +75,14 @@ def _landscape(drawing: Figure, found: Surface, kind: str) -> None:
     if kind == "surface":
         axes = drawing.add_subplot(projection="3d")
         axes.plot_surface(first, second, losses, cmap="viridis", linewidth=0.2, edgecolor="k", alpha=0.9)
-        axes.set_zlabel("loss")
+        axes.set_zlabel("loss", labelpad=12)
+        # Labels of three axes need room that the layout does not know of.
+        axes.set_box_aspect(None, zoom=0.85)
     else:
         axes = drawing.subplots()
         drawing.colorbar(axes.contourf(first, second, losses, 24, cmap="viridis"), label="loss")
         axes.plot(0, 0, "x", color="white")
-    axes.set_xlabel(f"eigenvector of {found.eigenvalues[0]:.3g}")
-    axes.set_ylabel(f"eigenvector of {found.eigenvalues[1]:.3g}")
+    pad = 8 if kind == "surface" else 4
+    axes.set_xlabel(f"eigenvector of {found.eigenvalues[0]:.3g}", labelpad=pad)
+    axes.set_ylabel(f"eigenvector of {found.eigenvalues[1]:.3g}", labelpad=pad)
     axes.set_title(found.block)
