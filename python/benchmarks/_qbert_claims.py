@@ -7,13 +7,14 @@ limit. With one seed nothing is decided.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from _qbert_results import Difference, Results
 from _qbert_settings import MAIN
 
 SMALLER = 10.0
 CHANCE_POINTS = 5.0
+NOTHING = "Not measured yet."
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def findings(found: Results) -> list[Finding]:
                   f"{name}-counts", name) for text, name in
           (("Q-BERT 2/3", "ours-2-3"), ("Q-BERT 2/4", "ours-2-4"), ("a tenth of f32", "ours-1-10"))),
         *(_better(found, f"Frequent tokens with more bits are better than all with {bits}, in the same bytes, without "
-                  "training.", f"tokens-{bits}-counts", f"tokens-{bits}", "ptq") for bits in (3, 2, 1)),
+                  "training.", f"tokens-{bits}-counts", f"tokens-{bits}", "ptq") for bits in (3, 2)),
         *(_better(found, f"More bits where Ω is high are better than where it is low, at {low_high} bits.",
                   name, f"{name}-reversed") for low_high, name in (("2/3", "qbert-2-3"), ("2/4", "qbert-2-4"))),
         _better(found, "Mixed 2 and 4 bits are better than 3 bits everywhere.", "qbert-2-4", "qbert-3"),
@@ -73,7 +74,7 @@ def _verdict(difference: Difference, limit: float) -> str:
 
 
 def _open(claim: str) -> Finding:
-    return Finding(claim, "open", "Not measured yet.")
+    return Finding(claim, "open", NOTHING)
 
 
 def _within(found: Results, claim: str, name: str, beside: str, limit: float) -> Finding:
@@ -124,8 +125,18 @@ def _tenth(found: Results) -> Finding:
 
 
 def _better(found: Results, claim: str, name: str, beside: str, part: str = "qat") -> Finding:
-    """A difference counts if it is more than twice its standard error; the same bits make no difference."""
+    """A difference counts if it is more than twice its standard error; the same bits make no difference.
+
+    What has not been trained is compared without training.
+    """
     difference = found.drop(part, name, beside)
+    if difference is None and part == "qat":
+        finding = _better(found, claim, name, beside, "ptq")
+        return (
+            finding
+            if finding.evidence == NOTHING
+            else replace(finding, evidence=f"Without training: {finding.evidence}")
+        )
     if difference is None:
         return _open(claim)
     text = (
@@ -143,5 +154,6 @@ def _better(found: Results, claim: str, name: str, beside: str, part: str = "qat
     if all(alike) and name.endswith("-counts"):
         return Finding(claim, "contradicted", f"Both choose the same bits. {text}")
     if math.isinf(difference.error) or abs(difference.mean) <= 2 * difference.error:
-        return Finding(claim, "open", f"{text} That is within the noise.")
+        noise = "" if difference.seeds == 1 else " That is within the noise."
+        return Finding(claim, "open", text + noise)
     return Finding(claim, "confirmed" if difference.mean < 0 else "contradicted", text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from _pages import fill, machine_text
-from _qbert_claims import findings, shown
+from _qbert_claims import NOTHING, findings, shown
 from _qbert_plot import draw
 from _qbert_results import Results, bits_text
 from _qbert_settings import ALL, EMBEDDING_STUDY, GROUP_STUDY, MAIN, TOKEN_STUDY, Setting
@@ -16,7 +16,6 @@ from _qbert_settings import ALL, EMBEDDING_STUDY, GROUP_STUDY, MAIN, TOKEN_STUDY
 from embedcompress._report import figure, markdown_table
 from embedcompress.bench._lines import Line, key
 
-NOTHING = "Not measured yet."
 PLOTS = {
     "accuracy": "Accuracy beside the size of the whole model",
     "curvature": "The largest eigenvalue of each block's Hessian over runs",

@@ -130,8 +130,9 @@ def _embeddings() -> Iterator[Setting]:
 
 def _tokens() -> Iterator[Setting]:
     for bits in (3, 2, 1):
-        for counts in (False, True):
-            title = f"{bits} bits, {'by counts' if counts else 'all alike'}"
+        # Nothing can be given to frequent tokens where all have the fewest bits.
+        for counts in (False, True)[: 1 + (bits > 1)]:
+            title = f"{bits} bit{'s' * (bits > 1)}, {'by counts' if counts else 'all alike'}"
             rule = Tokens(bits, counts)
             yield Setting(f"tokens-{bits}{'-counts' * counts}", title, None, None, DENSE, bits, DENSE, rule)
 
