@@ -139,13 +139,11 @@ def _better(found: Results, claim: str, name: str, beside: str, part: str = "qat
         )
     if difference is None:
         return _open(claim)
-    text = (
-        f"{found.accuracy(part, name)} % beside {found.accuracy(part, beside)} %: {shown(difference)} below."
-        if difference.mean > 0
-        else f"{found.accuracy(part, name)} % beside {found.accuracy(part, beside)} %: "
-        f"{shown(Difference(-difference.mean, difference.error, difference.seeds))} above."
-    )
     own, other = found.by_seed(part, name), found.by_seed(part, beside)
+    both = own.keys() & other.keys()
+    text = f"{found.accuracy(part, name, both)} % beside {found.accuracy(part, beside, both)} %: "
+    way = "below" if difference.mean > 0 else "above"
+    text += f"{shown(Difference(abs(difference.mean), difference.error, difference.seeds))} {way}."
     alike = [
         all(own[seed].get(key) == other[seed].get(key) for key in ("bits", "bits_of_classes"))
         for seed in own

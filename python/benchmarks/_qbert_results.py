@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +60,10 @@ class Results:
         found = self.values(part, setting, name)
         return statistics.fmean(found) if found else None
 
-    def accuracy(self, part: str, setting: Setting | str) -> str:
-        """Return accuracy in percent with its standard deviation over seeds."""
-        found = [100 * value for value in self.values(part, setting, "accuracy")]
+    def accuracy(self, part: str, setting: Setting | str, seeds: Collection[int] | None = None) -> str:
+        """Return accuracy in percent with its standard deviation over seeds, or over some of them."""
+        own = self.by_seed(part, setting).items()
+        found = [100 * figures["accuracy"] for seed, figures in own if seeds is None or seed in seeds]
         if not found:
             return "-"
         spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
