@@ -10,7 +10,8 @@ Parts, each of which adds lines to docs/results/qbert.jsonl and goes on where it
 - qat: accuracy after an epoch of training with rounded weights and activations.
 
 docs/qbert.md is made from the lines; `--page-only` makes it anew. The figures of a seed are the same at the same number
-of threads; all models are measured in their packed form.
+of threads on the same kind of processor. On another kind, models are fine-tuned anew, and go on from the lines there
+are if they are the same but for rounding. All models are measured in their packed form.
 """
 
 from __future__ import annotations

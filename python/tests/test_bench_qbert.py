@@ -96,6 +96,29 @@ def test_another_checkpoint_is_refused(measured, tmp_path):
         quick(tmp_path, "--parts", "ptq", settings=["ours-3-word-2"])
 
 
+def test_a_checkpoint_of_another_processor_goes_on(measured, tmp_path):
+    _, folder = measured
+    for name in ("qbert.jsonl", "page.md"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "work").mkdir()
+    saved = next((folder / "work").glob("*-0.pt"))
+    rounded = {name: tensor * (1 + 1e-6) for name, tensor in torch.load(saved, weights_only=True).items()}
+    torch.save(rounded, tmp_path / "work" / saved.name)
+    before = len(_lines.read(tmp_path / "qbert.jsonl"))
+    lines = quick(tmp_path, "--parts", "ptq", "--seeds", 0, settings=["ours-3-word-2"])
+    assert len(lines) == before + 1
+
+
+def test_what_training_gives_again_is_not_trained(measured):
+    found = Results(measured[0])
+    alike, counted = (found.by_seed("qat", name) for name in ("ours-2-3", "ours-2-3-counts"))
+    for seed, figures in counted.items():
+        assert figures["same_bits_as"] == "ours-2-3"
+        assert figures["bits"] == found.by_seed("ptq", "ours-2-3-counts")[seed]["bits"]
+        assert figures["training_losses"] == alike[seed]["training_losses"]
+        assert figures["processor_seconds"] < 1
+
+
 def test_bits_follow_omega_and_the_budget(measured):
     found = Results(measured[0])
     omegas = {block: seeds[0]["omega"] for block, seeds in found.curvature.items()}
