@@ -99,8 +99,8 @@ static PyObject *bag(ec_table *handle, PyObject *const *values, const Arrays *ar
     const int64_t shape[2] = {bag_count, ec_table_dimension(handle)};
     result = core_prepare_output(arrays, values[6], 2, shape, &out);
     if (result == NULL) goto cleanup;
-    if (core_check_overlap(&out, &ids, "ids") < 0 || core_check_overlap(&out, &offsets, "offsets") < 0
-        || core_check_overlap(&out, &weights, "per_sample_weights") < 0) {
+    if (core_check_overlap(&out, "out", &ids, "ids") < 0 || core_check_overlap(&out, "out", &offsets, "offsets") < 0
+        || core_check_overlap(&out, "out", &weights, "per_sample_weights") < 0) {
         Py_CLEAR(result);
         goto cleanup;
     }
@@ -208,8 +208,8 @@ static PyObject *pool(PyObject *const *values, const Arrays *arrays) {
     const int64_t shape[2] = {(bags.offset_count - 1) / features, dimension};
     result = core_prepare_output(arrays, values[5], 2, shape, &out);
     if (result == NULL) goto cleanup;
-    if (core_check_overlap(&out, &ids, "ids") < 0 || core_check_overlap(&out, &offsets, "offsets") < 0
-        || core_check_overlap(&out, &weights, "per_sample_weights") < 0) {
+    if (core_check_overlap(&out, "out", &ids, "ids") < 0 || core_check_overlap(&out, "out", &offsets, "offsets") < 0
+        || core_check_overlap(&out, "out", &weights, "per_sample_weights") < 0) {
         Py_CLEAR(result);
         goto cleanup;
     }

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "core.h"
 
 static PyObject *numpy_empty, *numpy_float32;
@@ -31,24 +33,27 @@ char core_format_letter(const Buffer *buffer) {
     return format[0] != 0 && format[1] == 0 ? format[0] : 0;
 }
 
+/// The letters of the C types differ between platforms; their size does not.
+static const struct {
+    const char *name, *letters;
+    int sizes[2];
+} elements[] = {
+    [ELEMENT_ID] = {"int32 or int64", "ilq", {4, 8}},
+    [ELEMENT_FLOAT32] = {"float32", "f", {4, 4}},
+    [ELEMENT_INT32] = {"int32", "il", {4, 4}},
+    [ELEMENT_UINT8] = {"uint8", "B", {1, 1}},
+};
+
 int core_check_elements(const Buffer *buffer, const char *name, Element element) {
-    const Py_buffer *view = &buffer->view;
+    if (element == ELEMENT_ANY) return 0;
+    const int *sizes = elements[element].sizes;
+    const Py_ssize_t size = buffer->view.itemsize;
     char letter = core_format_letter(buffer);
-    switch (element) {
-    case ELEMENT_ANY: return 0;
-    case ELEMENT_FLOAT32:
-        if (letter == 'f' && view->itemsize == 4) return 0;
-        PyErr_Format(PyExc_ValueError, "%s must be float32 in native byte order, not '%s'", name,
-            view->format == NULL ? "B" : view->format);
-        return -1;
-    case ELEMENT_ID:
-        // The letters of the C types differ between platforms; their size does not.
-        if ((letter == 'i' || letter == 'l' || letter == 'q') && (view->itemsize == 4 || view->itemsize == 8)) return 0;
-        PyErr_Format(
-            PyExc_ValueError, "%s must be int32 or int64 in native byte order, not '%s'", name,
-            view->format == NULL ? "B" : view->format);
-        return -1;
-    }
+    if (letter != 0 && strchr(elements[element].letters, letter) != NULL && (size == sizes[0] || size == sizes[1]))
+        return 0;
+    PyErr_Format(
+        PyExc_ValueError, "%s must be %s in native byte order, not '%s'", name, elements[element].name,
+        buffer->view.format == NULL ? "B" : buffer->view.format);
     return -1;
 }
 
@@ -93,10 +98,10 @@ int core_buffer(PyObject *object, const char *name, Element element, Buffer *buf
     return result;
 }
 
-int core_output(PyObject *object, const char *name, Buffer *buffer) {
+int core_output(PyObject *object, const char *name, Element element, Buffer *buffer) {
     buffer->held = false;
-    if (PyObject_CheckBuffer(object)) return take(object, name, PyBUF_WRITABLE, ELEMENT_FLOAT32, buffer);
-    PyErr_Format(PyExc_TypeError, "%s must be a writable float32 array", name);
+    if (PyObject_CheckBuffer(object)) return take(object, name, PyBUF_WRITABLE, element, buffer);
+    PyErr_Format(PyExc_TypeError, "%s must be a writable %s array", name, elements[element].name);
     return -1;
 }
 
@@ -137,15 +142,17 @@ const Arrays core_arrays = {core_buffer, make};
 PyObject *core_prepare_output(
     const Arrays *arrays, PyObject *given, int rank, const int64_t *shape, Buffer *buffer) {
     if (given == NULL || given == Py_None) return arrays->make(rank, shape, buffer);
-    if (core_output(given, "out", buffer) < 0) return NULL;
+    if (core_output(given, "out", ELEMENT_FLOAT32, buffer) < 0) return NULL;
     bool fits = buffer->view.ndim == rank;
     for (int i = 0; fits && i < rank; i++) fits = buffer->view.shape[i] == shape[i];
     if (!fits) {
         core_buffer_release(buffer);
         char text[256] = "";
         size_t used = 0;
-        for (int i = 0; i < rank && used < sizeof text; i++)
-            used += (size_t)PyOS_snprintf(text + used, sizeof text - used, i == 0 ? "%lld" : ", %lld", (long long)shape[i]);
+        for (int i = 0; i < rank && used < sizeof text; i++) {
+            const char *format = i == 0 ? "%lld" : ", %lld";
+            used += (size_t)PyOS_snprintf(text + used, sizeof text - used, format, (long long)shape[i]);
+        }
         PyErr_Format(PyExc_ValueError, "out must have the shape (%s)", text);
         return NULL;
     }
@@ -153,8 +160,8 @@ PyObject *core_prepare_output(
     return given;
 }
 
-int core_check_overlap(const Buffer *out, const Buffer *input, const char *name) {
-    if (!core_buffers_overlap(out, input)) return 0;
-    PyErr_Format(PyExc_ValueError, "out must not share memory with %s", name);
+int core_check_overlap(const Buffer *output, const char *output_name, const Buffer *input, const char *name) {
+    if (!core_buffers_overlap(output, input)) return 0;
+    PyErr_Format(PyExc_ValueError, "%s must not share memory with %s", output_name, name);
     return -1;
 }

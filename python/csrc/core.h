@@ -44,7 +44,7 @@ int core_choice(PyObject *value, const char *name, const char *const *names, int
 // MARK: - Buffers (buffers.c)
 
 /// What elements a buffer must have.
-typedef enum Element { ELEMENT_ID, ELEMENT_FLOAT32, ELEMENT_ANY } Element;
+typedef enum Element { ELEMENT_ID, ELEMENT_FLOAT32, ELEMENT_INT32, ELEMENT_UINT8, ELEMENT_ANY } Element;
 
 /// A C-contiguous array of a caller's, held until core_buffer_release.
 typedef struct Buffer {
@@ -56,7 +56,7 @@ typedef struct Buffer {
 /// Raises ValueError for one that is strided, byte-swapped or of other elements.
 int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer);
 /// The same for an output: writable, and never copied.
-int core_output(PyObject *object, const char *name, Buffer *buffer);
+int core_output(PyObject *object, const char *name, Element element, Buffer *buffer);
 /// The struct letter of the elements in this machine's byte order; 0 for anything else.
 char core_format_letter(const Buffer *buffer);
 void core_buffer_release(Buffer *buffer);
@@ -81,7 +81,7 @@ extern const Arrays core_tensors;
 PyObject *core_prepare_output(
     const Arrays *arrays, PyObject *given, int rank, const int64_t *shape, Buffer *buffer);
 /// Raises ValueError if an output shares memory with an input.
-int core_check_overlap(const Buffer *out, const Buffer *input, const char *name);
+int core_check_overlap(const Buffer *output, const char *output_name, const Buffer *input, const char *name);
 int core_buffers_init(void);
 PyObject *core_set_array_hook(PyObject *module, PyObject *hook);
 PyObject *core_set_tensor_type(PyObject *module, PyObject *type);
@@ -111,7 +111,7 @@ int core_progress_init(ProgressContext *context, PyObject *callable);
 /// The function and the flags of a PyMethodDef whose function takes what core_bind does.
 #define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL | METH_KEYWORDS
 
-// MARK: - Tables (table.c, bags.c, making.c, files.c)
+// MARK: - Tables (table.c, bags.c, making.c, filling.c, files.c)
 
 int core_table_init(PyObject *module);
 int core_making_init(PyObject *module);
@@ -135,6 +135,7 @@ PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count
 PyObject *core_lookup_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 extern PyMethodDef core_making_methods[];
 extern PyMethodDef core_bags_methods[];
+extern PyMethodDef core_filling_methods[];
 extern PyMethodDef core_files_methods[];
 
 #endif

@@ -14,6 +14,7 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__core(void) {
     if (core_errors_init(module) < 0 || core_buffers_init() < 0 || core_table_init(module) < 0
         || core_making_init(module) < 0 || PyModule_AddFunctions(module, core_making_methods) < 0
         || PyModule_AddFunctions(module, core_bags_methods) < 0
+        || PyModule_AddFunctions(module, core_filling_methods) < 0
         || PyModule_AddFunctions(module, core_files_methods) < 0) {
         Py_DECREF(module);
         return NULL;

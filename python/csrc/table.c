@@ -129,7 +129,7 @@ static PyObject *lookup(ec_table *handle, PyObject *const *values, const Arrays 
     shape[rank] = ec_table_dimension(handle);
     result = core_prepare_output(arrays, values[1], rank + 1, shape, &out);
     if (result == NULL) goto cleanup;
-    if (core_check_overlap(&out, &ids, "ids") < 0) {
+    if (core_check_overlap(&out, "out", &ids, "ids") < 0) {
         Py_CLEAR(result);
         goto cleanup;
     }

@@ -100,11 +100,11 @@ def test_refuses_what_does_not_agree(arguments, message):
 def test_refuses_other_types():
     ones, bytes_ = np.ones((1, 1), np.float32), np.zeros((1, 1), np.uint8)
     one = np.ones(1, np.float32)
-    with pytest.raises(ValueError, match="kept must hold u8"):
+    with pytest.raises(ValueError, match="kept must be uint8"):
         _core.fake_quantize(ones, one, one, 1, 1, 3, ones.copy(), np.zeros((1, 1), np.int64))
     with pytest.raises(TypeError, match="kept must be a writable uint8 array"):
         _core.fake_quantize(ones, one, one, 1, 1, 3, ones.copy(), [[0]])
-    with pytest.raises(ValueError, match="share memory"):
+    with pytest.raises(ValueError, match="out must not share memory with values"):
         _core.fake_quantize(ones, one, one, 1, 1, 3, ones, bytes_)
     bytes_.flags.writeable = False
     with pytest.raises(ValueError, match="writable"):

@@ -49,7 +49,7 @@ def test_refuses_shapes_that_do_not_agree(rows, centroids, codes, message):
 
 def test_refuses_other_types():
     rows, centroids = np.zeros((4, 4), np.float32), np.zeros((2, 3, 2), np.float32)
-    with pytest.raises(ValueError, match="codes must hold i32"):
+    with pytest.raises(ValueError, match="codes must be int32"):
         _core.nearest_codes(rows, centroids, np.zeros((4, 2), np.int64))
     with pytest.raises(TypeError, match="codes must be a writable int32 array"):
         _core.nearest_codes(rows, centroids, [[0, 0]] * 4)
@@ -57,5 +57,7 @@ def test_refuses_other_types():
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match="writable"):
         _core.nearest_codes(rows, centroids, frozen)
-    with pytest.raises(ValueError, match="rows"):
+    with pytest.raises(ValueError, match="codes must not share memory with rows"):
+        _core.nearest_codes(rows, centroids, rows.reshape(-1)[:8].view(np.int32).reshape(4, 2))
+    with pytest.raises(ValueError, match="rows must be float32"):
         _core.nearest_codes(rows.astype(np.float64), centroids, np.zeros((4, 2), np.int32))
