@@ -157,13 +157,13 @@ $(VENV)/.sentences: $(VENV)/.test-needs
 # The core at this machine's best level only, for a quick start.
 $(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools
-	@echo 'Compiling the core: the first time takes some two minutes'
+	@echo 'Compiling the core: the first time takes some five minutes'
 	EMBEDCOMPRESS_BUILD_LEVELS=native $(PIP) --no-build-isolation --no-deps --editable .
 	touch $@
 
 # The core at every level that this machine can run.
 $(VENV)/.core-levels: $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools
-	@echo 'Compiling the core at every level: the first time takes some two minutes each'
+	@echo 'Compiling the core at every level: the first time takes some five minutes each, two at once'
 	EMBEDCOMPRESS_BUILD_LEVELS= $(PIP) --no-build-isolation --no-deps --editable .
 	touch $(VENV)/.core $@

@@ -35,6 +35,11 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     @inline(__always)
     private static var isExact: Bool { Format.precision + Scaling.precision <= 24 }
 
+    /// Whether unweighted sums have loops of their own. Where products aren't fused anyway, all that they would save of
+    /// scaled rows is a multiplication a row.
+    @inline(__always)
+    private static var hasExactSums: Bool { isExact && (hasWideRegisters || !Scaling.isScaled) }
+
     /// Row by row, `scale * x + bias`.
     ///
     /// - Parameter shared: Where rows find their parameters; nil: each holds its own.
@@ -170,7 +175,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 position == 0 && memory.isWorthPrefetching
                 ? block.ids.count &+ block.ids.ahead &- memory.prefetchDistance : 0
             for index in 0..<block.segmentCount {
-                if block.isWeighted || !isExact {
+                if block.isWeighted || !hasExactSums {
                     pass.accumulate(Rounded.self, block.segments[index], group, prefetchEnd: prefetchEnd)
                 } else {
                     pass.accumulate(Exact.self, block.segments[index], group, prefetchEnd: prefetchEnd)
@@ -282,12 +287,15 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                     Products.self, Place.self, Width.self, segment, group, chunk: chunk, bias: bias,
                     prefetchEnd: prefetchEnd)
             }
-            switch min(chunks &- chunk, tileWidth) {
-            case 1: return sum(Width1.self)
-            case 2: return sum(Width2.self)
-            case 3: return sum(Width3.self)
-            default: return sum(Width4.self)
+            let rest = chunks &- chunk
+            // Only the widths that there can be are compiled: what has one or two chunks in all is not summed in tiles.
+            if hasWideRegisters {
+                if rest >= 4 { return sum(Width4.self) }
+                if Place.isFirst || rest == 3 { return sum(Width3.self) }
+            } else if Place.isFirst {
+                return sum(Width2.self)
             }
+            return rest >= 2 ? sum(Width2.self) : sum(Width1.self)
         }
 
         @inline(__always)
