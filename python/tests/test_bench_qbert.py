@@ -84,12 +84,17 @@ def test_a_run_in_pieces_gives_the_same_lines(measured, tmp_path, capsys):
     assert "0 of " in capsys.readouterr().out
 
 
+def without_checkpoints(folder, to):
+    """Copy the lines and the page of a run; return where the checkpoint of its first seed is."""
+    for name in ("qbert.jsonl", "page.md"):
+        (to / name).write_bytes((folder / name).read_bytes())
+    (to / "work").mkdir()
+    return next((folder / "work").glob("*-0.pt"))
+
+
 def test_another_checkpoint_is_refused(measured, tmp_path):
     _, folder = measured
-    for name in ("qbert.jsonl", "page.md"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    (tmp_path / "work").mkdir()
-    saved = next((folder / "work").glob("*-0.pt"))
+    saved = without_checkpoints(folder, tmp_path)
     other = next((folder / "work").glob("*-1.pt"))
     (tmp_path / "work" / saved.name).write_bytes(other.read_bytes())
     with pytest.raises(SystemExit, match="is not the model that"):
@@ -98,10 +103,7 @@ def test_another_checkpoint_is_refused(measured, tmp_path):
 
 def test_a_checkpoint_of_another_processor_goes_on(measured, tmp_path):
     _, folder = measured
-    for name in ("qbert.jsonl", "page.md"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    (tmp_path / "work").mkdir()
-    saved = next((folder / "work").glob("*-0.pt"))
+    saved = without_checkpoints(folder, tmp_path)
     rounded = {name: tensor * (1 + 1e-6) for name, tensor in torch.load(saved, weights_only=True).items()}
     torch.save(rounded, tmp_path / "work" / saved.name)
     before = len(_lines.read(tmp_path / "qbert.jsonl"))
