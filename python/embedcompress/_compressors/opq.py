@@ -31,7 +31,7 @@ from ._compressor import (
     integer,
     integer_if_given,
 )
-from ._linear import Steps, Values, blocks, coordinates, finite
+from ._linear import Steps, Values, blocks, coordinates, cross_product, finite
 
 SAMPLE_ROWS = 32_768
 
@@ -105,10 +105,11 @@ def _learned(table: Table, codes: dict[str, Any], turns: int, progress: Progress
     identity = np.eye(dimension, dtype=np.float32)
     if count < 2 or turns == 0:
         return identity
+    source, no_mean = dense(centered), np.zeros(dimension)
     quick = {**codes, "entry_dtype": "f32", "rounds": 4}
 
     def tried(rotation: Values) -> tuple[float, Values]:
-        rotated = centered @ rotation
+        rotated = coordinates(source, no_mean, rotation)
         decoded = _pq(rotated, quick).decode()
         return float(np.square(rotated - decoded, dtype=np.float64).sum()), decoded
 
@@ -116,7 +117,7 @@ def _learned(table: Table, codes: dict[str, Any], turns: int, progress: Progress
     (error, decoded), rotation = min(((tried(start), start) for start in starts), key=lambda found: found[0][0])
     best, least = rotation, error
     for turn in range(turns):
-        left, _, right = np.linalg.svd(centered.T.astype(np.float64) @ decoded)
+        left, _, right = np.linalg.svd(cross_product(centered, decoded))
         rotation = (left @ right).astype(np.float32)
         error, decoded = tried(rotation)
         if error < least:
@@ -134,7 +135,7 @@ def _random_rotation(dimension: int, random: np.random.Generator) -> Values:
 def _allocated(centered: Values, parts: int) -> Values:
     """Return the principal directions, each in the part whose product of variances is the smallest so far."""
     dimension = centered.shape[1]
-    variances, directions = np.linalg.eigh(centered.T.astype(np.float64) @ centered)
+    variances, directions = np.linalg.eigh(cross_product(centered, centered))
     variances = np.maximum(variances, max(float(variances[-1]), 1e-300) * 1e-12)
     rooms = [len(columns) for columns in np.array_split(np.arange(dimension), parts)]
     members: list[list[int]] = [[] for _ in rooms]
