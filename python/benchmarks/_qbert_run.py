@@ -15,7 +15,7 @@ import _qbert_model as models
 import _qbert_tokens as tokens
 import numpy as np
 import torch
-from _qbert_settings import BY_NAME, MAIN, Allocated, Setting
+from _qbert_settings import BY_NAME, TRAINED, Allocated, Setting
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
@@ -87,7 +87,7 @@ def plan(
         add("surface", 0, block=f"layer {number}", extent=models.EXTENT, points=models.POINTS)
     for seed in seeds:
         for setting in settings:
-            if setting in MAIN:
+            if setting in TRAINED:
                 add("qat", seed, setting, epochs=1, **recipe)
     needed = {"finetune"} if set(parts) - {"similarity"} else set()
     return [cell for cell in found if cell.part in {*parts, *needed}]
