@@ -51,6 +51,10 @@ def findings(found: Results) -> list[Finding]:
         _better(found, "Mixed 2 and 4 bits are better than 3 bits everywhere.", "qbert-2-4", "qbert-3"),
         _better(found, "Bits that `hessian.allocate` chooses are better than Q-BERT's 2 and 3 bits, in its bytes.",
                 "ours-2-3", "qbert-2-3"),
+        _better(found, "Mixed 2 and 3 bits are better than 2 bits everywhere.", "qbert-2-3", "qbert-2"),
+        _better(found, "Our 3 bits with words at 2 are better than Q-BERT's 2 bits, which take almost twice the bytes.",
+                "ours-3-word-2", "qbert-2"),
+        _better(found, "128 groups are better than one, at 4 bits.", "qbert-4", "directq-4"),
         _better(found, "128 groups are better than one, at 4 bits without training.", "groups-columns-128", "groups-1",
                 "ptq"),
         _better(found, "Word embeddings at 4 bits cost less than position embeddings at 4 bits, with one range for a "
