@@ -14,19 +14,21 @@ PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def test_importing_is_quick_and_needs_numpy_only(run_python, tmp_path):
-    """Numpy is imported beforehand, and everything compiled by the first run: what is counted is ours alone."""
+    """Half of what NumPy takes at most, on the same machine; everything is compiled by the first run."""
     program = """
 import sys, time
+times = [time.process_time()]
 import numpy
-start = time.process_time()
+times.append(time.process_time())
 import embedcompress
-print(1000 * (time.process_time() - start))
+times.append(time.process_time())
+print((times[2] - times[1]) / (times[1] - times[0]))
 heavy = {"torch", "matplotlib", "tqdm", "scipy", "pandas", "safetensors", "embedcompress.nn"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     compiled = {"PYTHONDONTWRITEBYTECODE": None, "PYTHONPYCACHEPREFIX": tmp_path}
-    costs = [float(run_python(program, **compiled)) for _ in range(6)][1:]
-    assert statistics.median(costs) < 60, f"milliseconds: {costs}"
+    shares = [float(run_python(program, **compiled)) for _ in range(6)][1:]
+    assert statistics.median(shares) < 0.5, f"of NumPy's time: {shares}"
 
 
 def test_only_numpy_and_the_standard_library_are_imported(run_python):
