@@ -49,8 +49,8 @@ def findings(found: Results) -> list[Finding]:
         *(_better(found, f"More bits where Ω is high are better than where it is low, at {low_high} bits.",
                   name, f"{name}-reversed") for low_high, name in (("2/3", "qbert-2-3"), ("2/4", "qbert-2-4"))),
         _better(found, "Mixed 2 and 4 bits are better than 3 bits everywhere.", "qbert-2-4", "qbert-3"),
-        _better(found, "Bits that `hessian.allocate` chooses are better than Q-BERT's 2 and 3 bits, in its bytes.",
-                "ours-2-3", "qbert-2-3"),
+        *(_better(found, f"Bits that `hessian.allocate` chooses are better than Q-BERT's 2 and {high} bits, in its "
+                  "bytes.", f"ours-2-{high}", f"qbert-2-{high}") for high in (3, 4)),
         _better(found, "Mixed 2 and 3 bits are better than 2 bits everywhere.", "qbert-2-3", "qbert-2"),
         _better(found, "Our 3 bits with words at 2 are better than Q-BERT's 2 bits, which take almost twice the bytes.",
                 "ours-3-word-2", "qbert-2"),
