@@ -10,7 +10,7 @@
 # make bench-training    every method that learns its table: all cells of python/benchmarks/train.toml that
 #              docs/results/train.jsonl has no lines of yet; some hours
 # make bench-qbert   Q-BERT's experiment on a small BERT, for docs/qbert.md: all cells that docs/results/qbert.jsonl has no
-#              lines of yet; some 11 hours. QBERT="--parts ptq --seeds 0" and the like run a part, QBERT=--plan says how long
+#              lines of yet; some 12 hours. QBERT="--parts ptq --seeds 0" and the like run a part, QBERT=--plan says how long
 # make report  docs/report from what these benchmarks wrote
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make check   formatting, lint and types
