@@ -363,8 +363,7 @@ except KeyboardInterrupt:
 # And the library goes on working.
 assert ec.compress(weight, sys.argv[1]).rows == 1000
 """
-    # A busy machine may take the processor away for longer, but not each time.
-    assert any(float(run_python(program, method)) < 0.5 for _ in range(3))
+    assert float(run_python(program, method)) < 0.5
 
 
 def test_ctrl_c_during_a_save_leaves_the_old_file(run_python, tmp_path):

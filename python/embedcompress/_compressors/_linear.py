@@ -25,34 +25,12 @@ def blocks(table: Table, progress: Progress | None = None) -> Iterator[tuple[int
         ValueError: a value is not finite; the message names its row.
         KeyboardInterrupt: the progress callback wants to stop.
     """
-    count = _block_rows(table.dimension)
+    count = max(1, _BLOCK_BYTES // (8 * max(table.dimension, 1)))
     for start in range(0, table.rows, count):
         values = finite(table.decode(start, min(start + count, table.rows)), start)
         yield start, values
         if progress is not None and progress(start + len(values), table.rows) is False:
             raise KeyboardInterrupt
-
-
-def _block_rows(dimension: int) -> int:
-    return max(1, _BLOCK_BYTES // (8 * max(dimension, 1)))
-
-
-def cross_product(left: Values, right: Values) -> Values:
-    """Return leftᵀ @ right in f64, block by block: Ctrl-C waits for a block at most.
-
-    Args:
-        left: (n, d)
-        right: (n, e)
-
-    Returns:
-        (d, e)
-    """
-    total = np.zeros((left.shape[1], right.shape[1]))
-    count = _block_rows(max(total.shape))
-    for start in range(0, len(left), count):
-        rows = slice(start, start + count)
-        total += left[rows].T.astype(np.float64) @ right[rows].astype(np.float64)
-    return total
 
 
 def finite(values: Values, numbers: int | Values) -> Values:

@@ -31,7 +31,7 @@ from ._compressor import (
     integer,
     integer_if_given,
 )
-from ._linear import Steps, Values, blocks, coordinates, cross_product, finite
+from ._linear import Moments, Steps, Values, blocks, coordinates, finite
 
 SAMPLE_ROWS = 32_768
 
@@ -101,15 +101,15 @@ def _learned(table: Table, codes: dict[str, Any], turns: int, progress: Progress
     random = np.random.default_rng(codes["seed"])
     chosen = np.sort(random.choice(table.rows, count, replace=False)) if count < table.rows else np.arange(count)
     sample = finite(table.lookup(chosen), chosen)
-    centered = sample - sample.mean(axis=0, dtype=np.float64).astype(np.float32) if count else sample
     identity = np.eye(dimension, dtype=np.float32)
     if count < 2 or turns == 0:
         return identity
-    source, no_mean = dense(centered), np.zeros(dimension)
+    centered = dense(sample - sample.mean(axis=0, dtype=np.float64).astype(np.float32))
+    no_mean = np.zeros(dimension)
     quick = {**codes, "entry_dtype": "f32", "rounds": 4}
 
     def tried(rotation: Values) -> tuple[float, Values]:
-        rotated = coordinates(source, no_mean, rotation)
+        rotated = coordinates(centered, no_mean, rotation)
         decoded = _pq(rotated, quick).decode()
         return float(np.square(rotated - decoded, dtype=np.float64).sum()), decoded
 
@@ -117,7 +117,11 @@ def _learned(table: Table, codes: dict[str, Any], turns: int, progress: Progress
     (error, decoded), rotation = min(((tried(start), start) for start in starts), key=lambda found: found[0][0])
     best, least = rotation, error
     for turn in range(turns):
-        left, _, right = np.linalg.svd(cross_product(centered, decoded))
+        # Block by block, so that Ctrl-C waits for a block and not for the sample.
+        cross = np.zeros((dimension, dimension))
+        for start, rows in blocks(centered):
+            cross += rows.T.astype(np.float64) @ decoded[start : start + len(rows)]
+        left, _, right = np.linalg.svd(cross)
         rotation = (left @ right).astype(np.float32)
         error, decoded = tried(rotation)
         if error < least:
@@ -132,10 +136,10 @@ def _random_rotation(dimension: int, random: np.random.Generator) -> Values:
     return (factor * np.sign(np.diag(upper))).astype(np.float32)
 
 
-def _allocated(centered: Values, parts: int) -> Values:
+def _allocated(centered: Table, parts: int) -> Values:
     """Return the principal directions, each in the part whose product of variances is the smallest so far."""
-    dimension = centered.shape[1]
-    variances, directions = np.linalg.eigh(cross_product(centered, centered))
+    dimension = centered.dimension
+    variances, directions = np.linalg.eigh(Moments.of(centered).gram)
     variances = np.maximum(variances, max(float(variances[-1]), 1e-300) * 1e-12)
     rooms = [len(columns) for columns in np.array_split(np.arange(dimension), parts)]
     members: list[list[int]] = [[] for _ in rooms]
