@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import embedcompress as ec
+from embedcompress._compressors import tt
 
 COMPOSED = ("svd", "magsvd", "tt", "hot_cold")
 
@@ -133,8 +134,10 @@ def test_full_rank_trains_are_exact(rng, shape):
     np.testing.assert_allclose(table.decode(), weight, atol=1e-4)
 
 
-def test_the_train_is_tt_svd(rng):
-    """Against two SVDs of the whole tensor."""
+@pytest.mark.parametrize("slab", [1 << 20, 3 * 4 * 27 * 8, 1])
+def test_the_train_is_tt_svd(rng, monkeypatch, slab):
+    """Against two SVDs of the whole tensor; read whole, three middle digits at a time, and one."""
+    monkeypatch.setattr(tt, "_SLAB_BYTES", slab)
     weight = rng.standard_normal((64, 27)).astype(np.float32)
     (n0, n1, n2), (d0, d1, d2), rank = (4, 4, 4), (3, 3, 3), 5
     tensor = weight.astype(np.float64).reshape(n2, n1, n0, d0, d1, d2).transpose(2, 3, 1, 4, 0, 5)

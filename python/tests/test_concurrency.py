@@ -346,20 +346,22 @@ print("done")
 
 @pytest.mark.parametrize("method", [method.name for method in ec.methods()])
 def test_ctrl_c_stops_a_long_compress(run_python, method):
+    """Within half a second of processor time, of both threads: what other processes take doesn't count."""
     program = """
 import os, signal, sys, threading, time
 import numpy as np, embedcompress as ec
+ec.set_num_threads(2)
 weight = np.random.default_rng(0).standard_normal((1000, 64)).astype(np.float32)
 table = ec.remap(ec.dense(weight), rows=100_000_000, modulo=1000)
 sent = []
 def interrupt():
-    sent.append(time.perf_counter())
+    sent.append(time.process_time())
     os.kill(os.getpid(), signal.SIGINT)
 threading.Timer(0.1, interrupt).start()
 try:
     ec.compress(table, sys.argv[1])
 except KeyboardInterrupt:
-    print(time.perf_counter() - sent[0])
+    print(time.process_time() - sent[0])
 # And the library goes on working.
 assert ec.compress(weight, sys.argv[1]).rows == 1000
 """

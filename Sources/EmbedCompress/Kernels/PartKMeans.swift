@@ -11,7 +11,7 @@ struct PartKMeans {
     /// One for each vector; nil for all alike.
     let weights: UnsafePointer<Float>?
     let centerCount: Int
-    let watch: ProgressCounter?
+    let watch: ProgressCounter
 
     /// Rounds end when they lower the error by less than this share of it.
     private static let leastGain = 1e-4
@@ -60,7 +60,8 @@ struct PartKMeans {
     /// Residual Vector Quantization for High-dimensional Approximate Nearest Neighbor Search").
     private func grow(_ random: inout SeededRandom, to centers: UnsafeMutablePointer<Float>) throws {
         let most = min(Self.mostDirections, (width + 15) / 16 * 16)
-        let directions = PrincipalDirections(data, count: count, width: width, directions: most, random: &random)
+        let directions = try PrincipalDirections(
+            data, count: count, width: width, directions: most, random: &random, watch: watch)
         let coordinates = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
         let part = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
         // Numbers of a center that are not known yet are zeros.
@@ -130,7 +131,7 @@ struct PartKMeans {
             // The first is drawn by weight alone.
             var chosen = pick(&random, drawn, sums) { importance[$0] }
             for index in 0..<centerCount {
-                if index & 63 == 0 { try watch?.report() }
+                if index & 63 == 0 { try watch.report() }
                 let center = centers + index * width
                 for column in 0..<width { center[column] = floats[column * chunks * 16 + chosen] }
                 for chunk in 0..<chunks {

@@ -15,9 +15,11 @@ struct PrincipalDirections {
     /// - Parameters:
     ///   - data: Vectors of mean zero, or nearly so, one after the other.
     ///   - directions: How many, a multiple of 16 and at most the width rounded up to one.
+    ///   - watch: Asked whether to stop.
     init(
-        _ data: UnsafePointer<Float>, count vectors: Int, width: Int, directions count: Int, random: inout SeededRandom
-    ) {
+        _ data: UnsafePointer<Float>, count vectors: Int, width: Int, directions count: Int,
+        random: inout SeededRandom, watch: ProgressCounter
+    ) throws {
         self.width = width
         self.count = count
         let chunks = count / 16
@@ -30,6 +32,7 @@ struct PrincipalDirections {
         Self.orthonormalize(&current, width: width, count: count)
         var image = current
         for _ in 0..<Self.iterations {
+            try watch.report()
             for index in image.indices { image[index] = Floats16() }
             current.withUnsafeBufferPointer { current in
                 image.withUnsafeMutableBufferPointer { image in
@@ -95,7 +98,7 @@ struct PrincipalDirections {
     /// Writes the coordinates of vectors, `count` for each.
     func project(
         _ data: UnsafePointer<Float>, count vectors: Int, to target: UnsafeMutablePointer<Float>,
-        watch: ProgressCounter?
+        watch: ProgressCounter
     ) throws {
         let (width, chunks) = (width, count / 16)
         try directions.withUnsafeBufferPointer { directions in

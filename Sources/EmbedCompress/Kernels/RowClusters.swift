@@ -47,7 +47,7 @@ final class RowClusters: @unchecked Sendable {
                 let part = try rows.withUnsafeBufferPointer {
                     try RowKMeans(
                         data, rows: $0, weights: weights, dimension: dimension, clusters: sizes[index],
-                        rounds: rounds, random: &random, assignments: space, watch: nil)
+                        rounds: rounds, random: &random, assignments: space, watch: watch)
                 }
                 found.withLock { parts[index] = part }
             }

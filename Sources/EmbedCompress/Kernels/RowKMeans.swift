@@ -18,11 +18,11 @@ final class RowKMeans: @unchecked Sendable {
     ///   - rows: The rows that take part, at least as many as clusters.
     ///   - weights: One for each row of `data`; nil for all alike.
     ///   - assignments: Receives the cluster of each of `rows`.
-    ///   - watch: Asked whether to stop; nil inside a parallel loop.
+    ///   - watch: Asked whether to stop.
     init(
         _ data: UnsafePointer<Float>, rows: UnsafeBufferPointer<Int>, weights: UnsafePointer<Float>?, dimension: Int,
         clusters: Int, rounds: Int, random: inout SeededRandom, assignments: UnsafeMutablePointer<Int32>,
-        watch: ProgressCounter?
+        watch: ProgressCounter
     ) throws {
         self.dimension = dimension
         self.clusters = clusters
@@ -96,7 +96,7 @@ final class RowKMeans: @unchecked Sendable {
     /// Moves each center to the weighted mean of its rows; one without rows or weight stays.
     private func update(
         _ data: UnsafePointer<Float>, _ rows: UnsafeBufferPointer<Int>, _ weights: UnsafePointer<Float>?,
-        _ assignments: UnsafePointer<Int32>, watch: ProgressCounter?
+        _ assignments: UnsafePointer<Int32>, watch: ProgressCounter
     ) throws {
         let members = ClusterMembers(count: rows.count, clusters: clusters) { Int(assignments[$0]) }
         try Parallel.forEach(count: clusters, grain: max(1, 4096 / stride), progress: watch) { range in

@@ -23,9 +23,9 @@ struct ProductQuantizer: RowCompressor {
         let sample = try RowSample(
             input, atMost: max(count * 256, 65_536), seed: seed, watch: progress.watch)
         let found = PartList(count: layout.parts)
-        let (books, rows) = (books, input.source.rows)
+        let (books, rows, watch) = (books, input.source.rows, progress.watch)
         /// Everything about one part. Each has random numbers of its own.
-        func learn(_ index: Int, watch: ProgressCounter?) throws {
+        func learn(_ index: Int) throws {
             let (columns, offset) = layout.part(index)
             let width = columns.count
             var random = SeededRandom(seed: seed &* 1_000_003 &+ index)
@@ -44,15 +44,15 @@ struct ProductQuantizer: RowCompressor {
             }
             progress.advance(by: rows * (index + 1) / layout.parts - rows * index / layout.parts)
         }
-        // Parts side by side, unless one takes long: a loop inside another can't be stopped.
+        // Parts side by side, unless one takes long: there may be fewer parts than threads.
         let width = (layout.dimension + layout.parts - 1) / layout.parts
         let steps = Checked.product(sample.count, count, width, rounds) ?? Int.max
         if layout.parts >= 2, steps < Self.longSteps {
-            try Parallel.forEach(count: layout.parts, grain: 1, progress: progress.watch) { range in
-                for index in range { try learn(index, watch: nil) }
+            try Parallel.forEach(count: layout.parts, grain: 1, progress: watch) { range in
+                for index in range { try learn(index) }
             }
         } else {
-            for index in 0..<layout.parts { try learn(index, watch: progress.watch) }
+            for index in 0..<layout.parts { try learn(index) }
         }
         try progress.report()
         parts = found.parts

@@ -25,14 +25,20 @@ public enum Parallel {
     /// threads, and returns when all are done. Ranges start at multiples of `grain`. Inside another parallel loop, or
     /// while another thread's loop has the workers, or for fewer than `leastChunks` ranges, everything runs on the
     /// calling thread.
-    static func forEach(count: Int, grain: Int, leastChunks: Int = 2, _ body: (Range<Int>) -> Void) {
+    ///
+    /// - Parameter waiting: Called over and over while other threads do the last ranges.
+    static func forEach(
+        count: Int, grain: Int, leastChunks: Int = 2, waiting: () -> Void = {}, _ body: (Range<Int>) -> Void
+    ) {
         let chunks = (count + grain - 1) / grain
         func run(_ chunk: Int) {
             let start = chunk * grain
             body(start..<min(start + grain, count))
         }
         if chunks >= leastChunks, threadCount > 1 {
-            withoutActuallyEscaping(run) { ThreadPool.current.run(chunks: chunks, threads: threadCount, body: $0) }
+            withoutActuallyEscaping(run) {
+                ThreadPool.current.run(chunks: chunks, threads: threadCount, waiting: waiting, body: $0)
+            }
         } else {
             for chunk in 0..<chunks { run(chunk) }
         }
@@ -40,19 +46,18 @@ public enum Parallel {
 
     /// Like `forEach`, for work that takes long: stops early when `body` throws or progress asks to stop, and then
     /// throws. Of several errors, the one with the smallest index is thrown, whatever the number of threads.
-    ///
-    /// Without progress nothing is asked, as it must be inside another parallel loop.
-    static func forEach(count: Int, grain: Int, progress: ProgressCounter?, _ body: (Range<Int>) throws -> Void) throws
-    {
+    static func forEach(count: Int, grain: Int, progress: ProgressCounter, _ body: (Range<Int>) throws -> Void) throws {
         let failures = FirstFailure()
-        let caller = pthread_self()
-        forEach(count: count, grain: grain) { range in
+        func ask() {
+            do { try progress.report() } catch { failures.cancel() }
+        }
+        forEach(count: count, grain: grain, waiting: ask) { range in
             // A range before the first failure still runs, because its own failure would be the one to report.
             if failures.isCancelled || range.lowerBound > failures.position { return }
             do {
                 try body(range)
-                progress?.advance(by: range.count)
-                if pthread_equal(caller, pthread_self()) != 0 { try progress?.report() }
+                progress.advance(by: range.count)
+                try progress.report()
             } catch EmbedCompressError.cancelled {
                 failures.cancel()
             } catch {
@@ -61,7 +66,7 @@ public enum Parallel {
         }
         if failures.isCancelled { throw EmbedCompressError.cancelled }
         if let error = failures.error { throw error }
-        try progress?.report()
+        try progress.report()
     }
 
     private static let configuredThreads = AtomicInt(initialThreads())

@@ -1,12 +1,23 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
+
 /// Called now and then during a long call, from the thread that made it, with what is done and the total. Returns false
 /// to stop the call, which then throws ``EmbedCompressError/cancelled``.
 public typealias ProgressCallback = (_ done: Int, _ total: Int) -> Bool
 
-/// Counts what is done, and tells the caller.
+/// Counts what is done, and tells the caller. To be made on the thread that called.
 final class ProgressCounter: @unchecked Sendable {
     private let callback: ProgressCallback?
     private let total: Int
     private let done = AtomicInt()
+    private let caller = pthread_self()
+    /// 1 once the caller has asked to stop.
+    private let stopped = AtomicInt()
 
     init(total: Int, callback: ProgressCallback?) {
         self.total = total
@@ -19,9 +30,12 @@ final class ProgressCounter: @unchecked Sendable {
     /// From any thread.
     func advance(by count: Int) { done.add(count) }
 
-    /// Only from the thread that made the call.
+    /// Throws if the caller wants to stop. The thread that called asks, others learn what it was told.
     func report() throws {
         guard let callback else { return }
-        if !callback(min(done.value, total), total) { throw EmbedCompressError.cancelled }
+        if pthread_equal(caller, pthread_self()) != 0, stopped.value == 0 {
+            stopped.value = callback(min(done.value, total), total) ? 0 : 1
+        }
+        if stopped.value != 0 { throw EmbedCompressError.cancelled }
     }
 }

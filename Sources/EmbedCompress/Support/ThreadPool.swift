@@ -79,7 +79,8 @@ final class ThreadPool: @unchecked Sendable {
         }
     }
 
-    func run(chunks: Int, threads: Int, body: @escaping (Int) -> Void) {
+    /// - Parameter waiting: Called over and over while workers do the last chunks.
+    func run(chunks: Int, threads: Int, waiting: () -> Void, body: @escaping (Int) -> Void) {
         guard busy.exchange(0, for: 1) else {
             for chunk in 0..<chunks { body(chunk) }
             return
@@ -101,7 +102,12 @@ final class ThreadPool: @unchecked Sendable {
         var spins = 0
         while lock.withLock({ active }) > 0 {
             spins += 1
-            if spins < 100 { ec_pause() } else { sched_yield() }
+            if spins < 100 {
+                ec_pause()
+            } else {
+                sched_yield()
+                waiting()
+            }
         }
         job.body = nil
         busy.value = 0

@@ -87,7 +87,7 @@ final class KMeansClustersTests: XCTestCase {
             let found = try Array(0..<60).withUnsafeBufferPointer {
                 try RowKMeans(
                     data, rows: $0, weights: nil, dimension: 16, clusters: clusters, rounds: rounds, random: &random,
-                    assignments: &assignments, watch: nil)
+                    assignments: &assignments, watch: ProgressCounter(total: 0, callback: nil))
             }
             var left = Array(0..<60)
             for index in 0..<clusters { left.swapAt(index, index + again.below(60 - index)) }

@@ -131,6 +131,45 @@ final class ParallelTests: XCTestCase {
         }
     }
 
+    func testCancellingALoopInsideAnother() {
+        for threads in [1, 2, 4] {
+            Parallel.threadCount = threads
+            let visited = AtomicInt()
+            let progress = ProgressCounter(total: 4) { _, _ in visited.value < 500 }
+            assertThrows(.cancelled) {
+                try Parallel.forEach(count: 4, grain: 1, progress: progress) { _ in
+                    try Parallel.forEach(count: 100_000, grain: 1, progress: progress.watch) { _ in visited.add(1) }
+                }
+            }
+            XCTAssertGreaterThanOrEqual(visited.value, 500)
+            XCTAssertLessThan(visited.value, 100_000)
+        }
+    }
+
+    /// The caller has nothing left to do, and still asks.
+    func testCancellingWhatOtherThreadsDo() {
+        Parallel.threadCount = 2
+        let caller = pthread_self()
+        let (begun, visited) = (AtomicInt(), AtomicInt())
+        let progress = ProgressCounter(total: 2) { _, _ in visited.value < 500 }
+        assertThrows(.cancelled) {
+            try Parallel.forEach(count: 2, grain: 1, progress: progress) { _ in
+                if pthread_equal(caller, pthread_self()) != 0 {
+                    while begun.value == 0 { sched_yield() }
+                } else {
+                    begun.value = 1
+                    for _ in 0..<10_000_000 {
+                        visited.add(1)
+                        try progress.report()
+                        sched_yield()
+                    }
+                }
+            }
+        }
+        XCTAssertGreaterThanOrEqual(visited.value, 500)
+        XCTAssertLessThan(visited.value, 10_000_000)
+    }
+
     func testLoopsWorkAfterErrors() throws {
         Parallel.threadCount = 4
         for _ in 0..<50 {

@@ -25,6 +25,9 @@ from ._compressor import BUDGET, FLOAT_BYTES, Compressor, Request, choice, integ
 from ._inner import half
 from ._linear import Steps, Values, finite
 
+# Of a run of rows in f64. Products of shorter ones take as long as adding them up.
+_SLAB_BYTES = 32 << 20
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -109,13 +112,13 @@ def decompose(table: Table, shape: Shape, ranks: tuple[int, int], steps: Steps) 
     rank1, rank2 = ranks
     side = n0 * d0
     gram = np.zeros((side, side))
-    for _, slab in _slabs(table, shape, steps.next()):
+    for _, _, slab in _slabs(table, shape, steps.next()):
         gram += slab @ slab.T
     first = _leading(gram, rank1)
-    # What is left: (R1, N1, d1, N2, d2), a slab of N2 at a time.
+    # What is left: (R1, N1, d1, N2, d2).
     rest = np.empty((rank1, n1, d1, n2, d2))
-    for digit, slab in _slabs(table, shape, steps.next()):
-        rest[:, :, :, digit, :] = (first.T @ slab).reshape(rank1, n1, d1, d2)
+    for middles, digit, slab in _slabs(table, shape, steps.next()):
+        rest[:, middles, :, digit, :] = (first.T @ slab).reshape(rank1, -1, d1, d2)
     wide = rest.reshape(rank1 * n1 * d1, n2 * d2)
     last = _leading(wide.T @ wide, rank2)
     middle = (wide @ last).reshape(rank1, n1, d1, rank2)
@@ -126,18 +129,25 @@ def decompose(table: Table, shape: Shape, ranks: tuple[int, int], steps: Steps) 
     )
 
 
-def _slabs(table: Table, shape: Shape, progress: Progress | None) -> Iterator[tuple[int, Values]]:
-    """Return, for each last digit, the values as (N0 d0, N1 d1 d2); rows that the table does not have are zeros."""
+def _slabs(table: Table, shape: Shape, progress: Progress | None) -> Iterator[tuple[slice, int, Values]]:
+    """Return runs of rows: their middle digits M, their last one, and their values as (N0 d0, M d1 d2).
+
+    Rows that the table does not have are zeros. Runs are short, as Ctrl-C waits for what is done with one of them.
+    """
     (n0, n1, n2), (d0, d1, d2) = shape.rows, shape.columns
+    step = max(1, _SLAB_BYTES // (8 * n0 * table.dimension))
     for digit in range(n2):
-        start = digit * n0 * n1
-        stop = min(start + n0 * n1, table.rows)
-        slab = np.zeros((n0 * n1, table.dimension))
-        if start < stop:
-            slab[: stop - start] = finite(table.decode(start, stop), start)
-        yield digit, slab.reshape(n1, n0, d0, d1, d2).transpose(1, 2, 0, 3, 4).reshape(n0 * d0, n1 * d1 * d2)
-        if progress is not None and progress(min(stop, table.rows), table.rows) is False:
-            raise KeyboardInterrupt
+        for first in range(0, n1, step):
+            count = min(step, n1 - first)
+            start = (digit * n1 + first) * n0
+            stop = min(start + count * n0, table.rows)
+            slab = np.zeros((count * n0, table.dimension))
+            if start < stop:
+                slab[: stop - start] = finite(table.decode(start, stop), start)
+            by_side = slab.reshape(count, n0, d0, d1, d2).transpose(1, 2, 0, 3, 4)
+            yield slice(first, first + count), digit, by_side.reshape(n0 * d0, count * d1 * d2)
+            if progress is not None and progress(min(stop, table.rows), table.rows) is False:
+                raise KeyboardInterrupt
 
 
 def _leading(gram: Values, count: int) -> Values:
