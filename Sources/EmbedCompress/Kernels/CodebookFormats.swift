@@ -7,8 +7,8 @@ protocol EntryFormat {
     static var precision: Int { get }
     /// The first sixteen; may read `rowOverread` bytes past the last entry.
     static func first(_ place: UnsafeRawPointer) -> Floats16
-    /// The entries of sixteen `bits`-bit codes, 5 to 8, eight in each word.
-    static func entries(_ low: UInt64, _ high: UInt64, bits: Int, _ place: UnsafeRawPointer) -> Floats16
+    /// The entries of sixteen codes, eight in each word.
+    static func entries(_ low: CodeWord, _ high: CodeWord, _ place: UnsafeRawPointer) -> Floats16
 }
 
 enum HalfEntries: EntryFormat {
@@ -18,14 +18,11 @@ enum HalfEntries: EntryFormat {
     static func first(_ place: UnsafeRawPointer) -> Floats16 { floatsFromHalves(place) }
 
     @inline(__always)
-    static func entries(_ low: UInt64, _ high: UInt64, bits: Int, _ place: UnsafeRawPointer) -> Floats16 {
+    static func entries(_ low: CodeWord, _ high: CodeWord, _ place: UnsafeRawPointer) -> Floats16 {
+        var (low, high) = (low, high)
         var halves = SIMD16<UInt16>()
-        for lane in 0..<8 {
-            halves[lane] = (place + 2 &* codeAt(lane, of: low, bits: bits)).loadUnaligned(as: UInt16.self)
-        }
-        for lane in 0..<8 {
-            halves[lane &+ 8] = (place + 2 &* codeAt(lane, of: high, bits: bits)).loadUnaligned(as: UInt16.self)
-        }
+        for lane in 0..<8 { halves[lane] = (place + 2 &* low.next()).loadUnaligned(as: UInt16.self) }
+        for lane in 0..<8 { halves[lane &+ 8] = (place + 2 &* high.next()).loadUnaligned(as: UInt16.self) }
         return ec_halves_to_floats(halves)
     }
 }
@@ -37,30 +34,43 @@ enum FloatEntries: EntryFormat {
     static func first(_ place: UnsafeRawPointer) -> Floats16 { load16(place) }
 
     @inline(__always)
-    static func entries(_ low: UInt64, _ high: UInt64, bits: Int, _ place: UnsafeRawPointer) -> Floats16 {
+    static func entries(_ low: CodeWord, _ high: CodeWord, _ place: UnsafeRawPointer) -> Floats16 {
+        var (low, high) = (low, high)
         var result = Floats16()
-        for lane in 0..<8 {
-            result[lane] = (place + 4 &* codeAt(lane, of: low, bits: bits)).loadUnaligned(as: Float.self)
-        }
-        for lane in 0..<8 {
-            result[lane &+ 8] = (place + 4 &* codeAt(lane, of: high, bits: bits)).loadUnaligned(as: Float.self)
-        }
+        for lane in 0..<8 { result[lane] = (place + 4 &* low.next()).loadUnaligned(as: Float.self) }
+        for lane in 0..<8 { result[lane &+ 8] = (place + 4 &* high.next()).loadUnaligned(as: Float.self) }
         return result
     }
 }
 
-@inline(__always)
-private func codeAt(_ lane: Int, of word: UInt64, bits: Int) -> Int {
-    Int(truncatingIfNeeded: (word &>> UInt64(truncatingIfNeeded: lane &* bits)) & (1 &<< UInt64(bits) &- 1))
+/// Eight codes, the first one in the low bits.
+struct CodeWord {
+    private var word: UInt64
+    private let bits: UInt64
+
+    /// Reads eight bytes, whatever the width.
+    @inline(__always)
+    init(_ codes: UnsafeRawPointer, bits: Int) {
+        word = UInt64(littleEndian: codes.loadUnaligned(as: UInt64.self))
+        self.bits = UInt64(truncatingIfNeeded: bits)
+    }
+
+    /// Takes the first code, which is below `2^bits`.
+    @inline(__always)
+    mutating func next() -> Int {
+        let code = word & (1 &<< bits &- 1)
+        word &>>= bits
+        return Int(truncatingIfNeeded: code)
+    }
 }
 
 /// Codes of 1 to 4 bits: the codebook is held in a register, or two or four, and a permute decodes.
 enum RegisterBook<Codes: CodeFormat, Entries: EntryFormat>: RowFormat {
     static var precision: Int { Entries.precision }
-    static var chunkBytes: Int { Codes.chunkBytes }
+    static func chunkBytes(bits _: Int) -> Int { 2 * Codes.bits }
 
     @inline(__always)
-    static func book(_ place: UnsafeRawPointer) -> Floats16 {
+    static func book(_ place: UnsafeRawPointer, bits _: Int) -> Floats16 {
         ec_book(Entries.first(place), Int32(truncatingIfNeeded: Codes.bits))
     }
 
@@ -96,19 +106,24 @@ enum RegisterBook<Codes: CodeFormat, Entries: EntryFormat>: RowFormat {
     static func ordered(_ tile: Tile) -> Tile { Codes.ordered(tile) }
 }
 
-/// Codes of 5 to 8 bits: entries are read from memory. Codes are below `2^bits` whatever the row's bytes are.
-enum MemoryBook<Codes: CodeFormat, Entries: EntryFormat>: RowFormat {
+/// Codes of 5 to 8 bits: entries are read from memory, which takes so long that one kernel does for all widths. Codes are
+/// below `2^bits` whatever the row's bytes are.
+enum MemoryBook<Entries: EntryFormat>: RowFormat {
     static var precision: Int { Entries.precision }
-    static var chunkBytes: Int { Codes.chunkBytes }
+    static func chunkBytes(bits: Int) -> Int { 2 * bits }
+
+    struct Book {
+        let place: UnsafeRawPointer
+        let bits: Int
+    }
 
     @inline(__always)
-    static func book(_ place: UnsafeRawPointer) -> UnsafeRawPointer { place }
+    static func book(_ place: UnsafeRawPointer, bits: Int) -> Book { Book(place: place, bits: bits) }
 
     @inline(__always)
-    static func floats(_ row: UnsafeRawPointer, chunk: Int, _ book: UnsafeRawPointer) -> Floats16 {
-        let codes = row + chunk &* (2 &* Codes.bits)
+    static func floats(_ row: UnsafeRawPointer, chunk: Int, _ book: Book) -> Floats16 {
+        let codes = row + chunk &* (2 &* book.bits)
         return Entries.entries(
-            UInt64(littleEndian: codes.loadUnaligned(as: UInt64.self)),
-            UInt64(littleEndian: (codes + Codes.bits).loadUnaligned(as: UInt64.self)), bits: Codes.bits, book)
+            CodeWord(codes, bits: book.bits), CodeWord(codes + book.bits, bits: book.bits), book.place)
     }
 }

@@ -12,7 +12,7 @@ protocol CodeFormat: PlainRowFormat {
 
 extension CodeFormat {
     static var precision: Int { bits }
-    static var chunkBytes: Int { 2 * bits }
+    static func chunkBytes(bits _: Int) -> Int { 2 * bits }
 
     /// For widths of 1 to 7 bits.
     @inline(__always)

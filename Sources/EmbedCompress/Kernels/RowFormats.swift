@@ -6,10 +6,10 @@ protocol RowFormat {
     associatedtype Book
     /// Significant bits of an element.
     static var precision: Int { get }
-    /// Bytes of sixteen columns.
-    static var chunkBytes: Int { get }
+    /// Bytes of sixteen columns, of `bits` bits each if the format doesn't say.
+    static func chunkBytes(bits: Int) -> Int
     /// The book of a row whose parameters are at `place`. May read up to `rowOverread` bytes past them.
-    static func book(_ place: UnsafeRawPointer) -> Book
+    static func book(_ place: UnsafeRawPointer, bits: Int) -> Book
     /// Columns `16 * chunk ..< 16 * chunk + 16` of the row at `row`. May read up to `rowOverread` bytes past the last
     /// column.
     static func floats(_ row: UnsafeRawPointer, chunk: Int, _ book: Book) -> Floats16
@@ -47,7 +47,7 @@ extension RowFormat {
 
 extension PlainRowFormat {
     @inline(__always)
-    static func book(_ place: UnsafeRawPointer) {}
+    static func book(_ place: UnsafeRawPointer, bits: Int) {}
 
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int, _ book: Void) -> Floats16 { floats(row, chunk: chunk) }
@@ -65,19 +65,19 @@ extension PlainRowFormat {
 
 enum FloatRows: PlainRowFormat {
     static var precision: Int { 24 }
-    static var chunkBytes: Int { 64 }
+    static func chunkBytes(bits: Int) -> Int { 64 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { load16(row + chunk &* 64) }
 }
 enum HalfRows: PlainRowFormat {
     static var precision: Int { 11 }
-    static var chunkBytes: Int { 32 }
+    static func chunkBytes(bits: Int) -> Int { 32 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromHalves(row + chunk &* 32) }
 }
 enum BrainFloatRows: PlainRowFormat {
     static var precision: Int { 8 }
-    static var chunkBytes: Int { 32 }
+    static func chunkBytes(bits: Int) -> Int { 32 }
     @inline(__always)
     static func floats(_ row: UnsafeRawPointer, chunk: Int) -> Floats16 { floatsFromBrainFloats(row + chunk &* 32) }
 }
@@ -159,6 +159,8 @@ struct ColumnGroup {
     /// Bytes to the group's parameters, from the start of the row or of what the row shares with others. Not used for
     /// dense rows.
     let parameterOffset: Int
+    /// Of a code, for formats that are not of one width.
+    var bits = 0
     /// Bytes from the start of the row to its scale, for scalings that are in the row.
     var scaleOffset = 0
 }

@@ -99,7 +99,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             let source = rows[index] + offset
             let place = places[index] + parameterOffset
             let parameters = Scaling.parameters(Scaling.isInRow ? rows[index] + scaleOffset : place)
-            let book = Format.book(place)
+            let book = Format.book(place, bits: group.bits)
             let scale = Floats16(repeating: parameters[0])
             let bias = Floats16(repeating: parameters[1])
             @inline(__always)
@@ -138,7 +138,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     @inline(__always)
     private static func reach(_ memory: RowPlaces, _ groups: [ColumnGroup]) -> Int {
         guard let last = groups.last else { return memory.rowBytes }
-        return max(memory.rowBytes, last.offset &+ ((last.columns &+ 15) &>> 4) &* Format.chunkBytes)
+        return max(memory.rowBytes, last.offset &+ ((last.columns &+ 15) &>> 4) &* Format.chunkBytes(bits: last.bits))
     }
 
     /// Finds the rows of a block and their parameters, and asks for the first of them unless the block before did.
@@ -243,7 +243,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
                 let parameters = self.parameters(Products.self, place, group, index)
                 if Scaling.isScaled { bias += parameters }
                 let scale = Floats16(repeating: parameters[0])
-                let book = Format.book(place)
+                let book = Format.book(place, bits: group.bits)
                 let source = rows[index] + offset
                 @inline(__always)
                 func add(_ columns: Floats16, to sum: inout Floats16) {
@@ -321,7 +321,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
             while index < segment.end {
                 let row = rows[index]
                 let place = places[index] + group.parameterOffset
-                let book = Format.book(place)
+                let book = Format.book(place, bits: group.bits)
                 let scale: Float
                 if isFirst {
                     if index < prefetchEnd { memory.prefetch(rows[index &+ memory.prefetchDistance], bytes: reach) }

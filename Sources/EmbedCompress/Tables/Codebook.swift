@@ -139,7 +139,7 @@ public struct Codebook: RowStore {
         let bookOffset = layout.scope == .row ? layout.codeBytes : 0
         groups = [
             ColumnGroup(
-                firstColumn: 0, columns: layout.dimension, offset: 0, parameterOffset: bookOffset,
+                firstColumn: 0, columns: layout.dimension, offset: 0, parameterOffset: bookOffset, bits: layout.bits,
                 scaleOffset: layout.codeBytes)
         ]
     }
@@ -227,10 +227,7 @@ public struct Codebook: RowStore {
         case 2: gather(RegisterBook<Codes2, Entries>.self)
         case 3: gather(RegisterBook<Codes3, Entries>.self)
         case 4: gather(RegisterBook<Codes4, Entries>.self)
-        case 5: gather(MemoryBook<Codes5, Entries>.self)
-        case 6: gather(MemoryBook<Codes6, Entries>.self)
-        case 7: gather(MemoryBook<Codes7, Entries>.self)
-        default: gather(MemoryBook<Codes8, Entries>.self)
+        default: gather(MemoryBook<Entries>.self)
         }
     }
 
@@ -248,10 +245,7 @@ public struct Codebook: RowStore {
         case 2: accumulate(RegisterBook<Codes2, Entries>.self)
         case 3: accumulate(RegisterBook<Codes3, Entries>.self)
         case 4: accumulate(RegisterBook<Codes4, Entries>.self)
-        case 5: accumulate(MemoryBook<Codes5, Entries>.self)
-        case 6: accumulate(MemoryBook<Codes6, Entries>.self)
-        case 7: accumulate(MemoryBook<Codes7, Entries>.self)
-        default: accumulate(MemoryBook<Codes8, Entries>.self)
+        default: accumulate(MemoryBook<Entries>.self)
         }
     }
 }
