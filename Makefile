@@ -170,6 +170,6 @@ $(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
 # The core at every level that this machine can run.
 $(VENV)/.core-levels: $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools
-	@echo 'Compiling the core at every level: the first time takes some five minutes each, two at once'
+	@echo 'Compiling the core at every level: the first time takes some five minutes each on a processor of its own'
 	EMBEDCOMPRESS_BUILD_LEVELS= $(PIP) --no-build-isolation --no-deps --editable .
 	touch $(VENV)/.core $@

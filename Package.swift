@@ -24,7 +24,11 @@ let package = Package(
         ),
 
         // MARK: - Tests
-        .target(name: "TestSupport", dependencies: ["EmbedCompress"], path: "Tests/TestSupport"),
+        // References are slow by design; without optimisation they would take most of the tests' time.
+        .target(
+            name: "TestSupport", dependencies: ["EmbedCompress"], path: "Tests/TestSupport",
+            swiftSettings: [.unsafeFlags(["-O"])]
+        ),
         .testTarget(name: "EmbedCompressTests", dependencies: ["EmbedCompress", "TestSupport"]),
         .testTarget(
             name: "EmbedCompressABITests",

@@ -129,8 +129,10 @@ class BuildExt(build_ext):
             ]
         super().finalize_options()
         if self.parallel is None:
-            # The compiler optimises a whole level on one thread, in some 2 GB.
-            self.parallel = min(2, os.cpu_count() or 1)
+            # The compiler optimises a level on one thread most of the time, in some 2 GB. All at once, even on fewer
+            # processors: none is then idle at the end.
+            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            self.parallel = max(1, min(3, memory // (3 << 30)))
 
     def run(self) -> None:
         """Build every level; what earlier builds left in the same place goes first."""

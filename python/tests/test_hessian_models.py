@@ -1,6 +1,7 @@
 """Whole models: transformers, embeddings and bags of every kind, ties, blocks by default, cost, and what is refused."""
 
 import gc
+import statistics
 import time
 
 import pytest
@@ -111,7 +112,10 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", ["words", "encoder.layers.1"])
 def test_a_product_costs_at_most_three_passes(name):
-    """A gradient with its graph and one product, beside forward and backward; the least processor time of several."""
+    """A gradient with its graph and one product, beside forward and backward: the median of ratios of processor times.
+
+    Each is of two measurements in a row, as the processor's speed may change by more than what is allowed.
+    """
     model, batches = encoder(dimension=64, layers=3, rows=500, length=24, wide=256)
     block = list(model.get_submodule(name).parameters())
 
@@ -131,15 +135,15 @@ def test_a_product_costs_at_most_three_passes(name):
 
     model.eval()
     gc.collect()
-    costs = []
+    ratios = []
     for work in (plain, product):
         with twice_differentiable("cpu"):
             work()
     for _ in range(7):
         passes = seconds(plain)
         with twice_differentiable("cpu"):
-            costs.append((passes, seconds(product)))
-    assert min(cost for _, cost in costs) <= 3 * min(cost for cost, _ in costs)
+            ratios.append(seconds(product) / passes)
+    assert statistics.median(ratios) <= 3
 
 
 def test_blocks_share_the_pass_of_a_batch():

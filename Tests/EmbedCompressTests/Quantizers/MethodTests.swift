@@ -43,14 +43,16 @@ final class MethodTests: XCTestCase {
 
     func testValuesBeyondF16NameTheirRow() throws {
         for method in Method.rangeMethods {
+            let options = Method.fewBins(method)
             for value: Float in [-65520, 1e6 * 16, -1e30, .greatestFiniteMagnitude] {
                 assertInvalidArgument(
                     "row 7 has values from", "beyond the range of f16 scales (65504)", "scale_dtype 'f32'"
                 ) {
-                    _ = try source(rows(value), dimension: 5).compressed(method)
+                    _ = try source(rows(value), dimension: 5).compressed(method, options)
                 }
             }
-            let copy = try source(rows(1e6), dimension: 5).compressed(method, ["scale_dtype": "f32", "bits": 8])
+            let copy = try source(rows(1e6), dimension: 5).compressed(
+                method, options.merging(["scale_dtype": "f32", "bits": 8]) { $1 })
             XCTAssertEqual(try copy.decode()[37], 1e6, accuracy: 1)
         }
         var values = rows(0)
