@@ -27,8 +27,8 @@ X86_LEVELS: dict[str, frozenset[str]] = {
     "v2": frozenset({"cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2"}),
 }
 X86_COMPILER_OPTIONS: dict[str, tuple[str, ...]] = {
-    # The compiler would make one load by index of sixteen loads, which takes longer on many: on Intel's since
-    # their microcode keeps such loads from leaking, and on AMD's.
+    # The compiler would make one load by index of sixteen loads, which takes longer on many processors: on Intel's,
+    # since their microcode keeps such loads from leaking, and on AMD's.
     "v4": ("-march=x86-64-v4", "-mavx512vnni", "-Xclang", "-target-feature", "-Xclang", "+prefer-no-gather"),
     "v3": ("-march=x86-64-v3",),
     "v2": ("-march=x86-64-v2",),
