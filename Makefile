@@ -13,6 +13,15 @@
 #              lines of yet; some 12 hours. QBERT="--parts ptq --seeds 0" and the like run a part, QBERT=--plan says how long
 # make report  docs/report from what these benchmarks wrote
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
+# make install PREFIX=/usr/local   the C library, embedcompress.h and a file for pkg-config, for docs/c.md; no .venv is made.
+#              make c-library compiles only, make uninstall removes. LEVELS=native (the default), all, or a list such as v2,v3
+#              are the instruction-set levels; LIBDIR, DESTDIR and SWIFT_FLAGS (for swift build) are there too
+# make fuzz    libFuzzer through the C ABI, for FUZZ_SECONDS=60 seconds in all; FUZZ="--seed 2 --kinds tree" and the like
+#              run a part. make mutate MUTATIONS=100000 opens mutated files, make hostile CALLS=1000 calls every public
+#              function that often with arguments that make no sense; SEED=1. Runs that were cut off go on. With
+#              RECORD=1 their figures go to docs/results, for docs/security.md
+# make sanitize   the tests under AddressSanitizer and ThreadSanitizer, within SANITIZE_SECONDS=3600 each; SANITIZE="--parts
+#              thread --filter Lookup" and the like run a part
 # make check   formatting, lint and types
 # make clean   removes everything that these made
 #
@@ -36,8 +45,9 @@ FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pyarrow transformers accelerate ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run once, at the best one.
-ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging swift_package import nn_* concurrency budgets recommend \
-    product_compressors composed_methods compress_to_file expressions
+ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library swift_package import imports nn_* concurrency \
+    writers mapped_files edges budgets recommend refused_memory source_changes product_compressors composed_methods \
+    compress_to_file expressions catalogue error_fields mapped_routes security* supervised argument_types verify file_limits
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.
@@ -45,13 +55,31 @@ REPORTED := retrieval table train
 # Arguments of `make bench` and of `make bench-qbert`.
 BENCH :=
 QBERT :=
+# Arguments of `make fuzz`, `make mutate`, `make hostile` and `make sanitize`. RECORD=1 keeps figures in docs/results.
+FUZZ_SECONDS := 60
+FUZZ :=
+MUTATIONS := 100000
+CALLS := 1000
+SEED := 1
+SANITIZE_SECONDS := 3600
+SANITIZE :=
+RECORD :=
+recorded = $(if $(RECORD),--out docs/results/$(1).json)
+# Arguments of `make install` and of its relatives.
+LEVELS := native
+SWIFT_FLAGS :=
+PREFIX := /usr/local
+LIBDIR := $(PREFIX)/lib
+DESTDIR :=
+C_LIBRARY := $(or $(PYTHON),python3) -B python/_build/c_library.py
 
 # What the compiled core is made from. An editable install has the Python files in place already.
 # Folders are among the sources because they change when a file goes.
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-once test-levels bench bench-retrieval bench-training bench-qbert report card reproduce check clean
+.PHONY: demo test test-swift test-once test-levels bench bench-retrieval bench-training bench-qbert report card reproduce check clean \
+    c-library install uninstall fuzz mutate hostile sanitize security-page
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
@@ -67,8 +95,9 @@ test: $(VENV)/.test-needs
 WHOLE = $(if $(SIDE_BY_SIDE),> $(VENV)/$@.log 2>&1; status=$$?; cat $(VENV)/$@.log; exit $$status)
 
 # The core's compilation is what others wait for, so it comes first.
+# Optimised, one file at a time: without optimisation k-means alone takes minutes.
 test-swift:
-	@nice $(SWIFT) test $(WHOLE)
+	@nice $(SWIFT) test -Xswiftc -O $(WHOLE)
 
 test-once: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python -m pytest $(ANY_LEVEL:%=python/tests/test_%.py)
@@ -90,9 +119,12 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/levels.py
 	$(BIN)/python python/benchmarks/store_lookups.py
 	$(BIN)/python python/benchmarks/product_codes.py
+	$(BIN)/python python/benchmarks/linear_algebra.py
 
 bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/training_steps.py
+	$(BIN)/python python/benchmarks/step_costs.py
+	$(BIN)/python python/benchmarks/fused_steps.py
 	$(BIN)/embedcompress bench train --config python/benchmarks/train.toml --out docs/results/train.jsonl
 
 report: $(VENV)/.test-needs $(VENV)/.core
@@ -116,14 +148,44 @@ reproduce: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
 	$(BIN)/python python/benchmarks/quantizer_speed.py
 
+# Files, calls and inputs that are wrong on purpose: what each found stays in .build-fuzz.
+mutate hostile: export OPENBLAS_NUM_THREADS := 1
+mutate: $(VENV)/.test-needs $(VENV)/.core
+	@mkdir -p .build-fuzz
+	$(BIN)/python python/tests/mutation.py --seed $(SEED) --total $(MUTATIONS) --state .build-fuzz/mutation-$(SEED).json \
+	    $(call recorded,mutation)
+
+hostile: $(VENV)/.test-needs $(VENV)/.core
+	@mkdir -p .build-fuzz
+	$(BIN)/python python/tests/hostile_calls.py --seed $(SEED) --calls $(CALLS) --state .build-fuzz/hostile-$(SEED).json \
+	    $(call recorded,hostile_calls)
+
+fuzz: $(VENV)/.made
+	$(BIN)/python python/_build/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(SEED) $(call recorded,fuzz) $(FUZZ)
+
+sanitize: $(VENV)/.test-needs
+	$(BIN)/python python/_build/sanitize.py --seconds $(SANITIZE_SECONDS) $(SANITIZE)
+
+# docs/security.md from the figures that these recorded.
+security-page: $(VENV)/.test-needs $(VENV)/.core
+	$(BIN)/python python/benchmarks/security_page.py
+
+c-library: .build-c/.made-$(LEVELS)
+
+install: c-library
+	$(C_LIBRARY) install --prefix '$(PREFIX)' --libdir '$(LIBDIR)' --destdir '$(DESTDIR)'
+
+uninstall:
+	$(C_LIBRARY) uninstall --prefix '$(PREFIX)' --libdir '$(LIBDIR)' --destdir '$(DESTDIR)'
+
 check: $(VENV)/.test-needs
-	$(SWIFT) format lint --recursive --strict --parallel Sources Tests Package.swift
+	$(SWIFT) format lint --recursive --strict --parallel Sources Tests Examples/swift Package.swift
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .build .build-python build dist demo-report python/embedcompress.egg-info python/embedcompress/_core_*.so
+	rm -rf $(VENV) .build .build-c .build-c-library .build-consumer .build-python .build-fuzz .build-sanitize build dist demo-report python/embedcompress.egg-info python/embedcompress/_core_*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -158,6 +220,13 @@ $(VENV)/.sentences: $(VENV)/.test-needs
 	    --no-binary :all: --no-deps --no-build-isolation vaderSentiment
 	cd $(VENV)/sentences && ../bin/python -m zipfile --extract vaderSentiment-*.zip . && \
 	    ../bin/python -m tarfile --extract vaderSentiment-*/additional_resources/hutto_ICWSM_2014.tar.gz .
+	touch $@
+
+# What is compiled is kept for each level; what is laid out to be installed is of the last LEVELS.
+.build-c/.made-$(LEVELS): $(SOURCES)
+	@echo 'Compiling the C library: the first time takes some five minutes a level'
+	$(C_LIBRARY) build --levels '$(LEVELS)' --swift-flags '$(SWIFT_FLAGS)'
+	rm -f .build-c/.made-*
 	touch $@
 
 # The core at this machine's best level only, for a quick start.

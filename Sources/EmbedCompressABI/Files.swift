@@ -4,22 +4,30 @@ internal import EmbedCompress
 @_cdecl("ec_save")
 public func save(
     path: UnsafePointer<CChar>?, tables: UnsafePointer<OpaquePointer?>?, names: UnsafePointer<UnsafePointer<CChar>?>?,
-    count total: Int64, metadata: UnsafePointer<CChar>?, progress: ec_progress?, context: UnsafeMutableRawPointer?
+    count total: Int64, tensors: UnsafePointer<ec_array>?, tensorCount: Int64, metadata: UnsafePointer<CChar>?,
+    progress: ec_progress?, context: UnsafeMutableRawPointer?, bytes: UnsafeMutablePointer<Int64>?
 ) -> ec_status {
     withStatus {
         let (tables, names) = (try required(tables, "tables"), try required(names, "names"))
         let named = try (0..<(try count(total, "count"))).map { index in
             (name: try text(names[index], "name"), table: try handle(tables[index]).table)
         }
-        try TableFile.write(
-            named, to: try text(path, "path"),
-            metadata: try metadataEntries(metadata),
-            progress: progressCallback(progress, context))
+        let lent = try lentArrays(tensors, count: try count(tensorCount, "tensor_count"))
+        let (entries, digests) = try metadataEntries(metadata)
+        let written = try TableFile.write(
+            named, tensors: try lent.map { try PlainTensor($0) }, to: try filePath(path), metadata: entries,
+            digests: digests, progress: progressCallback(progress, context))
+        bytes?.pointee = Int64(written)
     }
 }
 
-private func metadataEntries(_ metadata: UnsafePointer<CChar>?) throws -> [(key: String, value: String)] {
-    metadata == nil ? [] : try TableFile.metadata(try text(metadata, "metadata"))
+private func filePath(_ path: UnsafePointer<CChar>?) throws -> FilePath { FilePath(try required(path, "path")) }
+
+/// The entries to store, and whether one of them asks for digests.
+private func metadataEntries(
+    _ metadata: UnsafePointer<CChar>?
+) throws -> (entries: [(key: String, value: String)], digests: Bool) {
+    metadata == nil ? ([], false) : try TableFile.metadata(try text(metadata, "metadata"))
 }
 
 @_cdecl("ec_compress_to_file")
@@ -33,11 +41,13 @@ public func compressToFile(
         let list = try (0..<(try count(total, "count"))).map { index in
             CompressionJob(
                 try text(jobs[index].name, "name"), try handle(jobs[index].source, "source").table,
-                weights: try optionalTable(jobs[index].weights), options: try optionValues(jobs[index].options))
+                weights: try optionalTable(jobs[index].weights),
+                options: try optionValues(jobs[index].options, jobs[index].arrays, jobs[index].array_count))
         }
+        let (entries, digests) = try metadataEntries(metadata)
         let reports = try TableFile.compress(
-            list, method: try text(method, "method"), to: try text(path, "path"),
-            rowAlignment: try count(rowAlignment, "row_alignment"), metadata: try metadataEntries(metadata),
+            list, method: try text(method, "method"), to: try filePath(path),
+            rowAlignment: try count(rowAlignment, "row_alignment"), metadata: entries, digests: digests,
             progress: progressCallback(progress, context))
         for (index, report) in reports.enumerated() {
             out[index] = ec_report(
@@ -49,7 +59,23 @@ public func compressToFile(
 
 @_cdecl("ec_file_contents")
 public func fileContents(path: UnsafePointer<CChar>?, out: UnsafeMutablePointer<ec_string>?) -> ec_status {
-    withStatus { try hand(try TableFile(path: try text(path, "path")).contents(), to: try required(out, "out")) }
+    withStatus { try hand(try TableFile(path: try filePath(path)).contents(), to: try required(out, "out")) }
+}
+
+@_cdecl("ec_file_read")
+public func fileRead(path: UnsafePointer<CChar>?, reads: UnsafePointer<ec_read>?, count total: Int64) -> ec_status {
+    withStatus {
+        let file = try TableFile(path: try filePath(path))
+        let total = try count(total, "count")
+        guard total > 0 else { return }
+        let reads = try required(reads, "reads")
+        for index in 0..<total {
+            let (read, byteCount) = (reads[index], try count(reads[index].byte_count, "byte_count"))
+            let data = byteCount == 0 ? nil : try required(read.data, "data")
+            try file.read(
+                try text(read.name, "name"), into: UnsafeMutableRawBufferPointer(start: data, count: byteCount))
+        }
+    }
 }
 
 @_cdecl("ec_load")
@@ -58,8 +84,30 @@ public func load(
 ) -> ec_status {
     withStatus {
         let out = try required(out, "out")
-        let file = try TableFile(path: try text(path, "path"))
+        let file = try TableFile(path: try filePath(path))
         hand(try file.table(name == nil ? nil : try text(name, "name"), map: map != 0), to: out)
+    }
+}
+
+@_cdecl("ec_load_verified")
+public func loadVerified(
+    path: UnsafePointer<CChar>?, name: UnsafePointer<CChar>?, map: Int32, progress: ec_progress?,
+    context: UnsafeMutableRawPointer?, out: UnsafeMutablePointer<OpaquePointer?>?
+) -> ec_status {
+    withStatus {
+        let out = try required(out, "out")
+        let table = try TableFile(path: try text(path, "path")).verifiedTable(
+            name == nil ? nil : try text(name, "name"), map: map != 0, progress: progressCallback(progress, context))
+        hand(table, to: out)
+    }
+}
+
+@_cdecl("ec_file_verify")
+public func fileVerify(
+    path: UnsafePointer<CChar>?, progress: ec_progress?, context: UnsafeMutableRawPointer?
+) -> ec_status {
+    withStatus {
+        try TableFile(path: try text(path, "path")).verify(progress: progressCallback(progress, context))
     }
 }
 
@@ -71,5 +119,17 @@ public func tableWarmUp(
     withStatus {
         let bytes = try required(bytes, "bytes")
         bytes.pointee = Int64(try handle(table).table.warmUp(progress: progressCallback(progress, context)))
+    }
+}
+
+@_cdecl("ec_file_write")
+public func fileWrite(
+    path: UnsafePointer<CChar>?, fill: ec_fill?, context: UnsafeMutableRawPointer?
+) -> ec_status {
+    withStatus {
+        let fill = try required(fill, "fill")
+        try writeFile(try filePath(path)) { descriptor in
+            if fill(descriptor, context) != 0 { throw EmbedCompressError.cancelled }
+        }
     }
 }

@@ -32,7 +32,5 @@ public func setThreads(threads: Int64) -> ec_status {
 @_cdecl("ec_get_num_threads")
 public func getThreads() -> Int64 { Int64(Parallel.threadCount) }
 
-@_cdecl("ec_methods")
-public func methods(out: UnsafeMutablePointer<ec_string>?) -> ec_status {
-    withStatus { try hand(try Method.catalog(), to: try required(out, "out")) }
-}
+@_cdecl("ec_refuse_allocation")
+public func refuseAllocation(count: Int64) -> Int64 { Int64(Allocation.refuse(after: Int(count))) }

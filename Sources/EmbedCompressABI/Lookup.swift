@@ -1,9 +1,10 @@
 public import CEmbedCompress.ABI
 internal import EmbedCompress
 
-private func ids(_ base: UnsafeRawPointer?, _ total: Int64, _ width: Int32, _ name: StaticString) throws -> IDs {
+func ids(_ base: UnsafeRawPointer?, _ total: Int64, _ width: Int32, _ name: StaticString) throws -> IDs {
     guard width == 4 || width == 8 else { throw invalid("\(name) must be int32 or int64") }
     let total = try count(total, name)
+    try requireMemory(name, total)
     return IDs(base: total == 0 ? nil : try required(base, name), count: total, width: Int(width))
 }
 
@@ -25,7 +26,7 @@ private func pooling(_ mode: ec_mode) throws -> Pooling {
 }
 
 /// A place for no floats at all.
-private func output(_ out: UnsafeMutablePointer<Float>?, _ total: Int) throws -> UnsafeMutablePointer<Float> {
+func output(_ out: UnsafeMutablePointer<Float>?, _ total: Int) throws -> UnsafeMutablePointer<Float> {
     if let out { return out }
     guard total == 0 else { throw invalid("out must not be null") }
     return emptyOutput
@@ -40,7 +41,22 @@ public func tableLookup(
     withStatus {
         let table = try handle(table).table
         let ids = try ids(base, total, width, "ids")
+        try requireMemory("out", ids.count, table.dimension)
         try table.lookup(ids, onInvalid: try policy(onInvalid), into: try output(out, ids.count))
+    }
+}
+
+@_cdecl("ec_table_inner_rows")
+public func tableInnerRows(
+    table: OpaquePointer?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    out: UnsafeMutablePointer<Int64>?
+) -> ec_status {
+    withStatus {
+        let table = try handle(table).table
+        let ids = try ids(base, total, width, "ids")
+        try requireMemory("out", ids.count)
+        guard ids.count > 0 else { return }
+        try table.write(innerRowsOf: ids, to: try required(out, "out"))
     }
 }
 
@@ -101,27 +117,6 @@ public func tableTouch(
     }
 }
 
-@_cdecl("ec_table_evaluate")
-public func tableEvaluate(
-    table: OpaquePointer?, source: OpaquePointer?, progress: ec_progress?, context: UnsafeMutableRawPointer?,
-    out: UnsafeMutablePointer<ec_quality>?
-) -> ec_status {
-    withStatus {
-        let out = try required(out, "out")
-        let quality = try handle(table).table.quality(
-            against: try handle(source, "source").table, progress: progressCallback(progress, context))
-        out.pointee = ec_quality(quality)
-    }
-}
-
-extension ec_quality {
-    init(_ quality: Quality) {
-        self.init(
-            normalized_l2: quality.normalizedL2, mean_cosine: quality.meanCosine, worst_row_l2: quality.worstRowL2,
-            worst_row: Int64(quality.worstRow), mean_squared_error: quality.meanSquaredError)
-    }
-}
-
 @_cdecl("ec_nearest_codes")
 public func nearestCodes(
     rows: UnsafePointer<Float>?, count total: Int64, centroids: UnsafePointer<Float>?, parts: Int64, entries: Int64,
@@ -135,7 +130,9 @@ public func nearestCodes(
             throw invalid("centroids must have entries and columns")
         }
         guard let codes else { throw invalid("codes must not be null") }
-        NearestCodes.search(
+        try requireMemory("rows", rowCount, parts, width)
+        try requireMemory("centroids", parts, entries, width)
+        try NearestCodes.search(
             rows: try required(rows, "rows"), count: rowCount, centroids: try required(centroids, "centroids"),
             parts: parts, entries: entries, width: width, codes: codes)
     }
@@ -156,6 +153,7 @@ public func fakeQuantize(
         clipped.pointee = 0
         guard rows > 0, columns > 0 else { return }
         guard let out, let kept else { throw invalid("out and kept must not be null") }
+        try requireMemory("values", rows, columns)
         clipped.pointee = Int64(
             FakeQuantization.round(
                 try required(values, "values"), rows: rows, columns: columns, groupRows: groupRows,

@@ -9,83 +9,9 @@ internal import EmbedCompress
     internal import Darwin
 #endif
 
-/// The last failed call of a thread.
-private final class Failure {
-    var text: UnsafeMutablePointer<CChar>?
-    var path: UnsafeMutablePointer<CChar>?
-    var errno: Int32 = 0
-
-    func set(_ text: String, path: String = "", errno: Int32 = 0) {
-        clear()
-        self.text = strdup(text)
-        self.path = strdup(path)
-        self.errno = errno
-    }
-
-    private func clear() {
-        free(text)
-        free(path)
-        text = nil
-        path = nil
-    }
-
-    deinit { clear() }
-}
-
-private let failureKey: pthread_key_t = {
-    var key = pthread_key_t()
-    pthread_key_create(&key) { value in
-        #if canImport(Darwin)
-            let address: UnsafeMutableRawPointer? = value
-        #else
-            let address = value
-        #endif
-        if let address { Unmanaged<Failure>.fromOpaque(address).release() }
-    }
-    return key
-}()
-
-private var lastFailure: Failure {
-    if let known = pthread_getspecific(failureKey) { return Unmanaged<Failure>.fromOpaque(known).takeUnretainedValue() }
-    let fresh = Failure()
-    pthread_setspecific(failureKey, Unmanaged.passRetained(fresh).toOpaque())
-    return fresh
-}
-
 /// Text that lives as long as the process.
 func permanent(_ text: StaticString) -> UnsafePointer<CChar> {
     UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
-}
-
-/// Runs the body of an ABI function: what it throws becomes a status and a message.
-func withStatus(_ body: () throws -> Void) -> ec_status {
-    do {
-        try body()
-        return EC_OK
-    } catch let error as EmbedCompressError {
-        switch error {
-        case .io(_, let path, let code): lastFailure.set(error.description, path: path, errno: code)
-        default: lastFailure.set(error.description)
-        }
-        return error.status
-    } catch {
-        lastFailure.set("internal error: \(error)")
-        return EC_INTERNAL
-    }
-}
-
-extension EmbedCompressError {
-    fileprivate var status: ec_status {
-        switch self {
-        case .invalidArgument: return EC_INVALID_ARGUMENT
-        case .invalidID, .invalidFeatureID: return EC_INVALID_ID
-        case .format: return EC_FORMAT
-        case .budget: return EC_BUDGET
-        case .io: return EC_IO
-        case .cancelled: return EC_CANCELLED
-        case .outOfMemory: return EC_OUT_OF_MEMORY
-        }
-    }
 }
 
 func invalid(_ text: String) -> EmbedCompressError { .invalidArgument(text) }
@@ -112,6 +38,16 @@ func count(_ value: Int64, _ name: StaticString) throws -> Int {
     return count
 }
 
+/// Refuses an array that no memory can hold, whose size in bytes would not be a number.
+func requireMemory(_ name: StaticString, _ sizes: Int...) throws {
+    var bytes = MemoryLayout<Int64>.size
+    for size in sizes {
+        let (product, overflow) = bytes.multipliedReportingOverflow(by: size)
+        guard !overflow else { throw invalid("\(name) cannot be that large") }
+        bytes = product
+    }
+}
+
 /// Hands text to the caller, who releases it.
 func hand(_ text: String, to out: UnsafeMutablePointer<ec_string>) throws {
     guard let copy = strdup(text) else { throw EmbedCompressError.outOfMemory(bytes: text.utf8.count) }
@@ -123,19 +59,6 @@ func progressCallback(_ progress: ec_progress?, _ context: UnsafeMutableRawPoint
 }
 
 // MARK: - Exports
-
-@_cdecl("ec_last_error")
-public func lastError() -> UnsafePointer<CChar> {
-    lastFailure.text.map { UnsafePointer($0) } ?? permanent("")
-}
-
-@_cdecl("ec_last_errno")
-public func lastErrno() -> Int32 { lastFailure.errno }
-
-@_cdecl("ec_last_error_path")
-public func lastErrorPath() -> UnsafePointer<CChar> {
-    lastFailure.path.map { UnsafePointer($0) } ?? permanent("")
-}
 
 @_cdecl("ec_string_release")
 public func stringRelease(_ text: ec_string) { free(UnsafeMutablePointer(mutating: text.bytes)) }

@@ -35,7 +35,9 @@ public func tableDense(
 ) -> ec_status {
     withStatus {
         let out = try required(out, "out")
-        guard let element = denseElement(type) else { throw invalid("a table's values are f32, f16 or bf16") }
+        guard let element = elementType(type).flatMap({ Dense.Element($0) }) else {
+            throw invalid("a table's values are f32, f16 or bf16")
+        }
         let table = try Table(
             dense: data, element: element, rows: try count(rows, "rows"), dimension: try count(dimension, "dimension"),
             release: releaser(release, context))
@@ -46,21 +48,29 @@ public func tableDense(
 @_cdecl("ec_table_compress")
 public func tableCompress(
     source: OpaquePointer?, weights: OpaquePointer?, method: UnsafePointer<CChar>?, options: UnsafePointer<CChar>?,
-    progress: ec_progress?, context: UnsafeMutableRawPointer?, out: UnsafeMutablePointer<OpaquePointer?>?
+    arrays: UnsafePointer<ec_array>?, arrayCount: Int64, countedRows: Int64, progress: ec_progress?,
+    context: UnsafeMutableRawPointer?, out: UnsafeMutablePointer<OpaquePointer?>?
 ) -> ec_status {
     withStatus {
         let out = try required(out, "out")
         let source = try handle(source, "source").table
-        let table = try source.compressed(
-            try text(method, "method"), try optionValues(options), weights: try optionalTable(weights),
+        let table = try Method.named(try text(method, "method")).compress(
+            source, try optionValues(options, arrays, arrayCount), weights: try optionalTable(weights),
+            countedRows: countedRows < 0 ? nil : try count(countedRows, "counted_rows"),
             progress: progressCallback(progress, context))
         hand(table, to: out)
     }
 }
 
-/// The options of a method; none for null.
-func optionValues(_ options: UnsafePointer<CChar>?) throws -> [String: OptionValue] {
-    options == nil ? [:] : try OptionValue.options(try text(options, "options"))
+/// The options of a method: those of a JSON object, none for null, and those that are arrays.
+func optionValues(
+    _ options: UnsafePointer<CChar>?, _ arrays: UnsafePointer<ec_array>?, _ arrayCount: Int64
+) throws -> [String: OptionValue] {
+    var values = options == nil ? [:] : try OptionValue.options(try text(options, "options"))
+    for array in try lentArrays(arrays, count: try count(arrayCount, "array_count")) {
+        values[array.name] = .numbers(try array.numbers())
+    }
+    return values
 }
 
 func optionalTable(_ pointer: OpaquePointer?) throws -> Table? {
@@ -74,10 +84,9 @@ public func tableAssemble(
 ) -> ec_status {
     withStatus {
         let out = try required(out, "out")
-        let total = try count(arrayCount, "count")
-        let list = total == 0 ? nil : try required(arrays, "arrays")
-        let lent = try (0..<total).compactMap { index in try list.map { try lentArray($0[index]) } }
-        let table = try Table(tree: try text(tree, "tree"), arrays: lent, release: releaser(release, context))
+        let table = try Table(
+            tree: try text(tree, "tree"), arrays: try lentArrays(arrays, count: try count(arrayCount, "count")),
+            release: releaser(release, context))
         hand(table, to: out)
     }
 }
@@ -102,56 +111,6 @@ public func tableAlign(
         let aligned = try handle(table).table.aligned(
             to: try count(rowAlignment, "row_alignment"), progress: progressCallback(progress, context))
         hand(aligned, to: out)
-    }
-}
-
-@_cdecl("ec_table_remap_modulo")
-public func tableRemapModulo(
-    inner: OpaquePointer?, rows: Int64, modulus: Int64, out: UnsafeMutablePointer<OpaquePointer?>?
-) -> ec_status {
-    withStatus {
-        let out = try required(out, "out")
-        let inner = try handle(inner, "inner").table
-        hand(try inner.remapped(rows: try count(rows, "rows"), modulo: try count(modulus, "modulus")), to: out)
-    }
-}
-
-@_cdecl("ec_table_remap_quotient")
-public func tableRemapQuotient(
-    inner: OpaquePointer?, rows: Int64, divisor: Int64, out: UnsafeMutablePointer<OpaquePointer?>?
-) -> ec_status {
-    withStatus {
-        let out = try required(out, "out")
-        let inner = try handle(inner, "inner").table
-        hand(try inner.remapped(rows: try count(rows, "rows"), dividedBy: try count(divisor, "divisor")), to: out)
-    }
-}
-
-@_cdecl("ec_table_remap_hash")
-public func tableRemapHash(
-    inner: OpaquePointer?, rows: Int64, seed: Int64, out: UnsafeMutablePointer<OpaquePointer?>?
-) -> ec_status {
-    withStatus {
-        let out = try required(out, "out")
-        let inner = try handle(inner, "inner").table
-        hand(try inner.remapped(rows: try count(rows, "rows"), hashedWith: try count(seed, "seed")), to: out)
-    }
-}
-
-@_cdecl("ec_table_remap_array")
-public func tableRemapArray(
-    inner: OpaquePointer?, map: UnsafePointer<Int64>?, mapCount: Int64, rows: Int64, blockRows: Int64,
-    out: UnsafeMutablePointer<OpaquePointer?>?
-) -> ec_status {
-    withStatus {
-        let out = try required(out, "out")
-        let mapCount = try count(mapCount, "map_count")
-        let map = UnsafeBufferPointer(start: mapCount == 0 ? nil : try required(map, "map"), count: mapCount)
-        let inner = try handle(inner, "inner").table
-        hand(
-            try inner.remapped(
-                rows: try count(rows, "rows"), through: map, blockRows: try count(blockRows, "block_rows")),
-            to: out)
     }
 }
 
@@ -204,11 +163,8 @@ public func tableArrayCount(table: OpaquePointer?) -> Int64 {
 public func tableArray(table: OpaquePointer?, index: Int64, out: UnsafeMutablePointer<ec_array>?) -> ec_status {
     withStatus {
         let out = try required(out, "out")
-        let entries = try handle(table).arrays.entries
-        guard let index = Int(exactly: index), entries.indices.contains(index) else {
-            throw invalid("array \(index) of a table of \(entries.count) arrays")
-        }
-        out.pointee = entries[index]
+        guard let index = Int(exactly: index) else { throw invalid("there is no array \(index)") }
+        out.pointee = try handle(table).arrays.lend(index)
     }
 }
 

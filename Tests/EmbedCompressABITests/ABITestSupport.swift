@@ -57,7 +57,26 @@ class ABITestCase: XCTestCase {
 
     func path(_ name: String) -> String { folder + "/" + name }
 
-    var lastError: String { String(cString: ec_last_error()) }
+    var lastError: String { String(cString: ec_last_error().pointee.message) }
+
+    /// An array that lives as long as the test process.
+    func array<Element: BitwiseCopyable>(_ name: String, _ type: ec_dtype, _ shape: [Int64], _ values: [Element])
+        -> ec_array
+    {
+        let characters = permanent(name.utf8CString.map { $0 }).assumingMemoryBound(to: CChar.self)
+        let sizes = permanent(shape).assumingMemoryBound(to: Int64.self)
+        return ec_array(
+            name: characters, dtype: type, rank: Int32(shape.count), shape: sizes, data: permanent(values))
+    }
+
+    /// ec_table_compose of lent memory that is never given back.
+    func compose(
+        _ kind: String, _ fields: String?, _ arrays: [ec_array] = [], _ children: [OpaquePointer?],
+        _ out: UnsafeMutablePointer<OpaquePointer?>?
+    ) -> ec_status {
+        ec_table_compose(
+            kind, fields, arrays, Int64(arrays.count), children, Int64(children.count), nil, nil, out)
+    }
 
     /// Memory that lives as long as the test process, for tables on lent memory.
     func permanent<Element: BitwiseCopyable>(_ values: [Element]) -> UnsafeRawPointer {

@@ -12,14 +12,15 @@ final class FilesABITests: ABITestCase {
         defer { for copy in copies { free(copy) } }
         let pointers = copies.map { UnsafePointer($0) }
         return ec_save(
-            path(name), tables, pointers, Int64(tables.count), metadata, progress?.callback, progress?.context)
+            path(name), tables, pointers, Int64(tables.count), nil, 0, metadata, progress?.callback, progress?.context,
+            nil)
     }
 
     private func files() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: folder).sorted() }
 
     func testSavingAndLoading() throws {
         let one = try dense([1, 2, 3, 4], dimension: 2)
-        let two = try make { ec_table_compress(one.table, nil, "asym", #"{"bits": 8}"#, nil, nil, $0) }
+        let two = try make { ec_table_compress(one.table, nil, "asym", #"{"bits": 8}"#, nil, 0, -1, nil, nil, $0) }
         let progress = ProgressCount()
         XCTAssertEqual(
             save([one.table, two.table], ["one", "zwei"], metadata: #"{"note": "hello"}"#, progress: progress), EC_OK,
@@ -40,6 +41,67 @@ final class FilesABITests: ABITestCase {
         XCTAssertEqual(try files(), ["t"])
     }
 
+    func testVerifying() throws {
+        let table = try dense([1, 2, 3, 4], dimension: 2)
+        XCTAssertEqual(
+            save([table.table], ["a"], metadata: #"{"note": "hello", "embedcompress.digests": "sha256"}"#), EC_OK,
+            lastError)
+        let contents = try XCTUnwrap(json(string { ec_file_contents(path("t"), $0) }) as? [String: Any])
+        XCTAssertEqual(contents["has_digests"] as? Bool, true)
+        XCTAssertEqual(contents["metadata"] as? [String: String], ["note": "hello"])
+        let progress = ProgressCount()
+        XCTAssertEqual(ec_file_verify(path("t"), progress.callback, progress.context), EC_OK, lastError)
+        XCTAssertEqual(progress.calls.last?.done, 32)
+        let loaded = try make { ec_load_verified(path("t"), nil, 0, nil, nil, $0) }
+        XCTAssertEqual(decode(loaded.table), [1, 2, 3, 4])
+
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: path("t")))
+        bytes[bytes.count - 1] ^= 1
+        try bytes.write(to: URL(fileURLWithPath: path("t")))
+        refuse(EC_FORMAT, "tensor 'a.rows' has the digest sha256:", ec_file_verify(path("t"), nil, nil))
+        refuse(EC_FORMAT, "tensor 'a.rows' has the digest sha256:") {
+            ec_load_verified(path("t"), "a", 1, nil, nil, $0)
+        }
+        XCTAssertEqual(
+            save([table.table], ["a"], metadata: #"{"embedcompress.digests": "md5"}"#), EC_INVALID_ARGUMENT)
+        XCTAssertTrue(lastError.contains("must be 'sha256'"), lastError)
+    }
+
+    func testTensorsBesideTables() throws {
+        let table = try dense([1, 2, 3, 4], dimension: 2)
+        let names = (
+            table: permanent("a".utf8CString.map { $0 }).assumingMemoryBound(to: CChar.self),
+            tensor: permanent("flags".utf8CString.map { $0 }).assumingMemoryBound(to: CChar.self)
+        )
+        let (shape, flags): ([Int64], [UInt8]) = ([3, 1], [1, 0, 1])
+        var written: Int64 = 0
+        let status = shape.withUnsafeBufferPointer { shape in
+            flags.withUnsafeBytes { flags in
+                let tensor = ec_array(
+                    name: names.tensor, dtype: EC_BOOL, rank: 2, shape: shape.baseAddress, data: flags.baseAddress)
+                return ec_save(
+                    path("t"), [table.table], [names.table], 1, [tensor], 1, nil, nil, nil, &written)
+            }
+        }
+        XCTAssertEqual(status, EC_OK, lastError)
+        XCTAssertEqual(written, 16 + 3)
+        let contents = try XCTUnwrap(json(string { ec_file_contents(path("t"), $0) }) as? [String: Any])
+        XCTAssertEqual(contents["tables"] as? [String], ["a"])
+        XCTAssertEqual(contents["plain"] as? [String], ["flags"])
+        var read: [UInt8] = [9, 9, 9]
+        func readTensor(_ name: UnsafePointer<CChar>?, bytes: Int64) -> ec_status {
+            read.withUnsafeMutableBytes { memory in
+                ec_file_read(path("t"), [ec_read(name: name, data: memory.baseAddress, byte_count: bytes)], 1)
+            }
+        }
+        XCTAssertEqual(readTensor(names.tensor, bytes: 3), EC_OK, lastError)
+        XCTAssertEqual(read, flags)
+        refuse(EC_INVALID_ARGUMENT, "tensor 'flags' has 3 bytes, not 2", readTensor(names.tensor, bytes: 2))
+        refuse(EC_FORMAT, "a", readTensor(names.table, bytes: 3))
+        refuse(EC_INVALID_ARGUMENT, "name must not be null", readTensor(nil, bytes: 3))
+        refuse(EC_IO, "none", ec_file_read(path("none"), nil, 0))
+    }
+
     func testCompressingToAFile() throws {
         let source = try dense([1, 2, 3, 4, 5, 6, 7, 8], dimension: 4)
         let weights = try dense([1, 0], dimension: 1)
@@ -51,7 +113,8 @@ final class FilesABITests: ABITestCase {
             let status = ec_compress_to_file(path("c"), [job], count, method, rowAlignment, nil, nil, nil, &report)
             return (status, report)
         }
-        let job = ec_job(name: name, source: source.table, weights: weights.table, options: nil)
+        let job = ec_job(
+            name: name, source: source.table, weights: weights.table, options: nil, arrays: nil, array_count: 0)
         let (status, report) = compress(job)
         XCTAssertEqual(status, EC_OK, lastError)
         XCTAssertEqual(report.stored_bytes, 2 * (2 + 4))
@@ -59,14 +122,15 @@ final class FilesABITests: ABITestCase {
         XCTAssertLessThan(report.quality.normalized_l2, 0.1)
         XCTAssertEqual(decode(try make { ec_load(path("c"), "a", 1, $0) }.table).count, 8)
         refuse(EC_INVALID_ARGUMENT, "asym minimises no error", compress(job, "asym").0)
-        let plain = ec_job(name: name, source: source.table, weights: nil, options: nil)
+        let plain = ec_job(name: name, source: source.table, weights: nil, options: nil, arrays: nil, array_count: 0)
         XCTAssertEqual(compress(plain, "asym").1.fallback_share, -1)
         refuse(
             EC_INVALID_ARGUMENT, "source must not be null",
-            compress(ec_job(name: name, source: nil, weights: nil, options: nil)).0)
+            compress(ec_job(name: name, source: nil, weights: nil, options: nil, arrays: nil, array_count: 0)).0)
         refuse(
             EC_INVALID_ARGUMENT, "name must not be null",
-            compress(ec_job(name: nil, source: source.table, weights: nil, options: nil)).0)
+            compress(ec_job(name: nil, source: source.table, weights: nil, options: nil, arrays: nil, array_count: 0)).0
+        )
         refuse(EC_INVALID_ARGUMENT, "negative", compress(plain, count: -1).0)
         XCTAssertEqual(compress(plain, rowAlignment: 16).1.stored_bytes, 2 * 16)
         XCTAssertEqual(ec_table_stored_bytes(try make { ec_load(path("c"), "a", 1, $0) }.table), 2 * 16)
@@ -111,13 +175,13 @@ final class FilesABITests: ABITestCase {
         }
         XCTAssertNotEqual(save([table], ["a"], metadata: "{"), EC_OK)
         let name = permanent([CChar](arrayLiteral: 97, 0)).assumingMemoryBound(to: CChar.self)
-        refuse(EC_INVALID_ARGUMENT, "path must not", ec_save(nil, [table], [name], 1, nil, nil, nil))
-        refuse(EC_INVALID_ARGUMENT, "names must not", ec_save(path("t"), [table], nil, 1, nil, nil, nil))
-        refuse(EC_INVALID_ARGUMENT, "tables must not", ec_save(path("t"), nil, [nil], 1, nil, nil, nil))
-        refuse(EC_INVALID_ARGUMENT, "negative", ec_save(path("t"), [table], [nil], -1, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "path must not", ec_save(nil, [table], [name], 1, nil, 0, nil, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "names must not", ec_save(path("t"), [table], nil, 1, nil, 0, nil, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "tables must not", ec_save(path("t"), nil, [nil], 1, nil, 0, nil, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "negative", ec_save(path("t"), [table], [nil], -1, nil, 0, nil, nil, nil, nil))
         refuse(EC_IO, "no/t", save([table], ["a"], to: "no/t"))
-        XCTAssertEqual(ec_last_errno(), ENOENT)
-        XCTAssertEqual(String(cString: ec_last_error_path()), path("no/t"))
+        XCTAssertEqual(ec_last_error().pointee.system_errno, ENOENT)
+        XCTAssertEqual(String(cString: ec_last_error().pointee.path), path("no/t"))
         XCTAssertEqual(try files(), [])
     }
 
@@ -133,7 +197,7 @@ final class FilesABITests: ABITestCase {
         refuse(EC_INVALID_ARGUMENT, "path must not be null") { ec_load(nil, nil, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "out must not be null", ec_load(path("t"), nil, 1, nil))
         let invalidUTF8: [CChar] = [-1, 0]
-        refuse(EC_INVALID_ARGUMENT, "path must be UTF-8") { ec_load(invalidUTF8, nil, 1, $0) }
+        refuse(EC_IO, #"cannot open '\xff'"#) { ec_load(invalidUTF8, nil, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "name must be UTF-8") { ec_load(path("t"), invalidUTF8, 1, $0) }
         try Data([1, 2, 3]).write(to: URL(fileURLWithPath: path("short")))
         refuse(EC_FORMAT, "") { ec_load(path("short"), nil, 1, $0) }

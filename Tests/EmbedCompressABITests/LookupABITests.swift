@@ -213,13 +213,29 @@ final class LookupABITests: ABITestCase {
         XCTAssertEqual(output, untouchedFloats)
     }
 
+    func testArraysThatNoMemoryHolds() throws {
+        let table = try dense([1, 2], dimension: 2)
+        let (ids, values, count): ([Int64], [Float], Int64) = ([0], [1, 1], .max / 8)
+        var (output, codes, kept, clipped): ([Float], [Int32], [UInt8], Int64) = ([77], [77], [77], 77)
+        func refuseLarge(_ name: String, _ result: ec_status, line: UInt = #line) {
+            refuse(EC_INVALID_ARGUMENT, "\(name) cannot be that large", result, line: line)
+        }
+        refuseLarge("ids", ec_table_lookup(table.table, ids, 8, .max, EC_RAISE, &output))
+        refuseLarge("out", ec_table_lookup(table.table, ids, 8, count, EC_RAISE, &output))
+        refuseLarge("rows", ec_nearest_codes(values, count, values, 1, 1, 2, &codes))
+        refuseLarge("centroids", ec_nearest_codes(values, 1, values, 2, 1 << 30, 1 << 30, &codes))
+        refuseLarge(
+            "values", ec_fake_quantize(values, count, 9, 1, 1, values, values, 15, &output, &kept, &clipped))
+        XCTAssertEqual([output, codes.map(Float.init), kept.map(Float.init)], [[77], [77], [77]])
+    }
+
     // MARK: Evaluate
 
     func testEvaluate() throws {
         let source = try dense([3, 4, 0, 0], dimension: 2)
         let copy = try dense([3, 0, 0, 0], dimension: 2)
         var quality = ec_quality()
-        XCTAssertEqual(ec_table_evaluate(copy.table, source.table, nil, nil, &quality), EC_OK)
+        XCTAssertEqual(ec_table_evaluate(copy.table, source.table, 0, 10, 0, nil, nil, &quality), EC_OK)
         XCTAssertEqual(quality.normalized_l2, 0.8, accuracy: 1e-12)
         XCTAssertEqual(quality.mean_cosine, 0.8, accuracy: 1e-12)
         XCTAssertEqual(quality.worst_row_l2, 0.8, accuracy: 1e-12)
@@ -227,10 +243,13 @@ final class LookupABITests: ABITestCase {
         XCTAssertEqual(quality.mean_squared_error, 4)
         quality.worst_row = 77
         let other = try dense([1], dimension: 1)
-        refuse(EC_INVALID_ARGUMENT, "1 x 1", ec_table_evaluate(other.table, source.table, nil, nil, &quality))
-        refuse(EC_INVALID_ARGUMENT, "table must not", ec_table_evaluate(nil, source.table, nil, nil, &quality))
-        refuse(EC_INVALID_ARGUMENT, "source must not", ec_table_evaluate(source.table, nil, nil, nil, &quality))
-        refuse(EC_INVALID_ARGUMENT, "out must not", ec_table_evaluate(source.table, source.table, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "1 x 1", ec_table_evaluate(other.table, source.table, 0, 10, 0, nil, nil, &quality))
+        refuse(
+            EC_INVALID_ARGUMENT, "table must not", ec_table_evaluate(nil, source.table, 0, 10, 0, nil, nil, &quality))
+        refuse(
+            EC_INVALID_ARGUMENT, "source must not", ec_table_evaluate(source.table, nil, 0, 10, 0, nil, nil, &quality))
+        refuse(
+            EC_INVALID_ARGUMENT, "out must not", ec_table_evaluate(source.table, source.table, 0, 10, 0, nil, nil, nil))
         XCTAssertEqual(quality.worst_row, 77)
     }
 }

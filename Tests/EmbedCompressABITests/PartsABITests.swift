@@ -15,11 +15,13 @@ final class PartsABITests: ABITestCase {
 
     func testTakingApartAndPuttingTogether() throws {
         let source = try dense((0..<60).map { Float($0) }, dimension: 10)
-        let uniform = try make { ec_table_compress(source.table, nil, "asym", #"{"bits": 3}"#, nil, nil, $0) }
-        let map: [Int64] = [5, -1, 2]
+        let uniform = try make {
+            ec_table_compress(source.table, nil, "asym", #"{"bits": 3}"#, nil, 0, -1, nil, nil, $0)
+        }
+        let map = array("map", EC_I64, [3], [Int64(5), -1, 2])
         for owned in [
-            source, uniform, try make { ec_table_remap_array(uniform.table, map, 3, 3, 1, $0) },
-            try make { ec_table_remap_quotient(source.table, 12, 2, $0) },
+            source, uniform, try make { compose("remap", nil, [map], [uniform.table], $0) },
+            try make { compose("remap", #"{"divisor": 2, "rows": 12}"#, [], [source.table], $0) },
         ] {
             let parts = arrays(owned.table)
             for (part, again) in zip(parts, arrays(owned.table)) {
@@ -65,7 +67,7 @@ final class PartsABITests: ABITestCase {
         }
         for (array, status, text): (ec_array, ec_status, String) in [
             (changed { $0.name = nil }, EC_INVALID_ARGUMENT, "name must not be null"),
-            (changed { $0.dtype = ec_dtype(rawValue: 12) }, EC_INVALID_ARGUMENT, "no element type 12"),
+            (changed { $0.dtype = ec_dtype(rawValue: 99) }, EC_INVALID_ARGUMENT, "no element type 99"),
             (changed { $0.rank = -1 }, EC_INVALID_ARGUMENT, "rank must not be negative"),
             (changed { $0.shape = nil }, EC_INVALID_ARGUMENT, "shape must not be null"),
             (changed { $0.shape = negative }, EC_INVALID_ARGUMENT, "shape must not be negative"),
@@ -111,5 +113,18 @@ final class PartsABITests: ABITestCase {
         XCTAssertEqual(text.count, 77)
         refuse(EC_INVALID_ARGUMENT, "out must not be null", ec_table_tree(table.table, nil))
         refuse(EC_INVALID_ARGUMENT, "out must not be null", ec_table_description(table.table, nil))
+    }
+
+    func testManyThreadsAskOneTableForItsArraysAtOnce() throws {
+        let table = try dense([1, 2], dimension: 1)
+        for _ in 0..<50 {
+            let fresh = try make { ec_table_slice(table.table, 0, 1, $0) }
+            let asked = UnsafeMutableBufferPointer<ec_array>.allocate(capacity: 8)
+            defer { asked.deallocate() }
+            nonisolated(unsafe) let (pointer, arrays) = (fresh.table, asked)
+            DispatchQueue.concurrentPerform(iterations: arrays.count) { ec_table_array(pointer, 0, &arrays[$0]) }
+            XCTAssertEqual(Set(arrays.map(\.name)).count, 1)
+            XCTAssertEqual(Set(arrays.map(\.shape)).count, 1)
+        }
     }
 }

@@ -46,8 +46,8 @@ final class TablesABITests: ABITestCase {
         let data = permanent([Float](repeating: 2, count: 400))
         let table = try make { ec_table_dense(data, EC_F32, 100, 4, releases.callback, releases.context, $0) }
         let slice = try make { ec_table_slice(table.table, 10, 20, $0) }
-        let route = try make { ec_table_remap_modulo(slice.table, 50, 10, $0) }
-        let copy = try make { ec_table_compress(route.table, nil, "asym", nil, nil, nil, $0) }
+        let route = try make { compose("remap", #"{"modulo": 10, "rows": 50}"#, [], [slice.table], $0) }
+        let copy = try make { ec_table_compress(route.table, nil, "asym", nil, nil, 0, -1, nil, nil, $0) }
         table.release()
         slice.release()
         XCTAssertEqual(releases.count, 0)
@@ -67,13 +67,14 @@ final class TablesABITests: ABITestCase {
         let source = try dense((0..<640).map { Float($0 % 37) }, dimension: 64)
         let progress = ProgressCount()
         let copy = try make {
-            ec_table_compress(source.table, nil, "greedy", #"{"bits": 8}"#, progress.callback, progress.context, $0)
+            ec_table_compress(
+                source.table, nil, "greedy", #"{"bits": 8}"#, nil, 0, -1, progress.callback, progress.context, $0)
         }
         XCTAssertEqual(ec_table_stored_bytes(copy.table), 680)
         XCTAssertEqual(progress.calls.last?.done, 10)
         XCTAssertEqual(progress.calls.last?.total, 10)
         var quality = ec_quality()
-        XCTAssertEqual(ec_table_evaluate(copy.table, source.table, nil, nil, &quality), EC_OK)
+        XCTAssertEqual(ec_table_evaluate(copy.table, source.table, 0, 10, 0, nil, nil, &quality), EC_OK)
         XCTAssertLessThan(quality.normalized_l2, 0.01)
         XCTAssertGreaterThan(quality.mean_cosine, 0.999)
     }
@@ -90,22 +91,25 @@ final class TablesABITests: ABITestCase {
             ("asym", #"{"x": 1}"#, EC_INVALID_ARGUMENT, "no option 'x'"),
             ("asym", #"{"budget": 1}"#, EC_BUDGET, "the least it can reach is 10 bytes"),
         ] {
-            refuse(status, text) { ec_table_compress(good.table, nil, method, options, nil, nil, $0) }
+            refuse(status, text) { ec_table_compress(good.table, nil, method, options, nil, 0, -1, nil, nil, $0) }
         }
         var table = untouched
         for text in ["{", "", "{]", #"{"bits":}"#, "{} {}"] {
-            XCTAssertNotEqual(ec_table_compress(good.table, nil, "asym", text, nil, nil, &table), EC_OK)
+            XCTAssertNotEqual(ec_table_compress(good.table, nil, "asym", text, nil, 0, -1, nil, nil, &table), EC_OK)
             XCTAssertEqual(table, untouched)
             XCTAssertFalse(lastError.isEmpty)
         }
-        refuse(EC_INVALID_ARGUMENT, "row 1 has nan") { ec_table_compress(source.table, nil, "asym", nil, nil, nil, $0) }
-        refuse(EC_INVALID_ARGUMENT, "source must not be null") {
-            ec_table_compress(nil, nil, "asym", nil, nil, nil, $0)
+        refuse(EC_INVALID_ARGUMENT, "row 1 has nan") {
+            ec_table_compress(source.table, nil, "asym", nil, nil, 0, -1, nil, nil, $0)
         }
-        refuse(EC_INVALID_ARGUMENT, "out must", ec_table_compress(good.table, nil, "asym", nil, nil, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "source must not be null") {
+            ec_table_compress(nil, nil, "asym", nil, nil, 0, -1, nil, nil, $0)
+        }
+        refuse(
+            EC_INVALID_ARGUMENT, "out must", ec_table_compress(good.table, nil, "asym", nil, nil, 0, -1, nil, nil, nil))
         let invalidUTF8: [CChar] = [-1, 0]
         refuse(EC_INVALID_ARGUMENT, "method must be UTF-8") {
-            ec_table_compress(good.table, nil, invalidUTF8, nil, nil, nil, $0)
+            ec_table_compress(good.table, nil, invalidUTF8, nil, nil, 0, -1, nil, nil, $0)
         }
     }
 
@@ -113,7 +117,7 @@ final class TablesABITests: ABITestCase {
         let source = try dense([Float](repeating: 1, count: 80_000), dimension: 8)
         let progress = ProgressCount(stopsAt: 1)
         refuse(EC_CANCELLED, "cancelled") {
-            ec_table_compress(source.table, nil, "asym", nil, progress.callback, progress.context, $0)
+            ec_table_compress(source.table, nil, "asym", nil, nil, 0, -1, progress.callback, progress.context, $0)
         }
         XCTAssertEqual(progress.calls.count, 1)
         var quality = ec_quality()
@@ -121,21 +125,16 @@ final class TablesABITests: ABITestCase {
         let again = ProgressCount(stopsAt: 1)
         refuse(
             EC_CANCELLED, "cancelled",
-            ec_table_evaluate(source.table, source.table, again.callback, again.context, &quality))
+            ec_table_evaluate(source.table, source.table, 0, 10, 0, again.callback, again.context, &quality))
         XCTAssertEqual(quality.mean_cosine, -7)
     }
 
-    // MARK: Slices and routes
+    // MARK: Slices
 
-    func testSlicesAndRoutes() throws {
+    func testSlices() throws {
         let table = try dense([0, 1, 2, 3], dimension: 1)
         XCTAssertEqual(decode(try make { ec_table_slice(table.table, 1, 3, $0) }.table), [1, 2])
         XCTAssertEqual(decode(try make { ec_table_slice(table.table, 4, 4, $0) }.table), [])
-        XCTAssertEqual(decode(try make { ec_table_remap_modulo(table.table, 6, 4, $0) }.table), [0, 1, 2, 3, 0, 1])
-        XCTAssertEqual(decode(try make { ec_table_remap_quotient(table.table, 4, 3, $0) }.table), [0, 0, 0, 1])
-        let map: [Int64] = [3, -1, 0]
-        XCTAssertEqual(decode(try make { ec_table_remap_array(table.table, map, 3, 3, 1, $0) }.table), [3, 0, 0])
-        XCTAssertEqual(ec_table_rows(try make { ec_table_remap_array(table.table, nil, 0, 0, 1, $0) }.table), 0)
     }
 
     func testAlignedRows() throws {
@@ -166,37 +165,51 @@ final class TablesABITests: ABITestCase {
         refuse(EC_INVALID_ARGUMENT, "table must not", ec_table_row_layouts(nil, &text))
     }
 
-    func testSlicesAndRoutesThatCannotBe() throws {
+    func testSlicesThatCannotBe() throws {
         let table = try dense([0, 1, 2, 3], dimension: 1)
         for (start, stop) in [(-1, 2), (0, 5), (3, 2), (Int64.min, 0), (0, Int64.max)] as [(Int64, Int64)] {
             refuse(EC_INVALID_ARGUMENT, "") { ec_table_slice(table.table, start, stop, $0) }
         }
-        for (rows, by) in [(-1, 2), (6, 0), (6, 5), (6, -1)] as [(Int64, Int64)] {
-            refuse(EC_INVALID_ARGUMENT, "") { ec_table_remap_modulo(table.table, rows, by, $0) }
-        }
-        for (rows, by) in [(-1, 2), (6, 0), (6, 1), (6, -1), (.max, 2)] as [(Int64, Int64)] {
-            refuse(EC_INVALID_ARGUMENT, "") { ec_table_remap_quotient(table.table, rows, by, $0) }
-        }
-        let map: [Int64] = [3, 4]
-        refuse(EC_INVALID_ARGUMENT, "map entry 4 at position 1") { ec_table_remap_array(table.table, map, 2, 2, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "map must not be null") { ec_table_remap_array(table.table, nil, 2, 2, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "map_count") { ec_table_remap_array(table.table, map, -2, -2, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "rows") { ec_table_remap_array(table.table, map, 2, -2, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "block_rows") { ec_table_remap_array(table.table, map, 2, 2, -1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "seed") { ec_table_remap_hash(table.table, 2, -1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_hash(nil, 1, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "table must not be null") { ec_table_slice(nil, 0, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_modulo(nil, 1, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_quotient(nil, 1, 1, $0) }
-        refuse(EC_INVALID_ARGUMENT, "inner must not be null") { ec_table_remap_array(nil, map, 2, 2, 1, $0) }
         refuse(EC_INVALID_ARGUMENT, "out", ec_table_slice(table.table, 0, 1, nil))
-        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_modulo(table.table, 1, 1, nil))
-        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_quotient(table.table, 1, 1, nil))
-        refuse(EC_INVALID_ARGUMENT, "out", ec_table_remap_array(table.table, map, 1, 1, 1, nil))
         XCTAssertEqual(ec_table_rows(nil), 0)
         XCTAssertEqual(ec_table_dimension(nil), 0)
         XCTAssertEqual(ec_table_stored_bytes(nil), 0)
         XCTAssertEqual(ec_table_invalid_count(nil), 0)
         XCTAssertEqual(ec_table_array_count(nil), 0)
+    }
+
+    func testOptionsThatAreArrays() throws {
+        let source = try dense((0..<64).map { Float($0 % 7) }, dimension: 4)
+        let options = #"{"share": 0.25, "hot": "dense"}"#
+        func compress(_ counts: [Int16], rank: Int32 = 1, dtype: ec_dtype = EC_I16) throws -> (ec_status, [Float]) {
+            try counts.withUnsafeBytes { bytes in
+                try [Int64(counts.count), 1].withUnsafeBufferPointer { shape in
+                    let name = permanent([CChar]("counts".utf8CString)).assumingMemoryBound(to: CChar.self)
+                    let array = ec_array(
+                        name: name, dtype: dtype, rank: rank, shape: shape.baseAddress, data: bytes.baseAddress)
+                    var table: OpaquePointer?
+                    let status = ec_table_compress(
+                        source.table, nil, "hot_cold", options, [array], 1, -1, nil, nil, &table)
+                    guard status == EC_OK else { return (status, []) }
+                    return (
+                        status,
+                        decode(
+                            try make {
+                                $0.pointee = table
+                                return EC_OK
+                            }.table)
+                    )
+                }
+            }
+        }
+        let counts = (0..<16).map { Int16($0) }
+        let (status, values) = try compress(counts)
+        XCTAssertEqual(status, EC_OK, lastError)
+        XCTAssertEqual(Array(values[48...]), (48..<64).map { Float($0 % 7) })
+        refuse(EC_INVALID_ARGUMENT, "counts must be 16 numbers", try compress([1, 2]).0)
+        refuse(EC_INVALID_ARGUMENT, "counts has -1.0 for row 0", try compress(counts.map { -1 - $0 }).0)
+        refuse(EC_INVALID_ARGUMENT, "counts must have one axis", try compress(counts, rank: 2).0)
+        refuse(EC_INVALID_ARGUMENT, "counts must hold numbers", try compress(counts, dtype: EC_BF16).0)
     }
 }

@@ -78,11 +78,28 @@ final class JSONTests: XCTestCase {
         assertFormatError(.duplicateKey(key: "b", offset: 14)) {
             _ = try JSON.parse(text: #"[{"a":{"b":1, "\u0062":2}}]"#)
         }
-        assertFormatError(.duplicateKey(key: "é", offset: 8)) { _ = try JSON.parse(text: "{\"é\":1,\"e\u{301}\":1}") }
         let many = (0..<100).map { "\"k\($0)\":0" }.joined(separator: ",")
         assertFormatError(.duplicateKey(key: "k50", offset: many.utf8.count + 2)) {
             _ = try JSON.parse(text: "{\(many),\"k50\":1}")
         }
+    }
+
+    /// Values of trees take memory in proportion to the text and to the nodes.
+    func testValuesThatNoNodeNeedsAreRefused() throws {
+        func parse(_ text: String) throws -> JSON {
+            try Array(text.utf8).withUnsafeBytes { try JSON.parse(trees: $0, maximumDepth: 8) }
+        }
+        for element in ["0,", #""":0,"#] {
+            let values = (0..<60_000).map { element.count == 2 ? element : "\"\($0)\":0," }.joined()
+            let text = element.count == 2 ? "[\(values)0]" : "{\(values)\"a\":0}"
+            XCTAssertThrowsError(try parse(text)) { error in
+                guard case EmbedCompressError.format(.tooManyValues, _) = error else { return XCTFail("\(error)") }
+            }
+            XCTAssertNoThrow(try JSON.parse(text: text))
+        }
+        let node = #"{"kind":"dense","rows":1,"dimension":1,"element":"f32","tensors":{"rows":"a"}}"#
+        let nodes = (0..<20_000).map { "\"\($0)\":\(node)" }.joined(separator: ",")
+        XCTAssertEqual(try parse("{\(nodes)}").objectValue?.count, 20_000)
     }
 
     func testDepthIsLimited() throws {

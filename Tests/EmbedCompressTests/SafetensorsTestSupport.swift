@@ -20,7 +20,10 @@ func assertFormatError(
     _ expected: FormatError, file: StaticString = #filePath, line: UInt = #line, _ body: () throws -> Void
 ) {
     XCTAssertThrowsError(try body(), file: file, line: line) { error in
-        XCTAssertEqual(error as? EmbedCompressError, .format(expected), file: file, line: line)
+        guard case .format(let found, _)? = error as? EmbedCompressError else {
+            return XCTFail("\(error)", file: file, line: line)
+        }
+        XCTAssertEqual(found, expected, file: file, line: line)
     }
     XCTAssertFalse(expected.description.isEmpty, file: file, line: line)
 }
@@ -50,5 +53,28 @@ class TemporaryFolderTestCase: XCTestCase {
 
     func files() throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+    }
+}
+
+// MARK: - Files by the text of their paths
+
+extension ByteStorage {
+    static func mapped(path: String) throws -> ByteStorage { try mapped(InputFile(path: FilePath(path))) }
+
+    static func read(path: String) throws -> ByteStorage {
+        let file = try InputFile(path: FilePath(path))
+        let storage = try allocate(file.byteCount)
+        try file.read(into: storage.base, count: file.byteCount, at: 0)
+        return storage
+    }
+}
+
+extension SafetensorsFile {
+    convenience init(path: String) throws { try self.init(path: FilePath(path)) }
+}
+
+extension SafetensorsWriter {
+    convenience init(path: String, tensors: [Tensor], metadata: [(String, String)] = []) throws {
+        try self.init(path: FilePath(path), tensors: tensors, metadata: metadata)
     }
 }

@@ -19,10 +19,13 @@ public struct QuantizerReference {
 
     private func stored(_ value: Float) -> Float { scaleType == .float16 ? HalfReference.rounded(value) : value }
 
-    /// FBGEMM's rule: the scale is taken from the rounded bias, and is 1 where it cannot be inverted.
+    /// FBGEMM's rule: the scale is taken from the rounded bias, and is 1 where it cannot be inverted. A subnormal f16 scale
+    /// that would leave the end of the range more than a step away from the last code is the next larger one.
     public func range(minimum: Float, maximum: Float) -> Range {
         let bias = stored(minimum)
-        let scale = stored((maximum - bias) / lastCode)
+        let exact = (maximum - bias) / lastCode
+        var scale = stored(exact)
+        if scaleType == .float16, exact < 0x1p-14, (exact - scale) * lastCode > scale { scale += 0x1p-24 }
         return scale > 0 && (1 / scale).isFinite ? Range(scale: scale, bias: bias) : Range(scale: 1, bias: bias)
     }
 

@@ -8,87 +8,32 @@ Environment:
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import re
 import shutil
-import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from setuptools import Extension
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError, SetupError
+from setuptools.errors import SetupError
 
-ROOT = Path(__file__).resolve().parents[2]
-OLDEST_SWIFT = (6, 0)
-INSTALL = "install Swift {}.{} or newer from swift.org, then put it on PATH or name it in SWIFT".format(*OLDEST_SWIFT)
-# Set by pip's callers, conda and CI for their own compilers; SwiftPM would run them with flags of its own clang.
-COMPILER_VARIABLES = ("CC", "CXX", "CFLAGS", "CPPFLAGS", "LDFLAGS")
+# setuptools reads this file by its path, as no part of a package.
+sys.path.append(str(Path(__file__).resolve().parent))
+from toolchain import ROOT, BuildError, build_library, compiler_options, find_swift, wanted_levels  # noqa: E402
+
 # The free-threaded builds of CPython have no stable ABI.
 STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
-def _read_loader() -> ModuleType:
-    path = ROOT / "python/embedcompress/_loader.py"
-    spec = importlib.util.spec_from_file_location("_embedcompress_loader", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def wanted_levels(request: str) -> list[str]:
-    """Return the levels that the value of EMBEDCOMPRESS_BUILD_LEVELS asks for, best first."""
-    loader = _read_loader()
-    known, runnable = loader.architecture_levels(), loader.cpu_levels()
-    if not known:
-        raise SetupError(f"embedcompress supports x86-64 and arm64, not {os.uname().machine}.")
-    if request == "all":
-        return list(known)
-    if request in ("", "native"):
-        if not runnable:
-            raise SetupError(
-                "this CPU is below x86-64-v2, the least that embedcompress runs on; "
-                "EMBEDCOMPRESS_BUILD_LEVELS=all builds for other machines."
-            )
-        return list(runnable if request == "" else runnable[:1])
-    names = [name.strip().removeprefix("x86-64-") for name in request.split(",")]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise SetupError(
-            f"EMBEDCOMPRESS_BUILD_LEVELS={request}: there is no level {unknown[0]!r} on this architecture, "
-            f"only {', '.join(known)}, or 'all' or 'native'."
-        )
-    return [level for level in known if level in names]
-
-
-def find_swift() -> str:
-    """Return the path of a Swift that is new enough, or raise SetupError with one sentence that says what to do."""
-    name = os.environ.get("SWIFT") or "swift"
-    path = shutil.which(name)
-    if path is None:
-        raise SetupError(f"embedcompress is compiled from Swift and there is no {name!r} here: {INSTALL}.")
-    try:
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SetupError(f"embedcompress is compiled from Swift and {path} does not run ({error}): {INSTALL}.") from None
-    version = re.search(r"Swift version (\d+)\.(\d+)", answer)
-    if version is None:
-        raise SetupError(f"embedcompress is compiled from Swift and {path} does not tell its version: {INSTALL}.")
-    if tuple(map(int, version.groups())) < OLDEST_SWIFT:
-        raise SetupError(f"embedcompress is compiled from Swift and {path} is too old ({version[0]}): {INSTALL}.")
-    return path
-
-
 def find_python_headers() -> str:
-    """Return the folder of Python.h, or raise SetupError with one sentence that says what to do."""
+    """Return the folder of Python.h, or raise BuildError with one sentence that says what to do."""
     folder = sysconfig.get_path("include")
     if not Path(folder, "Python.h").exists():
-        raise SetupError(
+        raise BuildError(
             f"Python.h is not in {folder}: install the development headers of Python {sys.version_info.major}."
             f"{sys.version_info.minor} (python3-dev or python3-devel in most Linux distributions)."
         )
@@ -97,24 +42,18 @@ def find_python_headers() -> str:
 
 def build_core(swift: str, python_include: str, level: str) -> Path:
     """Build the core for one level and return the shared library that SwiftPM made."""
-    command = [swift, "build", "--configuration", "release", "--product", "_core"]
-    command += ["--package-path", str(ROOT), "--scratch-path", str(ROOT / ".build-python" / level)]
-    command += ["--disable-automatic-resolution"]
-    # They change the code generation of Swift too, not only of C.
-    for option in _read_loader().X86_COMPILER_OPTIONS.get(level, ()):
-        command += ["-Xcc", option]
-    if sys.platform == "linux":
-        # SwiftPM ignores its own --static-swift-stdlib for dynamic libraries.
-        command += ["-Xswiftc", "-static-stdlib"]
-    environment = {key: value for key, value in os.environ.items() if key not in COMPILER_VARIABLES}
-    environment["EMBEDCOMPRESS_PYTHON_INCLUDE"] = python_include
-    print(f"building the core for {level}: {' '.join(command)}", flush=True)
-    status = subprocess.run(command, env=environment).returncode
-    if status != 0:
-        raise CompileError(f"swift build failed for {level} with exit status {status}; its messages stand above.")
-    command.append("--show-bin-path")
-    folder = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    return Path(folder, "lib_core.dylib" if sys.platform == "darwin" else "lib_core.so")
+    scratch = ROOT / ".build-python" / level
+    options = compiler_options(level)
+    return build_library(swift, "_core", scratch, options, EMBEDCOMPRESS_PYTHON_INCLUDE=python_include)
+
+
+@contextmanager
+def _setup_errors() -> Iterator[None]:
+    """Make errors of the build what setuptools prints without a traceback."""
+    try:
+        yield
+    except BuildError as error:
+        raise SetupError(str(error)) from None
 
 
 class BuildExt(build_ext):
@@ -123,9 +62,10 @@ class BuildExt(build_ext):
     def finalize_options(self) -> None:
         """Make one extension per level."""
         if self.distribution.ext_modules:
+            with _setup_errors():
+                levels = wanted_levels(os.environ.get("EMBEDCOMPRESS_BUILD_LEVELS", ""))
             self.distribution.ext_modules = [
-                Extension(f"embedcompress._core_{level}", [], py_limited_api=STABLE_ABI)
-                for level in wanted_levels(os.environ.get("EMBEDCOMPRESS_BUILD_LEVELS", ""))
+                Extension(f"embedcompress._core_{level}", [], py_limited_api=STABLE_ABI) for level in levels
             ]
         super().finalize_options()
         if self.parallel is None:
@@ -136,8 +76,9 @@ class BuildExt(build_ext):
 
     def run(self) -> None:
         """Build every level; what earlier builds left in the same place goes first."""
-        self.swift = find_swift()
-        self.python_include = find_python_headers()
+        with _setup_errors():
+            self.swift = find_swift()
+            self.python_include = find_python_headers()
         folders = [Path(self.build_lib, "embedcompress")]
         if self.inplace:
             folders.append(ROOT / "python/embedcompress")
@@ -150,7 +91,9 @@ class BuildExt(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Build one level."""
-        library = build_core(self.swift, self.python_include, ext.name.removeprefix("embedcompress._core_"))
+        level = ext.name.removeprefix("embedcompress._core_")
+        with _setup_errors():
+            library = build_core(self.swift, self.python_include, level)
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(library, target)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from embedcompress._atomic import write_text
 from embedcompress._report import machine, to_json
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -32,7 +33,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_json(value) + "\n", encoding="utf-8")
+    write_text(path, to_json(value) + "\n")
 
 
 def machine_text(found: Mapping[str, Any]) -> str:
@@ -52,7 +53,7 @@ def fill(page: Path, parts: Mapping[str, str]) -> None:
         if not pattern.search(text):
             raise ValueError(f"{page.name} has no place for {name}")
         text = pattern.sub(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)  # type: ignore[misc]
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from embedcompress import BudgetError, hessian, nn
-from embedcompress._atomic import replacing
+from embedcompress._atomic import write_file
 from embedcompress.bench._lines import Line, Lines, key, refusal
 
 BENCH = "qbert"
@@ -173,8 +173,7 @@ class Runner:
         chosen, held_out = self.source.split(seed)
         model = MAKERS[self.model](seed)
         losses = models.train(model, self.source, chosen, seed, models.EPOCHS)
-        with replacing(self._path(seed)) as partial:
-            torch.save(model.state_dict(), partial)
+        write_file(self._path(seed), lambda file: torch.save(model.state_dict(), file))
         measured = models.accuracy(model, self.source, held_out)
         return {**measured, "training_losses": losses, "digest": _digest(model)}
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import embedcompress as ec
 from embedcompress import _samples
+from embedcompress._atomic import write_text
 from embedcompress._report import figure, markdown_table, percent
 from embedcompress._samples import Sample
 from embedcompress.demo import lookup_times
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     small: dict[str, int] = {"queries": 8, "lookups": 4_000, "repetitions": 1} if options.quick else {}
     card = measure(samples(options.quick), budget=options.budget, **small)
     write_json(options.json, card)
-    options.page.write_text(page(card), encoding="utf-8")
+    write_text(options.page, page(card))
     for table in card["tables"]:
         print(f"{table['title']}\n{table_markdown(table)}\n")
 

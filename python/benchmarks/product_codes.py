@@ -21,6 +21,7 @@ from _pages import DOCS, RESULTS, described_machine, interleaved, machine_text, 
 
 import embedcompress as ec
 from embedcompress import _samples
+from embedcompress._atomic import write_text
 from embedcompress._report import figure, markdown_table
 
 Values = np.ndarray[Any, Any]
@@ -199,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = [known[cell] for cell in CELLS if cell in known]
     document = {"machine": described_machine("faiss-cpu"), "threads": THREADS, "cells": cells}
     write_json(options.output, document)
-    options.page.write_text(page(document), encoding="utf-8")
+    write_text(options.page, page(document))
     print(tables(cells))
 
 

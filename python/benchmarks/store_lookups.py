@@ -21,6 +21,7 @@ import torch
 from _pages import DOCS, RESULTS, described_machine, interleaved, machine_text, median_ratio, write_json
 
 import embedcompress as ec
+from embedcompress._atomic import write_text
 from embedcompress._report import figure, markdown_table
 
 ROWS, DIMENSION, COUNT, BAG = 100_000, 64, 2048, 32
@@ -314,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = [measured(name, table, peer) for name, (table, peer) in tables.items()]
     document = {"machine": described_machine("torch", "scipy"), "threads": 1, "cells": cells}
     write_json(options.json, document)
-    options.page.write_text(page(document), encoding="utf-8")
+    write_text(options.page, page(document))
     print(table(cells))
 
 

@@ -22,6 +22,7 @@ from _pages import DOCS, RESULTS, described_machine, machine_text, median_ratio,
 
 import embedcompress as ec
 from embedcompress import training
+from embedcompress._atomic import write_text
 from embedcompress._report import figure, markdown_table, percent
 
 FIELDS, FIELD_ROWS, DIMENSION, BATCH = 26, 10_000, 16, 2048
@@ -152,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.page_only:
         cells = [measured(name, threads) for name in options.methods for threads in THREADS]
         write_json(options.json, {"machine": described_machine("torch"), "cells": cells})
-    options.page.write_text(page(read_json(options.json)), encoding="utf-8")
+    write_text(options.page, page(read_json(options.json)))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ int core_choice(PyObject *value, const char *name, const char *const *names, int
             }
         }
     }
-    char known[128] = "";
+    char known[256] = "";
     for (int i = 0; names[i] != NULL; i++) {
         strncat(known, i == 0 ? "'" : ", '", sizeof known - strlen(known) - 1);
         strncat(known, names[i], sizeof known - strlen(known) - 1);

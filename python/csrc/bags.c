@@ -65,7 +65,9 @@ static int fill_weights(const Buffer *weights, const Buffer *ids, ec_bags *bags)
 }
 
 /// The values are the arguments of the `bag` of Table, in its order.
-static PyObject *bag(ec_table *handle, PyObject *const *values, const Arrays *arrays) {
+static PyObject *bag(PyObject *table, PyObject *const *values, const Arrays *arrays) {
+    ec_table *handle = core_table_handle(table, "table");
+    if (handle == NULL) return NULL;
     ec_bags bags = {.padding_id = -1};
     int mode = EC_SUM, policy = EC_RAISE;
     int64_t padding = -1;
@@ -100,7 +102,8 @@ static PyObject *bag(ec_table *handle, PyObject *const *values, const Arrays *ar
     result = core_prepare_output(arrays, values[6], 2, shape, &out);
     if (result == NULL) goto cleanup;
     if (core_check_overlap(&out, "out", &ids, "ids") < 0 || core_check_overlap(&out, "out", &offsets, "offsets") < 0
-        || core_check_overlap(&out, "out", &weights, "per_sample_weights") < 0) {
+        || core_check_overlap(&out, "out", &weights, "per_sample_weights") < 0
+        || (result == values[6] && core_check_table_overlap(&out, table) < 0)) {
         Py_CLEAR(result);
         goto cleanup;
     }
@@ -123,8 +126,7 @@ PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count
         {"ids", "offsets", "mode", "per_sample_weights", "include_last_offset", "padding_idx", "out", "on_invalid"}};
     PyObject *values[8];
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    ec_table *handle = core_table_handle(self, "self");
-    return handle == NULL ? NULL : bag(handle, values, &core_arrays);
+    return bag(self, values, &core_arrays);
 }
 
 static PyObject *bag_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
@@ -134,8 +136,7 @@ static PyObject *bag_tensor(PyObject *module, PyObject *const *args, Py_ssize_t 
         {"table", "ids", "offsets", "mode", "per_sample_weights", "include_last_offset", "padding_idx"}};
     PyObject *values[9] = {NULL};
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    ec_table *handle = core_table_handle(values[0], "table");
-    return handle == NULL ? NULL : bag(handle, values + 1, &core_tensors);
+    return bag(values[0], values + 1, &core_tensors);
 }
 
 // MARK: - Several tables
@@ -212,6 +213,12 @@ static PyObject *pool(PyObject *const *values, const Arrays *arrays) {
         || core_check_overlap(&out, "out", &weights, "per_sample_weights") < 0) {
         Py_CLEAR(result);
         goto cleanup;
+    }
+    for (Py_ssize_t i = 0; result == values[5] && i < features; i++) {
+        if (core_check_table_overlap(&out, PyTuple_GetItem(values[0], i)) < 0) {
+            Py_CLEAR(result);
+            goto cleanup;
+        }
     }
     PyThreadState *saved = PyEval_SaveThread();
     ec_status status = ec_tables_bag(tables, features, &bags, out.view.buf);

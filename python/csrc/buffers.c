@@ -2,7 +2,7 @@
 
 #include "core.h"
 
-static PyObject *numpy_empty, *numpy_float32;
+static PyObject *numpy_empty, *numpy_float32, *numpy_array;
 /// Makes an array of what has no buffer: a torch tensor, a list, a number.
 static PyObject *as_array;
 
@@ -11,8 +11,9 @@ int core_buffers_init(void) {
     if (numpy == NULL) return -1;
     numpy_empty = PyObject_GetAttrString(numpy, "empty");
     numpy_float32 = PyObject_GetAttrString(numpy, "float32");
+    numpy_array = PyObject_GetAttrString(numpy, "ndarray");
     Py_DECREF(numpy);
-    return numpy_empty == NULL || numpy_float32 == NULL ? -1 : 0;
+    return numpy_empty == NULL || numpy_float32 == NULL || numpy_array == NULL ? -1 : 0;
 }
 
 PyObject *core_set_array_hook(PyObject *module, PyObject *hook) {
@@ -40,6 +41,7 @@ static const struct {
 } elements[] = {
     [ELEMENT_ID] = {"int32 or int64", "ilq", {4, 8}},
     [ELEMENT_FLOAT32] = {"float32", "f", {4, 4}},
+    [ELEMENT_FLOAT64] = {"float64", "d", {8, 8}},
     [ELEMENT_INT32] = {"int32", "il", {4, 4}},
     [ELEMENT_UINT8] = {"uint8", "B", {1, 1}},
 };
@@ -84,9 +86,15 @@ static int take(PyObject *object, const char *name, int flags, Element element, 
     return 0;
 }
 
+/// Whether the object's own buffer says all. Of a subclass of NumPy's array, such as one with a mask, as_array knows more.
+static bool has_plain_buffer(PyObject *object) {
+    PyTypeObject *array = (PyTypeObject *)numpy_array;
+    return PyObject_CheckBuffer(object) && (Py_TYPE(object) == array || !PyObject_TypeCheck(object, array));
+}
+
 int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer) {
     buffer->held = false;
-    if (PyObject_CheckBuffer(object)) return take(object, name, 0, element, buffer);
+    if (has_plain_buffer(object)) return take(object, name, 0, element, buffer);
     if (as_array == NULL) {
         PyErr_Format(PyExc_TypeError, "%s must be an array", name);
         return -1;
@@ -100,7 +108,14 @@ int core_buffer(PyObject *object, const char *name, Element element, Buffer *buf
 
 int core_output(PyObject *object, const char *name, Element element, Buffer *buffer) {
     buffer->held = false;
-    if (PyObject_CheckBuffer(object)) return take(object, name, PyBUF_WRITABLE, element, buffer);
+    if (has_plain_buffer(object)) return take(object, name, PyBUF_WRITABLE, element, buffer);
+    if (PyObject_CheckBuffer(object) && as_array != NULL) {
+        PyObject *array = PyObject_CallFunction(as_array, "Os", object, name);
+        if (array == NULL) return -1;
+        int result = take(array, name, PyBUF_WRITABLE, element, buffer);
+        Py_DECREF(array);
+        return result;
+    }
     PyErr_Format(PyExc_TypeError, "%s must be a writable %s array", name, elements[element].name);
     return -1;
 }

@@ -44,7 +44,14 @@ int core_choice(PyObject *value, const char *name, const char *const *names, int
 // MARK: - Buffers (buffers.c)
 
 /// What elements a buffer must have.
-typedef enum Element { ELEMENT_ID, ELEMENT_FLOAT32, ELEMENT_INT32, ELEMENT_UINT8, ELEMENT_ANY } Element;
+typedef enum Element {
+    ELEMENT_ID,
+    ELEMENT_FLOAT32,
+    ELEMENT_FLOAT64,
+    ELEMENT_INT32,
+    ELEMENT_UINT8,
+    ELEMENT_ANY
+} Element;
 
 /// A C-contiguous array of a caller's, held until core_buffer_release.
 typedef struct Buffer {
@@ -86,6 +93,56 @@ int core_buffers_init(void);
 PyObject *core_set_array_hook(PyObject *module, PyObject *hook);
 PyObject *core_set_tensor_type(PyObject *module, PyObject *type);
 
+// MARK: - Lending arrays (lending.c)
+
+/// Axes of an array of a table, or of a tensor of a file.
+enum { CORE_MAXIMUM_RANK = 8 };
+
+/// A buffer of a caller's, and its shape as Swift reads it.
+typedef struct LentArray {
+    Buffer buffer;
+    int64_t shape[CORE_MAXIMUM_RANK];
+} LentArray;
+
+/// Buffers that a table stands on.
+typedef struct Loan {
+    /// All loans of this process are in a list, to be found by their memory.
+    struct Loan *before, *after;
+    int64_t count;
+    /// The same as Swift takes them.
+    ec_array *arrays;
+    LentArray lent[];
+} Loan;
+
+/// NULL with MemoryError.
+Loan *core_loan_new(int64_t count);
+/// Null does nothing.
+void core_loan_free(Loan *loan);
+/// For Swift to call when the last table on a loan, its context, is gone.
+void core_loan_release(void *context);
+/// Takes a buffer of `values` as the array of that index. Its element type is that of the name `dtype`, or that of the
+/// buffer if `dtype` is NULL.
+int core_loan_add(Loan *loan, int64_t index, PyObject *name, PyObject *dtype, PyObject *values);
+/// The element type of a name.
+int core_dtype(PyObject *value, const char *name, ec_dtype *target);
+const char *core_dtype_name(ec_dtype type);
+int core_dtype_size(ec_dtype type);
+/// Raises ValueError unless the buffer has elements of that type.
+int core_check_dtype(const Buffer *buffer, const char *name, ec_dtype type);
+PyObject *core_dtypes(PyObject *module, PyObject *unused);
+/// Whether memory lies in a buffer that was lent for reading only.
+PyObject *core_is_read_only(PyObject *module, PyObject *memory);
+
+// MARK: - The end of the interpreter (ending.c)
+
+int core_ending_init(void);
+/// Whether the interpreter ends, and this is another thread of it than the one that ends it.
+bool core_is_kept_out(void);
+/// To be called before Swift's call takes the GIL back; false when there is no interpreter any more to take it from.
+bool core_visit_python(void);
+/// After it has given it up again.
+void core_leave_python(void);
+
 // MARK: - Progress (progress.c)
 
 /// Takes the GIL now and then from within a call that has released it: checks signals, and calls a Python function.
@@ -111,7 +168,7 @@ int core_progress_init(ProgressContext *context, PyObject *callable);
 /// The function and the flags of a PyMethodDef whose function takes what core_bind does.
 #define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL | METH_KEYWORDS
 
-// MARK: - Tables (table.c, bags.c, making.c, filling.c, files.c)
+// MARK: - Tables (all other files)
 
 int core_table_init(PyObject *module);
 int core_making_init(PyObject *module);
@@ -119,6 +176,10 @@ int core_making_init(PyObject *module);
 PyObject *core_table_wrap(ec_table *handle);
 /// The handle of a table object, or NULL with TypeError.
 ec_table *core_table_handle(PyObject *object, const char *name);
+/// Raises ValueError if an output shares memory with the arrays of a table object.
+int core_check_table_overlap(const Buffer *output, PyObject *table);
+/// An object whose buffer is memory of a table's, read-only; keeps the table.
+PyObject *core_table_memory(PyObject *table, const void *data, Py_ssize_t count);
 /// Leaves the target as it is when the object is None.
 int core_optional_table(PyObject *object, const char *name, ec_table **target);
 /// The checksum of rows that are read for nothing.
@@ -134,8 +195,14 @@ PyObject *core_table_bag(PyObject *self, PyObject *const *args, Py_ssize_t count
 /// From tensors to tensors.
 PyObject *core_lookup_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 extern PyMethodDef core_making_methods[];
+extern PyMethodDef core_composing_methods[];
+extern PyMethodDef core_compressing_methods[];
 extern PyMethodDef core_bags_methods[];
 extern PyMethodDef core_filling_methods[];
 extern PyMethodDef core_files_methods[];
+extern PyMethodDef core_quality_methods[];
+extern PyMethodDef core_fused_methods[];
+extern PyMethodDef core_groups_methods[];
+extern PyMethodDef core_training_methods[];
 
 #endif

@@ -93,8 +93,76 @@ done:
     return result;
 }
 
+static PyObject *symmetric_eigenvectors(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "symmetric_eigenvectors", 4, 4, {"matrix", "values", "vectors", "progress"}};
+    PyObject *objects[4], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    ProgressContext context;
+    if (core_progress_init(&context, objects[3]) < 0) return NULL;
+    Buffer matrix = {0}, values = {0}, vectors = {0};
+    if (core_buffer(objects[0], "matrix", ELEMENT_FLOAT64, &matrix) < 0) goto done;
+    if (core_output(objects[1], "values", ELEMENT_FLOAT64, &values) < 0) goto done;
+    if (core_output(objects[2], "vectors", ELEMENT_FLOAT64, &vectors) < 0) goto done;
+    const int64_t size = core_buffer_count(&values);
+    if (matrix.view.ndim != 2 || matrix.view.shape[0] != size || matrix.view.shape[1] != size || vectors.view.ndim != 2
+        || vectors.view.shape[0] != size || vectors.view.shape[1] != size || values.view.ndim != 1) {
+        PyErr_SetString(PyExc_ValueError, "matrix and vectors must be (size, size), and values (size,)");
+        goto done;
+    }
+    if (core_check_overlap(&values, "values", &matrix, "matrix") < 0) goto done;
+    if (core_check_overlap(&vectors, "vectors", &matrix, "matrix") < 0) goto done;
+    if (core_check_overlap(&vectors, "vectors", &values, "values") < 0) goto done;
+    ec_status status;
+    CORE_WITHOUT_GIL(
+        &context, status = ec_symmetric_eigenvectors(
+                      matrix.view.buf, size, values.view.buf, vectors.view.buf, core_progress, &context));
+    if (core_check(status) == 0) {
+        Py_INCREF(Py_None);
+        result = Py_None;
+    }
+done:
+    core_buffer_release(&matrix);
+    core_buffer_release(&values);
+    core_buffer_release(&vectors);
+    return result;
+}
+
+static PyObject *inner_rows(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"inner_rows", 3, 3, {"table", "ids", "out"}};
+    PyObject *objects[3], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    ec_table *table = core_table_handle(objects[0], "table");
+    if (table == NULL) return NULL;
+    Buffer ids = {0}, out = {0};
+    if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
+    if (core_output(objects[2], "out", ELEMENT_ID, &out) < 0) goto done;
+    if (out.view.itemsize != 8 || core_buffer_count(&out) != core_buffer_count(&ids)) {
+        PyErr_SetString(PyExc_ValueError, "out must be int64, and have as many elements as ids");
+        goto done;
+    }
+    if (core_check_overlap(&out, "out", &ids, "ids") < 0) goto done;
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_table_inner_rows(
+        table, ids.view.buf, (int32_t)ids.view.itemsize, core_buffer_count(&ids), out.view.buf);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) {
+        Py_INCREF(Py_None);
+        result = Py_None;
+    }
+done:
+    core_buffer_release(&ids);
+    core_buffer_release(&out);
+    return result;
+}
+
 PyMethodDef core_filling_methods[] = {
     {"nearest_codes", FAST(nearest_codes), "The nearest centroid of each part of each row, into an array."},
     {"fake_quantize", FAST(fake_quantize), "Values rounded to what codes can say; how many are clipped."},
+    {"symmetric_eigenvectors", FAST(symmetric_eigenvectors), "Eigenvalues and eigenvectors, into arrays."},
+    {"inner_rows", FAST(inner_rows), "The rows of a remap's inner table that ids stand for, into an array."},
     {NULL, NULL, 0, NULL},
 };

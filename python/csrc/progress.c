@@ -27,6 +27,7 @@ int32_t core_progress(int64_t done, int64_t total, void *opaque) {
     int64_t now = now_milliseconds();
     if (done < total && now - context->last_milliseconds < interval_milliseconds) return 0;
     context->last_milliseconds = now;
+    if (!core_visit_python()) return 1;
     PyEval_RestoreThread(context->saved);
     int32_t stop = PyErr_CheckSignals() < 0;
     if (!stop && context->callable != NULL) {
@@ -36,5 +37,6 @@ int32_t core_progress(int64_t done, int64_t total, void *opaque) {
         Py_XDECREF(answer);
     }
     context->saved = PyEval_SaveThread();
+    core_leave_python();
     return stop;
 }

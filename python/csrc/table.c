@@ -1,4 +1,6 @@
 // The Table type: what is called for every batch.
+#include <stdlib.h>
+
 #include "core.h"
 
 const char *const core_policies[] = {"raise", "zero", NULL};
@@ -6,6 +8,9 @@ const char *const core_policies[] = {"raise", "zero", NULL};
 typedef struct TableObject {
     PyObject_HEAD
     ec_table *handle;
+    /// Buffers of nobody that say where the arrays lie; NULL until an output is compared with them.
+    Buffer *memory;
+    int64_t memory_count;
 } TableObject;
 
 static PyTypeObject *base_type;
@@ -23,6 +28,7 @@ PyObject *core_table_wrap(ec_table *handle) {
         return NULL;
     }
     object->handle = handle;
+    object->memory = NULL;
     return (PyObject *)object;
 }
 
@@ -38,6 +44,37 @@ int core_optional_table(PyObject *object, const char *name, ec_table **target) {
     if (object == Py_None) return 0;
     *target = core_table_handle(object, name);
     return *target == NULL ? -1 : 0;
+}
+
+/// Notes where the arrays lie.
+static int find_memory(TableObject *table) {
+    const int64_t count = ec_table_array_count(table->handle);
+    Buffer *memory = calloc((size_t)count + 1, sizeof *memory);
+    if (memory == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        ec_array array;
+        if (core_check(ec_table_array(table->handle, i, &array)) < 0) {
+            free(memory);
+            return -1;
+        }
+        int64_t bytes = core_dtype_size(array.dtype);
+        for (int axis = 0; axis < array.rank; axis++) bytes *= array.shape[axis];
+        memory[i] = (Buffer){.view = {.buf = (void *)array.data, .len = (Py_ssize_t)bytes}, .held = true};
+    }
+    table->memory = memory;
+    table->memory_count = count;
+    return 0;
+}
+
+int core_check_table_overlap(const Buffer *output, PyObject *object) {
+    TableObject *table = (TableObject *)object;
+    if (table->memory == NULL && find_memory(table) < 0) return -1;
+    for (int64_t i = 0; i < table->memory_count; i++)
+        if (core_check_overlap(output, "out", &table->memory[i], "the table") < 0) return -1;
+    return 0;
 }
 
 PyObject *core_set_table_type(PyObject *module, PyObject *type) {
@@ -56,6 +93,7 @@ PyObject *core_set_table_type(PyObject *module, PyObject *type) {
 static void table_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     ec_table_release(((TableObject *)self)->handle);
+    free(((TableObject *)self)->memory);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
@@ -112,7 +150,8 @@ static PyObject *table_str(PyObject *self) {
 enum { MAXIMUM_RANK = 64 };
 
 /// The values are ids, out and on_invalid.
-static PyObject *lookup(ec_table *handle, PyObject *const *values, const Arrays *arrays) {
+static PyObject *lookup(PyObject *table, PyObject *const *values, const Arrays *arrays) {
+    ec_table *handle = HANDLE(table);
     int policy = EC_RAISE;
     if (core_choice(values[2], "on_invalid", core_policies, &policy) < 0) return NULL;
 
@@ -129,7 +168,8 @@ static PyObject *lookup(ec_table *handle, PyObject *const *values, const Arrays 
     shape[rank] = ec_table_dimension(handle);
     result = core_prepare_output(arrays, values[1], rank + 1, shape, &out);
     if (result == NULL) goto cleanup;
-    if (core_check_overlap(&out, "out", &ids, "ids") < 0) {
+    if (core_check_overlap(&out, "out", &ids, "ids") < 0
+        || (result == values[1] && core_check_table_overlap(&out, table) < 0)) {
         Py_CLEAR(result);
         goto cleanup;
     }
@@ -149,7 +189,7 @@ static PyObject *table_lookup(PyObject *self, PyObject *const *args, Py_ssize_t 
     static const Parameters parameters = {"lookup", 3, 1, {"ids", "out", "on_invalid"}};
     PyObject *values[3];
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    return lookup(HANDLE(self), values, &core_arrays);
+    return lookup(self, values, &core_arrays);
 }
 
 PyObject *core_lookup_tensor(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
@@ -157,8 +197,7 @@ PyObject *core_lookup_tensor(PyObject *module, PyObject *const *args, Py_ssize_t
     static const Parameters parameters = {"lookup_tensor", 2, 2, {"table", "ids"}};
     PyObject *values[4] = {NULL};
     if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
-    ec_table *handle = core_table_handle(values[0], "table");
-    return handle == NULL ? NULL : lookup(handle, values + 1, &core_tensors);
+    return core_table_handle(values[0], "table") == NULL ? NULL : lookup(values[0], values + 1, &core_tensors);
 }
 
 static PyObject *table_decode(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
@@ -178,6 +217,11 @@ static PyObject *table_decode(PyObject *self, PyObject *const *args, Py_ssize_t 
     const int64_t shape[2] = {stop - start, ec_table_dimension(handle)};
     PyObject *result = core_prepare_output(&core_arrays, values[2], 2, shape, &out);
     if (result == NULL) return NULL;
+    if (result == values[2] && core_check_table_overlap(&out, self) < 0) {
+        core_buffer_release(&out);
+        Py_DECREF(result);
+        return NULL;
+    }
     PyThreadState *saved = PyEval_SaveThread();
     ec_status status = ec_table_decode(handle, start, stop, out.view.buf);
     PyEval_RestoreThread(saved);
@@ -229,7 +273,9 @@ static PyMethodDef table_methods[] = {
      "    float32 array of shape (*ids.shape, dimension).\n\n"
      "Raises:\n"
      "    IndexError: an id is outside [0, rows); nothing has been written.\n"
-     "    ValueError: an array is strided, byte-swapped, read-only, or of the wrong dtype or shape.\n"},
+     "    ValueError: an array is strided, byte-swapped, read-only, or of the wrong dtype or shape; or out shares\n"
+     "        memory with the ids or the table.\n"
+     "    OSError: the table is mapped from a file that has become shorter, or whose drive fails.\n"},
     {"bag", FAST(core_table_bag),
      "bag($self, ids, offsets=None, mode='sum', per_sample_weights=None, include_last_offset=False,\n"
      "    padding_idx=None, out=None, on_invalid='raise')\n--\n\n"
@@ -247,7 +293,8 @@ static PyMethodDef table_methods[] = {
      "    float32 array of shape (bags, dimension).\n\n"
      "Raises:\n"
      "    IndexError: an id is outside [0, rows).\n"
-     "    ValueError: offsets that are no offsets, or an array of the wrong kind.\n"},
+     "    ValueError: offsets that are no offsets, or an array of the wrong kind; or out shares memory with what is read.\n"
+     "    OSError: as for lookup.\n"},
     {"decode", FAST(table_decode),
      "decode($self, start=0, stop=None, out=None)\n--\n\n"
      "Return rows [start, stop) as a float32 array of shape (stop - start, dimension); all rows by default.\n"},

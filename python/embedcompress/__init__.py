@@ -21,9 +21,11 @@ _loader.load()
 
 from . import _core  # noqa: E402
 from ._arrays import as_array  # noqa: E402
+from ._codes import codebook, uniform  # noqa: E402
 from ._compress import CompressionReport, compress, compress_to_file  # noqa: E402
+from ._errors import BudgetError, FormatError, InvalidIdError  # noqa: E402
 from ._evaluate import Evaluation, evaluate  # noqa: E402
-from ._files import contents, load, save  # noqa: E402
+from ._files import contents, load, save, verify  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._product import product  # noqa: E402
@@ -41,9 +43,6 @@ if TYPE_CHECKING:
 
 _core.set_array_hook(as_array)
 _core.set_table_type(Table)
-
-BudgetError: type[ValueError] = _core.BudgetError
-FormatError: type[ValueError] = _core.FormatError
 
 __version__: str = _core.version()
 
@@ -86,6 +85,7 @@ __all__ = [
     "CompressionReport",
     "Evaluation",
     "FormatError",
+    "InvalidIdError",
     "Method",
     "Option",
     "Recommendation",
@@ -93,6 +93,7 @@ __all__ = [
     "RowPlacement",
     "Table",
     "TableSet",
+    "codebook",
     "columns",
     "combine",
     "compress",
@@ -120,4 +121,6 @@ __all__ = [
     "sparse",
     "tensor_train",
     "to_fused_rows",
+    "uniform",
+    "verify",
 ]

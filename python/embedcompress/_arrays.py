@@ -13,14 +13,18 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16}
-"""The element types of dense tables, and the NumPy type that carries their bits."""
-
 
 def is_tensor(value: object) -> bool:
     """Whether this is a torch tensor."""
     torch_module = sys.modules.get("torch")
     return torch_module is not None and isinstance(value, torch_module.Tensor)
+
+
+def _refuse_mask(value: object, name: str) -> None:
+    """Refuse an array with a mask, which nothing here would heed."""
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(value, masked.MaskedArray):
+        raise ValueError(f"{name} must not have a mask: fill the masked elements, or take .data to ignore the mask")
 
 
 def _from_tensor(tensor: torch.Tensor, name: str) -> tuple[np.ndarray[Any, Any], str]:
@@ -38,13 +42,14 @@ def _from_tensor(tensor: torch.Tensor, name: str) -> tuple[np.ndarray[Any, Any],
 
 
 def as_array(value: object, name: str) -> np.ndarray[Any, Any]:
-    """Return an array of `value`, which has no buffer of its own: a tensor, a list, a number.
+    """Return an array of `value`, which has no plain buffer of its own: a tensor, a list, a number, a kind of array.
 
-    The core calls this for ids, offsets and weights. A list of integers becomes int64, and weights become float32;
-    what is already an array or a tensor keeps its dtype.
+    The core calls this for ids, offsets, weights and outputs. A list of integers becomes int64, and weights become
+    float32; what is already an array or a tensor keeps its dtype.
     """
     if is_tensor(value):
         return _from_tensor(value, name)[0]  # type: ignore[arg-type]
+    _refuse_mask(value, name)
     array = np.asarray(value)
     if array.dtype.kind == "O":
         raise TypeError(f"{name} must be an array, not {type(value).__name__}")
@@ -66,6 +71,7 @@ def as_matrix(weight: object) -> tuple[np.ndarray[Any, Any], str]:
     if is_tensor(weight):
         array, dtype = _from_tensor(weight, "weight")  # type: ignore[arg-type]
     else:
+        _refuse_mask(weight, "weight")
         array = np.asarray(weight)
         if array.dtype.kind == "O":
             raise TypeError(f"weight must be an array, not {type(weight).__name__}")

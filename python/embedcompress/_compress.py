@@ -6,16 +6,18 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from . import _core
 from ._arrays import as_array
-from ._describe import describe
-from ._files import load, save
-from ._registry import composed
+from ._atomic import AnyPath
+from ._budget import checked_budget
+from ._checks import check_type
+from ._files import load
+from ._metadata import metadata_text
+from ._registry import entry
 from ._table import Progress, Table, dense
 
 
@@ -45,27 +47,22 @@ def compress(
     Returns:
         The compressed table. With a method that chooses a range for each row, no row has a larger squared error than
         plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it. Scales
-        in f16 can't say less than 6e-8: rows whose whole range is near that become constant; scale_dtype="f32" keeps
-        them.
+        in f16 can't say less than 6e-8: a table of values so small that this costs more than a tenth of the error has
+        scales in f32, unless scale_dtype="f16" asks for the others, or a budget has no room; int8, and the inner
+        methods of svd, magsvd and hot_cold, keep f16.
 
     Raises:
-        ValueError: an unknown method or option; a value that is not finite, or does not fit f16 scales (the message
-            names the row); an array that is strided, byte-swapped, or of the wrong dtype or rank.
+        ValueError: an unknown method or option; a value that is not finite, does not fit f16 scales, or is too large
+            for what the method computes in f32 (the message names the row); an array that is strided, byte-swapped, or
+            of the wrong dtype or rank; a weight that somebody writes to meanwhile, if two readings of it don't go
+            together. Otherwise each row of the result is one that the weight had at some moment.
         BudgetError: the method can't be that small; the message names the least that it can reach.
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
     source = dense(weight)
-    compressor = composed(method)
-    if compressor:
-        plain = {name: value if name in compressor.arrays else _plain(name, value) for name, value in options.items()}
-        bytes_ = None if budget is None else budget_bytes(budget, _full_bytes(source))
-        return compressor(source, bytes_, _weights(weights), progress, plain)
-    result: Table = _core.compress(source, _weights(weights), method, _options(options, budget, source), progress)
+    plain, arrays = _options(method, options, budget)
+    result: Table = _core.compress(source, _weights(weights), method, plain, arrays, None, progress)
     return result
-
-
-_Found = list[tuple[int, tuple[float, float, float, int, float], float | None]]
-"""Of each table: its bytes, what `evaluate` of the core gives, and the share of fallbacks."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class CompressionReport:
 
 
 def compress_to_file(
-    path: str | PathLike[str],
+    path: AnyPath,
     tables: Mapping[str, object],
     method: str = "least_squares",
     *,
@@ -107,6 +104,7 @@ def compress_to_file(
     weights: Mapping[str, object] | None = None,
     row_alignment: int = 1,
     metadata: Mapping[str, str] | None = None,
+    digests: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, CompressionReport]:
@@ -125,6 +123,7 @@ def compress_to_file(
         row_alignment: As for `Table.aligned`: 1, 2, 4, 8, 16, 32 or 64 bytes that rows start at multiples of. A budget
             counts rows without padding, and goes with 1 only.
         metadata: Strings to store beside the tables.
+        digests: Write the SHA-256 of each array, which `verify` and `load(verify=True)` check.
         progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
         **options: The method's own; see `methods()`.
 
@@ -135,6 +134,9 @@ def compress_to_file(
         ValueError, BudgetError, KeyboardInterrupt: as `compress` does; nothing is left behind.
         OSError: the file can't be written; what was there before still is.
     """
+    check_type(tables, Mapping, "tables", "a mapping of names to weights")
+    if weights is not None:
+        check_type(weights, Mapping, "weights", "a mapping of names to weights")
     sources = {name: dense(weight) for name, weight in tables.items()}
     unknown = set(weights or ()) - set(sources)
     if unknown:
@@ -146,27 +148,11 @@ def compress_to_file(
             return budget * source.rows * source.dimension // max(elements, 1)
         return budget
 
-    if composed(method):
-        if budget is not None and row_alignment != 1:
-            raise ValueError(
-                "a budget counts rows without padding: give the method's own knob where row_alignment is not 1"
-            )
-        made = {
-            name: compress(
-                source, method, budget=share(source), weights=(weights or {}).get(name), progress=progress, **options
-            ).aligned(row_alignment)
-            for name, source in sources.items()
-        }
-        save(path, made, metadata=metadata, progress=progress)
-        found: _Found = [
-            (table.stored_bytes, _core.evaluate(table, sources[name], progress), None) for name, table in made.items()
-        ]
-    else:
-        jobs = tuple(
-            (name, source, _weights((weights or {}).get(name)), _options(options, share(source), source))
-            for name, source in sources.items()
-        )
-        found = _core.compress_to_file(path, jobs, method, row_alignment, json.dumps(dict(metadata or {})), progress)
+    jobs = tuple(
+        (name, source, _weights((weights or {}).get(name)), *_options(method, options, share(source)))
+        for name, source in sources.items()
+    )
+    found = _core.compress_to_file(path, jobs, method, row_alignment, metadata_text(metadata, digests), progress)
     return {
         name: CompressionReport(
             source.rows,
@@ -176,18 +162,35 @@ def compress_to_file(
             stored / (source.rows * source.dimension * 4) if source.rows else 0.0,
             *quality,
             fallbacks,
-            describe(load(path, name)),
+            _core.expression_summary(load(path, name)),
         )
         for (name, source), (stored, quality, fallbacks) in zip(sources.items(), found, strict=True)
     }
 
 
-def _options(options: Mapping[str, Any], budget: int | float | None, source: Table) -> str:
-    """Return the options of a method as JSON."""
-    plain = {name: _plain(name, value) for name, value in options.items()}
+_Arrays = tuple[tuple[str, np.ndarray[Any, Any]], ...]
+"""Options that are arrays, by name, in float64."""
+
+
+def _options(method: str, options: Mapping[str, Any], budget: int | float | None) -> tuple[str, _Arrays]:
+    """Return the options of a method as JSON, and those that are arrays; the core says which ones a method takes."""
+    takes = {option.name: option.type == "array" for option in entry(method).options}
+    arrays = {
+        name: _numbers(name, value)
+        for name, value in options.items()
+        if value is not None and takes.get(name, isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0)
+    }
+    plain = {name: _plain(name, value) for name, value in options.items() if name not in arrays}
     if budget is not None:
-        plain["budget"] = budget_bytes(budget, _full_bytes(source))
-    return json.dumps(plain)
+        plain["budget"] = checked_budget(budget)
+    return json.dumps(plain), tuple(arrays.items())
+
+
+def _numbers(name: str, value: object) -> np.ndarray[Any, Any]:
+    array = value if isinstance(value, np.ndarray) else as_array(value, name)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be numbers, not {array.dtype}")
+    return np.ascontiguousarray(array, np.float64)
 
 
 def _weights(weights: object | None) -> Table | None:
@@ -202,26 +205,6 @@ def _weights(weights: object | None) -> Table | None:
 
 def _full_bytes(table: Table) -> int:
     return 4 * table.rows * table.dimension
-
-
-def budget_bytes(budget: int | float, full_bytes: int) -> int:
-    """Return a budget in bytes.
-
-    Args:
-        budget: An int is bytes, a float a ratio.
-        full_bytes: Of the table in f32.
-    """
-    if isinstance(budget, np.generic):
-        budget = budget.item()
-    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
-        raise TypeError(f"budget must be a number, not {type(budget).__name__}")
-    if isinstance(budget, float):
-        if not 0 < budget <= 1:
-            raise ValueError(f"a budget that is a float is a ratio of the f32 size, from 0 to 1, not {budget}")
-        return int(budget * full_bytes)
-    if budget < 0:
-        raise ValueError(f"budget must not be negative, not {budget}")
-    return budget
 
 
 def _plain(name: str, value: Any) -> Any:

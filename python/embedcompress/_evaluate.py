@@ -39,66 +39,32 @@ def evaluate(
 ) -> Evaluation:
     """Compare a table with what it was made of.
 
-    Recall@10 takes rows of `weight` as queries. A query's true neighbours are the 10 other rows of the largest cosine;
-    the recall is the share of them among its 10 nearest in the table, the query itself staying exact.
+    Recall@10 takes rows of `weight` as queries. A query's true neighbours are the 10 other rows of the largest cosine,
+    of equal ones (in f32) those of smaller numbers; the recall is the share of them among its 10 nearest in the table,
+    the query itself staying exact. Memory does not grow with the table: what is mapped stays so.
 
     Args:
         table: (rows, dimension).
         weight: The same shape; anything that `compress` takes.
         queries: How many rows to take as queries, at random; 0 leaves recall out. A table of up to 10 rows has none.
         seed: Of the choice of queries.
-        progress: Called as progress(done, total) while errors are measured.
+        progress: Called as progress(done, total), in rows read; returning False stops with KeyboardInterrupt.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or a row of either is not finite (the message names it).
+        KeyboardInterrupt: Ctrl-C, within half a second.
     """
     source = dense(weight)
-    l2, cosine, worst, worst_row, mse = _core.evaluate(table, source, progress)
-    recall = None
-    if queries > 0 and source.rows > 10:
-        chosen = np.random.default_rng(seed).permutation(source.rows)[:queries]
-        recall = recall_of(table, source, chosen, neighbours(source, source, chosen))
-    return Evaluation(
-        normalized_l2=l2,
-        mean_cosine=cosine,
-        worst_row_l2=worst,
-        worst_row=worst_row,
-        mean_squared_error=mse,
-        recall_at_10=recall,
-        stored_bytes=table.stored_bytes,
-        ratio=table.ratio,
-    )
+    quality, recall = _core.evaluate(table, source, progress, queries, 10, seed)
+    return Evaluation(*quality, recall, table.stored_bytes, table.ratio)
 
 
-def recall_of(table: Table, source: Table, queries: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> float:
-    """Return the share of the exact neighbours of some rows that are among their neighbours in `table`."""
-    found = neighbours(table, source, queries)
-    return float(np.mean([len(np.intersect1d(a, b)) / a.size for a, b in zip(exact, found, strict=True)]))
+def neighbours(table: Table, source: Table, queries: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    """Return the `count` rows of `table` of the largest cosine with each query row of `source`, itself excluded.
 
-
-def neighbours(
-    table: Table, source: Table, queries: np.ndarray[Any, Any], count: int = 10, block: int = 16_384
-) -> np.ndarray[Any, Any]:
-    """Return the `count` rows of `table` of the largest cosine with each query row of `source`, itself excluded."""
-    wanted = _unit(source.lookup(queries.astype(np.int64)))
-    best = np.full((len(queries), count), -np.inf, dtype=np.float32)
-    ids = np.full((len(queries), count), -1, dtype=np.int64)
-    for start in range(0, table.rows, block):
-        stop = min(start + block, table.rows)
-        scores = wanted @ _unit(table.decode(start, stop)).T
-        own = np.flatnonzero((queries >= start) & (queries < stop))
-        scores[own, queries[own] - start] = -np.inf
-        keep = min(count, stop - start)
-        top = np.argpartition(scores, -keep, axis=1)[:, -keep:]
-        best = np.concatenate([best, np.take_along_axis(scores, top, axis=1)], axis=1)
-        ids = np.concatenate([ids, top + start], axis=1)
-        order = np.argpartition(best, -count, axis=1)[:, -count:]
-        best = np.take_along_axis(best, order, axis=1)
-        ids = np.take_along_axis(ids, order, axis=1)
-    return ids
-
-
-def _unit(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: np.ndarray[Any, Any] = np.divide(rows, norms, out=rows, where=norms > 0)
-    return unit
+    Returns:
+        (queries, count), best first; -1 where there are no more rows.
+    """
+    found = np.empty((len(queries), count), np.int64)
+    _core.neighbours(table, source, queries.astype(np.int64), found, None)
+    return found

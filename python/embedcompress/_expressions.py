@@ -1,59 +1,86 @@
-"""Tables written down as expressions: what stores and routes are made of, put together.
+"""Tables put together by hand: one store or route out of arrays and inner tables.
 
-Each function here makes one store or route out of arrays and inner tables, as `docs/format.md` describes it; the core
-checks what it is given. Arrays are used where they lie if they have the type that the expression holds, and must not
-change while the table lives.
+The core checks what it is given, packs what has to be packed, and uses what already lies as it is stored where it lies:
+such arrays must not change while the table lives. Inner tables are used as they are. `docs/format.md` lists what each
+kind takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._table import Array, Table
+from . import _core
+from ._arrays import as_array
+from ._table import Table
 
 
 def compose(
     kind: str,
-    rows: int,
-    dimension: int,
-    fields: Mapping[str, Any] | None = None,
-    tensors: Mapping[str, tuple[str, np.ndarray[Any, Any]]] | None = None,
-    children: Mapping[str, Table] | None = None,
+    fields: Mapping[str, object] | None = None,
+    arrays: Mapping[str, object] | None = None,
+    children: Sequence[Table] = (),
 ) -> Table:
     """Return a table whose root is a node of that kind.
 
     Args:
         kind: Such as "remap".
-        rows: Ids of the result are 0 to rows - 1.
-        dimension: Columns of a row.
-        fields: What the kind's node says beside that.
-        tensors: Its arrays: element type, such as "u8", and values.
-        children: Its inner tables.
+        fields: Plain values.
+        arrays: Anything array-like; those that are None are left out.
+        children: The inner tables, in order.
 
     Raises:
-        FormatError: the parts do not make such a node; the message says which rule they break.
+        FormatError: the parts do not make such a node; the message names the field or the array.
     """
-    tree: dict[str, Any] = {"kind": kind, "rows": rows, "dimension": dimension, **(fields or {})}
-    arrays: dict[str, Array] = {}
-    for field, (dtype, values) in (tensors or {}).items():
-        arrays[field] = Array(dtype, np.ascontiguousarray(values))
-    if tensors:
-        tree["tensors"] = {field: field for field in tensors}
-    for field, child in (children or {}).items():
-        subtree, parts = child.parts()
-        tree.setdefault("children", {})[field] = _renamed(subtree, field)
-        arrays |= {f"{field}.{name}": array for name, array in parts.items()}
-    return Table.from_parts(tree, arrays)
+    natural = {name: _natural(values, name) for name, values in (arrays or {}).items() if values is not None}
+    table: Table = _core.compose(kind, json.dumps(dict(fields or {}), default=_plain), natural, tuple(children))
+    return table
 
 
-def _renamed(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return a tree whose arrays have the prefix before their names."""
-    result = dict(tree)
-    if "tensors" in tree:
-        result["tensors"] = {field: f"{prefix}.{name}" for field, name in tree["tensors"].items()}
-    if "children" in tree:
-        result["children"] = {field: _renamed(child, prefix) for field, child in tree["children"].items()}
-    return result
+def given(**fields: object) -> dict[str, object]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def described(
+    kind: str, rows: int, dimension: int, *children: Mapping[str, object], arrays: Sequence[str] = (), **fields: object
+) -> dict[str, object]:
+    """Return the description of a node that is not made, for `plan_bytes`.
+
+    Args:
+        kind: Such as "remap".
+        rows: Of the table.
+        dimension: Of the table.
+        *children: Descriptions of the inner tables, in order.
+        arrays: Those of the arrays that such a node may lack which it has.
+        **fields: What files say of such a node, as `docs/format.md` lists it; what only slices have may be left out.
+    """
+    tree: dict[str, object] = {"kind": kind, "rows": rows, "dimension": dimension, **fields}
+    if arrays:
+        tree["tensors"] = dict.fromkeys(arrays, "")
+    if children:
+        tree["children"] = {str(index): child for index, child in enumerate(children)}
+    return tree
+
+
+def plan_bytes(tree: Mapping[str, object]) -> int:
+    """Return the `stored_bytes` of the table that a description would make."""
+    return _core.plan_bytes(json.dumps(tree, default=_plain))
+
+
+def _natural(values: object, name: str) -> np.ndarray[Any, Any]:
+    """Return an array whose memory can be lent: C-contiguous, in native byte order."""
+    array = values if isinstance(values, np.ndarray) else as_array(values, name)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return np.asarray(array, order="C")
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can say of a NumPy scalar."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"fields must be plain values, not {type(value).__name__}")

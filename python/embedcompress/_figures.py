@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._atomic import replacing
+from ._atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,5 +18,4 @@ _METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Dat
 def write(figure: Figure, path: str | PathLike[str], dpi: int = 110) -> None:
     """Write a figure, whole or not at all, in the format that the suffix says, or PNG without one."""
     kind = Path(path).suffix.lstrip(".") or "png"
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=dpi, format=kind, metadata=_METADATA.get(kind))
+    write_file(path, lambda file: figure.savefig(file, dpi=dpi, format=kind, metadata=_METADATA.get(kind)))

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from . import _core
+
 GroupKind = Literal["tensor", "rows", "columns", "blocks"]
 KINDS: tuple[str, ...] = get_args(GroupKind)
 
@@ -52,17 +54,13 @@ class Groups:
         """
         if kind not in KINDS:
             raise ValueError(f"group must be one of {', '.join(KINDS)}, not {kind!r}")
-        if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
-            raise ValueError(f"groups must be an integer of at least 1, not {groups!r}")
-        if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 8 or block % 8):
-            raise ValueError(f"block must be a multiple of 8, not {block!r}")
-        if kind == "rows":
-            return cls("rows", rows, columns, max(-(-rows // groups), 1))
-        if kind == "columns":
-            return cls("columns", rows, columns, max(-(-columns // groups), 1))
-        if kind == "blocks":
-            return cls("blocks", rows, columns, max(columns if block is None else min(block, columns), 1))
-        return cls("tensor", rows, columns, max(rows, 1))
+        integer(groups, "groups", "an integer of at least 1")
+        if block is not None:
+            integer(block, "block", "a multiple of 8")
+        # Neither bits nor the type of scales change a group's shape.
+        group_rows, group_columns, _ = _core.group_shape((kind, groups, block, 8, "f32"), rows, columns)
+        size = group_columns if kind in ("columns", "blocks") else group_rows
+        return cls(kind, rows, columns, size)  # type: ignore[arg-type]
 
     @property
     def count(self) -> int:
@@ -74,6 +72,11 @@ class Groups:
             "columns": along_columns,
             "blocks": self.rows * along_columns,
         }[self.kind]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an array with a number for each group: (count,); (rows, blocks of a row) for blocks."""
+        return (self.rows, -(-self.columns // self.size)) if self.kind == "blocks" else (self.count,)
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -158,3 +161,9 @@ class Groups:
 def _indices(length: int, size: int) -> np.ndarray[Any, Any]:
     """Return the group of each row or column."""
     return np.arange(length) // size
+
+
+def integer(value: object, name: str, wanted: str) -> None:
+    """Refuse what is no integer with ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} must be {wanted}, not {value!r}")

@@ -114,7 +114,8 @@ def load() -> ModuleType:
     """Return the compiled core, loading it on the first call.
 
     Raises:
-        ImportError: no level can be loaded, or the one that ``EMBEDCOMPRESS_ISA`` forces cannot.
+        ImportError: no level can be loaded, or the one that ``EMBEDCOMPRESS_ISA`` forces cannot; or this is a
+            subinterpreter.
     """
     if MODULE in sys.modules:
         return sys.modules[MODULE]
@@ -124,5 +125,6 @@ def load() -> ModuleType:
     assert spec is not None  # it is None only where no loader is given
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    module.check_interpreter()
     sys.modules[MODULE] = module
     return module

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ._arrays import as_array
+from ._checks import check_type
 from ._expressions import compose
 from ._table import Table, dense
 
@@ -26,7 +25,15 @@ def rotate(table: Table, seed: int = 0, *, offset: object | None = None) -> Tabl
     Raises:
         ValueError: a seed that is out of range, or an offset of another shape.
     """
-    return _compose(table, seed, {}, offset)
+    check_type(table, Table, "table", "a Table")
+    values = None
+    if offset is not None:
+        values = offset if isinstance(offset, np.ndarray) else np.asarray(as_array(offset, "offset"))
+        if values.shape != (table.dimension,) or values.dtype.kind not in "iuf":
+            raise ValueError(f"offset must be {table.dimension} numbers, not {values.dtype} of shape {values.shape}")
+        # Kept by the table: the caller's own may change.
+        values = np.array(values, np.float32)
+    return compose("rotate", {"seed": seed}, {"offset": values}, [table])
 
 
 def rotated(weight: object, seed: int = 0) -> Table:
@@ -42,18 +49,4 @@ def rotated(weight: object, seed: int = 0) -> Table:
     Raises:
         ValueError: a seed that is out of range, or what is no weight.
     """
-    return _compose(dense(weight), seed, {"direction": "forward"}, None)
-
-
-def _compose(table: Table, seed: int, fields: dict[str, Any], offset: object | None) -> Table:
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 2**63:
-        raise ValueError(f"seed must be an integer from 0 to 2^63 - 1, not {seed!r}")
-    tensors = {}
-    if offset is not None:
-        values = offset if isinstance(offset, np.ndarray) else np.asarray(as_array(offset, "offset"))
-        if values.shape != (table.dimension,) or values.dtype.kind not in "iuf":
-            raise ValueError(f"offset must be {table.dimension} numbers, not {values.dtype} of shape {values.shape}")
-        tensors["offset"] = ("f32", np.array(values, np.float32))
-    return compose(
-        "rotate", table.rows, table.dimension, {"seed": int(seed), **fields}, tensors=tensors, children={"inner": table}
-    )
+    return compose("rotate", {"seed": seed, "direction": "forward"}, children=[dense(weight)])

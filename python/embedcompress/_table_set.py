@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from ._checks import checked_items
 from ._table import Table
 
 
@@ -43,7 +44,7 @@ class TableSet:
     """
 
     def __init__(self, tables: Sequence[Table], features: Sequence[int] | None = None) -> None:
-        self.tables = tuple(tables)
+        self.tables = checked_items(tables, "tables")
         for table in self.tables:
             if not isinstance(table, Table):
                 raise TypeError(f"tables must be of Table, not {type(table).__name__}")

@@ -20,6 +20,7 @@ import numpy as np
 import embedcompress as ec
 
 from . import _demo_report
+from ._atomic import write_text
 from ._evaluate import neighbours
 from ._report import machine, to_json
 from ._samples import Sample, glove, minilm
@@ -80,8 +81,8 @@ def run(
         say(f"{sample.title}: {sample.weight.rows:,} x {sample.weight.dimension}")
         report["tables"].append(_measure(sample, out, methods, bits, queries, lookups, repetitions, say))
     report["seconds"] = time.perf_counter() - started
-    (out / "report.json").write_text(to_json(report) + "\n", encoding="utf-8")
-    (out / "report.md").write_text(_demo_report.markdown(report), encoding="utf-8")
+    write_text(out / "report.json", to_json(report) + "\n")
+    write_text(out / "report.md", _demo_report.markdown(report))
     _demo_report.plot(report, out / "report.png")
     return report
 
@@ -257,10 +258,8 @@ def _word_neighbours(sample: Sample, tables: Mapping[str, ec.Table], count: int 
     rows = np.array([places[word] for word in asked])
     found: dict[str, dict[str, list[str]]] = {word: {} for word in asked}
     for key, table in {"f32": sample.weight, **tables}.items():
-        for word, row, ids in zip(asked, rows, neighbours(table, sample.weight, rows, count), strict=True):
-            vectors = table.lookup(ids)
-            cosines = vectors @ sample.weight.lookup([row])[0] / np.maximum(np.linalg.norm(vectors, axis=1), 1e-30)
-            found[word][key] = [sample.words[ids[i]] for i in np.argsort(-cosines)]
+        for word, ids in zip(asked, neighbours(table, sample.weight, rows, count), strict=True):
+            found[word][key] = [sample.words[i] for i in ids]
     return found
 
 

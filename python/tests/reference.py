@@ -338,7 +338,11 @@ def min_max(row, bits, scale_type="f16"):
 def quantize(row, low, high, last, scale_type):
     bias = round_scale(low, scale_type)
     with np.errstate(divide="ignore", over="ignore"):
-        scale = round_scale((np.float32(high) - bias) / last, scale_type)
+        exact = (np.float32(high) - bias) / last
+        scale = round_scale(exact, scale_type)
+        if scale_type == "f16" and exact < 2**-14 and (exact - scale) * last > scale:
+            # The nearest scale would leave the end of the range more than a step away from the last code.
+            scale += np.float32(2**-24)
         if scale <= 0 or not np.isfinite(np.float32(1) / scale):
             scale = np.float32(1)
         inverse = np.float32(1) / scale

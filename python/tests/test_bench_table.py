@@ -41,7 +41,7 @@ def test_every_method_is_measured_or_refuses(measured):
     lines, out = measured
     assert _lines.read(out) == lines
     cells = _report_cells.cells(lines)
-    methods = [method for method in ec.methods() if method.kind == "post-training"]
+    methods = ec.methods()
     assert {line["request"]["method"] for line in cells} == {method.name for method in methods}
     assert {"svd(eden)", "least_squares(group=32)"} <= {_calls.label(line["request"]) for line in cells}
     size = 4 * 200 * 24

@@ -22,12 +22,15 @@ import _four_bit_paper as paper  # noqa: E402
 import _four_bit_report as report  # noqa: E402
 import _pages  # noqa: E402
 import comparison_card  # noqa: E402
+import fused_steps  # noqa: E402
 import levels  # noqa: E402
+import linear_algebra  # noqa: E402
 import lookup_page  # noqa: E402
 import many_tables  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 import small_calls  # noqa: E402
+import step_costs  # noqa: E402
 import store_lookups  # noqa: E402
 import training_steps  # noqa: E402
 
@@ -484,3 +487,43 @@ def test_training_steps(one_thread, tmp_path, monkeypatch):
     assert all(cell["milliseconds"] > 0 for cell in cells)
     assert f"({cells[1]['ratio']:.2f}×) |" in page.read_text()
     assert training_steps.page(committed("training_steps")) == (DOCS / "training-steps.md").read_text()
+
+
+def test_step_costs(one_thread, tmp_path, monkeypatch):
+    monkeypatch.setattr(step_costs, "STEPS", 2)
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
+    given = ["--methods", "full", "deeplight", "--rows", "5200", "--json", str(path), "--page", str(page)]
+    for label in ("before", "after"):
+        step_costs.main([*given, "--label", label])
+    document = json.loads(path.read_text())
+    assert [cell["budget"] for cell in document["after"]["cells"]] == [0.1, 0.01, 0.1]
+    assert all(cell["milliseconds"] > 0 for cell in document["before"]["cells"])
+    assert "| deeplight |" in page.read_text()
+    assert step_costs.table(committed("step_costs")) in (DOCS / "training.md").read_text()
+
+
+# FBGEMM's, of what it lacks for drives.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:fbgemm_gpu.split_embedding_codegen_lookup_invokers")
+def test_fused_steps(one_thread, tmp_path, monkeypatch):
+    pytest.importorskip("fbgemm_gpu")
+    monkeypatch.setattr(fused_steps, "ROWS", 3000)
+    path = tmp_path / "figures.json"
+    fused_steps.main(["--turns", "1", "--out", str(path)])
+    cells = json.loads(path.read_text())["cells"]
+    contenders = list(fused_steps.CONTENDERS)
+    assert [(cell["contender"], cell["threads"]) for cell in cells] == [(one, n) for n in (1, 2) for one in contenders]
+    assert all(0 < cell["least_milliseconds"] <= cell["milliseconds"] for cell in cells)
+    known = committed("fused_steps")
+    assert [cell["contender"] for cell in known["cells"]] == [cell["contender"] for cell in cells]
+    bytes_of = {cell["contender"]: cell["bytes"] for cell in known["cells"]}
+    assert bytes_of["int8"] < bytes_of["fbgemm f16"] < bytes_of["full"]
+
+
+def test_linear_algebra(tmp_path):
+    path, page = tmp_path / "figures.json", tmp_path / "page.md"
+    linear_algebra.main(["--sizes", "33", "--json", str(path), "--page", str(page)])
+    cells = json.loads(path.read_text())["cells"]
+    assert [cell["threads"] for cell in cells] == [1, 2]
+    assert all(cell["milliseconds"] > 0 and cell["orthogonality"] < 1e-13 for cell in cells)
+    assert f"| {cells[1]['ratio']:.2f}× |" in page.read_text()
+    assert linear_algebra.page(committed("linear_algebra")) == (DOCS / "linear-algebra.md").read_text(encoding="utf-8")

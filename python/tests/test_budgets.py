@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import embedcompress as ec
-from embedcompress._describe import describe
+from embedcompress._core import expression_summary as describe
 
 METHODS = [method.name for method in ec.methods() if "budget" in {option.name for option in method.options}]
 RATIOS = (0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
@@ -54,6 +54,33 @@ def test_a_budget_is_met_or_refused(method, weight, ratio):
     assert table.shape == weight.shape
     assert 0 < table.stored_bytes <= budget
     assert np.isfinite(table.decode()).all()
+
+
+@by_method
+def test_a_ratio_is_the_bytes_that_it_means(method):
+    weight = np.random.default_rng(0).standard_normal((301, 16)).astype(np.float32)
+    for ratio in (0.7, np.float32(0.75), 1.0):
+        by_ratio = ec.compress(weight, method, budget=ratio)
+        by_bytes = ec.compress(weight, method, budget=int(float(ratio) * weight.nbytes))
+        assert by_ratio.stored_bytes == by_bytes.stored_bytes
+        np.testing.assert_array_equal(by_ratio.decode(), by_bytes.decode())
+
+
+@by_method
+@pytest.mark.parametrize(
+    ("budget", "error", "message"),
+    [
+        (1.5, ValueError, "a budget that is a float is a ratio of the f32 size, from 0 to 1, not 1.5"),
+        (0.0, ValueError, "from 0 to 1, not 0.0"),
+        (float("nan"), ValueError, "from 0 to 1, not nan"),
+        (-1, ValueError, "budget must not be negative, not -1"),
+        (True, TypeError, "budget must be a number, not bool"),
+        ("10%", TypeError, "budget must be a number, not str"),
+    ],
+)
+def test_what_is_no_budget(method, budget, error, message):
+    with pytest.raises(error, match=message):
+        ec.compress(np.ones((4, 8), np.float32), method, budget=budget)
 
 
 @by_method

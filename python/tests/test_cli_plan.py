@@ -117,7 +117,7 @@ def test_lists_the_methods(capsys):
     assert main(["methods", "--training", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["name"] for entry in listed] == [method.name for method in training.methods()]
-    assert {entry["kind"] for entry in listed} == {"training"}
+    assert {entry["stage"] for entry in listed} == {"while training"}
 
 
 def test_refuses_unknown_methods(capsys):

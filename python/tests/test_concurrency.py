@@ -158,7 +158,8 @@ def test_results_do_not_depend_on_the_number_of_threads(weight, rng):
         for method in ec.methods():
             made = ec.compress(weight, method.name)
             results += [made.decode(), *(a.values for a in made.parts()[1].values())]
-            results.append(np.array(ec._core.evaluate(made, ec.dense(weight), None)))
+            quality, recall = ec._core.evaluate(made, ec.dense(weight), None, queries=100)
+            results.append(np.array([*quality, recall]))
         for table in tables:
             results += [table.lookup(ids), table.decode(), table.bag(ids, offsets, per_sample_weights=weights)]
             results += [table.bag(ids, offsets, mode) for mode in ("sum", "mean", "max")]

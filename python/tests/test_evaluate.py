@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import embedcompress as ec
+from embedcompress._evaluate import neighbours
 
 
 def by_hand(table, weight):
@@ -66,26 +67,36 @@ def test_recall_is_that_of_numpy(rng):
     weight = rng.standard_normal((500, 20)).astype(np.float32)
     for bits in (1, 2, 4, 8):
         table = ec.compress(weight, bits=bits)
-        queries = np.random.default_rng(3).permutation(500)[:60]
-        found = ec.evaluate(table, weight, queries=60, seed=3).recall_at_10
-        assert found == pytest.approx(recall(table, weight, queries), abs=0.01)
+        found = ec.evaluate(table, weight, queries=500).recall_at_10
+        assert found == pytest.approx(recall(table, weight, range(500)), abs=0.002)
     assert found > 0.9
     assert ec.evaluate(table, weight, seed=1) == ec.evaluate(table, weight, seed=1)
+    # More queries than rows are all rows, whatever the seed.
+    assert ec.evaluate(table, weight, queries=501, seed=2).recall_at_10 == found
+    table = ec.compress(weight, bits=2)
+    assert len({ec.evaluate(table, weight, queries=60, seed=seed).recall_at_10 for seed in range(5)}) > 1
 
 
-def test_neighbours_across_blocks(rng):
-    """More rows than a block holds, at every place of the query."""
-    from embedcompress._evaluate import neighbours
-
-    weight = rng.standard_normal((300, 8)).astype(np.float32)
-    source = ec.dense(weight)
-    queries = np.arange(300)
+def test_neighbours_are_those_of_numpy(rng):
+    """More rows and more queries than a block holds, at every place of the query."""
+    weight = rng.standard_normal((2100, 8)).astype(np.float32)
     unit = weight / np.linalg.norm(weight, axis=1, keepdims=True)
     scores = unit @ unit.T
     np.fill_diagonal(scores, -np.inf)
-    wanted = np.sort(np.argsort(-scores, axis=1)[:, :10], axis=1)
-    for block in (7, 64, 299, 300, 1000):
-        np.testing.assert_array_equal(np.sort(neighbours(source, source, queries, block=block), axis=1), wanted)
+    for table in (ec.dense(weight), ec.remap(ec.dense(weight[::-1].copy()), map=np.arange(2100)[::-1].copy())):
+        found = neighbours(table, ec.dense(weight), np.arange(2100), 10)
+        wanted = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+        nearest = np.take_along_axis(scores, wanted, axis=1)
+        np.testing.assert_allclose(np.take_along_axis(scores, found, axis=1), nearest, atol=1e-6)
+        assert (found == wanted).mean() > 0.999
+
+
+def test_equal_neighbours_come_in_order():
+    weight = np.ones((300, 3), np.float32)
+    found = neighbours(ec.dense(weight), ec.dense(weight), np.array([0, 2, 299]), 4)
+    assert found.tolist() == [[1, 2, 3, 4], [0, 1, 3, 4], [0, 1, 2, 3]]
+    few = neighbours(ec.dense(weight[:3]), ec.dense(weight), np.array([1]), 4)
+    assert few.tolist() == [[0, 2, -1, -1]]
 
 
 def test_a_copy_without_loss(rng):

@@ -350,7 +350,12 @@ def overlapping():
         ({"a": 3}, b"", None, "must be described by an object"),
         ({"__metadata__": {"a": 3}}, b"", None, "must be a string"),
         ({"__metadata__": []}, b"", None, "must be an object of strings"),
-        (b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{}}', b"x", None, "repeats the key 'a'"),
+        (
+            b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[0],"data_offsets":[1,1]}}',
+            b"x",
+            None,
+            "repeats the key 'a'",
+        ),
         (b'{"__metadata__":{"k":"1","k":"2"}}', b"", None, "repeats the key 'k'"),
         (b"{}", b"", 100_000_001, "the limit is 100000000"),
         (b"{}", b"", 2**64 - 1, "the limit is 100000000"),
@@ -362,7 +367,8 @@ def overlapping():
         (b"{}x", b"", None, "other than spaces after its JSON"),
         (b"{", b"", None, "malformed"),
         (b'{"\xff":1}', b"", None, "not UTF-8"),
-        (b'{"a":' + b"[" * 100_000, b"", None, "nested deeper"),
+        (b'{"a":' + b"[" * 100_000, b"", None, "described by an object, not an array"),
+        (b'{"a":{"dtype":' + b"[" * 100_000, b"", None, "'dtype' must be a string, not an array"),
         (b'{"a":NaN}', b"", None, "malformed"),
     ],
 )
@@ -524,14 +530,14 @@ def test_files_that_can_not_be_opened(tmp_path):
         with pytest.raises(NotADirectoryError):
             (tmp_path / "file").write_bytes(b"")
             call(tmp_path / "file" / "x")
-        with pytest.raises(ValueError, match="not a regular file"):
+        with pytest.raises(OSError, match="not a regular file"):
             call("/dev/null")
         with pytest.raises(OSError):
             call("")
         with pytest.raises(OSError):
             call("x" * 5000)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         ec.load(tmp_path / "pipe")
 
 
@@ -545,7 +551,7 @@ def test_places_where_nothing_can_be_saved(tmp_path, weight):
     with pytest.raises(OSError):
         table.save("")
     for device in ("/dev/null", "/dev/full"):
-        with pytest.raises(ValueError, match="not a regular file"):
+        with pytest.raises(OSError, match="not a regular file"):
             table.save(device)
     if os.geteuid() != 0:
         (tmp_path / "locked").mkdir(mode=0o500)

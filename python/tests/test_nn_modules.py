@@ -124,7 +124,9 @@ def outcome(call, *arguments):
 def test_embedding_fails_as_torchs(ids):
     table, weight = make(4, 8)
     expected = outcome(torch.nn.Embedding.from_pretrained(weight), ids)
-    assert outcome(nn.CompressedEmbedding(table), ids) == expected
+    found = outcome(nn.CompressedEmbedding(table), ids)
+    # Torch's IndexError, or what says more of the id.
+    assert found == expected or (expected is IndexError and found is ec.InvalidIdError)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import embedcompress as ec
 from embedcompress import nn
-from embedcompress._group_quantize import group_bytes
+from embedcompress._group_quantize import group_bytes, group_ranges, group_table
 from embedcompress._groups import KINDS, Groups
 
 sizes = st.sampled_from([1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65])
@@ -28,6 +28,15 @@ def group_of(kind, row, column, shape, groups, block):
     return 0
 
 
+def rounded_scale(scale, stored, bits):
+    """The nearest number, or the next larger one where the end of the range would be more than a step away."""
+    nearest = np.asarray(scale).astype(stored).astype(np.float32)
+    if stored == np.float32:
+        return nearest
+    short = (scale < 2.0**-14) & ((scale - nearest) * np.float32(2**bits - 1) > nearest)
+    return np.where(short, nearest + np.float32(2.0**-24), nearest)
+
+
 def reference(weight, bits, kind, groups, block, scale_dtype):
     """Quantize element by element."""
     stored = np.float32 if kind == "tensor" or scale_dtype == "f32" else np.float16
@@ -37,7 +46,7 @@ def reference(weight, bits, kind, groups, block, scale_dtype):
     result = np.empty_like(weight)
     for places in members.values():
         values = [weight[place] for place in places]
-        scale = np.float32(stored((max(values) - min(values)) / np.float32(2**bits - 1)))
+        scale = rounded_scale((max(values) - min(values)) / np.float32(2**bits - 1), stored, bits)
         bias = np.float32(stored(min(values)))
         for place in places:
             code = 0 if scale == 0 else min(max(np.rint((weight[place] - bias) / scale), 0), 2**bits - 1)
@@ -85,6 +94,118 @@ def test_rows_are_those_of_the_reference_and_bytes_those_of_the_formula(
     assert table.stored_bytes == quantization.stored_bytes(*shape)
     ids = generator.integers(0, shape[0], 20)
     np.testing.assert_array_equal(table.lookup(ids), table.decode()[ids])
+
+
+def in_numpy(weight, layout, ranges, bits, scale_dtype):
+    """The rows of codes and the scales and biases beside them, as docs/format.md has them, made by NumPy."""
+    scale, bias = ranges
+    steps = layout.spread(np.where(scale > 0, scale, np.float32(np.inf)))
+    codes = np.clip(np.rint((weight - layout.spread(bias)) / steps), 0, 2**bits - 1).astype(np.uint8)
+    ones = (codes[:, :, None] >> np.arange(bits, dtype=np.uint8) & 1).reshape(len(codes), -1)
+    rows = np.packbits(ones, axis=1, bitorder="little")
+    stored = np.float16 if scale_dtype == "f16" else np.float32
+    if layout.kind == "tensor":
+        return {"rows": rows, "parameters": np.float32([scale.item(), bias.item()])}
+    if layout.kind == "columns":
+        return {
+            "0.0.rows": rows,
+            "0.0.parameters": np.float32([1, 0]),
+            "0.1.inner.rows": layout.spread(scale).astype(stored),
+            "1.inner.rows": layout.spread(bias).astype(stored),
+        }
+    if layout.kind == "rows":
+        scale, bias = layout.spread(scale), layout.spread(bias)
+    numbers = np.stack([scale, bias], axis=-1).reshape(len(codes), -1).astype(stored)
+    return {"rows": np.concatenate([rows, numbers.view(np.uint8)], axis=1)}
+
+
+def min_max_in_numpy(weight, layout, bits, scale_dtype):
+    low, high = layout.reduced(weight, np.amin), layout.reduced(weight, np.amax)
+    stored = np.float32 if layout.kind == "tensor" or scale_dtype == "f32" else np.float16
+    scale = rounded_scale((high - low) / np.float32(2**bits - 1), stored, bits)
+    return scale, low.astype(stored).astype(np.float32)
+
+
+def least_squares_in_numpy(weight, layout, bits, scale_dtype):
+    """Each group as a row of `compress(..., "least_squares")`."""
+    kept = "f32" if layout.kind == "tensor" else scale_dtype
+    scales, biases = [], []
+    for part in layout.matrices(weight):
+        table = ec.compress(np.ascontiguousarray(part), "least_squares", bits=bits, scale_dtype=kept)
+        size, stored = (8, np.float32) if kept == "f32" else (4, np.float16)
+        both = np.ascontiguousarray(table.parts()[1]["rows"].values[:, -size:]).view(stored).astype(np.float32)
+        scales.append(both[:, 0])
+        biases.append(both[:, 1])
+    return layout.join(scales), layout.join(biases)
+
+
+@given(
+    shape=st.tuples(sizes, sizes),
+    bits=st.integers(1, 8),
+    kind=st.sampled_from(KINDS),
+    groups=st.integers(1, 80),
+    block=st.sampled_from([None, 8, 16, 24, 128]),
+    ranges=st.sampled_from(["min_max", "least_squares", "given"]),
+    scale_dtype=st.sampled_from(["f16", "f32"]),
+    size=st.sampled_from([1, 1e-5, 1e-6]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_bytes_are_those_of_numpy(shape, bits, kind, groups, block, ranges, scale_dtype, size, seed):
+    generator = np.random.default_rng(seed)
+    weight = generator.standard_normal(shape, dtype=np.float32) * np.float32(size)
+    layout = Groups.of(kind, *shape, groups, block)
+    options = {"group": kind, "groups": groups, "block": block, "scale_dtype": scale_dtype}
+    if ranges == "given":
+        scale, bias = (generator.standard_normal(layout.shape).astype(np.float16).astype(np.float32) for _ in "12")
+        expected = np.maximum(scale, 0), bias
+        table = group_table(weight, layout, expected, bits, scale_dtype)
+    else:
+        slow = min_max_in_numpy if ranges == "min_max" else least_squares_in_numpy
+        expected = slow(weight, layout, bits, scale_dtype)
+        table = ec.group_quantize(weight, bits, ranges=ranges, **options)
+        found = group_ranges(weight, layout, bits, ranges, scale_dtype)
+        for one, other in zip(found, expected, strict=True):
+            # Sums of squares of a group's elements in another order differ in their last bits, and the nearest numbers
+            # of f16 may then be two that follow each other.
+            near = {"rtol": 2**-10, "atol": 2**-24} if scale_dtype == "f16" and kind != "tensor" else {"rtol": 1e-5}
+            np.testing.assert_allclose(one, other, **(near if ranges == "least_squares" else {"rtol": 0}))
+        expected = found
+    arrays = table.parts()[1]
+    wanted = in_numpy(weight, layout, expected, bits, scale_dtype)
+    assert arrays.keys() == wanted.keys()
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(arrays[name].values, values)
+
+
+@given(
+    bits=st.integers(1, 8),
+    kind=st.sampled_from(KINDS),
+    scale_dtype=st.sampled_from(["f16", "f32"]),
+    exponent=st.integers(-20, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_training_has_the_ranges_of_the_table(bits, kind, scale_dtype, exponent, seed):
+    weight = np.random.default_rng(seed).standard_normal((9, 16), dtype=np.float32) * np.float32(2.0**exponent)
+    settings = nn.Quantization(bits, group=kind, groups=3, block=8, scale_dtype=scale_dtype)
+    trained = nn.FakeQuantizedWeight(settings, *weight.shape).ranges(torch.from_numpy(weight))
+    stored = group_ranges(weight, settings.layout(*weight.shape), bits, "min_max", scale_dtype)
+    for one, other in zip(trained, stored, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other)
+
+
+def test_a_matrix_without_rows_is_a_table_without_rows():
+    for kind in KINDS:
+        for ranges in ("min_max", "least_squares"):
+            assert ec.group_quantize(np.zeros((0, 9), np.float32), group=kind, ranges=ranges).shape == (0, 9)
+
+
+def test_ranges_are_as_many_as_groups_and_finite(rng):
+    weight = rng.standard_normal((6, 16)).astype(np.float32)
+    layout = Groups.of("columns", 6, 16, 4, None)
+    with pytest.raises(ValueError, match="a scale and a bias for each of 4 groups"):
+        group_table(weight, layout, (np.ones(3, np.float32), np.ones(4, np.float32)), 4, "f16")
+    with pytest.raises(ValueError, match="scale_dtype='f32' holds larger ones"):
+        group_table(weight, layout, (np.full(4, 1e6, np.float32), np.ones(4, np.float32)), 4, "f16")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,7 @@
 """`save_compressed` and `load_compressed`."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -69,6 +70,81 @@ def test_any_model_with_a_function_that_makes_it(tmp_path, device):
     assert nn.save_compressed(given, tmp_path / "again.safetensors", config={"width": 16}) == report.bytes_after
     with pytest.raises(ValueError, match="give a model of that kind, or a function"):
         nn.load_compressed(path)
+
+
+class Words(torch.nn.Module):
+    """What data/format_1/model-0.1.0.safetensors holds: columns in 4 groups at 4 bits, and buffers of several types."""
+
+    def __init__(self, seed=1):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.words, self.head, self.norm = torch.nn.Embedding(20, 8), torch.nn.Linear(8, 4), torch.nn.LayerNorm(8)
+        self.register_buffer("bf16", torch.arange(3).to(torch.bfloat16))
+        self.register_buffer("flags", torch.tensor([True, False]))
+        self.register_buffer("steps", torch.tensor(7))
+
+    def forward(self, ids):
+        return self.head(self.norm(self.words(ids)))
+
+
+def test_a_file_of_0_1_0_opens():
+    path = Path(__file__).parent / "data" / "format_1" / "model-0.1.0.safetensors"
+    loaded = nn.load_compressed(path, lambda config: Words() if config == {"tokens": 20} else None)
+    expected = Words(0)
+    nn.prepare(expected, activations=None, weights=nn.Quantization(4, "columns", 4))
+    nn.convert(expected)
+    with torch.no_grad():
+        assert torch.equal(loaded(torch.arange(20)), expected(torch.arange(20)))
+    for name, value in expected.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(loaded.state_dict()[name], value), name
+
+
+DTYPES = (
+    torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.bool, torch.uint8, torch.int8, torch.uint16,
+    torch.int16, torch.uint32, torch.int32, torch.uint64, torch.int64, torch.float8_e4m3fn, torch.float8_e5m2,
+)  # fmt: skip
+
+
+def test_tensors_of_every_type_lie_beside_tables(tmp_path):
+    def make():
+        model = Words(0)
+        generator = torch.Generator().manual_seed(0)
+        for index, dtype in enumerate(DTYPES):
+            bits = torch.randint(0, 2 if dtype is torch.bool else 100, (3, 8), dtype=torch.uint8, generator=generator)
+            model.register_buffer(f"b{index}", bits.view(dtype))
+            model.register_buffer(f"none{index}", torch.empty(0, 2, dtype=dtype))
+        # Parts of one tensor, and one that does not lie in one piece.
+        model.register_buffer("half1", torch.arange(10.0)[5:])
+        model.register_buffer("turned", torch.arange(6.0).reshape(2, 3).t())
+        return model
+
+    model, path = make(), tmp_path / "model.safetensors"
+    nn.prepare(model, activations=None)
+    nn.convert(model)
+    stored = nn.save_compressed(model, path)
+    data = path.read_bytes()
+    assert stored == len(data) - 8 - int.from_bytes(data[:8], "little")
+    loaded = nn.load_compressed(path, make()).state_dict()
+    with safe_open(path, "pt") as file:
+        for name, value in make().named_buffers():
+            bits = (tensor.reshape(-1).view(torch.uint8) for tensor in (loaded[name], value))
+            assert torch.equal(*bits), name
+            assert loaded[name].dtype is value.dtype and loaded[name].shape == value.shape
+            assert file.get_tensor(name).dtype is value.dtype
+    contents = ec.contents(path)
+    assert contents.tables == ("words.weight", "head.weight") and "norm.weight" in contents.plain
+    assert not any(name.startswith(("words.", "head.weight")) for name in contents.plain)
+
+
+def test_a_type_that_files_do_not_have_is_refused(tmp_path):
+    model = Words(0)
+    model.register_buffer("wide", torch.zeros(2, dtype=torch.complex128))
+    nn.prepare(model, activations=None)
+    nn.convert(model)
+    with pytest.raises(ValueError, match=r"wide has the dtype torch.complex128, which the file can't hold"):
+        nn.save_compressed(model, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_shared_layers_dtypes_and_other_methods(tmp_path):

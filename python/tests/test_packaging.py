@@ -165,13 +165,20 @@ def test_only_files_that_this_python_can_load_count_as_built(monkeypatch, tmp_pa
 
 
 @pytest.fixture
-def swift_build():
+def swift_build(monkeypatch):
     """python/_build/swift.py, as setuptools loads it."""
     pytest.importorskip("setuptools", minversion="77")
+    monkeypatch.setattr(sys, "path", [*sys.path])
     spec = importlib.util.spec_from_file_location("_embedcompress_build", ROOT / "python/_build/swift.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def toolchain(swift_build):
+    """python/_build/toolchain.py, which all builds share."""
+    return sys.modules["toolchain"]
 
 
 def fake_swift(folder, script):
@@ -194,22 +201,22 @@ INSTALL = "install Swift 6.0 or newer from swift.org, then put it on PATH or nam
         ("exit 3", "does not run"),
     ],
 )
-def test_no_usable_toolchain_is_one_sentence(swift_build, monkeypatch, tmp_path, script, message):
+def test_no_usable_toolchain_is_one_sentence(toolchain, monkeypatch, tmp_path, script, message):
     if script is not None:
         fake_swift(tmp_path, script)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("SWIFT", raising=False)
-    with pytest.raises(swift_build.SetupError) as caught:
-        swift_build.find_swift()
+    with pytest.raises(toolchain.BuildError) as caught:
+        toolchain.find_swift()
     assert message in str(caught.value)
     assert str(caught.value).endswith(INSTALL)
     assert "\n" not in str(caught.value)
 
 
-def test_swift_names_the_toolchain(swift_build, monkeypatch, tmp_path):
+def test_swift_names_the_toolchain(toolchain, monkeypatch, tmp_path):
     path = fake_swift(tmp_path, "echo 'Swift version 6.0 (swift-6.0-RELEASE)'")
     monkeypatch.setenv("SWIFT", str(path))
-    assert swift_build.find_swift() == str(path)
+    assert toolchain.find_swift() == str(path)
 
 
 @needs_x86
@@ -222,10 +229,10 @@ def test_swift_names_the_toolchain(swift_build, monkeypatch, tmp_path):
         ("v2", "v3, x86-64-v4", ["v4", "v3"]),
     ],
 )
-def test_the_levels_that_a_build_makes(swift_build, monkeypatch, cpu, request_, levels):
+def test_the_levels_that_a_build_makes(toolchain, monkeypatch, cpu, request_, levels):
     monkeypatch.setattr(_loader, "_cpu_flags", lambda: FLAGS[cpu])
-    monkeypatch.setattr(swift_build, "_read_loader", lambda: _loader)
-    assert swift_build.wanted_levels(request_) == levels
+    monkeypatch.setattr(toolchain, "read_loader", lambda: _loader)
+    assert toolchain.wanted_levels(request_) == levels
 
 
 @needs_x86
@@ -233,18 +240,18 @@ def test_the_levels_that_a_build_makes(swift_build, monkeypatch, cpu, request_, 
     ("cpu", "request_", "message"),
     [("v3", "v3,avx512", "there is no level 'avx512'"), ("v3", "v3,", "there is no level ''"), ("v1", "", "below")],
 )
-def test_levels_that_cannot_be_built(swift_build, monkeypatch, cpu, request_, message):
+def test_levels_that_cannot_be_built(toolchain, monkeypatch, cpu, request_, message):
     monkeypatch.setattr(_loader, "_cpu_flags", lambda: FLAGS[cpu])
-    monkeypatch.setattr(swift_build, "_read_loader", lambda: _loader)
-    with pytest.raises(swift_build.SetupError, match=message):
-        swift_build.wanted_levels(request_)
+    monkeypatch.setattr(toolchain, "read_loader", lambda: _loader)
+    with pytest.raises(toolchain.BuildError, match=message):
+        toolchain.wanted_levels(request_)
 
 
-def test_the_compilers_of_the_environment_are_kept_from_swift(swift_build, monkeypatch, tmp_path):
+def test_the_compilers_of_the_environment_are_kept_from_swift(swift_build, toolchain, monkeypatch, tmp_path):
     seen = tmp_path / "seen"
     script = f'printf "%s\\n" "$*" >> {seen}; env >> {seen}; echo {tmp_path}'
     swift = fake_swift(tmp_path, script)
-    for name in swift_build.COMPILER_VARIABLES:
+    for name in toolchain.COMPILER_VARIABLES:
         monkeypatch.setenv(name, f"wrong-{name}")
     swift_build.build_core(str(swift), "/headers", "v3")
     text = seen.read_text()

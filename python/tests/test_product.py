@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embedcompress as ec
-from embedcompress._product import packed
 
 Books = list[np.ndarray[Any, Any]]
 
@@ -134,9 +133,13 @@ def test_long_bags_of_a_large_table_agree() -> None:
 
 
 def test_bits_are_packed_low_first() -> None:
-    assert packed(np.array([[1, 2, 7]]), 3).tolist() == [[0b11010001, 0b1]]
-    assert packed(np.array([[0x123, 0xABC]]), 12).tolist() == [[0x23, 0xC1, 0xAB]]
-    assert packed(np.array([[0x1234]]), 16).tolist() == [[0x34, 0x12]]
+    def packed(codes: list[list[int]], bits: int) -> Any:
+        books = [np.zeros((1 << bits, 1), np.float16)] * len(codes[0])
+        return ec.product(codes, books, bits=bits).parts()[1]["rows"].values.tolist()
+
+    assert packed([[1, 2, 7]], 3) == [[0b11010001, 0b1]]
+    assert packed([[0x123, 0xABC]], 12) == [[0x23, 0xC1, 0xAB]]
+    assert packed([[0x1234]], 16) == [[0x34, 0x12]]
 
 
 @pytest.mark.parametrize(

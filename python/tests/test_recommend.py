@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import embedcompress as ec
-from embedcompress import _candidates, _recommend
+
+FINALISTS = 5
 
 FIGURES = ("stored_bytes", "normalized_l2", "mean_cosine", "recall_at_10")
 
@@ -27,7 +28,7 @@ def found(weight):
 def test_the_best_comes_first_and_all_keep_the_budget(found, weight):
     losses = [one.normalized_l2 for one in found]
     assert losses == sorted(losses)
-    assert 1 <= len(found) <= _recommend.FINALISTS
+    assert 1 <= len(found) <= FINALISTS
     assert all(one.stored_bytes <= 0.2 * weight.nbytes for one in found)
 
 
@@ -107,35 +108,10 @@ def test_counts_weight_the_error(weight):
 
 
 def test_counts_that_are_all_alike_change_no_figure(weight):
-    judge = _recommend._Judge.of(ec.dense(weight), np.full(3000, 2.5), "l2", 0)
-    table = ec.compress(weight, bits=3)
-    quality = ec.evaluate(table, weight, queries=0)
-    assert judge.errors(table) == pytest.approx((quality.normalized_l2, quality.mean_cosine))
-
-
-def test_samples_stand_for_all_rows():
-    counts = np.random.default_rng(0).permutation(1000).astype(float)
-    ids, sums = _candidates.sample_of(1000, 100, counts, 0)
-    assert (np.diff(ids) > 0).all()
-    assert sums.sum() == counts.sum()
-    # One of each ten rows in the order of counts.
-    assert sorted(counts[ids] // 10) == list(range(100))
-    ids, sums = _candidates.sample_of(50, 100, None, 0)
-    assert list(ids) == list(range(50))
-    assert sums is None
-
-
-@pytest.mark.parametrize("method", ["svd", "magsvd", "hot_cold"])
-def test_a_sample_gets_the_knobs_of_the_whole(weight, method):
-    """Per-table costs, such as matrices, are charged as on the whole table."""
-    large = np.concatenate([weight] * 4)
-    budget = int(0.2 * large.nbytes)
-    candidate = _candidates.Candidate(method, {})
-    whole = candidate.compress(ec.dense(large), budget, {})
-    part = candidate.compress_sample(ec.dense(weight), len(large), budget, {})
-    assert part.stored_bytes <= budget / 4 * 1.2
-    errors = [ec.evaluate(t, w, queries=0).normalized_l2 for t, w in ((whole, large), (part, weight))]
-    assert errors[1] == pytest.approx(errors[0], rel=0.05)
+    found = ec.recommend(weight, 0.1, counts=np.full(3000, 2.5), sample=500)
+    for one in found:
+        quality = ec.evaluate(one.compress(weight), weight, queries=0)
+        assert (one.normalized_l2, one.mean_cosine) == pytest.approx((quality.normalized_l2, quality.mean_cosine))
 
 
 def test_small_tables():
@@ -161,7 +137,7 @@ def test_the_threads_are_as_before(weight):
 
 
 def test_a_budget_that_nothing_meets_names_the_least(weight):
-    with pytest.raises(ec.BudgetError, match=r"no method can meet a budget of 3 bytes: .* reach is \d+ bytes \(\w+\)"):
+    with pytest.raises(ec.BudgetError, match=r"no method can meet a budget of 3 bytes: .* reach is \d+ bytes$"):
         ec.recommend(weight, 3, sample=300)
 
 

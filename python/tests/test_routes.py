@@ -6,6 +6,7 @@ import random_tables
 import reference
 
 import embedcompress as ec
+from embedcompress import _core
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def table(rng):
 
 def test_hashes_are_those_of_the_formula(rng):
     inner = ec.dense(np.arange(1000, dtype=np.float32)[:, None])
-    ids = np.concatenate([np.arange(500), rng.integers(0, 2**62, 500)])
+    ids = np.concatenate([np.arange(500), rng.integers(0, 2**48, 500)])
     for seed in (0, 1, 2**62):
-        found = ec.remap(inner, rows=2**62, hash=seed).lookup(ids)[:, 0]
+        found = ec.remap(inner, rows=2**48, hash=seed).lookup(ids)[:, 0]
         np.testing.assert_array_equal(found, reference.hashed(ids, seed, 1000))
     counts = np.bincount(reference.hashed(np.arange(100_000), 3, 1000), minlength=1000)
     # A chi-squared of 999 degrees of freedom.
@@ -36,6 +37,32 @@ def test_maps_take_the_bits_that_they_need(rng, rows):
         table = ec.remap(inner, map=rng.permutation(np.arange(400) % (rows - lowest) + lowest))
         bits = max(largest.bit_length(), 1)
         assert table.stored_bytes - inner.stored_bytes == -(-400 * bits // 8)
+
+
+@pytest.mark.parametrize(("ids", "block"), [(0, 1), (50, 1), (50, 3), (3000, 7)])
+def test_the_inner_rows_of_ids(table, rng, ids, block):
+    blocks = 20 // block
+    entries = rng.integers(-1, blocks, -(-ids // block))
+    routed = ec.remap(table, map=entries, block=block, rows=ids)
+    asked = rng.permutation(np.arange(ids))
+    found = np.full(ids, 99)
+    _core.inner_rows(routed, asked, found)
+    wanted = entries[asked // block] * block + asked % block
+    np.testing.assert_array_equal(found, np.where(entries[asked // block] < 0, -1, wanted))
+
+
+def test_inner_rows_need_a_remap(table):
+    out = np.zeros(1, np.int64)
+    with pytest.raises(ValueError, match="the table must be a remap, not dense"):
+        _core.inner_rows(table, np.zeros(1, np.int64), out)
+    routed = ec.remap(table, rows=40, modulo=20)
+    with pytest.raises(IndexError, match="40"):
+        _core.inner_rows(routed, np.array([40]), out)
+    for wrong in (out.astype(np.int32), np.zeros(2, np.int64)):
+        with pytest.raises(ValueError, match="out must be int64"):
+            _core.inner_rows(routed, np.zeros(1, np.int64), wrong)
+    with pytest.raises(TypeError, match="table"):
+        _core.inner_rows(None, np.zeros(1, np.int64), out)
 
 
 def test_bytes_of_an_assignment(rng):
@@ -108,7 +135,7 @@ def test_what_can_not_be_made(table, make, message):
 
 def test_only_tables_go_in(table):
     for make in (ec.combine, ec.columns, ec.partition):
-        with pytest.raises(TypeError, match="table 1 must be a Table, not ndarray"):
+        with pytest.raises(TypeError, match="table 1 of tables must be a Table, not ndarray"):
             make([table, np.zeros((20, 6), np.float32)])
 
 
@@ -123,3 +150,18 @@ def test_routes_are_pickled_saved_and_sliced(rng, tmp_path):
         part.save(tmp_path / "part")
         for found in (part, ec.load(tmp_path / "part"), ec.load(tmp_path / "t").slice(start, stop)):
             np.testing.assert_array_equal(found.decode(), table.decode()[start:stop])
+
+
+def test_slices_of_a_partition_with_wrong_counts_are_no_table():
+    parts = [ec.dense(np.zeros((300, 4), np.float32)) for _ in range(2)]
+    tree, arrays = ec.partition(parts, np.arange(600) % 2).parts()
+    name = tree["tensors"]["ranks"]
+    dtype, ranks = arrays[name]
+    wrong = ranks.copy()
+    # Of table 0 there are 256 ids before the second block of 512.
+    wrong[1, :4] = np.frombuffer(np.uint32(255).tobytes(), np.uint8)
+    table = ec.Table.from_parts(tree, {**arrays, name: (dtype, wrong)})
+    with pytest.raises(ec.FormatError, match="600 ids are assigned to 599 rows") as caught:
+        table.slice(0, 600)
+    assert caught.value.rule == "invalid_parts"
+    assert table.slice(0, 400).shape == (400, 4)

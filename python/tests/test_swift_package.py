@@ -1,8 +1,14 @@
-"""A Swift package outside this one uses the library, and it and Python read each other's files."""
+"""Another Swift package depends on this one by version: it builds without a warning, and writes what Python writes.
+
+The package is a copy of Examples/swift, whose dependency is a clone of this repository with a tag. It has more
+programs: one for the tests here, and the code of the README and of the library's tutorial.
+"""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +17,11 @@ import pytest
 import embedcompress as ec
 
 ROOT = Path(__file__).resolve().parents[2]
-# One place for every run, so that only the first one builds the library.
-SCRATCH = ROOT / ".build-consumer"
-
-PACKAGE = """\
-// swift-tools-version: 6.0
-import PackageDescription
-
-let package = Package(
-    name: "Consumer",
-    dependencies: [.package(name: "EmbedCompress", path: "@ROOT@")],
-    targets: [
-        .executableTarget(name: "consumer", dependencies: [.product(name: "EmbedCompress", package: "EmbedCompress")])
-    ],
-    swiftLanguageModes: [.v6]
-)
-"""
+# Builds stay here, in a folder for each state of the sources, so that only the first run of a state builds the library.
+BUILDS = ROOT / ".build-consumer"
+URL = "https://example.com/embedcompress.git"
+README = ROOT / "README.md"
+TUTORIAL = ROOT / "Sources/EmbedCompress/EmbedCompress.docc/FirstTable.md"
 
 PROGRAM = """\
 import EmbedCompress
@@ -55,31 +50,126 @@ default: print("save or sums")
 """
 
 
-def run(*command, cwd):
+def run(*command, cwd, **variables):
     answer = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "SWIFT_BACKTRACE": "enable=no"},
+        env={**os.environ, "SWIFT_BACKTRACE": "enable=no", **variables},
     )
     assert answer.returncode == 0, answer.stdout[-4000:] + answer.stderr[-4000:]
     return answer.stdout
 
 
+def clone(folder):
+    """Clone the repository, with what is not committed yet as one more commit, and tag it with the version."""
+    run("git", "clone", "--quiet", ROOT, folder, cwd=ROOT)
+    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0")[:-1]
+    for name in names:
+        source, target = ROOT / name, folder / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        else:
+            target.unlink(missing_ok=True)
+    git = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com")
+    # The same sources are the same commit whenever they are committed.
+    dates = {"GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z"}
+    run("git", "add", "--all", cwd=folder)
+    run(*git, "commit", "--quiet", "--allow-empty", "--message", "State", cwd=folder, **dates)
+    run(*git, "tag", ec.__version__, cwd=folder)
+    return run("git", "rev-parse", "HEAD", cwd=folder).strip()
+
+
+def swift_blocks(path):
+    """Return the Swift code of a page, block after block."""
+    return "\n".join(re.findall(r"^```swift\n(.*?)^```", path.read_text(), flags=re.DOTALL | re.MULTILINE))
+
+
+def write_package(folder, url):
+    """Write the example with the programs of these tests beside its own."""
+    shutil.copytree(ROOT / "Examples/swift", folder, ignore=shutil.ignore_patterns(".build"))
+    manifest = folder / "Package.swift"
+    text = manifest.read_text()
+    assert text.count(URL) == 1
+    text = text.replace(URL, url)
+    for name, code in (("Consumer", PROGRAM), ("Readme", swift_blocks(README)), ("Tutorial", swift_blocks(TUTORIAL))):
+        target = (
+            f'        .executableTarget(name: "{name}", '
+            'dependencies: [.product(name: "EmbedCompress", package: "embedcompress")]),\n'
+        )
+        text = text.replace("    targets: [\n", "    targets: [\n" + target)
+        (folder / "Sources" / name).mkdir()
+        (folder / "Sources" / name / "main.swift").write_text(code)
+    manifest.write_text(text)
+
+
 @pytest.fixture(scope="module")
-def consumer(tmp_path_factory):
-    """The path of an executable of another package."""
+def build(tmp_path_factory):
+    """The folder of the package's programs, and what the compiler said when it built everything."""
     swift = shutil.which("swift")
-    if swift is None:
-        pytest.skip("swift is not on PATH")
-    folder = tmp_path_factory.mktemp("consumer")
-    (folder / "Sources" / "consumer").mkdir(parents=True)
-    (folder / "Package.swift").write_text(PACKAGE.replace("@ROOT@", str(ROOT)))
-    (folder / "Sources" / "consumer" / "main.swift").write_text(PROGRAM)
-    options = ("--scratch-path", SCRATCH, "-c", "debug")
-    run(swift, "build", *options, cwd=folder)
-    return Path(run(swift, "build", *options, "--show-bin-path", cwd=folder).strip()) / "consumer"
+    if swift is None or not (ROOT / ".git").exists():
+        pytest.skip("this needs swift on PATH, and the repository")
+    BUILDS.mkdir(exist_ok=True)
+    fresh = BUILDS / "clone"
+    shutil.rmtree(fresh, ignore_errors=True)
+    state = BUILDS / clone(fresh)
+    log = state / "log.txt"
+    if not log.exists():
+        for old in BUILDS.iterdir():
+            if old != fresh and old.is_dir():
+                shutil.rmtree(old)
+        state.mkdir()
+        fresh.rename(state / "embedcompress")
+        write_package(state / "package", (state / "embedcompress").as_uri())
+    # Everything that SwiftPM keeps is kept here: it remembers which commit a version was.
+    options = ["--scratch-path", state / "scratch", "--cache-path", state / "cache", "-c", "debug"]
+    options += ["--security-path", state / "security", "--config-path", state / "config"]
+    if not log.exists():
+        output = run(swift, "build", *options, cwd=state / "package")
+        log.write_text(output)
+    return Path(run(swift, "build", *options, "--show-bin-path", cwd=state / "package").strip()), log.read_text()
+
+
+@pytest.fixture(scope="module")
+def consumer(build):
+    """The path of the program of these tests."""
+    return build[0] / "Consumer"
+
+
+def test_a_consumer_builds_without_a_warning(build):
+    assert "Compiling EmbedCompress " in build[1]
+    assert [line for line in build[1].splitlines() if re.search(r"\b(warning|error):", line)] == []
+
+
+def test_the_library_needs_no_foundation(consumer):
+    if sys.platform != "linux":
+        pytest.skip("readelf is for Linux")
+    needed = run("readelf", "--dynamic", "--wide", consumer, cwd=ROOT)
+    assert "libswiftCore" in needed
+    assert "Foundation" not in needed
+
+
+def test_the_example_writes_what_python_writes(build, tmp_path):
+    path = tmp_path / "swift.safetensors"
+    lines = run(build[0] / "Embeddings", path, cwd=tmp_path).splitlines()
+    assert "same rows: true" in lines
+    assert lines[-1] == "id 1000 at position 0 is out of range: ids must be from 0 to 999"
+    weight = ((np.arange(64_000) * 37 % 101 - 50) / 8).astype(np.float32).reshape(1000, 64)
+    table = ec.compress(weight, "greedy", bits=4, b=100)
+    table.save(tmp_path / "python.safetensors")
+    assert path.read_bytes() == (tmp_path / "python.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("program", ["Readme", "Tutorial"])
+def test_the_code_of_the_pages_runs(build, tmp_path, program):
+    lines = run(build[0] / program, cwd=tmp_path).splitlines()
+    assert not [line for line in lines if line == "false" or line.startswith("false ") or line.endswith(" false")]
+    assert (tmp_path / "table.safetensors").exists()
+    if program == "Tutorial":
+        assert lines[-1] == "[-2.0, -1.0, 0.0, 1.0]"
+        assert "there is no row 1000 among 1000" in lines
 
 
 def floats(bits):

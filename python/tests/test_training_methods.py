@@ -155,6 +155,34 @@ def test_pools_like_an_embedding_bag(name, mode):
         torch.testing.assert_close(module(ids, offsets, weights), plain(ids, offsets, weights), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_pools_with_the_gradients_of_rows(name, mode, sparse):
+    """Those of rows that are made first and pooled by torch, also of bags without ids and of a batch without bags."""
+    if name in DEPENDS_ON_BATCH:
+        pytest.skip("rows depend on the others of the batch")
+    random = torch.Generator().manual_seed(2)
+    ids = torch.randint(0, ROWS, (50,), generator=random)
+    offsets, lengths = torch.tensor([0, 0, 10, 49, 50]), [0, 10, 39, 1, 0]
+    slopes, found = torch.randn(5, DIMENSION, generator=random), []
+    weights = torch.rand(50, generator=random) if mode == "sum" else None
+    for is_bag in (True, False):
+        module = make(name, sparse=sparse).eval()
+        module.mode = mode if is_bag else None
+        own = None if weights is None else weights.clone().requires_grad_()
+        if is_bag:
+            pooled = module(ids, offsets, own)
+            assert module(ids[:0], offsets[:0]).shape == (0, DIMENSION)
+        else:
+            rows = module(ids) if own is None else module(ids) * own[:, None]
+            bags = rows.split(lengths)
+            pooled = torch.stack([bag.sum(0) / (len(bag) or 1 if mode == "mean" else 1) for bag in bags])
+        (pooled * slopes).sum().backward()
+        grads = [torch.zeros_like(one) if one.grad is None else one.grad.to_dense() for one in module.parameters()]
+        found.append([pooled.detach(), *grads, *([] if own is None else [own.grad])])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
 def rows_of_plain(module):
     mode, module.mode = module.mode, None
     rows = rows_of(module)

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import embedcompress as ec
 from embedcompress import training
 from embedcompress.training._grouped import grouped_product
+from embedcompress.training._hashing import mixed, scaled
 from embedcompress.training.methods.dhe import is_prime, primes
 from embedcompress.training.methods.tt import column_factors, digits, without_centre
 
@@ -77,6 +80,42 @@ def test_tt_begins_as_spread_as_a_full_table(budget):
     assert float(values.abs().min()) > 0.8
 
 
+@settings(max_examples=40, deadline=None)
+@given(ids=st.lists(st.integers(0, 5_099), min_size=1, max_size=60), seed=st.integers(0, 3))
+def test_tt_has_the_same_gradients_sparse_and_dense(ids, seed):
+    """And as those of products of slices that are gathered for every id; sparse ones have each row once, in order."""
+    slopes = torch.randn(len(ids), 8, generator=torch.Generator().manual_seed(seed))
+    modules = [
+        training.embedding("tt", 5_100, 8, budget=0.1, fields=(100, 5_000), sparse=sparse) for sparse in (False, True)
+    ]
+    for module in modules:
+        (module(torch.tensor(ids)) * slopes).sum().backward()
+        module.before_step()
+    (d0, d1, d2), rank = modules[0].columns, modules[0].rank
+    cores = [getattr(modules[0], f"core{position}").detach().requires_grad_() for position in range(3)]
+    total = torch.zeros(())
+    for x, slope in zip(ids, slopes, strict=True):
+        field = int(x >= 100)
+        if modules[0].planned.knobs["plain"][field]:
+            continue
+        n0, n1, _ = digits((100, 5_000)[field])
+        local = x - 100 * field
+        digit = (local % n0, local // n0 % n1, local // n0 // n1)
+        first = [int(getattr(modules[0], f"first{position}")[field]) for position in range(3)]
+        a, b, c = (core[begin + number] for core, begin, number in zip(cores, first, digit, strict=True))
+        row = (a.view(d0, rank) @ b.view(rank, d1 * rank)).view(d0 * d1, rank) @ c.view(rank, d2)
+        total = total + (row.flatten() * slope).sum()
+    wanted = torch.autograd.grad(total, cores) if total.requires_grad else [torch.zeros_like(core) for core in cores]
+    for position, of in enumerate(wanted):
+        dense, sparse = (getattr(module, f"core{position}").grad for module in modules)
+        if dense is None:
+            assert not of.any()
+        else:
+            assert sparse.is_sparse and sparse.is_coalesced() and bool((sparse.indices()[0].diff() > 0).all())
+            torch.testing.assert_close(sparse.to_dense(), dense)
+            torch.testing.assert_close(dense, of, rtol=1e-5, atol=1e-6)
+
+
 # ROBE
 
 
@@ -93,6 +132,54 @@ def test_robe_hashes_all_bits_of_seeds_and_ids():
     rows = module(torch.from_numpy(ids)).detach().numpy()
     np.testing.assert_array_equal(module.freeze().lookup(ids), rows)
     assert len(np.unique(np.abs(rows))) > 300
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dimension=st.integers(1, 20),
+    numbers=st.integers(1, 90),
+    block=st.integers(1, 20),
+    ids=st.lists(st.integers(0, 299), max_size=40),
+    signs=st.booleans(),
+)
+def test_robe_has_the_same_gradient_sparse_and_dense(dimension, numbers, block, ids, signs):
+    """Bit for bit, and that of numbers which are gathered one by one, also of runs longer than the array."""
+    found = []
+    slopes = torch.randn(len(ids), dimension, generator=torch.Generator().manual_seed(3))
+    block = min(block, dimension)
+    for sparse in (False, True):
+        module = training.embedding(
+            "robe", 300, dimension, budget=16 + 4 * numbers, block=block, signs=signs, sparse=sparse
+        )
+        rows = module(torch.tensor(ids, dtype=torch.int64))
+        (rows * slopes).sum().backward()
+        gradient = module.array.grad
+        assert gradient.is_sparse == sparse
+        if sparse:
+            lines = gradient._indices()[0]
+            assert bool((lines.diff() > 0).all())
+            assert len(lines) <= 2 + len(ids) * -(-dimension // block) * 2
+        found.append((rows.detach(), gradient.to_dense()))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+    weight = module.array.detach().flatten().requires_grad_()
+    runs = -(-dimension // block)
+    hashes = mixed(torch.tensor(ids, dtype=torch.int64)[:, None] * runs + torch.arange(runs), 0)
+    places = (scaled(hashes, module.count)[:, :, None] + torch.arange(block)) % module.count
+    sign = (1 - 2 * (hashes & 1))[:, :, None] if signs else 1
+    rows = (weight[places] * sign).flatten(1)[:, :dimension]
+    assert torch.equal(rows, found[0][0])
+    (rows * slopes).sum().backward()
+    torch.testing.assert_close(weight.grad.view_as(module.array), found[0][1])
+
+
+def test_robe_moves_nothing_but_what_a_batch_reads():
+    module = training.embedding("robe", 10_000, 8, budget=0.5, sparse=True)
+    before = module.array.detach().clone()
+    optimizer = torch.optim.SparseAdam(module.parameters(), lr=0.1)
+    module(torch.tensor([3, 5_000])).sum().backward()
+    optimizer.step()
+    assert module.array.grad._values().shape[0] <= 4
+    assert 8 <= int((module.array != before).sum()) <= 16
 
 
 @pytest.mark.parametrize(("option", "value"), [("block", 0), ("block", 17), ("block", 1.5), ("signs", 1)])

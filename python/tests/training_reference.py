@@ -142,7 +142,7 @@ def tt(module, parameters, x):
 
 def robe(module, parameters, x):
     """With Python's integers, which have no end."""
-    array = parameters["array"].flatten()
+    array = parameters["array"].flatten()[: module.count]
     runs = -(-module.embedding_dim // module.block)
     found = []
     for column in range(module.embedding_dim):
@@ -231,7 +231,7 @@ def hash_of(x, rows, seed):
 
 
 def cafe(module, parameters, x):
-    place = int(module.place[x])
+    place = int(module.tracked.places(torch.tensor([x])))
     return parameters["weight"][place if place >= 0 else module.hot + hash_of(x, module.shared, module.seed)]
 
 

@@ -5,6 +5,10 @@
 
 #include "shims.h"
 
+// See shims.h.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+
 // A codebook of up to sixteen entries in registers, made by `ec_book`. Where codes have fewer than four bits the
 // entries repeat, so that a permute may take its index from any four bits that begin with the code.
 //
@@ -139,5 +143,7 @@ __attribute__((always_inline)) static inline ec_floats16 ec_bytes_to_entries(
     return out;
 #endif
 }
+
+#pragma clang diagnostic pop
 
 #endif

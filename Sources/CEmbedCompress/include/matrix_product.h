@@ -5,6 +5,10 @@
 
 #include "shims.h"
 
+// See shims.h.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+
 /// Most rows of a tile.
 #if defined(__AVX2__) || defined(__AVX512F__) || defined(__aarch64__)
 #define EC_TILE_ROWS 6
@@ -163,5 +167,7 @@ __attribute__((noinline)) static inline void ec_multiply_tile(
     }
 }
 #undef EC_TILE_SHAPE
+
+#pragma clang diagnostic pop
 
 #endif

@@ -5,6 +5,10 @@
 
 #include "shims.h"
 
+// See shims.h.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+
 typedef float ec_floats8 __attribute__((vector_size(32)));
 typedef float ec_floats2 __attribute__((vector_size(8)));
 typedef int32_t ec_words16 __attribute__((vector_size(64)));
@@ -174,5 +178,25 @@ EC_INLINE int32_t ec_index_of_least(ec_floats16 best, ec_words16 index, float va
 #endif
 }
 
+/// Bit i: whether the i-th of sixteen scores is at least the i-th limit; not for a NaN.
+EC_INLINE uint32_t ec_at_least16(ec_floats16 scores, ec_floats16 limits) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)scores, (__m512)limits, _CMP_GE_OQ);
+#elif defined(__AVX2__)
+    union { ec_floats16 all; __m256 half[2]; } score = {scores}, limit = {limits};
+    uint32_t low = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(score.half[0], limit.half[0], _CMP_GE_OQ));
+    return low | (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(score.half[1], limit.half[1], _CMP_GE_OQ)) << 8;
+#else
+    ec_words16 isAtLeast = (ec_words16)(scores >= limits);
+    uint32_t bits = 0;
+    if (__builtin_reduce_or(isAtLeast) != 0)
+        for (int lane = 0; lane < 16; lane++) bits |= (uint32_t)(isAtLeast[lane] & 1) << lane;
+    return bits;
+#endif
+}
+
 #undef EC_INLINE
+
+#pragma clang diagnostic pop
+
 #endif

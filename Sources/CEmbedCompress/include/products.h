@@ -4,6 +4,10 @@
 
 #include "shims.h"
 
+// See shims.h.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+
 #define EC_SPREAD(...) return __builtin_shufflevector(values, values, __VA_ARGS__)
 
 /// Lanes `part * 16 / width` and on of `values`, each `width` times: 1, 2, 4 or 8. Both are constants wherever this is
@@ -144,5 +148,7 @@ static inline void ec_narrow_product(
     default: ec_narrow_rows(a, rows, k, b, n, c, 8); break;
     }
 }
+
+#pragma clang diagnostic pop
 
 #endif

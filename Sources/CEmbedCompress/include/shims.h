@@ -14,6 +14,11 @@
 #endif
 #include <unistd.h>
 
+// Compilers warn of vectors wider than the target's registers in arguments and results: libraries of other targets
+// would pass them differently. Nothing here is passed between libraries, since all of it is static inline.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+
 // MARK: - Instruction set
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -229,7 +234,7 @@ __attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_
 
 // MARK: - Codes to floats
 
-/// The nearest whole numbers, halves to even, of numbers from 0 to 2^22.
+/// The nearest whole numbers, halves to even, of numbers from -2^22 to 2^22.
 static inline ec_floats16 ec_round16(ec_floats16 values) {
 #if defined(__SSE4_1__) || defined(__aarch64__)
     return __builtin_elementwise_roundeven(values);
@@ -279,6 +284,16 @@ static inline float ec_max(float a, float b) { return a > b ? a : b; }
 #endif
 static inline ec_floats16 ec_min16(ec_floats16 a, ec_floats16 b) { EC_LANEWISE(min) }
 static inline ec_floats16 ec_max16(ec_floats16 a, ec_floats16 b) { EC_LANEWISE(max) }
+
+/// The first `count` lanes of `values`, 0 to 16, and those of `others` after them. A comparison of lane numbers would
+/// become a walk through memory.
+static inline ec_floats16 ec_first_lanes(ec_floats16 values, ec_floats16 others, int32_t count) {
+    typedef int32_t ec_ints16 __attribute__((vector_size(64)));
+    static const int32_t inside[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    ec_ints16 mask;
+    memcpy(&mask, inside + 16 - count, sizeof mask);
+    return (ec_floats16)(((ec_ints16)values & mask) | ((ec_ints16)others & ~mask));
+}
 
 /// The least of sixteen, none of which is NaN.
 static inline float ec_least16(ec_floats16 values) {
@@ -418,5 +433,7 @@ __attribute__((always_inline)) static inline ec_floats16 ec_codes_to_floats(cons
 #undef EC_WINDOW
 #undef EC_FOUR
 }
+
+#pragma clang diagnostic pop
 
 #endif

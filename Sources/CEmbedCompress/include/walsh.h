@@ -5,6 +5,10 @@
 
 #include "shims.h"
 
+// See shims.h.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+
 /// Lane i of the result is the sum over j of (-1)^popcount(i & j) times lane j.
 __attribute__((always_inline)) static inline ec_floats16 ec_walsh16(ec_floats16 x) {
     ec_floats16 other;
@@ -34,5 +38,7 @@ __attribute__((always_inline)) static inline ec_floats16 ec_walsh16(ec_floats16 
 #undef EC_LEVEL
     return x;
 }
+
+#pragma clang diagnostic pop
 
 #endif

@@ -7,6 +7,10 @@
 
 #include "shims.h"
 
+// See shims.h.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+
 /// Sixteen pairs of 16-bit words.
 typedef uint32_t ec_pairs __attribute__((vector_size(64)));
 typedef int32_t ec_ints16 __attribute__((vector_size(64)));
@@ -245,5 +249,7 @@ __attribute__((always_inline)) static inline uint32_t ec_largest(ec_pairs lanes)
 __attribute__((always_inline)) static inline ec_floats16 ec_scaled(ec_ints16 sums, float factor) {
     return __builtin_convertvector(sums, ec_floats16) * factor;
 }
+
+#pragma clang diagnostic pop
 
 #endif

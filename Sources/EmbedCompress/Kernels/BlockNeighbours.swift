@@ -30,12 +30,12 @@ struct BlockNeighbours {
     var blockEntries: Int { blockRows &* columns.count }
 
     /// For each of `blocks` the most alike of the others, among `reach` neighbours on either side along each projection.
-    func best(of blocks: [Int32], projections: Int, reach: Int, random: inout SeededRandom) -> [Match] {
-        var best = [Match](repeating: .none, count: blocks.count)
+    func best(of blocks: [Int32], projections: Int, reach: Int, random: inout SeededRandom) throws -> [Match] {
+        var best = try [Match](allocating: .none, count: blocks.count)
         for _ in 0..<projections {
-            let order = Self.order(places(of: blocks, &random))
+            let order = try Self.order(try places(of: blocks, &random))
             // Neighbours lie side by side.
-            inOrder(order.map { blocks[$0] }) { entries in
+            try inOrder(order.map { blocks[$0] }) { entries in
                 for (place, index) in order.enumerated() {
                     let own = entries + place &* blockEntries
                     var kept = best[index]
@@ -57,11 +57,12 @@ struct BlockNeighbours {
     func nearest(
         of blocks: [Int32], among targets: [Int32], unless known: [Int32], projections: Int, reach: Int,
         random: inout SeededRandom
-    ) -> [Int32] {
+    ) throws -> [Int32] {
+        if blocks.isEmpty { return [] }
         // Blocks follow each other in memory; those that they are compared with may lie anywhere.
-        var best = [Match](repeating: .none, count: blocks.count)
-        inOrder(blocks) { entries in
-            inOrder(known) { others in
+        var best = try [Match](allocating: .none, count: blocks.count)
+        try inOrder(blocks) { entries in
+            try inOrder(known) { others in
                 for index in blocks.indices {
                     best[index] = compare(
                         entries + index &* blockEntries, others + index &* blockEntries, of: Int(known[index]))
@@ -69,14 +70,15 @@ struct BlockNeighbours {
             }
             for _ in 0..<projections {
                 let start = random
-                let targetPlaces = places(of: targets, &random)
+                let targetPlaces = try places(of: targets, &random)
                 // Along the same direction.
                 random = start
-                let places = places(of: blocks, &random)
-                let targetOrder = Self.order(targetPlaces)
-                inOrder(targetOrder.map { targets[$0] }) { others in
+                let places = try places(of: blocks, &random)
+                let targetOrder = try Self.order(targetPlaces)
+                let order = try Self.order(places)
+                try inOrder(targetOrder.map { targets[$0] }) { others in
                     var place = 0
-                    for index in Self.order(places) {
+                    for index in order {
                         while place < targetOrder.count, targetPlaces[targetOrder[place]] < places[index] { place += 1 }
                         for next in max(place - reach, 0)..<min(place + reach, targetOrder.count) {
                             let match = compare(
@@ -92,7 +94,9 @@ struct BlockNeighbours {
     }
 
     /// The indices of numbers in ascending order; there are fewer than 2^32.
-    private static func order(_ places: [Float]) -> [Int] {
+    private static func order(_ places: [Float]) throws -> [Int] {
+        // The keys, as much again to sort them, and the order.
+        try Allocation.require(Checked.product(places.count, 3, MemoryLayout<Int>.stride))
         var keys = places.enumerated().map { index, place in
             // Patterns of floats in the order of their values.
             let pattern = place.bitPattern
@@ -104,7 +108,9 @@ struct BlockNeighbours {
     }
 
     /// Where blocks lie along a random direction.
-    private func places(of blocks: [Int32], _ random: inout SeededRandom) -> [Float] {
+    private func places(of blocks: [Int32], _ random: inout SeededRandom) throws -> [Float] {
+        let entries = Checked.product(blockRows, columns.count)
+        try Allocation.require(Checked.sum(of: [entries, blocks.count]).flatMap { Checked.product($0, 4) })
         let direction = (0..<blockEntries).map { _ -> Float in
             // The sum of four uniform numbers is near enough to a normal one.
             let bits = random.next()
@@ -130,22 +136,20 @@ struct BlockNeighbours {
     }
 
     /// The share of entries that are equal.
-    func similarity(_ block: Int, _ other: Int) -> Double {
-        inOrder([Int32(block), Int32(other)]) {
+    func similarity(_ block: Int, _ other: Int) throws -> Double {
+        try inOrder([Int32(block), Int32(other)]) {
             Double(compare($0, $0 + blockEntries, of: other).equal) / Double(blockEntries)
         }
     }
 
     /// Calls `body` with the entries of blocks, one after the other.
-    private func inOrder<Result>(_ blocks: [Int32], _ body: (UnsafePointer<Float>) -> Result) -> Result {
-        let count = blocks.count * blockEntries
-        let entries = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
-            if let base = buffer.baseAddress {
-                copy(blocks.map(Int.init), rows: .max, to: base)
-                initialized = count
-            }
-        }
-        return entries.withUnsafeBufferPointer { body($0.baseAddress ?? nothing.assumingMemoryBound(to: Float.self)) }
+    private func inOrder<Result>(
+        _ blocks: [Int32], _ body: (UnsafePointer<Float>) throws -> Result
+    ) throws -> Result {
+        let entries = try Buffer<Float>(count: Checked.product(blocks.count, blockEntries) ?? Int.max)
+        defer { entries.keep() }
+        copy(blocks, rows: .max, to: entries.base)
+        return try body(entries.base)
     }
 
     @inline(__always)
@@ -160,9 +164,9 @@ struct BlockNeighbours {
     }
 
     /// Copies blocks one after the other.
-    func copy(_ blocks: [Int], rows: Int, to target: UnsafeMutablePointer<Float>) {
+    func copy(_ blocks: [Int32], rows: Int, to target: UnsafeMutablePointer<Float>) {
         var target = target
-        for block in blocks {
+        for block in blocks.lazy.map(Int.init) {
             for row in block * blockRows..<min((block + 1) * blockRows, rows) {
                 target.update(from: values.row(row) + columns.lowerBound, count: columns.count)
                 target += columns.count

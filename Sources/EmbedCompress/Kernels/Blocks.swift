@@ -25,6 +25,11 @@ extension IDBlock {
 /// would leave the second-level cache.
 func tileRows(dimension: Int) -> Int { max(min(65_536 / dimension, blockCapacity), 1) }
 
+/// Bytes of such rows, in whole vectors.
+func tileBytes(dimension: Int) -> Int {
+    tileRows(dimension: dimension) * MatrixProduct.stride(dimension) * MemoryLayout<Float>.size
+}
+
 /// Where a gathered block goes: `count` rows of `dimension` floats, `stride` floats apart.
 struct RowBlock {
     let base: UnsafeMutablePointer<Float>
@@ -103,9 +108,19 @@ struct KernelSpace {
 /// What nodes found wrong in the data that they read during a lookup; shared by all threads of a call.
 final class LookupContext: @unchecked Sendable {
     let onInvalid: InvalidIDs
-    private let lock = Lock()
-    private var zeros = 0
-    private var error: FormatError?
+    /// Nil in almost every lookup, which then costs no more than asking for it.
+    private var problem: Problem?
+    /// One for all lookups: to make a lock for each would take longer than to look up a row.
+    private static let lock = Lock()
+
+    /// How many entries were answered with zeros, and what was wrong with the first.
+    private final class Problem {
+        var zeros = 0
+        var position = Int.max
+        var error: FormatError
+
+        init(_ error: FormatError) { self.error = error }
+    }
 
     init(onInvalid: InvalidIDs) { self.onInvalid = onInvalid }
 
@@ -132,29 +147,30 @@ final class LookupContext: @unchecked Sendable {
     /// A row of non-zeros whose pointers lead nowhere. The caller goes on with a row of zeros.
     func recordBadRowPointers(row: Int) { record(.badRowPointers(row: row), at: row) }
 
+    /// A row of more non-zeros than a row can have. The caller goes on with a row of zeros.
+    func recordLongRow(row: Int, limit: Int) { record(.longRow(row: row, limit: limit), at: row) }
+
     /// A non-zero whose column there is not. The caller goes on without it.
     func recordBadColumn(row: Int, column: Int, dimension: Int) {
         record(.badColumn(row: row, column: column, dimension: dimension), at: row)
     }
 
     private func record(_ found: FormatError, at position: Int) {
-        lock.withLock {
-            zeros += 1
-            if position < errorPosition {
-                errorPosition = position
-                error = found
-            }
+        Self.lock.withLock {
+            let problem = self.problem ?? Problem(found)
+            self.problem = problem
+            problem.zeros += 1
+            if position < problem.position { (problem.position, problem.error) = (position, found) }
         }
     }
 
-    private var errorPosition = Int.max
-
-    /// Entries that were answered with zeros; throws when the caller asked for that.
+    /// Entries that were answered with zeros; throws when the caller asked for that, or when the lookup was refused scratch.
+    /// For when all threads are done.
     func finish() throws -> Int {
-        try lock.withLock {
-            if onInvalid == .raise, let error { throw EmbedCompressError.format(error) }
-            return zeros
-        }
+        try Scratch.check()
+        guard let problem else { return 0 }
+        if onInvalid == .raise { throw EmbedCompressError.format(problem.error) }
+        return problem.zeros
     }
 }
 

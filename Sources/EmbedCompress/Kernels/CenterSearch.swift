@@ -12,16 +12,19 @@ final class CenterSearch: @unchecked Sendable {
     /// For each sixteen centers their halved squared lengths, then their negated numbers, column by column. Centers that
     /// make up sixteen are infinitely far.
     private let values: UnsafeMutablePointer<Floats16>
+    /// What they lie in.
+    private let memory: Buffer<Floats16>
 
-    init(count: Int, width: Int) {
+    init(count: Int, width: Int) throws {
         self.count = count
         self.width = width
         blocks = (count + 15) / 16
-        values = .allocate(capacity: blocks * (width + 1))
-        values.initialize(repeating: Floats16(), count: blocks * (width + 1))
+        guard let chunks = Checked.product(blocks, width + 1) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
+        memory = try Buffer(repeating: Floats16(), count: chunks)
+        values = memory.base
     }
-
-    deinit { values.deallocate() }
 
     /// Takes over `count` centers of `width` numbers each.
     func set(_ centers: UnsafePointer<Float>) {

@@ -21,9 +21,9 @@ struct ClusterBooks {
         let count = layout.entryCount
         let grain = max(1, min(16, layout.clusters / 64))
         try Parallel.forEach(count: layout.clusters, grain: grain, progress: progress.watch) { range in
-            let solver = ScalarKMeans(capacity: 2 * Self.exactValues + 16, clusters: count)
+            let solver = try ScalarKMeans(capacity: 2 * Self.exactValues + 16, clusters: count)
             for cluster in range {
-                load(Array(members[cluster]), into: solver, context)
+                try members.with(cluster) { try load($0, into: solver, context) }
                 if solver.count > 0 { solver.solve(clusters: count) }
                 let zero = [0.0]
                 zero.withUnsafeBufferPointer { zero in
@@ -31,21 +31,22 @@ struct ClusterBooks {
                         solver.count > 0 ? solver.result : zero, count: count, type: layout.entryType,
                         space: books + cluster * 2 * count)
                 }
-                progress.advance(by: members[cluster].count)
+                progress.advance(by: members.count(of: cluster))
             }
         }
     }
 
-    private func load(_ rows: [Int], into solver: ScalarKMeans, _ context: LookupContext) {
+    private func load(
+        _ rows: UnsafeBufferPointer<Int>, into solver: ScalarKMeans, _ context: LookupContext
+    ) throws {
         solver.begin()
         guard !rows.isEmpty else { return }
         let values = rows.count.multipliedReportingOverflow(by: layout.dimension)
         guard values.overflow || values.partialValue > Self.exactValues else {
-            return withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * values.partialValue) { space in
-                guard let base = space.baseAddress else { return }
+            return try Scratch.with(2 * values.partialValue, of: Float.self) { base in
                 let weights = base + values.partialValue
                 var place = 0
-                forEachValue(rows, context) { value, weight in
+                try forEachValue(rows, context) { value, weight in
                     (base[place], weights[place]) = (value, weight)
                     place &+= 1
                 }
@@ -55,21 +56,23 @@ struct ClusterBooks {
         var low = Float.infinity
         var high = -Float.infinity
         var weighed = 0.0
-        forEachValue(rows, context) { value, weight in
+        try forEachValue(rows, context) { value, weight in
             low = min(low, value)
             high = max(high, value)
             weighed += Double(weight)
         }
+        // Rows that could not be read say nothing.
+        guard low <= high else { return }
         // Without any weight all values count alike.
         let isWeighted = weighed > 0
         let width = (Double(high) - Double(low)) / Double(Self.bins)
-        withUnsafeTemporaryAllocation(of: SIMD2<Double>.self, capacity: Self.bins) { bins in
-            guard let bins = bins.baseAddress else { return }
+        try Scratch.with(Self.bins, of: SIMD2<Double>.self) { bins in
             bins.initialize(repeating: SIMD2(), count: Self.bins)
             let scale = width > 0 ? 1 / width : 0
-            forEachValue(rows, context) { value, weight in
+            try forEachValue(rows, context) { value, weight in
                 let weight = isWeighted ? Double(weight) : 1
-                let place = min(Int((Double(value) - Double(low)) * scale), Self.bins - 1)
+                // A value that has changed since the extent was found may lie outside of it.
+                let place = Int(max(0, min((Double(value) - Double(low)) * scale, Double(Self.bins - 1))))
                 bins[place] += SIMD2(weight, weight * Double(value))
             }
             join(bins, into: solver)
@@ -96,14 +99,16 @@ struct ClusterBooks {
         solver.finish()
     }
 
-    /// Every value of the rows with its weight, which is 1 unless weights were given.
+    /// Every value of the rows with its weight, which is 1 unless weights were given. Both are checked in each reading, as
+    /// the source may be written to between two.
     @inline(__always)
-    private func forEachValue(_ rows: [Int], _ context: LookupContext, _ body: (Float, Float) -> Void) {
+    private func forEachValue(
+        _ rows: UnsafeBufferPointer<Int>, _ context: LookupContext, _ body: (Float, Float) -> Void
+    ) throws {
         let dimension = layout.dimension
         let weightColumns = input.weights?.dimension ?? 0
-        withUnsafeTemporaryAllocation(of: Float.self, capacity: blockRows * (dimension + weightColumns)) { floats in
-            withUnsafeTemporaryAllocation(of: Int64.self, capacity: blockRows) { ids in
-                guard let values = floats.baseAddress, let ids = ids.baseAddress else { return }
+        try Scratch.with(blockRows * (dimension + weightColumns), of: Float.self) { values in
+            try Scratch.with(blockRows, of: Int64.self) { ids in
                 let weights = values + blockRows * dimension
                 for start in stride(from: 0, to: rows.count, by: blockRows) {
                     let count = min(blockRows, rows.count - start)
@@ -117,7 +122,11 @@ struct ClusterBooks {
                             let weight =
                                 weightColumns == 0
                                 ? 1 : weights[weightColumns == 1 ? index : index &* dimension &+ column]
-                            body(values[index &* dimension &+ column], weight)
+                            let value = values[index &* dimension &+ column]
+                            guard value.isFinite, weight >= 0, weight < .infinity else {
+                                throw sourceChanged(rows[start + index])
+                            }
+                            body(value, weight)
                         }
                     }
                 }

@@ -75,33 +75,25 @@ struct CodeTile<Codes: CodeFormat> {
         let turns = ec_turns(2, Int32(16 / Codes.bits))
         let bytes = 32 &* (First.vectors &+ Second.vectors &+ Third.vectors &+ Fourth.vectors)
         for position in 0..<count {
-            var first = First()
-            var second = Second()
-            var third = Third()
-            var fourth = Fourth()
-            @inline(__always)
-            func add(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ factors: SIMD16<UInt32>) {
-                first.add(ec_words_of_two(a, b, turns), factors)
-                if Second.vectors > 0 { second.add(ec_words_of_two(a + 32, b + 32, turns), factors) }
-                if Third.vectors > 0 { third.add(ec_words_of_two(a + 64, b + 64, turns), factors) }
-                if Fourth.vectors > 0 { fourth.add(ec_words_of_two(a + 96, b + 96, turns), factors) }
-            }
+            var sums = SumsSideBySide<First, Second, Third, Fourth>()
             var index = runs[position].start
             let end = runs[position].end
             while index < end &- 1 {
                 if index < prefetchEnd { prefetch(index, 2, bytes: bytes) }
-                add(rows[index] + offset, rows[index &+ 1] + offset, ec_factors(factors + index, 2))
+                sums.add(
+                    rows[index] + offset, rows[index &+ 1] + offset, turns, ec_factors(factors + index, 2))
                 index &+= 2
             }
             if index < end {
-                add(rows[index] + offset, rows[index] + offset, ec_some_factors(factors + index, 2, 1))
+                let last = rows[index] + offset
+                sums.add(last, last, turns, ec_some_factors(factors + index, 2, 1))
             }
             let target = Target(self, position)
             let width = 32 * 8 / Codes.bits
-            write(first.turnedColumns(unit), 0, target)
-            if Second.vectors > 0 { write(second.turnedColumns(unit), width, target) }
-            if Third.vectors > 0 { write(third.turnedColumns(unit), 2 * width, target) }
-            if Fourth.vectors > 0 { write(fourth.turnedColumns(unit), 3 * width, target) }
+            write(sums.first.turnedColumns(unit), 0, target)
+            if Second.vectors > 0 { write(sums.second.turnedColumns(unit), width, target) }
+            if Third.vectors > 0 { write(sums.third.turnedColumns(unit), 2 * width, target) }
+            if Fourth.vectors > 0 { write(sums.fourth.turnedColumns(unit), 3 * width, target) }
         }
     }
 
@@ -261,6 +253,25 @@ private struct NoSums: CodeSums {
     func columns(_ unit: Float) -> ColumnSums { ColumnSums() }
     @inline(__always)
     func turnedColumns(_ unit: Float) -> ColumnSums { ColumnSums() }
+}
+
+/// Sums of up to four vectors of columns that lie side by side.
+private struct SumsSideBySide<First: CodeSums, Second: CodeSums, Third: CodeSums, Fourth: CodeSums> {
+    var first = First()
+    var second = Second()
+    var third = Third()
+    var fourth = Fourth()
+
+    /// Adds 32 bytes a vector, of two rows.
+    @inline(__always)
+    mutating func add(
+        _ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ turns: SIMD16<UInt32>, _ factors: SIMD16<UInt32>
+    ) {
+        first.add(ec_words_of_two(a, b, turns), factors)
+        if Second.vectors > 0 { second.add(ec_words_of_two(a + 32, b + 32, turns), factors) }
+        if Third.vectors > 0 { third.add(ec_words_of_two(a + 64, b + 64, turns), factors) }
+        if Fourth.vectors > 0 { fourth.add(ec_words_of_two(a + 96, b + 96, turns), factors) }
+    }
 }
 
 private struct ByteSums: CodeSums {

@@ -80,7 +80,7 @@ func turn(_ t: Floats16) -> (sine: Floats16, cosine: Floats16) {
     sine = fused(sine, square, all(1.0 / 120))
     sine = fused(sine, square, all(-1.0 / 6))
     sine = fused(sine, square, all(1)) * a
-    var cosine = fused(square, all(-1.0 / 87_178_291_200), all(1.0 / 479_001_600))
+    var cosine = fused(square, all(-1.0 / 8.717_829_12e10), all(1.0 / 479_001_600))
     cosine = fused(cosine, square, all(-1.0 / 3_628_800))
     cosine = fused(cosine, square, all(1.0 / 40_320))
     cosine = fused(cosine, square, all(-1.0 / 720))

@@ -30,6 +30,9 @@ final class IDHashes: Sendable {
         let modulus: Remainder
     }
 
+    /// Bytes of what is kept of a hash function.
+    static let functionBytes = MemoryLayout<Function>.stride
+
     private let functions: [Function]
     private let buckets: Int
     private let encoding: HashNetwork.Encoding
@@ -101,16 +104,27 @@ struct HashLayers {
 
     /// Vectors that go through the layers together: more would leave the second-level cache.
     static let most = 128
+    /// Floats of as many, where layers are wide.
+    private static let mostFloats = 1 << 22
+
+    /// Floats of a vector of hashes and of a layer's results, and the vectors that go through the layers together.
+    private static func sizes(hashes: Int, widths: [Int]) -> (codeStride: Int, stride: Int, rows: Int) {
+        let (codeStride, stride) = (MatrixProduct.stride(hashes), MatrixProduct.stride(widths.dropLast().max() ?? 1))
+        return (codeStride, stride, max(min(most, mostFloats / (codeStride + 2 * stride)), 1))
+    }
+
+    /// What a block takes.
+    static func scratchBytes(hashes: Int, widths: [Int]) -> Int {
+        let (codeStride, stride, rows) = sizes(hashes: hashes, widths: widths)
+        return rows * (codeStride + 2 * stride) * MemoryLayout<Float>.size
+    }
 
     /// - Parameters:
     ///   - widths: Of each layer's result; the last one is the dimension.
     static func gather(
         _ ids: IDBlock, offset: Int, hashes: IDHashes, layers: [Layer], widths: [Int], into output: RowBlock
     ) {
-        let codeStride = MatrixProduct.stride(hashes.count)
-        let widest = widths.dropLast().max() ?? 1
-        let stride = MatrixProduct.stride(widest)
-        let room = max(min(most, 1 << 22 / (codeStride + 2 * stride)), 1)
+        let (codeStride, stride, room) = sizes(hashes: hashes.count, widths: widths)
         let rows = min(room, ids.count)
         Scratch.with(rows * (codeStride + 2 * stride), of: Float.self) { codes in
             let buffers = (codes + rows * codeStride, codes + rows * (codeStride + stride))

@@ -34,7 +34,7 @@ func leastOfRows(_ rows: UnsafePointer<Floats16>) -> Floats16 {
     ec_least_of_rows(UnsafeRawPointer(rows).assumingMemoryBound(to: Float.self))
 }
 
-/// The nearest whole numbers, halves to even, of numbers from 0 to 2^22.
+/// The nearest whole numbers, halves to even, of numbers from -2^22 to 2^22.
 @inline(__always)
 func rounded(_ values: Floats16) -> Floats16 { ec_round16(values) }
 

@@ -12,10 +12,10 @@ public enum NearestCodes {
     public static func search(
         rows: UnsafePointer<Float>, count: Int, centroids: UnsafePointer<Float>, parts: Int, entries: Int, width: Int,
         codes: UnsafeMutablePointer<Int32>
-    ) {
+    ) throws {
         guard count > 0, parts > 0 else { return }
-        let searches = (0..<parts).map { part in
-            let search = CenterSearch(count: entries, width: width)
+        let searches = try (0..<parts).map { part in
+            let search = try CenterSearch(count: entries, width: width)
             search.set(centroids + part * entries * width)
             return search
         }
@@ -35,5 +35,6 @@ public enum NearestCodes {
                 }
             }
         }
+        try Scratch.check()
     }
 }

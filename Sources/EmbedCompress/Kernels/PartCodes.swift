@@ -24,23 +24,24 @@ func storeCodes(
 
 /// Stores centers of a part plus their means, and changes the centers to what was stored.
 ///
+/// - Parameter unit: What centers and means are multiplied by, but not what is stored.
 /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for a number that the type can't hold.
 func store(
-    _ centers: UnsafeMutablePointer<Float>, count: Int, _ means: [Float], to target: UnsafeMutableRawPointer,
-    _ element: ScaleType
+    _ centers: UnsafeMutablePointer<Float>, count: Int, _ means: [Float], unit: Float,
+    to target: UnsafeMutableRawPointer, _ element: ScaleType
 ) throws {
     for index in 0..<count {
         for column in 0..<means.count {
             let place = index * means.count + column
-            let value = centers[place] + means[column]
+            let value = (centers[place] + means[column]) / unit
             switch element {
             case .float32:
                 (target + place * 4).storeBytes(of: value, as: Float.self)
-                centers[place] = value - means[column]
+                centers[place] = value * unit - means[column]
             case .float16:
                 let half = halfFromFloat(value)
                 (target + place * 2).storeBytes(of: half, as: UInt16.self)
-                centers[place] = floatFromHalf(half) - means[column]
+                centers[place] = floatFromHalf(half) * unit - means[column]
             }
             guard centers[place].isFinite else {
                 throw EmbedCompressError.invalidArgument(

@@ -43,7 +43,7 @@ struct PartKMeans {
     }
 
     private func refine(_ centers: UnsafeMutablePointer<Float>, rounds: Int, _ random: inout SeededRandom) throws {
-        let search = CenterSearch(count: centerCount, width: width)
+        let search = try CenterSearch(count: centerCount, width: width)
         var last = Double.infinity
         for _ in 0..<rounds {
             search.set(centers)
@@ -62,12 +62,15 @@ struct PartKMeans {
         let most = min(Self.mostDirections, (width + 15) / 16 * 16)
         let directions = try PrincipalDirections(
             data, count: count, width: width, directions: most, random: &random, watch: watch)
-        let coordinates = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
-        let part = UnsafeMutablePointer<Float>.allocate(capacity: count * most)
+        guard let numbers = Checked.product(Checked.sum(count, centerCount) ?? Int.max, 2, most) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
+        let memory = try Buffer<Float>(count: numbers)
+        defer { memory.keep() }
+        let (coordinates, part) = (memory.base, memory.base + count * most)
         // Numbers of a center that are not known yet are zeros.
-        let known = UnsafeMutablePointer<Float>.allocate(capacity: centerCount * most)
-        let wider = UnsafeMutablePointer<Float>.allocate(capacity: centerCount * most)
-        defer { for memory in [coordinates, part, known, wider] { memory.deallocate() } }
+        let known = part + count * most
+        let wider = known + centerCount * most
         try directions.project(data, count: count, to: coordinates, watch: watch)
         var before = 0
         var now = 2
@@ -115,36 +118,38 @@ struct PartKMeans {
         }
         let drawn = min(count, Self.drawnPerCenter * centerCount)
         let chunks = (drawn + 15) / 16
-        try withUnsafeTemporaryAllocation(of: Floats16.self, capacity: chunks * (width + 2)) { space in
-            guard let columns = space.baseAddress else { return }
-            columns.initialize(repeating: Floats16(), count: chunks * (width + 2))
-            let (nearest, importance) = (columns + chunks * width, columns + chunks * (width + 1))
-            let floats = UnsafeMutableRawPointer(columns).assumingMemoryBound(to: Float.self)
-            for index in 0..<drawn {
-                let place = index * count / drawn
-                for column in 0..<width { floats[column * chunks * 16 + index] = data[place * width + column] }
-                floats[(width + 1) * chunks * 16 + index] = weights?[place] ?? 1
-            }
-            for chunk in 0..<chunks { nearest[chunk] = Floats16(repeating: .greatestFiniteMagnitude) }
-            var sums = [Float](repeating: 0, count: chunks)
-            for chunk in 0..<chunks { sums[chunk] = total(importance[chunk]) }
-            // The first is drawn by weight alone.
-            var chosen = pick(&random, drawn, sums) { importance[$0] }
-            for index in 0..<centerCount {
-                if index & 63 == 0 { try watch.report() }
-                let center = centers + index * width
-                for column in 0..<width { center[column] = floats[column * chunks * 16 + chosen] }
-                for chunk in 0..<chunks {
-                    var distance = Floats16()
-                    for column in 0..<width {
-                        let difference = columns[column &* chunks &+ chunk] - Floats16(repeating: center[column])
-                        distance += difference * difference
-                    }
-                    nearest[chunk] = leastOf(distance, nearest[chunk])
-                    sums[chunk] = total(nearest[chunk] * importance[chunk])
+        guard let space = Checked.product(chunks, width + 2) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
+        let memory = try Buffer(repeating: Floats16(), count: space)
+        defer { memory.keep() }
+        let columns = memory.base
+        let (nearest, importance) = (columns + chunks * width, columns + chunks * (width + 1))
+        let floats = UnsafeMutableRawPointer(columns).assumingMemoryBound(to: Float.self)
+        for index in 0..<drawn {
+            let place = index * count / drawn
+            for column in 0..<width { floats[column * chunks * 16 + index] = data[place * width + column] }
+            floats[(width + 1) * chunks * 16 + index] = weights?[place] ?? 1
+        }
+        for chunk in 0..<chunks { nearest[chunk] = Floats16(repeating: .greatestFiniteMagnitude) }
+        var sums = try [Float](allocating: 0, count: chunks)
+        for chunk in 0..<chunks { sums[chunk] = total(importance[chunk]) }
+        // The first is drawn by weight alone.
+        var chosen = pick(&random, drawn, sums) { importance[$0] }
+        for index in 0..<centerCount {
+            if index & 63 == 0 { try watch.report() }
+            let center = centers + index * width
+            for column in 0..<width { center[column] = floats[column * chunks * 16 + chosen] }
+            for chunk in 0..<chunks {
+                var distance = Floats16()
+                for column in 0..<width {
+                    let difference = columns[column &* chunks &+ chunk] - Floats16(repeating: center[column])
+                    distance += difference * difference
                 }
-                chosen = pick(&random, drawn, sums) { nearest[$0] * importance[$0] }
+                nearest[chunk] = leastOf(distance, nearest[chunk])
+                sums[chunk] = total(nearest[chunk] * importance[chunk])
             }
+            chosen = pick(&random, drawn, sums) { nearest[$0] * importance[$0] }
         }
     }
 
@@ -182,15 +187,18 @@ struct PartKMeans {
         let entry = width + 2
         let runs = min(max((1 << 22) / (centerCount * entry), 1), 16)
         let grain = ((count + runs - 1) / runs + 63) / 64 * 64
-        let partials = UnsafeMutablePointer<Float>.allocate(capacity: runs * centerCount * entry)
-        defer { partials.deallocate() }
-        partials.initialize(repeating: 0, count: runs * centerCount * entry)
+        guard let numbers = Checked.product(runs, centerCount, entry) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
+        let memory = try Buffer<Float>(repeating: 0, count: numbers)
+        defer { memory.keep() }
+        let partials = memory.base
         try Parallel.forEach(count: count, grain: grain, progress: watch) { range in
             addSums(search, range, to: partials + range.lowerBound / grain * centerCount * entry)
         }
         var error = 0.0
-        var weight = [Float](repeating: 0, count: centerCount)
-        var errors = [Float](repeating: 0, count: centerCount)
+        var weight = try [Float](allocating: 0, count: centerCount)
+        var errors = try [Float](allocating: 0, count: centerCount)
         for center in 0..<centerCount {
             let sums = partials + center * entry
             for run in 1..<max(runs, 1) {
@@ -203,7 +211,7 @@ struct PartKMeans {
             guard weight[center] > 0 else { continue }
             for column in 0..<width { centers[center * width + column] = sums[column] / weight[center] }
         }
-        split(centers, weight, errors, &random)
+        try split(centers, weight, errors, &random)
         return error
     }
 
@@ -236,7 +244,9 @@ struct PartKMeans {
     /// Gives each center without vectors half of a cluster, the largest errors first.
     private func split(
         _ centers: UnsafeMutablePointer<Float>, _ weight: [Float], _ errors: [Float], _ random: inout SeededRandom
-    ) {
+    ) throws {
+        // Two lists of centers, which grow by doubling.
+        try Allocation.require(Checked.product(centerCount, 4, MemoryLayout<Int>.stride))
         let empty = (0..<centerCount).filter { weight[$0] <= 0 }
         guard !empty.isEmpty else { return }
         let largest = (0..<centerCount).filter { errors[$0] > 0 }.sorted { (-errors[$0], $0) < (-errors[$1], $1) }

@@ -9,6 +9,13 @@ struct PartRanks: Sendable {
     /// Counts have 32 bits.
     static let maximumRows = Int(UInt32.max)
 
+    /// For whoever is to assign each of so many rows, before there is a number for each.
+    static func checkRows(_ rows: Int) throws {
+        guard rows <= maximumRows else {
+            throw EmbedCompressError.invalidArgument("an assignment has at most \(maximumRows) ids, not \(rows)")
+        }
+    }
+
     let bytes: Bytes
     let parts: Int
     let rows: Int
@@ -19,6 +26,8 @@ struct PartRanks: Sendable {
 
     static func bits(parts: Int) -> Int { parts < 2 ? 0 : PackedMap.bits(for: parts - 1) }
     static func blockBytes(parts: Int) -> Int { 4 * parts + planeBytes * bits(parts: parts) }
+    /// Bytes of the blocks of so many ids; nil if they are too many to count.
+    static func byteCount(ids: Int, parts: Int) -> Int? { Checked.product(blocks(ids), blockBytes(parts: parts)) }
     /// Blocks of so many ids.
     static func blocks(_ ids: Int) -> Int { ids / blockIDs + (ids % blockIDs == 0 ? 0 : 1) }
 
@@ -30,9 +39,9 @@ struct PartRanks: Sendable {
     }
 
     /// - Parameter assignment: Parts, each of `0 ..< parts`, which the caller has checked.
-    init(_ assignment: UnsafeBufferPointer<Int>, parts: Int) throws {
+    init(_ assignment: Buffer<UInt16>, parts: Int) throws {
         let (bits, blockBytes) = (Self.bits(parts: parts), Self.blockBytes(parts: parts))
-        guard let byteCount = Checked.product(Self.blocks(assignment.count), blockBytes) else {
+        guard let byteCount = Self.byteCount(ids: assignment.count, parts: parts) else {
             throw EmbedCompressError.outOfMemory(bytes: Int.max)
         }
         let bytes = Bytes(try ByteStorage.allocate(byteCount))
@@ -44,7 +53,7 @@ struct PartRanks: Sendable {
             }
             let planes = (block + 4 * parts).assumingMemoryBound(to: UInt8.self)
             for index in 0..<min(Self.blockIDs, assignment.count - first) {
-                let part = assignment[first + index]
+                let part = Int(assignment[first + index])
                 counts[part] += 1
                 for bit in 0..<bits where part >> bit & 1 == 1 {
                     planes[bit * Self.planeBytes + index / 8] |= 1 << UInt8(index % 8)

@@ -24,6 +24,8 @@ struct PrincipalDirections {
         self.count = count
         let chunks = count / 16
         let used = min(vectors, Self.mostVectors)
+        // Directions, and their images.
+        try Allocation.require(Checked.product(width, chunks, 2, MemoryLayout<Floats16>.stride))
         var current = (0..<width * chunks).map { _ in
             var value = Floats16()
             for lane in 0..<16 { value[lane] = Float(random.below(1 << 16)) - 32_767.5 }

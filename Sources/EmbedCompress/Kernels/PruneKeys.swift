@@ -57,18 +57,23 @@ struct PruneKeys {
         return (above, equal)
     }
 
-    /// Stores the values of a row whose keys are above `threshold`, and the first `ties` of those equal to it.
+    /// Stores the values of a row whose keys are above `threshold`, and the first `ties` of those equal to it: at the
+    /// `positions` that were counted for them. Returns whether there are as many.
     func put(
-        _ row: Int, above threshold: UInt32, ties: Int, of tableRow: Int, at position: Int, in builder: SparseBuilder
-    ) {
+        _ row: Int, above threshold: UInt32, ties: Int, of tableRow: Int, at positions: Range<Int>,
+        in builder: SparseBuilder
+    ) -> Bool {
         let values = values.row(row)
-        var (position, left) = (position, ties)
+        var (position, left) = (positions.lowerBound, ties)
         forEach(row) { column, key in
             guard key >= threshold, key > threshold || left > 0 else { return }
             if key == threshold { left &-= 1 }
-            builder.put(values[column], row: tableRow, column: column, at: position)
+            if position < positions.upperBound {
+                builder.put(values[column], row: tableRow, column: column, at: position)
+            }
             position &+= 1
         }
+        return position == positions.upperBound
     }
 }
 
@@ -76,28 +81,26 @@ struct PruneKeys {
 final class PruneHistogram: @unchecked Sendable {
     private let bins: Int
     private let lock = Lock()
-    private var all: [UnsafeMutablePointer<Int>] = []
-    private var free: [UnsafeMutablePointer<Int>] = []
+    private var all: [Buffer<Int>] = []
+    private var free: [Buffer<Int>] = []
 
     init(bins: Int) { self.bins = bins }
-    deinit { for one in all { one.deallocate() } }
 
     /// Calls `body` with a histogram that no other thread has.
-    func use(_ body: (UnsafeMutablePointer<Int>) -> Void) {
-        let own = lock.withLock { () -> UnsafeMutablePointer<Int> in
+    func use(_ body: (UnsafeMutablePointer<Int>) -> Void) throws {
+        let own = try lock.withLock { () throws -> Buffer<Int> in
             if let one = free.popLast() { return one }
-            let one = UnsafeMutablePointer<Int>.allocate(capacity: bins)
-            one.initialize(repeating: 0, count: bins)
+            let one = try Buffer(repeating: 0, count: bins)
             all.append(one)
             return one
         }
-        body(own)
+        body(own.base)
         lock.withLock { free.append(own) }
     }
 
     /// Once no thread uses one.
-    func total() -> [Int] {
-        var sums = [Int](repeating: 0, count: bins)
+    func total() throws -> [Int] {
+        var sums = try [Int](allocating: 0, count: bins)
         for one in all { for bin in 0..<bins { sums[bin] += one[bin] } }
         return sums
     }

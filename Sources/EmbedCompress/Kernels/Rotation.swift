@@ -25,12 +25,20 @@ struct Rotation: Sendable {
     /// Coordinates that are paired with as many from the end; 0 where there is one window.
     private var pairs: Int { window == dimension ? 0 : dimension / 2 }
 
+    /// The largest power of two up to the dimension.
+    private static func window(_ dimension: Int) -> Int { 1 << (Int.bitWidth - 1 - dimension.leadingZeroBitCount) }
+
+    /// Bytes of what a rotation keeps.
+    static func byteCount(dimension: Int) -> Int {
+        (window(dimension) == dimension ? 2 : 4) * dimension * MemoryLayout<Float>.size
+    }
+
     init(dimension: Int, seed: Int) throws {
         self.dimension = dimension
         self.seed = seed
-        window = 1 << (Int.bitWidth - 1 - dimension.leadingZeroBitCount)
+        window = Self.window(dimension)
         starts = window == dimension ? [0, 0] : [0, dimension - window, 0, dimension - window]
-        factors = Bytes(try ByteStorage.allocate(starts.count * dimension * MemoryLayout<Float>.size))
+        factors = Bytes(try ByteStorage.allocate(Self.byteCount(dimension: dimension)))
         let target = factors.mutablePointer.assumingMemoryBound(to: Float.self)
         let scale = 1 / Float(window).squareRoot()
         var random = SeededRandom(seed: seed)

@@ -154,11 +154,11 @@ struct RangeFormat {
     }
 
     /// Scales and biases for values from `minimum` to `maximum`, as they will be stored. As in FBGEMM, the scale is
-    /// taken from the rounded bias, and is 1 where the range is empty or too small for the type.
+    /// taken from the rounded bias, and is 1 where the range is empty or too small to divide by.
     @inline(__always)
     func ranges(_ minimum: Floats16, _ maximum: Floats16) -> Ranges {
         let bias = type.rounded(minimum)
-        return Ranges(scale: type.rounded((maximum - bias) / lastCode), bias: bias)
+        return Ranges(scale: type.roundedScale((maximum - bias) / lastCode, lastCode: lastCode), bias: bias)
     }
 }
 
@@ -185,8 +185,11 @@ struct Ranges {
         inverse = inverse.replacing(with: other.inverse, where: mask)
     }
 
-    /// Lanes that the stored type can hold.
-    var isFinite: SIMDMask<SIMD16<Int32>> { (scale - scale) .== 0 .& (bias - bias) .== 0 }
+    /// Lanes whose values are finite, up to that of the last code.
+    func areFinite(lastCode: Float) -> SIMDMask<SIMD16<Int32>> {
+        let top = scale * lastCode + bias
+        return (top - top) .== 0
+    }
 
     /// Calls `body` with the range of each of the first `count` rows, in every lane.
     @inline(__always)
@@ -209,5 +212,16 @@ extension ScaleType {
     @inline(__always)
     func rounded(_ values: Floats16) -> Floats16 {
         self == .float32 ? values : floats(halves(values))
+    }
+
+    /// The nearest scales of this type; or the next larger one where the nearest would leave the end of the range more
+    /// than a step away from the last code. Below 2^-14 numbers in f16 are 2^-24 apart, so that a scale may lose up to
+    /// all of itself, and 255 codes lose 255 times as much.
+    @inline(__always)
+    func roundedScale(_ scales: Floats16, lastCode: Float) -> Floats16 {
+        let nearest = rounded(scales)
+        guard self == .float16 else { return nearest }
+        let isShort = scales .< 0x1p-14 .& (scales - nearest) * lastCode .> nearest
+        return nearest.replacing(with: nearest + 0x1p-24, where: isShort)
     }
 }

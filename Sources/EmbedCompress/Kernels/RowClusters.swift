@@ -22,32 +22,31 @@ final class RowClusters: @unchecked Sendable {
         var random = SeededRandom(seed: seed)
         let isFlat = clusters <= Self.flatClusters
         let topClusters = isFlat ? clusters : Int(Double(clusters).squareRoot().rounded(.up))
-        let assignments = UnsafeMutablePointer<Int32>.allocate(capacity: count)
-        defer { assignments.deallocate() }
-        top = try Array(0..<count).withUnsafeBufferPointer { rows in
-            try RowKMeans(
-                data, rows: rows, weights: weights, dimension: dimension, clusters: topClusters, rounds: rounds,
-                random: &random, assignments: assignments, watch: watch)
-        }
+        let assignments = try Buffer<Int32>(count: count)
+        let rows = try Buffer<Int>(count: count)
+        for row in 0..<count { rows[row] = row }
+        top = try RowKMeans(
+            data, rows: UnsafeBufferPointer(start: rows.base, count: count), weights: weights, dimension: dimension,
+            clusters: topClusters, rounds: rounds, random: &random, assignments: assignments.base, watch: watch)
+        rows.keep()
         guard !isFlat else {
             (parts, firsts) = ([], [])
             return
         }
-        let members = ClusterMembers(count: count, clusters: topClusters) { Int(assignments[$0]) }
-        let sizes = Self.shares(of: clusters, sizes: (0..<topClusters).map { members[$0].count })
+        let members = try ClusterMembers(count: count, clusters: topClusters) { Int(assignments[$0]) }
+        let sizes = Self.shares(of: clusters, sizes: (0..<topClusters).map { members.count(of: $0) })
         let seeds = (0..<topClusters).map { _ in Int(truncatingIfNeeded: random.next()) }
         let found = Lock()
         var parts = [RowKMeans?](repeating: nil, count: topClusters)
         try Parallel.forEach(count: topClusters, grain: 1, progress: watch) { range in
             for index in range where sizes[index] > 1 {
-                let rows = Array(members[index])
-                let space = UnsafeMutablePointer<Int32>.allocate(capacity: rows.count)
-                defer { space.deallocate() }
+                let space = try Buffer<Int32>(count: members.count(of: index))
+                defer { space.keep() }
                 var random = SeededRandom(seed: seeds[index])
-                let part = try rows.withUnsafeBufferPointer {
+                let part = try members.with(index) {
                     try RowKMeans(
                         data, rows: $0, weights: weights, dimension: dimension, clusters: sizes[index],
-                        rounds: rounds, random: &random, assignments: space, watch: watch)
+                        rounds: rounds, random: &random, assignments: space.base, watch: watch)
                 }
                 found.withLock { parts[index] = part }
             }

@@ -151,7 +151,7 @@ public enum ScaleType: String, Sendable, CaseIterable {
 }
 
 /// The columns of a row that share parameters: a scale and a bias, or a codebook.
-struct ColumnGroup {
+struct ColumnGroup: Sendable {
     let firstColumn: Int
     let columns: Int
     /// Bytes from the start of the row to the group's first column.

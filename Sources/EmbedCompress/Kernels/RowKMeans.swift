@@ -10,6 +10,8 @@ final class RowKMeans: @unchecked Sendable {
     private let centers: UnsafeMutablePointer<Float>
     /// Half of each center's squared length.
     private let halfNorms: UnsafeMutablePointer<Float>
+    /// What both lie in.
+    private let memory: Buffer<Float>
 
     static func stride(dimension: Int) -> Int { (dimension + 15) / 16 * 16 }
 
@@ -27,9 +29,14 @@ final class RowKMeans: @unchecked Sendable {
         self.dimension = dimension
         self.clusters = clusters
         stride = Self.stride(dimension: dimension)
-        centers = .allocate(capacity: clusters * stride)
-        halfNorms = .allocate(capacity: clusters)
-        for (index, row) in Self.draw(clusters, of: rows, random: &random).enumerated() {
+        guard let floats = Checked.product(clusters, stride + 1) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
+        memory = try Buffer(count: floats)
+        centers = memory.base
+        halfNorms = centers + clusters * stride
+        let drawn = try Self.draw(clusters, of: rows, random: &random)
+        for (index, row) in drawn.enumerated() {
             (centers + index * stride).update(from: data + row * stride, count: stride)
         }
         assignments.update(repeating: -1, count: rows.count)
@@ -48,11 +55,6 @@ final class RowKMeans: @unchecked Sendable {
             if changed.value == 0 || round == rounds - 1 { break }
             try update(data, rows, weights, assignments, watch: watch)
         }
-    }
-
-    deinit {
-        centers.deallocate()
-        halfNorms.deallocate()
     }
 
     /// The center nearest to a row; of several, the first.
@@ -75,7 +77,10 @@ final class RowKMeans: @unchecked Sendable {
     }
 
     /// Distinct positions of `rows`, at random.
-    private static func draw(_ count: Int, of rows: UnsafeBufferPointer<Int>, random: inout SeededRandom) -> [Int] {
+    private static func draw(
+        _ count: Int, of rows: UnsafeBufferPointer<Int>, random: inout SeededRandom
+    ) throws -> [Int] {
+        try Allocation.require(Checked.product(rows.count + count, MemoryLayout<Int>.stride))
         var left = Array(rows)
         for index in 0..<count { left.swapAt(index, index + random.below(left.count - index)) }
         return Array(left.prefix(count))
@@ -98,7 +103,7 @@ final class RowKMeans: @unchecked Sendable {
         _ data: UnsafePointer<Float>, _ rows: UnsafeBufferPointer<Int>, _ weights: UnsafePointer<Float>?,
         _ assignments: UnsafePointer<Int32>, watch: ProgressCounter
     ) throws {
-        let members = ClusterMembers(count: rows.count, clusters: clusters) { Int(assignments[$0]) }
+        let members = try ClusterMembers(count: rows.count, clusters: clusters) { Int(assignments[$0]) }
         try Parallel.forEach(count: clusters, grain: max(1, 4096 / stride), progress: watch) { range in
             for cluster in range {
                 let center = self.centers + cluster * self.stride
@@ -122,25 +127,32 @@ final class RowKMeans: @unchecked Sendable {
 
 /// Positions by cluster, in order within each.
 struct ClusterMembers: Sendable {
-    private let starts: [Int]
-    private let positions: [Int]
+    private let starts: Buffer<Int>
+    private let positions: Buffer<Int>
 
     /// - Parameter cluster: The cluster of each position below `count`.
-    init(count: Int, clusters: Int, cluster: (Int) -> Int) {
-        var starts = [Int](repeating: 0, count: clusters + 1)
+    init(count: Int, clusters: Int, cluster: (Int) -> Int) throws {
+        starts = try Buffer(repeating: 0, count: clusters + 1)
+        positions = try Buffer(count: count)
         for position in 0..<count { starts[cluster(position) + 1] += 1 }
         for index in 0..<clusters { starts[index + 1] += starts[index] }
-        var places = starts
-        var positions = [Int](repeating: 0, count: count)
+        let places = try Buffer<Int>(count: clusters)
+        places.base.update(from: starts.base, count: clusters)
         for position in 0..<count {
             let index = cluster(position)
             positions[places[index]] = position
             places[index] += 1
         }
-        (self.starts, self.positions) = (starts, positions)
+        starts.keep()
     }
 
-    subscript(_ cluster: Int) -> ArraySlice<Int> { positions[starts[cluster]..<starts[cluster + 1]] }
+    func count(of cluster: Int) -> Int { starts[cluster + 1] - starts[cluster] }
+
+    /// Calls `body` with the positions of a cluster.
+    func with<Result>(_ cluster: Int, _ body: (UnsafeBufferPointer<Int>) throws -> Result) rethrows -> Result {
+        defer { positions.keep() }
+        return try body(UnsafeBufferPointer(start: positions.base + starts[cluster], count: count(of: cluster)))
+    }
 
     @inline(__always)
     func forEach(of cluster: Int, _ body: (Int) -> Void) {

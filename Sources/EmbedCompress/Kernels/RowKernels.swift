@@ -44,7 +44,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     ///
     /// - Parameter shared: Where rows find their parameters; nil: each holds its own.
     static func gather(
-        _ memory: RowPlaces, groups: [ColumnGroup], shared: SharedParameters?, ids: IDBlock, into output: RowBlock,
+        _ memory: RowPlaces, groups: ColumnGroups, shared: SharedParameters?, ids: IDBlock, into output: RowBlock,
         context: LookupContext
     ) {
         withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: 2 &* ids.count) { pointers in
@@ -136,7 +136,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
 
     /// Bytes from the start of a row that are read: whole chunks, some of which may be past its last byte.
     @inline(__always)
-    private static func reach(_ memory: RowPlaces, _ groups: [ColumnGroup]) -> Int {
+    private static func reach(_ memory: RowPlaces, _ groups: ColumnGroups) -> Int {
         guard let last = groups.last else { return memory.rowBytes }
         return max(memory.rowBytes, last.offset &+ ((last.columns &+ 15) &>> 4) &* Format.chunkBytes(bits: last.bits))
     }
@@ -161,7 +161,7 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
     /// Sums `weight * (scale * x + bias)` over each segment. Weights are multiplied into scales, and the bias part is
     /// summed once for a row, not for each column.
     static func accumulate(
-        _ memory: RowPlaces, groups: [ColumnGroup], shared: SharedParameters?, _ block: BagBlock,
+        _ memory: RowPlaces, groups: ColumnGroups, shared: SharedParameters?, _ block: BagBlock,
         context: LookupContext
     ) {
         let reach = reach(memory, groups)

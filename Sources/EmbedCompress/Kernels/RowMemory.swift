@@ -5,12 +5,12 @@ let rowOverread = 64
 
 /// Rows of equal length in memory, addressable by checked ids.
 ///
-/// The last rows of a buffer that ends without slack (a mapped file, a lent array) are kept in a small copy with slack
-/// after it, and so is a row of zeros for id -1: kernels then read any row the same way.
+/// The last rows of a buffer that ends without slack (a lent array) are kept in a small copy with slack after it, and id -1
+/// is a row of zeros that all memories share: kernels then read any row the same way.
 struct RowMemory: Sendable {
     let bytes: Bytes
     let rows: Int
-    /// A row of zeros, then the last rows if they are copied.
+    /// The last rows if they are copied.
     private let spare: Bytes
     /// Valid as long as this is.
     nonisolated(unsafe) let places: RowPlaces
@@ -18,8 +18,15 @@ struct RowMemory: Sendable {
     /// From the start of one row to the start of the next.
     var rowBytes: Int { places.rowBytes }
 
+    /// Of the longest row: f32 numbers, or 16-bit codes and f32 scales of groups of 8, padded to a cache line.
+    private static let maximumRowBytes = 4 * maximumDimension + RowSpacing.cacheLine
+    private static let zeros: Bytes? = try? Bytes(ByteStorage.allocate(maximumRowBytes))
+
     /// `bytes` holds exactly `rows * rowBytes` bytes; the caller has checked that.
     init(_ bytes: Bytes, rows: Int, rowBytes: Int) throws {
+        guard let zeros = Self.zeros, rowBytes <= zeros.count else {
+            throw EmbedCompressError.outOfMemory(bytes: max(rowBytes, Self.maximumRowBytes))
+        }
         self.bytes = bytes
         self.rows = rows
         var copied = 0
@@ -27,12 +34,12 @@ struct RowMemory: Sendable {
             copied = min(rows, (rowOverread + rowBytes - 1) / rowBytes)
         }
         let copiedFrom = rows - copied
-        spare = Bytes(try ByteStorage.allocate((copied + 1) * rowBytes))
-        (spare.mutablePointer + rowBytes).copyMemory(
+        spare = Bytes(try ByteStorage.allocate(copied * rowBytes))
+        spare.mutablePointer.copyMemory(
             from: bytes.pointer + copiedFrom * rowBytes, byteCount: copied * rowBytes)
         places = RowPlaces(
-            start: bytes.pointer, rows: rows, rowBytes: rowBytes, byteCount: bytes.count, spare: spare.pointer,
-            copiedFrom: copiedFrom)
+            start: bytes.pointer, rows: rows, rowBytes: rowBytes, byteCount: bytes.count, zeros: zeros.pointer,
+            spare: spare.pointer, copiedFrom: copiedFrom)
     }
 
     /// Rows `range`, on the same memory.
@@ -51,7 +58,9 @@ struct RowPlaces {
     let rowBytes: Int
     /// Of all rows.
     let byteCount: Int
-    /// A row of zeros, then rows from `copiedFrom` on.
+    /// A row of zeros.
+    let zeros: UnsafeRawPointer
+    /// Rows from `copiedFrom` on.
     let spare: UnsafeRawPointer
     let copiedFrom: Int
 
@@ -72,9 +81,9 @@ struct RowPlaces {
         for index in 0..<count {
             let id = Int(truncatingIfNeeded: ids.ids[index])
             if id < 0 || id >= self.rows {
-                rows[index] = spare
+                rows[index] = zeros
             } else if id >= copiedFrom {
-                rows[index] = spare + (id &- copiedFrom &+ 1) &* rowBytes
+                rows[index] = spare + (id &- copiedFrom) &* rowBytes
             } else {
                 rows[index] = start + id &* rowBytes
             }

@@ -14,9 +14,7 @@ struct RowValues {
     /// The last, partial chunk; the lanes past the row repeat its first value.
     @inline(__always)
     private var rest: Floats16 {
-        let inside =
-            SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) .< Int32(truncatingIfNeeded: count & 15)
-        return Floats16(repeating: base[0]).replacing(with: chunk(full), where: inside)
+        ec_first_lanes(chunk(full), Floats16(repeating: base[0]), Int32(truncatingIfNeeded: count & 15))
     }
 
     /// The smallest and largest values of each of sixteen lanes.
@@ -33,6 +31,17 @@ struct RowValues {
         if count & 15 != 0 { odd.add(rest) }
         even.add(odd)
         return even
+    }
+
+    /// A copy of a row that may change, in room for whole chunks. Short stores: a long copy would wait for memory alone,
+    /// where these do while the row before is worked with.
+    @inline(__always)
+    func copied(to target: UnsafeMutablePointer<Float>) -> RowValues {
+        let bytes = UnsafeMutableRawPointer(target)
+        for index in 0..<(count &+ 15) &>> 4 {
+            bytes.storeBytes(of: chunk(index), toByteOffset: 64 &* index, as: Floats16.self)
+        }
+        return RowValues(base: UnsafePointer(target), count: count)
     }
 
     /// Smallest and largest value; nil if one is NaN or infinite.

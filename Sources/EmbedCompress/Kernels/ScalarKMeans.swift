@@ -26,30 +26,34 @@ final class ScalarKMeans {
     /// The result: `centerCount` centers in ascending order.
     let centers: UnsafeMutablePointer<Double>
     private(set) var centerCount = 0
+    /// What all of these lie in.
+    private let memory: Buffer<UInt64>
 
     /// - Parameters:
     ///   - capacity: Most numbers at once.
     ///   - clusters: Most centers.
-    init(capacity: Int, clusters: Int) {
+    init(capacity: Int, clusters: Int) throws {
         self.capacity = capacity
         mostClusters = clusters
-        keys = .allocate(capacity: capacity)
-        sortSpace = .allocate(capacity: capacity)
-        histogram = .allocate(capacity: 4 * 256)
-        points = .allocate(capacity: capacity)
-        weightBefore = .allocate(capacity: capacity + 1)
-        sumBefore = .allocate(capacity: capacity + 1)
-        last = .allocate(capacity: capacity)
-        next = .allocate(capacity: capacity)
-        starts = .allocate(capacity: capacity * clusters)
-        centers = .allocate(capacity: clusters)
-    }
-
-    deinit {
-        for pointer in [keys, sortSpace] { pointer.deallocate() }
-        for pointer in [points, weightBefore, sumBefore, last, next, centers] { pointer.deallocate() }
-        histogram.deallocate()
-        starts.deallocate()
+        guard let startCount = Checked.product(capacity, clusters),
+            let words = Checked.sum(7 * capacity + 2, 4 * 256 + clusters, startCount / 2 + 1)
+        else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
+        memory = try Buffer(count: words)
+        var next = UnsafeMutableRawPointer(memory.base)
+        func take<Number>(_ count: Int) -> UnsafeMutablePointer<Number> {
+            defer { next += count * MemoryLayout<Number>.stride }
+            return next.assumingMemoryBound(to: Number.self)
+        }
+        keys = take(capacity)
+        sortSpace = take(capacity)
+        histogram = take(4 * 256)
+        points = take(capacity)
+        weightBefore = take(capacity + 1)
+        sumBefore = take(capacity + 1)
+        last = take(capacity)
+        self.next = take(capacity)
+        centers = take(clusters)
+        starts = take(startCount)
     }
 
     var result: UnsafeBufferPointer<Double> { UnsafeBufferPointer(start: centers, count: centerCount) }

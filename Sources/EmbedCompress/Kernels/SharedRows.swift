@@ -11,6 +11,14 @@ struct SharedRows {
     /// Added to ids.
     let offset: Int
 
+    /// Places of runs that are found at a time, unless a row has more.
+    private static let mostPlaces = 4096
+
+    /// What a block takes.
+    static func scratchBytes(dimension: Int, block: Int) -> Int {
+        2 * max(mostPlaces, (dimension + block - 1) / block) * MemoryLayout<UInt32>.size
+    }
+
     private var chunks: Int { (dimension &+ block &- 1) / block }
 
     func gather(_ ids: IDBlock, into output: RowBlock) {
@@ -20,7 +28,7 @@ struct SharedRows {
     @inline(__always)
     private func gather(_ ids: IDBlock, _ output: RowBlock, isHalf: Bool) {
         let chunks = chunks
-        let most = max(min(4096 / chunks, ids.count), 1)
+        let most = max(min(Self.mostPlaces / chunks, ids.count), 1)
         let width = isHalf ? 2 : 4
         let prefetching = Prefetching(isFar: count &* width > 4 << 20)
         let ahead = count &* width > worthPrefetching ? (prefetching.isFar ? 64 : 16) : 0

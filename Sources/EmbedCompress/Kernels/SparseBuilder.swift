@@ -67,3 +67,30 @@ struct SparseBuilder: @unchecked Sendable {
             dimension: dimension)
     }
 }
+
+extension SparseBuilder {
+    /// The non-zeros of a matrix that lies row after row.
+    ///
+    /// - Parameter layout: For so many non-zeros.
+    static func sparse(
+        _ matrix: FloatArray, rows: Int, dimension: Int, _ element: ScaleType, _ layout: (Int) -> Sparse.Layout
+    ) throws -> Sparse {
+        let nonzeros = (0..<matrix.count).reduce(0) { $0 + (matrix[$1] != 0 ? 1 : 0) }
+        let builder = try SparseBuilder(
+            layout(nonzeros), nonzeros: nonzeros, rows: rows, dimension: dimension, element: element)
+        var position = 0
+        for row in 0..<rows {
+            builder.startRow(row, at: position)
+            for column in 0..<dimension {
+                let value = matrix[row * dimension + column]
+                // Lent memory may have changed since the zeros were counted.
+                if value != 0, position < nonzeros {
+                    builder.put(value, row: row, column: column, at: position)
+                    position += 1
+                }
+            }
+        }
+        builder.startRow(rows, at: position)
+        return try builder.sparse()
+    }
+}

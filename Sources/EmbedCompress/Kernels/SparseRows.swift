@@ -40,6 +40,9 @@ struct SparsePlaces {
     let columns: IndexPlaces
     let values: NumberPlaces
 
+    /// The most non-zeros of a row.
+    let longest: Int
+
     var count: Int { columns.count }
 
     /// Finds the non-zeros of a block's rows: `ends[i]` is after the last of row i. Pointers are checked here.
@@ -50,8 +53,8 @@ struct SparsePlaces {
         switch (layout, index.width) {
         case (.compressedRows, 4): locateByPointers(UInt32.self, ids, starts, ends, context)
         case (.compressedRows, _): locateByPointers(UInt64.self, ids, starts, ends, context)
-        case (.coordinates, 4): locateBySearch(UInt32.self, ids, starts, ends)
-        case (.coordinates, _): locateBySearch(UInt64.self, ids, starts, ends)
+        case (.coordinates, 4): locateBySearch(UInt32.self, ids, starts, ends, context)
+        case (.coordinates, _): locateBySearch(UInt64.self, ids, starts, ends, context)
         }
         guard count &* (columns.width &+ 2) > worthPrefetching else { return }
         let prefetching = Prefetching(isFar: count &* columns.width > 4 << 20)
@@ -78,7 +81,8 @@ struct SparsePlaces {
         _: Pointer.Type, _ ids: IDBlock, _ starts: UnsafeMutablePointer<Int>, _ ends: UnsafeMutablePointer<Int>,
         _ context: LookupContext
     ) {
-        let (base, width, first, limit) = (index.base, MemoryLayout<Pointer>.size, first, UInt64(count))
+        let (base, width, first) = (index.base, MemoryLayout<Pointer>.size, first)
+        let (limit, longest) = (UInt64(count), UInt64(longest))
         if index.count &* width > worthPrefetching {
             let prefetching = Prefetching(isFar: index.count &* width > 4 << 20)
             for position in 0..<ids.count where ids.ids[position] >= 0 {
@@ -96,6 +100,10 @@ struct SparsePlaces {
                 context.recordBadRowPointers(row: id)
                 continue
             }
+            guard end &- start <= longest else {
+                context.recordLongRow(row: id, limit: self.longest)
+                continue
+            }
             (starts[position], ends[position]) = (Int(truncatingIfNeeded: start), Int(truncatingIfNeeded: end))
         }
     }
@@ -103,7 +111,8 @@ struct SparsePlaces {
     /// Halves the non-zeros for all rows at once, so that they wait for memory together.
     @inline(__always)
     private func locateBySearch<Row: FixedWidthInteger & BitwiseCopyable>(
-        _: Row.Type, _ ids: IDBlock, _ starts: UnsafeMutablePointer<Int>, _ ends: UnsafeMutablePointer<Int>
+        _: Row.Type, _ ids: IDBlock, _ starts: UnsafeMutablePointer<Int>, _ ends: UnsafeMutablePointer<Int>,
+        _ context: LookupContext
     ) {
         let (base, width, first) = (index.base, MemoryLayout<Row>.size, first)
         @inline(__always)
@@ -128,7 +137,14 @@ struct SparsePlaces {
             var start = starts[position]
             if length > 0, row(start) < key { start &+= 1 }
             var end = start
-            if ids.ids[position] >= 0 { while end < count, row(end) == key { end &+= 1 } }
+            if ids.ids[position] >= 0 {
+                let limit = min(count, start &+ longest)
+                while end < limit, row(end) == key { end &+= 1 }
+                if end < count, end == limit, row(end) == key {
+                    context.recordLongRow(row: Int(truncatingIfNeeded: ids.ids[position]), limit: longest)
+                    end = start
+                }
+            }
             (starts[position], ends[position]) = (start, end)
         }
     }

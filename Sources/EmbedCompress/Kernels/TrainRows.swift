@@ -11,6 +11,14 @@ struct TrainShape: Sendable, Equatable {
         (columns.0 * ranks.0, ranks.0 * columns.1 * ranks.1, ranks.1 * columns.2)
     }
 
+    /// Numbers of each core; nil if they are too many to count.
+    var coreCounts: [Int?] {
+        [
+            Checked.product(rows.0, columns.0, ranks.0), Checked.product(rows.1, ranks.0, columns.1, ranks.1),
+            Checked.product(rows.2, ranks.1, columns.2),
+        ]
+    }
+
     /// Whether the first two cores are multiplied first: the order of fewer multiplications.
     var isLeftFirst: Bool {
         let left = Double(columns.0 * columns.1) * Double(ranks.1) * Double(ranks.0 + columns.2)
@@ -18,10 +26,44 @@ struct TrainShape: Sendable, Equatable {
         return left <= right
     }
 
-    /// Floats of what the first two, or the last two, slices of a row make.
-    var middleCount: Int? {
-        isLeftFirst
-            ? Checked.product(columns.0, columns.1, ranks.1) : Checked.product(ranks.0, columns.1, columns.2)
+    /// How many products of a slice of the first core with one of the second are made at once: a few rows more than a tile
+    /// has keep it busy; more would only need room.
+    var pairsAtOnce: Int { isLeftFirst ? max(min(16, (1 << 15) / (columns.0 &* columns.1 &* ranks.1)), 1) : 1 }
+
+    /// Floats that a block works in: slices of the three cores, products of two of them, and what ``SmallProduct`` needs.
+    var spaces: (Int, Int, Int, Int, Int) {
+        let (d0, d1, d2) = columns
+        let (r1, r2) = ranks
+        let (size0, size1, size2) = counts
+        guard isLeftFirst else {
+            return (
+                size0, size1, size2, r1 &* d1 &* d2,
+                max(SmallProduct.space(k: r2, n: d2), SmallProduct.space(k: r1, n: d1 &* d2))
+            )
+        }
+        return (
+            pairsAtOnce &* size0, size1, size2, pairsAtOnce &* (d0 &* d1 &* r2),
+            max(SmallProduct.space(k: r1, n: d1 &* r2), SmallProduct.space(k: r2, n: d2))
+        )
+    }
+
+    /// Room for so many floats, and fifteen more.
+    static func rounded(_ count: Int) -> Int { (count &+ 31) & ~15 }
+
+    /// What a block takes of scratch; nil if that is more than the most.
+    var scratchBytes: Int? {
+        let most = Scratch.most / MemoryLayout<Float>.size
+        let sizes = [
+            Checked.product(columns.0, ranks.0), Checked.product(ranks.0, columns.1, ranks.1),
+            Checked.product(ranks.1, columns.2),
+            isLeftFirst
+                ? Checked.product(columns.0, columns.1, ranks.1) : Checked.product(ranks.0, columns.1, columns.2),
+        ]
+        // After this, nothing below overflows.
+        guard sizes.allSatisfy({ $0.map { $0 <= most } ?? false }) else { return nil }
+        let spaces = spaces
+        let floats = [spaces.0, spaces.1, spaces.2, spaces.3, spaces.4].reduce(0) { $0 + Self.rounded($1) }
+        return floats <= most ? floats * MemoryLayout<Float>.size : nil
     }
 
     static func == (a: TrainShape, b: TrainShape) -> Bool {
@@ -82,11 +124,9 @@ struct TrainRows {
         let (r1, r2) = shape.ranks
         let (size0, size1, size2) = shape.counts
         let pairSize = d0 &* d1 &* r2
-        // A few rows more than a tile has keep it busy; more would only need room.
-        let most = max(min(16, (1 << 15) / pairSize), 1)
+        let most = shape.pairsAtOnce
         let (c0, c1, c2) = cores
-        let spaceSize = max(SmallProduct.space(k: r1, n: d1 &* r2), SmallProduct.space(k: r2, n: d2))
-        withSpaces(most &* size0, size1, size2, most &* pairSize, spaceSize) { left, slice, right, products, space in
+        withSpaces { left, slice, right, products, space in
             var place = 0
             while place < count {
                 let middle = middles[order[place]]
@@ -128,8 +168,7 @@ struct TrainRows {
         let (r1, r2) = shape.ranks
         let (size0, size1, size2) = shape.counts
         let (c0, c1, c2) = cores
-        let spaceSize = max(SmallProduct.space(k: r2, n: d2), SmallProduct.space(k: r1, n: d1 &* d2))
-        withSpaces(size0, size1, size2, r1 &* d1 &* d2, spaceSize) { left, slice, right, product, space in
+        withSpaces { left, slice, right, product, space in
             var a: UnsafePointer<Float>?
             for place in 0..<count {
                 let id = order[place]
@@ -151,14 +190,11 @@ struct TrainRows {
 
     typealias Space = UnsafeMutablePointer<Float>
 
-    /// Room for so many floats each, and fifteen more.
-    private func withSpaces(
-        _ first: Int, _ second: Int, _ third: Int, _ fourth: Int, _ fifth: Int,
-        _ body: (Space, Space, Space, Space, Space) -> Void
-    ) {
-        func rounded(_ count: Int) -> Int { (count &+ 31) & ~15 }
-        let (a, b, c, d) = (rounded(first), rounded(second), rounded(third), rounded(fourth))
-        Scratch.with(a &+ b &+ c &+ d &+ rounded(fifth), of: Float.self) { base in
+    private func withSpaces(_ body: (Space, Space, Space, Space, Space) -> Void) {
+        let spaces = shape.spaces
+        let (a, b) = (TrainShape.rounded(spaces.0), TrainShape.rounded(spaces.1))
+        let (c, d) = (TrainShape.rounded(spaces.2), TrainShape.rounded(spaces.3))
+        Scratch.with(a &+ b &+ c &+ d &+ TrainShape.rounded(spaces.4), of: Float.self) { base in
             body(base, base + a, base + (a &+ b), base + (a &+ b &+ c), base + (a &+ b &+ c &+ d))
         }
     }

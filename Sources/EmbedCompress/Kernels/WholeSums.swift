@@ -13,7 +13,7 @@ enum WholeSums<Codes: CodeFormat> {
     /// Longer rows are found by the processor's own prefetching.
     private static var longestAskedFor: Int { 2048 }
 
-    static func accumulate(_ memory: RowPlaces, groups: [ColumnGroup], _ block: BagBlock) {
+    static func accumulate(_ memory: RowPlaces, groups: ColumnGroups, _ block: BagBlock) {
         let count = block.ids.count
         let space = block.space
         memory.locate(block.ids, space.pointers)

@@ -5,12 +5,18 @@ struct CompressionInput: Sendable {
     let weights: (any Node)?
     /// Where the run starts in the whole table.
     let firstRow: Int
+    /// Rows that a budget is for, if the source is a sample of them; the knobs are then those of the whole.
+    let countedRows: Int?
 
-    init(source: any Node, weights: (any Node)? = nil, firstRow: Int = 0) {
+    init(source: any Node, weights: (any Node)? = nil, firstRow: Int = 0, countedRows: Int? = nil) {
         self.source = source
         self.weights = weights
         self.firstRow = firstRow
+        self.countedRows = countedRows
     }
+
+    /// Rows that bytes are counted for.
+    var budgetRows: Int { countedRows ?? source.rows }
 
     /// Weights that differ within a row; those of whole rows change nothing about a row that is compressed by itself.
     var elementWeights: (any Node)? { weights.flatMap { $0.dimension == source.dimension ? $0 : nil } }
@@ -34,16 +40,24 @@ struct CompressionInput: Sendable {
 protocol RowCompressor: Sendable {
     /// The whole table, of a method that can't compress rows run by run; ``compress(_:tally:progress:)`` gives slices.
     var finished: (any Node)? { get }
+    /// Whether the products and sums that rows are decoded by might leave the range of f32, because the table has very
+    /// large values. The result is then decoded once, and refused if a row is not finite.
+    var mayOverflow: Bool { get }
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node
 }
 
 extension RowCompressor {
     var finished: (any Node)? { nil }
+    var mayOverflow: Bool { false }
 }
+
+/// Products and sums of numbers up to this stay far within the range of f32, whatever the size of a table.
+let safeMagnitude: Float = 0x1p64
 
 /// What a method has to say that makes a table at once.
 struct FinishedTable: RowCompressor {
     let node: any Node
+    var mayOverflow = false
     var finished: (any Node)? { node }
 
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
@@ -68,12 +82,65 @@ final class FallbackTally: Sendable {
 extension Method {
     /// Checks what the method is given, and lets it decide about the whole table.
     func begin(
-        _ source: Table, _ options: [String: OptionValue], weights: Table?, progress: ProgressCounter
+        _ source: Table, _ options: [String: OptionValue], weights: Table? = nil, countedRows: Int? = nil,
+        progress: ProgressCounter
     ) throws -> (input: CompressionInput, compressor: any RowCompressor) {
+        var options = try Budget.inBytes(options, rows: countedRows ?? source.rows, dimension: source.dimension)
+        if let countedRows, !countsSampledRows, case .integer(let budget) = options["budget"] {
+            let share = max(budget, 0).multipliedFullWidth(by: source.rows)
+            options["budget"] = .integer(share.high == 0 ? Int(share.low / UInt(max(countedRows, 1))) : Int.max)
+        }
         let values = try OptionValues(options, for: self)
         if let weights { try check(weights, against: source) }
-        let input = CompressionInput(source: source.root, weights: weights?.root)
+        let input = CompressionInput(source: source.root, weights: weights?.root, countedRows: countedRows)
         return (input, try prepare(input, values, progress))
+    }
+
+    /// Compresses a table.
+    ///
+    /// - Parameters:
+    ///   - countedRows: Rows that a budget is for, if the source is a sample of them: the result has the knobs that the
+    ///     budget means for a table of so many rows.
+    /// - Throws: As ``Table/compressed(_:_:weights:progress:)``.
+    package func compress(
+        _ source: Table, _ options: [String: OptionValue] = [:], weights: Table? = nil, countedRows: Int? = nil,
+        progress callback: ProgressCallback? = nil
+    ) throws -> Table {
+        let progress = progress(rows: source.rows, callback)
+        return try MappedFile.reading(source.root.storages + (weights?.root.storages ?? [])) {
+            Table(try compress(source, options, weights: weights, countedRows: countedRows, progress: progress))
+        }
+    }
+
+    /// The same for a part of a longer call.
+    ///
+    /// - Parameter progress: Told of ``passes`` readings of each row.
+    func compress(
+        _ source: Table, _ options: [String: OptionValue], weights: Table? = nil, countedRows: Int? = nil,
+        progress: ProgressCounter
+    ) throws -> any Node {
+        let (input, compressor) = try begin(
+            source, options, weights: weights, countedRows: countedRows, progress: progress)
+        guard let node = compressor.finished else {
+            let node = try compressor.compress(input, tally: FallbackTally(), progress: progress)
+            if compressor.mayOverflow { try checkDecoded(node, of: source, progress: progress.watch) }
+            return node
+        }
+        if compressor.mayOverflow { try checkDecoded(node, of: source, progress: progress.watch) }
+        progress.advance(by: source.rows)
+        try progress.report()
+        return node
+    }
+
+    /// Refuses a result with rows that are not finite.
+    private func checkDecoded(_ node: any Node, of source: Table, progress: ProgressCounter) throws {
+        try RowReader.forEachBlock(of: node, progress: progress) { first, count, values in
+            for index in 0..<count
+            where RowValues(base: values.row(index), count: node.dimension).extent() == nil {
+                let extent = try Self.extent(source.root, progress: progress)
+                throw extent.tooLarge("too large for what \(name) computes in f32")
+            }
+        }
     }
 
     /// Counts every reading of so many rows.
@@ -120,10 +187,6 @@ extension Table {
         _ method: String, _ options: [String: OptionValue] = [:], weights: Table? = nil,
         progress callback: ProgressCallback? = nil
     ) throws -> Table {
-        let method = try Method.named(method)
-        let progress = method.progress(rows: rows, callback)
-        let (input, compressor) = try method.begin(self, options, weights: weights, progress: progress)
-        return Table(
-            try compressor.finished ?? compressor.compress(input, tally: FallbackTally(), progress: progress))
+        try Method.named(method).compress(self, options, weights: weights, progress: callback)
     }
 }

@@ -1,7 +1,8 @@
 extension Method {
     static let dedup = Method(
-        name: "dedup", title: "Dedup", paper: "Zhou et al. 2022, PVLDB 15; Zhang et al. 2024, PVLDB 17",
-        kind: "post-training", summary: "one of the blocks of values that are alike stands for all of them",
+        name: "dedup", title: "Dedup", family: .deduplication,
+        paper: "Zhou et al. 2022, PVLDB 15; Zhang et al. 2024, PVLDB 17",
+        summary: "one of the blocks of values that are alike stands for all of them",
         bytesPerRow:
             "(4 * r * c * kept + blocks * ceil(log2(kept)) / 8) / rows for each column of blocks of r x c values",
         cost: "16 comparisons of blocks for each projection, and sorting them by it; the table in memory as f32",
@@ -19,7 +20,7 @@ extension Method {
                 "random directions along which blocks that are alike are looked for"),
             Option("seed", .integer(0...Int.max), default: .integer(0), "of the projections"),
             Option(
-                "budget", .integer(0...Int.max), default: .null,
+                "budget", .budget, default: .null,
                 "most bytes of the result; chooses how many blocks are dropped, whatever their similarity"),
         ],
         takesWeights: false, passes: 2
@@ -37,7 +38,7 @@ extension Method {
         }
         let deviation = try standardDeviation(source, progress: progress)
         return try withFloats(of: source, progress: progress) { values in
-            var dedup = Dedup(
+            var dedup = try Dedup(
                 values, rows: rows, dimension: source.dimension,
                 blockRows: blockRows, blockColumns: blockColumns,
                 tolerance: Float(try options.number("tolerance") * deviation))
@@ -91,6 +92,7 @@ extension Method {
         let bytes = Bytes(try ByteStorage.allocate(count))
         let floats = bytes.mutablePointer.assumingMemoryBound(to: Float.self)
         try RowReader.forEachBlock(of: source, progress: progress.watch) { first, count, values in
+            try checkFinite(values, count, dimension, firstRow: first)
             for index in 0..<count {
                 (floats + (first + index) * dimension).update(from: values.row(index), count: dimension)
             }

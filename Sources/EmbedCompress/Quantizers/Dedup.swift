@@ -11,6 +11,9 @@ struct Dedup {
     /// More rounds of looking for blocks that are alike are not made without a budget.
     private static let mostRounds = 100
     private static let reach = 8
+    /// What is kept of a block beside its values: what it is replaced by, those that it stands for, and, in a round, its
+    /// candidates in three lists.
+    private static let bytesOfBlock = 4 + MemoryLayout<[Int32]>.stride + 4 * MemoryLayout<Candidate>.stride
 
     private let values: FloatBlock
     private let rows: Int
@@ -33,8 +36,8 @@ struct Dedup {
         }
 
         /// Whether a block is so similar to another that it can be dropped, and all that it stands for with it.
-        func canDrop(_ block: Int, for other: Int, similarity: Double) -> Bool {
-            dependents[block].allSatisfy { neighbours.similarity(Int($0), other) >= similarity }
+        func canDrop(_ block: Int, for other: Int, similarity: Double) throws -> Bool {
+            try dependents[block].allSatisfy { try neighbours.similarity(Int($0), other) >= similarity }
         }
 
         mutating func drop(_ block: Int, for other: Int) {
@@ -57,10 +60,12 @@ struct Dedup {
         let distance: Float
     }
 
-    init(_ values: FloatBlock, rows: Int, dimension: Int, blockRows: Int, blockColumns: Int, tolerance: Float) {
+    init(_ values: FloatBlock, rows: Int, dimension: Int, blockRows: Int, blockColumns: Int, tolerance: Float) throws {
         (self.values, self.rows, self.blockRows) = (values, rows, blockRows)
         wholeBlocks = rows / blockRows
         columns = []
+        try Allocation.require(
+            Checked.product((dimension - 1) / blockColumns + 1, wholeBlocks, Self.bytesOfBlock))
         for first in stride(from: 0, to: dimension, by: blockColumns) {
             columns.append(
                 ColumnOfBlocks(
@@ -104,7 +109,7 @@ struct Dedup {
             let found = try candidates(
                 leastSimilarity: budget == nil ? similarity : 0, projections: projections,
                 seed: seed &+ round &* 0x1_0000, progress: progress)
-            let dropped = drop(found, budget: budget, similarity: similarity, dropsAny: dropsAny)
+            let dropped = try drop(found, budget: budget, similarity: similarity, dropsAny: dropsAny)
             if dropped == 0, dropsAny { break }
             dropsAny = dropped == 0
             round += 1
@@ -121,7 +126,7 @@ struct Dedup {
                 let column = columns[index]
                 let dropped = column.blocks(kept: false)
                 var random = SeededRandom(seed: seed &+ index)
-                let nearest = column.neighbours.nearest(
+                let nearest = try column.neighbours.nearest(
                     of: dropped, among: column.blocks(kept: true), unless: dropped.map { column.target[Int($0)] },
                     projections: projections, reach: Self.reach, random: &random)
                 var target = column.target
@@ -144,7 +149,7 @@ struct Dedup {
                 var random = SeededRandom(seed: seed &+ index)
                 let kept = column.blocks(kept: true)
                 let entries = Double(column.neighbours.blockEntries)
-                let best = column.neighbours.best(
+                let best = try column.neighbours.best(
                     of: kept, projections: projections, reach: Self.reach, random: &random)
                 let found = zip(kept, best).compactMap { block, match -> Candidate? in
                     let similarity = Double(match.equal) / entries
@@ -168,7 +173,7 @@ struct Dedup {
     /// Returns how many were dropped.
     private mutating func drop(
         _ candidates: [Candidate], budget: Int?, similarity: Double, dropsAny: Bool
-    ) -> Int {
+    ) throws -> Int {
         var dropped = 0
         var total = bytes
         for one in candidates {
@@ -176,7 +181,7 @@ struct Dedup {
             let (index, block, target) = (Int(one.column), Int(one.block), Int(one.target))
             guard Int(columns[index].target[target]) == target,
                 dropsAny || columns[index].dependents[block].isEmpty,
-                budget != nil || columns[index].canDrop(block, for: target, similarity: similarity)
+                try budget != nil || columns[index].canDrop(block, for: target, similarity: similarity)
             else { continue }
             let width = columns[index].neighbours.columns.count
             total -= bytes(width, kept: columns[index].kept)
@@ -192,8 +197,8 @@ struct Dedup {
         let parts = try columns.map { column -> any Node in
             let width = column.neighbours.columns.count
             let usesMap = bytes(width, kept: column.kept) < rows * width * 4
-            let whole = column.target.indices.filter { !usesMap || Int(column.target[$0]) == $0 }
-            let kept = whole + (restRows > 0 ? [wholeBlocks] : [])
+            let whole = column.target.indices.filter { !usesMap || Int(column.target[$0]) == $0 }.map(Int32.init)
+            let kept = whole + (restRows > 0 ? [Int32(wholeBlocks)] : [])
             let keptRows = whole.count * blockRows + restRows
             guard let byteCount = Checked.product(keptRows, width, 4) else {
                 throw EmbedCompressError.outOfMemory(bytes: Int.max)
@@ -202,8 +207,8 @@ struct Dedup {
             column.neighbours.copy(kept, rows: rows, to: bytes.mutablePointer.assumingMemoryBound(to: Float.self))
             let dense = try Dense(bytes, element: .float32, rows: keptRows, dimension: width)
             if !usesMap { return dense }
-            var ranks = [Int](repeating: 0, count: blocks)
-            for (rank, block) in kept.enumerated() { ranks[block] = rank }
+            let ranks = try Buffer<Int32>(count: blocks)
+            for (rank, block) in kept.enumerated() { ranks[Int(block)] = Int32(rank) }
             let map = try PackedMap(count: blocks, bits: PackedMap.bits(for: kept.count - 1)) { block in
                 UInt64(ranks[block < wholeBlocks ? Int(column.target[block]) : block])
             }

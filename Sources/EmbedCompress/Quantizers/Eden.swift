@@ -18,17 +18,20 @@ struct Eden: RowCompressor {
     /// The levels as they are stored, ascending.
     let codebook: Bytes
     /// What is taken from each row; nil for nothing.
-    let center: [Float]?
+    let center: MeanRow?
     let isUnbiased: Bool
     /// Scales that are tried beside the first.
     let candidates: Int
+    /// The largest magnitude of the mean row.
+    let largestOfCenter: Float
 
     init(
-        layout: Codebook.Layout, seed: Int, center: [Float]?, isUnbiased: Bool, candidates: Int
+        layout: Codebook.Layout, seed: Int, center: MeanRow?, isUnbiased: Bool, candidates: Int
     ) throws {
         self.layout = layout
         self.seed = seed
         self.center = center
+        largestOfCenter = center?.values.map(\.magnitude).max() ?? 0
         self.isUnbiased = isUnbiased
         self.candidates = layout.bits == 1 ? 0 : candidates
         rotation = try Rotation(dimension: layout.dimension, seed: seed)
@@ -70,7 +73,7 @@ struct Eden: RowCompressor {
             }
         }
         let codes = try Codebook(bytes, rows: rows, layout: layout, codebooks: codebook)
-        let offset = try center.map { try $0.withUnsafeBytes { try Bytes(copying: $0) } }
+        let offset = try center.map { try $0.values.withUnsafeBytes { try Bytes(copying: $0) } }
         return try Rotate(inner: codes, seed: seed, offset: offset)
     }
 }
@@ -100,7 +103,7 @@ private struct EdenEncoder {
             let row = rows + index * stride
             row.update(from: source.base, count: dimension)
             (row + dimension).update(repeating: 0, count: stride - dimension)
-            if let center = eden.center { for column in 0..<dimension { row[column] -= center[column] } }
+            if let center = eden.center { for column in 0..<dimension { row[column] -= center.values[column] } }
         }
         eden.rotation.rotate(rows, stride: stride, count: count)
     }
@@ -138,6 +141,11 @@ private struct EdenEncoder {
         let scale =
             eden.isUnbiased
             ? size * Double(dimension) / Double(score.product) : size * Double(score.product) / Double(score.square)
+        // What a rotation adds up on the way back, and the mean.
+        let reach = Float(scale) * Float(dimension) * SphereLevels.largest + eden.largestOfCenter
+        guard reach.isFinite || layout.entryType == .float16 else {
+            throw tooLarge(source, index, "too large to be rotated in f32")
+        }
         try store(Float(scale), to: target + layout.codeBytes, source, index)
     }
 
@@ -190,15 +198,21 @@ private struct EdenEncoder {
 
     private func tooLarge(_ source: UnsafePointer<Float>, _ index: Int, _ text: String) -> EmbedCompressError {
         let extent = RowValues(base: source, count: dimension).extent() ?? (0, 0)
+        let own = max(-extent.minimum, extent.maximum)
+        if let center = eden.center, eden.largestOfCenter > own {
+            let cause = center.extent.largest
+            return .invalidArgument(
+                "row \(cause.row) has the value \(cause.value), which makes the mean row so large that row \(index) "
+                    + "less the mean is \(text); center false takes no mean away")
+        }
         return .invalidArgument("row \(index) has values from \(extent.minimum) to \(extent.maximum), \(text)")
     }
 }
 
 extension Method {
     static let eden = Method(
-        name: "eden", title: "EDEN",
+        name: "eden", title: "EDEN", family: .codebookQuantization,
         paper: "Vargaftik et al. 2022, arXiv 2108.08842; DRIVE 2021, arXiv 2105.08339; RaBitQ 2024, arXiv 2405.12497",
-        kind: "post-training",
         summary: "a random rotation, then the levels of Lloyd and Max for normal values at a scale of the row's own",
         bytesPerRow: "ceil(d * bits / 8) + (2 for f16, 4 for f32), and 8 + 4 * d + 2^bits * (2 or 4) for the table",
         cost: "a rotation of the row, and a pass over it for each scale that is tried",
@@ -206,8 +220,8 @@ extension Method {
             bitsOption(Codebook.bitWidths),
             Option("seed", .integer(0...Int.max), default: .integer(0), "of the rotation"),
             Option(
-                "scale_dtype", .choice(ScaleType.allCases.map(\.rawValue)), default: .string("f16"),
-                "type of a row's scale and of the levels"),
+                "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
+                "type of a row's scale and of the levels; auto is f16 unless that costs more than a tenth of the error"),
             Option(
                 "scale", .choice(["mse", "unbiased"]), default: .string("mse"),
                 "mse has the least squared error; unbiased has right scalar products on average"),
@@ -218,22 +232,31 @@ extension Method {
         takesWeights: false, passes: 2
     ) { input, options, progress in
         let dimension = input.source.dimension
-        let type = ScaleType(rawValue: try options.string("scale_dtype")) ?? .float16
-        let isCentered = try options.flag("center")
-        func layout(_ bits: Int) throws -> Codebook.Layout {
-            try Codebook.Layout(dimension: dimension, bits: bits, entryType: type, scope: .table, rowScale: type)
+        let given = ScaleType(rawValue: try options.string("scale_dtype"))
+        let (isCentered, seed) = (try options.flag("center"), try options.integer("seed"))
+        func layout(_ type: ScaleType) throws -> Codebook.Layout {
+            func layout(_ bits: Int) throws -> Codebook.Layout {
+                try Codebook.Layout(dimension: dimension, bits: bits, entryType: type, scope: .table, rowScale: type)
+            }
+            let bits = try bits(options, name: "eden", widths: Codebook.bitWidths) { bits in
+                let layout = try layout(bits)
+                return Checked.sum(of: [
+                    Checked.product(input.source.rows, layout.rowBytes), layout.bookBytes, 8,
+                    isCentered ? 4 * dimension : 0,
+                ])
+            }
+            return try layout(bits)
         }
-        let bits = try bits(options, name: "eden", widths: Codebook.bitWidths) { bits in
-            let layout = try layout(bits)
-            return Checked.sum(of: [
-                Checked.product(input.source.rows, layout.rowBytes), layout.bookBytes, 8,
-                isCentered ? 4 * dimension : 0,
-            ])
+        var chosen = try layout(given ?? .float16)
+        if given == nil {
+            chosen = try ScaleChoice.better(chosen, of: input.source, wide: { try layout(.float32) }, steps: 1) {
+                try Eden(layout: $0, seed: seed, center: nil, isUnbiased: false, candidates: 0)
+            }
         }
         let center = isCentered ? try meanRow(of: input.source, progress: progress) : nil
         if !isCentered { progress.advance(by: input.source.rows) }
         return try Eden(
-            layout: try layout(bits), seed: try options.integer("seed"), center: center,
+            layout: chosen, seed: seed, center: center,
             isUnbiased: try options.string("scale") == "unbiased", candidates: try options.integer("search"))
     }
 }

@@ -26,13 +26,39 @@ extension TableFile {
     /// compared with their source and written run by run; methods that make a table at once have the results of all
     /// jobs in memory. The bytes are those of compressing in memory and saving.
     ///
-    /// - Parameter rowAlignment: As for ``Table/aligned(to:progress:)``. A budget counts rows without padding and goes
-    ///   with 1 only.
+    /// - Parameters:
+    ///   - rowAlignment: As for ``Table/aligned(to:progress:)``. A budget counts rows without padding and goes with 1 only.
+    ///   - digests: Write the SHA-256 of each tensor, which ``verify(progress:)`` checks.
     /// - Returns: A report for each job, in order.
     public static func compress(
         _ jobs: [CompressionJob], method name: String, to path: String, rowAlignment: Int = 1,
-        metadata: [(key: String, value: String)] = [], progress callback: ProgressCallback? = nil
+        metadata: [(key: String, value: String)] = [], digests: Bool = false,
+        progress callback: ProgressCallback? = nil
     ) throws -> [CompressionReport] {
+        try compress(
+            jobs, method: name, to: FilePath(path), rowAlignment: rowAlignment, metadata: metadata, digests: digests,
+            progress: callback)
+    }
+
+    package static func compress(
+        _ jobs: [CompressionJob], method name: String, to path: FilePath, rowAlignment: Int,
+        metadata: [(key: String, value: String)], digests: Bool, progress callback: ProgressCallback?
+    ) throws -> [CompressionReport] {
+        let sources = jobs.flatMap { [$0.source] + ($0.weights.map { [$0] } ?? []) }
+        let (writer, reports) = try MappedFile.reading(sources.flatMap(\.root.storages)) {
+            try stream(
+                jobs, method: name, to: path, rowAlignment: rowAlignment, metadata: metadata, digests: digests,
+                progress: callback)
+        }
+        try writer.finish()
+        return reports
+    }
+
+    /// Everything but the end.
+    private static func stream(
+        _ jobs: [CompressionJob], method name: String, to path: FilePath, rowAlignment: Int,
+        metadata: [(key: String, value: String)], digests: Bool, progress callback: ProgressCallback?
+    ) throws -> (writer: SafetensorsWriter, reports: [CompressionReport]) {
         let method = try Method.named(name)
         if rowAlignment != 1, jobs.contains(where: { $0.options["budget"] ?? .null != .null }) {
             throw EmbedCompressError.invalidArgument(
@@ -43,15 +69,14 @@ extension TableFile {
             try StreamedTable($0, method: method, rowAlignment: rowAlignment, progress: progress)
         }
         let (writer, _) = try writer(
-            to: path, zip(jobs, tables).map { ($0.name, $1.parts) }, metadata: metadata)
+            to: path, zip(jobs, tables).map { ($0.name, $1.parts) }, metadata: metadata, digests: digests)
         var reports: [CompressionReport] = []
         var firstTensor = 0
         for table in tables {
             reports.append(try table.write(to: writer, firstTensor: firstTensor, progress: progress))
             firstTensor += table.arrays.count
         }
-        try writer.finish()
-        return reports
+        return (writer, reports)
     }
 }
 
@@ -81,14 +106,14 @@ private struct StreamedTable {
     func parts(prefix: String) throws -> Parts {
         let parts = NodeEncoder.parts(of: known, prefix: prefix)
         if isFinished { return parts }
-        var growth: [String: Int] = [:]
+        var growth: [Key: Int] = [:]
         let arrays = try parts.arrays.map { array in
             guard array.isByRow else { return array }
             let shape = [rows] + array.shape.dropFirst()
             guard let bytes = Checked.product(of: shape + [array.type.byteCount]) else {
                 throw EmbedCompressError.outOfMemory(bytes: Int.max)
             }
-            growth[array.name] = bytes
+            growth[Key(array.name)] = bytes
             return StoredArray(name: array.name, type: array.type, shape: shape, bytes: array.bytes)
         }
         return Parts(tree: try grown(parts.tree, by: growth), arrays: arrays)
@@ -98,12 +123,12 @@ private struct StreamedTable {
     /// streamed store do, has all of them.
     ///
     /// - Parameter growth: Bytes of the arrays that have an entry for each row, by name.
-    private func grown(_ tree: JSON, by growth: [String: Int]) throws -> JSON {
+    private func grown(_ tree: JSON, by growth: [Key: Int]) throws -> JSON {
         guard case .object(var object) = tree, case .integer(let ownBytes) = object["bytes"] else { return tree }
         if object["rows"] == .integer(0) { object["rows"] = .integer(Int64(rows)) }
         if case .object(let tensors) = object["tensors"] {
             let added = tensors.members.map { member -> Int? in
-                if case .string(let name) = member.value { return growth[name] ?? 0 }
+                if case .string(let name) = member.value { return growth[Key(name)] ?? 0 }
                 return 0
             }
             guard let bytes = Checked.sum(of: added + [Int(ownBytes)]) else {
@@ -121,13 +146,6 @@ private struct StreamedTable {
     /// The arrays of what is known of the table.
     var arrays: [StoredArray] { NodeEncoder.parts(of: known, prefix: "").arrays }
 
-    /// Runs start where blocks do, so that rows meet in the batches that they meet in within the whole table.
-    private var runRows: Int {
-        let block = RowReader.blockRows(dimension: input.source.dimension)
-        return max(Self.runBytes / (4 * input.source.dimension * block), 1) * block
-    }
-    private static let runBytes = 32 << 20
-
     func write(to writer: SafetensorsWriter, firstTensor: Int, progress: ProgressCounter) throws -> CompressionReport {
         let tally = FallbackTally()
         var sums = QualitySums()
@@ -144,16 +162,16 @@ private struct StreamedTable {
             report.quality = Quality(sums, rows: rows, dimension: input.source.dimension)
             return report
         }
-        for start in stride(from: 0, to: rows, by: runRows) {
-            let run = try input.sliced(start..<min(start + runRows, rows))
+        for range in RowReader.runs(of: input.source) {
+            let run = try input.sliced(range)
             let node = try compressor.compress(run, tally: tally, progress: progress)
                 .aligned(to: rowAlignment, progress: progress.watch)
-            sums.add(try Table(node).qualitySums(against: Table(run.source), firstRow: start))
+            sums.add(try Table(node).qualitySums(against: Table(run.source), firstRow: range.lowerBound))
             for (index, array) in NodeEncoder.parts(of: node, prefix: "").arrays.enumerated()
             where arrays[index].isByRow {
                 let rowBytes = array.bytes.count / run.source.rows
                 try withExtendedLifetime(array.bytes.storage) {
-                    try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: start * rowBytes)
+                    try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: range.lowerBound * rowBytes)
                 }
             }
             run.discard()

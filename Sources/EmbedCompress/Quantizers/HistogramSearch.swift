@@ -88,10 +88,11 @@ struct HistogramApproximate: RangeSearch {
 }
 
 private func withHistogram(of batch: RowBatch, bins: Int, _ body: (RowHistogram) -> Ranges) -> Ranges {
-    withUnsafeTemporaryAllocation(of: Floats16.self, capacity: RowHistogram.capacity(bins: bins)) { scratch in
-        guard let base = scratch.baseAddress else { return batch.widest }
-        return body(RowHistogram(batch, bins: bins, scratch: base))
+    var ranges = batch.widest
+    Scratch.with(RowHistogram.capacity(bins: bins), of: Floats16.self) { scratch in
+        ranges = body(RowHistogram(batch, bins: bins, scratch: scratch))
     }
+    return ranges
 }
 
 extension Method {

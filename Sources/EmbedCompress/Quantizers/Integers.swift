@@ -41,7 +41,7 @@ extension Method {
     private static func integers(name: String, title: String, bits: Int) -> Method {
         let scaleType: ScaleType = bits == 8 ? .float16 : .float32
         return Method(
-            name: name, title: title, paper: "Zhang et al. 2024, arXiv 2311.15578", kind: "post-training",
+            name: name, title: title, family: .uniformQuantization, paper: "Zhang et al. 2024, arXiv 2311.15578",
             summary: "\(bits)-bit whole numbers, at a scale of each row or of the table",
             bytesPerRow: "\(bits / 8) * d + \(2 * scaleType.byteCount), or \(bits / 8) * d, and 8 for the table",
             cost: "one pass over the row, and one more for a step that is not given",
@@ -53,7 +53,7 @@ extension Method {
                     "step", .number(0...Double(Float.greatestFiniteMagnitude)), default: .null,
                     "of the scale table; the largest magnitude over the largest code if not given"),
                 Option("seed", .integer(0...Int.max), default: .null, "of the scale table's rounding; 0 if not given"),
-                Option("budget", .integer(0...Int.max), default: .null, "most bytes of the result"),
+                Option("budget", .budget, default: .null, "most bytes of the result"),
             ],
             takesWeights: false, passes: 2
         ) { input, options, progress in
@@ -83,6 +83,8 @@ extension Method {
     private static func step(
         _ source: any Node, _ options: OptionValues, bits: Int, name: String, progress: ProgressCounter
     ) throws -> Float {
+        // A row is decoded as a code from 0 to 2^bits - 1 times the step, and half of the codes less.
+        func isHeld(_ step: Float) -> Bool { (step * Float(1 << bits - 1)).isFinite }
         var step: Float
         if options.isGiven("step") {
             progress.advance(by: source.rows)
@@ -91,12 +93,13 @@ extension Method {
                 throw EmbedCompressError.invalidArgument("\(name): step must be above 0, not \(step)")
             }
         } else {
-            let (minimum, maximum) = try extent(source, progress: progress)
+            let extent = try extent(source, progress: progress)
             let last = Float(1 << (bits - 1) - 1)
-            step = max(-minimum, maximum) / last
+            step = extent.largest.value.magnitude / last
             if step == 0 { step = 1 }
+            guard isHeld(step) else { throw extent.tooLarge("beyond the range of an f32 step") }
         }
-        guard (step * Float(1 << (bits - 1))).isFinite else {
+        guard isHeld(step) else {
             throw EmbedCompressError.invalidArgument("\(name): a step of \(step) is beyond the range of f32")
         }
         return step

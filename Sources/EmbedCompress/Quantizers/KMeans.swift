@@ -21,9 +21,8 @@ struct KMeans: RowCompressor {
         let encoder = CodebookRows(layout: layout, firstRow: input.firstRow)
         try RowReader.forEachBlock(of: input.source, and: input.elementWeights, progress: progress) {
             first, count, values, weights in
-            let solver = ScalarKMeans(capacity: layout.dimension, clusters: layout.entryCount)
-            try withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * layout.entryCount) { space in
-                guard let space = space.baseAddress else { return }
+            let solver = try ScalarKMeans(capacity: layout.dimension, clusters: layout.entryCount)
+            try Scratch.with(2 * layout.entryCount, of: Float.self) { space in
                 for index in 0..<count {
                     let row = RowValues(base: values.row(index), count: layout.dimension)
                     try encoder.check(row, index: first + index)
@@ -50,12 +49,12 @@ extension Method {
     static let codebookOptions = [
         bitsOption(Codebook.bitWidths),
         Option(
-            "entry_dtype", .choice(ScaleType.allCases.map(\.rawValue)), default: .string("f16"),
-            "type of a codebook's entries"),
+            "entry_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
+            "type of a codebook's entries; auto is f16 unless that costs more than a tenth of the error"),
     ]
 
     static let kmeans = Method(
-        name: "kmeans", title: "KMEANS", paper: "Guan et al. 2019, arXiv 1911.02079", kind: "post-training",
+        name: "kmeans", title: "KMEANS", family: .codebookQuantization, paper: "Guan et al. 2019, arXiv 1911.02079",
         summary: "a codebook for each row, by k-means of its values, solved exactly",
         bytesPerRow: "ceil(d * bits / 8) + 2^bits * (2 for f16, 4 for f32)",
         cost: "sorting each row, and some 2^bits passes over it",
@@ -68,14 +67,22 @@ extension Method {
         ],
         takesWeights: true, passes: 1
     ) { input, options, _ in
-        let type = ScaleType(rawValue: try options.string("entry_dtype")) ?? .float16
-        func layout(_ bits: Int) throws -> Codebook.Layout {
-            try Codebook.Layout(dimension: input.source.dimension, bits: bits, entryType: type, scope: .row)
+        let given = ScaleType(rawValue: try options.string("entry_dtype"))
+        func layout(_ type: ScaleType) throws -> Codebook.Layout {
+            func layout(_ bits: Int) throws -> Codebook.Layout {
+                try Codebook.Layout(dimension: input.source.dimension, bits: bits, entryType: type, scope: .row)
+            }
+            return try layout(
+                try bits(options, name: "kmeans", widths: Codebook.bitWidths) { bits in
+                    Checked.product(input.source.rows, try layout(bits).rowBytes)
+                })
         }
-        let bits = try bits(options, name: "kmeans", widths: Codebook.bitWidths) { bits in
-            Checked.product(input.source.rows, try layout(bits).rowBytes)
+        let rounds = try options.string("solver") == "lloyd" ? try options.integer("rounds") : nil
+        let narrow = try layout(given ?? .float16)
+        guard given == nil else { return KMeans(layout: narrow, rounds: rounds) }
+        let chosen = try ScaleChoice.better(narrow, of: input.source, wide: { try layout(.float32) }, steps: 1) {
+            KMeans(layout: $0, rounds: rounds)
         }
-        let isLloyd = try options.string("solver") == "lloyd"
-        return KMeans(layout: try layout(bits), rounds: isLloyd ? try options.integer("rounds") : nil)
+        return KMeans(layout: chosen, rounds: rounds)
     }
 }

@@ -1,6 +1,7 @@
 extension Method {
     static let kmeansClusters = Method(
-        name: "kmeans_cls", title: "KMEANS-CLS", paper: "Guan et al. 2019, arXiv 1911.02079", kind: "post-training",
+        name: "kmeans_cls", title: "KMEANS-CLS", family: .codebookQuantization,
+        paper: "Guan et al. 2019, arXiv 1911.02079",
         summary: "clusters of rows by k-means, and a codebook for each cluster by k-means of its values",
         bytesPerRow: "ceil(d * bits / 8) + index bytes + clusters * 2^bits * (2 for f16, 4 for f32) / rows",
         cost: "rounds * 2 * sqrt(clusters) passes over the table",
@@ -11,14 +12,27 @@ extension Method {
             Option("rounds", .integer(1...100_000), default: .integer(10), "most rounds of k-means of rows"),
             Option("seed", .integer(0...Int.max), default: .integer(0), "of the rows that k-means starts from"),
             Option(
-                "budget", .integer(0...Int.max), default: .null,
+                "budget", .budget, default: .null,
                 "most bytes of the result; chooses clusters, and bits unless they are given"),
         ],
         takesWeights: true, passes: 4
     ) { input, options, progress in
-        try KMeansClusters(
-            input, layout: try ClusterPlan(input.source, options).layout(), rounds: try options.integer("rounds"),
-            seed: try options.integer("seed"), progress: progress)
+        let given = ScaleType(rawValue: try options.string("entry_dtype"))
+        func layout(_ type: ScaleType) throws -> Codebook.Layout {
+            try ClusterPlan(source: input.source, options: options, type: type).layout()
+        }
+        var chosen = try layout(given ?? .float16)
+        if given == nil {
+            // Codebooks of rows stand for those of clusters.
+            chosen = try ScaleChoice.better(chosen, of: input.source, wide: { try layout(.float32) }, steps: 1) {
+                KMeans(
+                    layout: try Codebook.Layout(
+                        dimension: $0.dimension, bits: $0.bits, entryType: $0.entryType, scope: .row), rounds: nil)
+            }
+        }
+        return try KMeansClusters(
+            input, layout: chosen, rounds: try options.integer("rounds"), seed: try options.integer("seed"),
+            progress: progress)
     }
 }
 
@@ -27,12 +41,6 @@ private struct ClusterPlan {
     let source: any Node
     let options: OptionValues
     let type: ScaleType
-
-    init(_ source: any Node, _ options: OptionValues) throws {
-        self.source = source
-        self.options = options
-        type = ScaleType(rawValue: try options.string("entry_dtype")) ?? .float16
-    }
 
     func layout() throws -> Codebook.Layout {
         let bits = try options.integer("bits")

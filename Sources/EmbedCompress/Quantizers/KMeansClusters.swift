@@ -25,15 +25,14 @@ struct KMeansClusters: RowCompressor {
         else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
         assignments = Bytes(try ByteStorage.allocate(assignmentBytes))
         books = Bytes(try ByteStorage.allocate(bookBytes))
-        codebooks = Bytes(try ByteStorage.allocate(layout.clusters * layout.bookBytes))
+        codebooks = Bytes(try ByteStorage.allocate(Checked.product(layout.clusters, layout.bookBytes) ?? Int.max))
         guard rows > 0 else { return }
         let clusters = try Self.clusters(input, layout, rounds: rounds, seed: seed, progress: progress)
         let indices = assignments.mutablePointer.assumingMemoryBound(to: UInt32.self)
         try RowReader.forEachBlock(of: input.source, progress: progress) { first, rows, values in
             let columns = RowKMeans.stride(dimension: layout.dimension)
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { space in
-                guard let row = space.baseAddress else { return }
-                row.initialize(repeating: 0, count: columns)
+            Scratch.with(columns, of: Float.self) { row in
+                row.update(repeating: 0, count: columns)
                 for index in 0..<rows {
                     row.update(from: values.row(index), count: layout.dimension)
                     indices[first + index] = UInt32(truncatingIfNeeded: clusters.cluster(of: row))
@@ -41,7 +40,7 @@ struct KMeansClusters: RowCompressor {
             }
         }
         let context = LookupContext(onInvalid: .raise)
-        let members = ClusterMembers(count: rows, clusters: layout.clusters) { Int(indices[$0]) }
+        let members = try ClusterMembers(count: rows, clusters: layout.clusters) { Int(indices[$0]) }
         let floats = books.mutablePointer.assumingMemoryBound(to: Float.self)
         try ClusterBooks(input: input, layout: layout, members: members).solve(
             to: floats, context: context, progress: progress)

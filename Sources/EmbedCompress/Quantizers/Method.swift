@@ -1,13 +1,11 @@
-/// A way to compress a table, as `methods()` lists it. Adding one is a file with a `Method` and a line in
-/// ``Method/all``.
+/// A way to compress a table that is there. Adding one is a file with a `Method` and a line in ``Method/builtIn``.
 public struct Method: Sendable {
     /// The identifier, such as "greedy".
     public let name: String
     /// The field's spelling, such as "GREEDY".
     public let title: String
+    public let family: Family
     public let paper: String
-    /// What the method is for: "post-training".
-    public let kind: String
     /// One line on what it does.
     public let summary: String
     /// A formula of bytes per row.
@@ -16,27 +14,28 @@ public struct Method: Sendable {
     public let cost: String
     public let options: [Option]
 
+    /// What compresses a table that is there works after training.
+    public var stage: Stage { .afterTraining }
+
     /// Whether the method minimises an error, which weights can be given for.
     let takesWeights: Bool
     /// How often the method reads each row; progress counts every reading.
     let passes: Int
+    /// Whether a budget is solved for ``CompressionInput/budgetRows``; those of other methods are cut down to a sample.
+    var countsSampledRows = false
     /// Decides what concerns the whole table. Reports `passes - 1` readings of each row.
     let prepare: @Sendable (CompressionInput, OptionValues, ProgressCounter) throws -> any RowCompressor
 
-    /// Every method, in the order of the papers.
-    public static let all: [Method] = [
+    /// Every method that works after training: this module's, in the order of the papers, and those that others registered.
+    public static var all: [Method] { builtIn + registered.items }
+
+    /// Methods from outside this module.
+    static let registered = Registry<Method>([])
+    static let builtIn: [Method] = [
         .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
         .kmeansClusters, .eden, .int8, .int16, .pq, .rq, .prune, .dedup,
+        .magnitudeProduct, .optimizedProduct, .svd, .magnitudeSVD, .tensorTrain, .hotCold,
     ]
-
-    /// The method of that name.
-    public static func named(_ name: String) throws -> Method {
-        guard let method = all.first(where: { $0.name == name }) else {
-            let names = all.map(\.name).joined(separator: ", ")
-            throw EmbedCompressError.invalidArgument("there is no method '\(name)'; the methods are \(names)")
-        }
-        return method
-    }
 }
 
 // MARK: - Methods that choose ranges
@@ -58,7 +57,7 @@ extension Method {
         search: @escaping @Sendable (OptionValues, UniformFormat) throws -> any RangeSearch
     ) -> Method {
         Method(
-            name: name, title: title, paper: paper, kind: "post-training", summary: summary,
+            name: name, title: title, family: .uniformQuantization, paper: paper, summary: summary,
             bytesPerRow: "ceil(d * bits / 8) + groups * 2 * (2 for f16, 4 for f32)", cost: cost,
             options: formatOptions(bits: bits) + (fallback == .optional ? [fallbackOption] : []) + options,
             takesWeights: takesWeights, passes: 1
@@ -82,7 +81,8 @@ extension Method {
                 "columns that share a scale, a multiple of 8; the row if not given"),
             Option(
                 "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-                "type of scale and bias; auto is f16 up to 8 bits and f32 for 16"),
+                "type of scale and bias; auto is f32 for 16 bits and where f16 costs more than a tenth of the error, else "
+                    + "f16"),
             budgetOption,
         ]
     }
@@ -92,19 +92,29 @@ extension Method {
     }
 
     static let budgetOption = Option(
-        "budget", .integer(0...Int.max), default: .null, "most bytes of the result; chooses bits")
+        "budget", .budget, default: .null, "most bytes of the result; chooses bits")
 
     private static func uniformFormat(
         _ options: OptionValues, name: String, widths: [Int], source: any Node
     ) throws -> UniformFormat {
-        var format = UniformFormat(
-            bits: 0, group: try options.optionalInteger("group"),
-            scaleType: ScaleType(rawValue: try options.string("scale_dtype")))
-        format.bits = try bits(options, name: name, widths: widths) { bits in
-            format.bits = bits
-            return Checked.product(source.rows, try format.layout(dimension: source.dimension).rowBytes)
+        let group = try options.optionalInteger("group")
+        func format(_ scaleType: ScaleType?) throws -> UniformFormat {
+            var format = UniformFormat(bits: 0, group: group, scaleType: scaleType)
+            format.bits = try bits(options, name: name, widths: widths) { bits in
+                format.bits = bits
+                return Checked.product(source.rows, try format.layout(dimension: source.dimension).rowBytes)
+            }
+            return format
         }
-        return format
+        let given = ScaleType(rawValue: try options.string("scale_dtype"))
+        let narrow = try format(given)
+        guard given == nil, narrow.bits <= 8 else { return narrow }
+        return try ScaleChoice.better(
+            narrow, of: source, wide: { try format(.float32) }, steps: 1 << narrow.bits - 1,
+            compressor: { format in
+                UniformCompressor(
+                    layout: try format.layout(dimension: source.dimension), search: MinMax(), fallsBack: false)
+            })
     }
 
     /// The option "bits", or the most bits that the option "budget" allows.

@@ -5,6 +5,8 @@ public enum OptionValue: Sendable, Equatable {
     case integer(Int)
     case number(Double)
     case string(String)
+    /// An array, such as a number for each row.
+    case numbers([Double])
 }
 
 extension OptionValue: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, ExpressibleByStringLiteral,
@@ -25,6 +27,13 @@ public struct Option: Sendable {
         case number(ClosedRange<Double>)
         case choice([String])
         case flag
+        /// An array of a number for each row, none of which is negative.
+        case rowNumbers
+        /// The name of a method that compresses a part of the result, or "dense", "f16" or "bf16" for values as they
+        /// are. The method's own options are given beside it.
+        case method
+        /// Bytes, or a ratio of the table's bytes in f32; see ``Budget``.
+        case budget
 
         /// In words, for errors and documentation.
         public var description: String {
@@ -33,20 +42,26 @@ public struct Option: Sendable {
                 return "an integer, at least \(range.lowerBound)"
             case .integer(let range): return "an integer from \(range.lowerBound) to \(range.upperBound)"
             case .integerFrom(let values): return "one of " + values.map(String.init).joined(separator: ", ")
+            case .number(let range) where range.upperBound == .infinity:
+                return "a number, at least \(range.lowerBound)"
             case .number(let range): return "a number from \(range.lowerBound) to \(range.upperBound)"
             case .choice(let names): return "one of " + names.map { "'\($0)'" }.joined(separator: ", ")
             case .flag: return "true or false"
+            case .rowNumbers: return "(rows,) numbers, at least 0"
+            case .method: return "dense, f16, bf16 or a method's name"
+            case .budget: return "an integer of bytes, or a ratio of the f32 size up to 1.0"
             }
         }
 
-        fileprivate func accepts(_ value: OptionValue) -> Bool {
+        func accepts(_ value: OptionValue) -> Bool {
             switch (self, value) {
             case (.integer(let range), .integer(let value)): return range.contains(value)
             case (.integerFrom(let values), .integer(let value)): return values.contains(value)
             case (.number(let range), .integer(let value)): return range.contains(Double(value))
             case (.number(let range), .number(let value)): return range.contains(value)
             case (.choice(let names), .string(let value)): return names.contains(value)
-            case (.flag, .bool): return true
+            case (.flag, .bool), (.rowNumbers, .numbers), (.method, .string): return true
+            case (.budget, .integer(let value)): return value >= 0
             default: return false
             }
         }
@@ -58,7 +73,7 @@ public struct Option: Sendable {
     public let defaultValue: OptionValue
     public let summary: String
 
-    init(_ name: String, _ kind: Kind, default defaultValue: OptionValue, _ summary: String) {
+    public init(_ name: String, _ kind: Kind, default defaultValue: OptionValue, _ summary: String) {
         self.name = name
         self.kind = kind
         self.defaultValue = defaultValue
@@ -75,13 +90,15 @@ public struct Option: Sendable {
 }
 
 extension OptionValue {
-    fileprivate var text: String {
+    /// For messages.
+    var text: String {
         switch self {
         case .null: return "null"
         case .bool(let value): return String(value)
         case .integer(let value): return String(value)
         case .number(let value): return String(value)
         case .string(let value): return "'\(value)'"
+        case .numbers(let values): return "an array of \(values.count) numbers"
         }
     }
 }
@@ -90,12 +107,20 @@ extension OptionValue {
 struct OptionValues: Sendable {
     private let values: [String: OptionValue]
     private let given: Set<String>
+    /// Options that are not the method's own, but those of a method that it is given the name of.
+    let inner: [String: OptionValue]
 
-    init(_ given: [String: OptionValue], for method: Method) throws {
+    init(_ given: [String: OptionValue], for method: MethodEntry) throws {
         var values = Dictionary(
             method.options.map { ($0.name, $0.defaultValue) }, uniquingKeysWith: { first, _ in first })
+        var inner: [String: OptionValue] = [:]
+        let hasInner = method.options.contains { $0.kind == .method }
         for (name, value) in given.sorted(by: { $0.key < $1.key }) {
             guard let option = method.options.first(where: { $0.name == name }) else {
+                if hasInner {
+                    inner[name] = value
+                    continue
+                }
                 let names = method.options.map(\.name).joined(separator: ", ")
                 throw EmbedCompressError.invalidArgument(
                     "\(method.name) has no option '\(name)'; its options are \(names)")
@@ -104,9 +129,12 @@ struct OptionValues: Sendable {
             values[name] = value
         }
         self.values = values
+        self.inner = inner
         self.given = Set(given.filter { $0.value != .null }.keys)
     }
 
+    /// Of every option, by name.
+    var all: [String: OptionValue] { values }
     func isGiven(_ name: String) -> Bool { given.contains(name) }
 
     func integer(_ name: String) throws -> Int {
@@ -120,6 +148,16 @@ struct OptionValues: Sendable {
         case .null: return nil
         default: throw undeclared(name)
         }
+    }
+
+    /// An integer that a table's size limits further than its declaration does.
+    func optionalInteger(_ name: String, atMost limit: Int, method: String) throws -> Int? {
+        let value = try optionalInteger(name)
+        if let value, value > limit {
+            throw EmbedCompressError.invalidArgument(
+                "\(method): \(name) must be an integer from 1 to \(limit), not \(value)")
+        }
+        return value
     }
 
     func number(_ name: String) throws -> Double {
@@ -138,6 +176,19 @@ struct OptionValues: Sendable {
     func string(_ name: String) throws -> String {
         guard case .string(let value) = values[name] else { throw undeclared(name) }
         return value
+    }
+
+    func optionalNumber(_ name: String) throws -> Double? {
+        if values[name] == .null { return nil }
+        return try number(name)
+    }
+
+    func optionalNumbers(_ name: String) throws -> [Double]? {
+        switch values[name] {
+        case .numbers(let values): return values
+        case .null: return nil
+        default: throw undeclared(name)
+        }
     }
 
     /// A method that asks for what it has not declared: a mistake of this library, not of its user.

@@ -8,7 +8,7 @@
 
 extension Method {
     static let pq = Method(
-        name: "pq", title: "PQ", paper: "Jégou, Douze and Schmid 2011, IEEE TPAMI 33 (1)", kind: "post-training",
+        name: "pq", title: "PQ", family: .productQuantization, paper: "Jégou, Douze and Schmid 2011, IEEE TPAMI 33 (1)",
         summary: "rows in parts, and a codebook of short vectors for each part by k-means",
         bytesPerRow: "ceil(parts * bits / 8) + 2^bits * d * (2 for f16, 4 for f32) / rows",
         cost: "rounds * 2^bits * d steps for each of 256 * 2^bits rows, and 2^bits * d for each row",
@@ -21,19 +21,19 @@ extension Method {
             Option("rounds", .integer(1...100_000), default: .integer(25), "most rounds of k-means"),
             seedOption,
             Option(
-                "budget", .integer(0...Int.max), default: .null,
+                "budget", .budget, default: .null,
                 "most bytes of the result; chooses parts, and bits unless they are given"),
         ],
         takesWeights: true, passes: 2
     ) { input, options, progress in
         try checkRowWeights(input, "pq")
         return try ProductQuantizer(
-            input, layout: try ProductPlan(input.source, options, .concatenate, "pq").layout(),
+            input, layout: try ProductPlan.layout(input.source, options, .concatenate, "pq"),
             rounds: try options.integer("rounds"), seed: try options.integer("seed"), progress: progress)
     }
 
     static let rq = Method(
-        name: "rq", title: "RQ", paper: "Chen, Guan and Wang 2010, Sensors 10 (12)", kind: "post-training",
+        name: "rq", title: "RQ", family: .productQuantization, paper: "Chen, Guan and Wang 2010, Sensors 10 (12)",
         summary: "each row a sum of an entry of each level's codebook, found by beam search",
         bytesPerRow: "ceil(parts * bits / 8) + parts * 2^bits * d * (2 for f16, 4 for f32) / rows",
         cost: "(rounds + refits * beam) * parts * 2^bits * d steps for each of 256 * 2^bits rows, and "
@@ -47,22 +47,22 @@ extension Method {
             Option("refits", .integer(0...1000), default: .integer(3), "times that codebooks are fitted to codes"),
             seedOption,
             Option(
-                "budget", .integer(0...Int.max), default: .null,
+                "budget", .budget, default: .null,
                 "most bytes of the result; chooses parts, up to 2 bits a column, and bits unless they are given"),
         ],
         takesWeights: true, passes: 2
     ) { input, options, progress in
         try checkRowWeights(input, "rq")
         return try ResidualQuantizer(
-            input, layout: try ProductPlan(input.source, options, .sum, "rq").layout(),
+            input, layout: try ProductPlan.layout(input.source, options, .sum, "rq"),
             beam: try options.integer("beam"), rounds: try options.integer("rounds"),
             refits: try options.integer("refits"), seed: try options.integer("seed"), progress: progress)
     }
 
-    fileprivate static let entryOption = Option(
-        "entry_dtype", .choice(ScaleType.allCases.map(\.rawValue)), default: .string("f16"),
-        "type of a codebook's entries")
-    fileprivate static let seedOption = Option(
+    static let entryOption = Option(
+        "entry_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
+        "type of a codebook's entries; auto is f16 unless that loses more than a 64th of the rows' norm")
+    static let seedOption = Option(
         "seed", .integer(0...Int.max), default: .integer(0), "of the rows that are learned from")
 
     static func checkRowWeights(_ input: CompressionInput, _ name: String) throws {
@@ -75,21 +75,25 @@ extension Method {
 
 /// How many parts there are, and how wide codes.
 struct ProductPlan {
+    /// Bits of a code that a budget chooses among.
+    static let widths = Array(4...12)
+
     let source: any Node
     let options: OptionValues
     let mode: Product.Mode
     let name: String
     let element: ScaleType
 
-    init(_ source: any Node, _ options: OptionValues, _ mode: Product.Mode, _ name: String) throws {
-        self.source = source
-        self.options = options
-        self.mode = mode
-        self.name = name
-        element = ScaleType(rawValue: try options.string("entry_dtype")) ?? .float16
+    /// The layout that options and a budget choose.
+    static func layout(
+        _ source: any Node, _ options: OptionValues, _ mode: Product.Mode, _ name: String
+    ) throws -> Product.Layout {
+        try ScaleChoice.withEntryType(options, of: source) { element in
+            try ProductPlan(source: source, options: options, mode: mode, name: name, element: element).layout()
+        }
     }
 
-    func layout() throws -> Product.Layout {
+    private func layout() throws -> Product.Layout {
         let dimension = source.dimension
         let parts = try options.optionalInteger("parts")
         if let parts, parts > mostParts {
@@ -102,7 +106,7 @@ struct ProductPlan {
         if options.isGiven("parts") {
             throw EmbedCompressError.invalidArgument("give \(name) either parts or a budget, not both")
         }
-        let widths = options.isGiven("bits") ? [try options.integer("bits")] : Array(4...12)
+        let widths = options.isGiven("bits") ? [try options.integer("bits")] : Self.widths
         var best: (error: Double, layout: Product.Layout)?
         var least = Int.max
         for bits in widths {
@@ -125,14 +129,26 @@ struct ProductPlan {
 
     /// The squared error that normally distributed rows of variance 1 are expected to have.
     private func error(_ parts: Int, _ bits: Int) -> Double {
-        // With few rows for each entry, a codebook fits its own rows better than others.
-        let fit = max(1 - Double(1 << bits) / Double(max(source.rows, 1)), 0x1p-20)
-        if mode == .sum { return fit * Self.error(bits: Double(parts * bits), columns: Double(source.dimension)) }
-        let (width, wider) = source.dimension.quotientAndRemainder(dividingBy: parts)
+        let dimension = source.dimension
+        if mode == .sum {
+            return Self.fit(bits, rows: source.rows)
+                * Self.error(bits: Double(parts * bits), columns: Double(dimension))
+        }
+        return Self.error(rows: source.rows, dimension: dimension, parts: parts, bits: bits)
+    }
+
+    /// The same of sub-vectors side by side, of all columns together.
+    static func error(rows: Int, dimension: Int, parts: Int, bits: Int) -> Double {
+        let (width, wider) = dimension.quotientAndRemainder(dividingBy: parts)
         let (narrow, wide) = (Double(width), Double(width + 1))
-        return fit
-            * (Double(parts - wider) * narrow * Self.error(bits: Double(bits), columns: narrow)
-                + Double(wider) * wide * Self.error(bits: Double(bits), columns: wide))
+        return fit(bits, rows: rows)
+            * (Double(parts - wider) * narrow * error(bits: Double(bits), columns: narrow)
+                + Double(wider) * wide * error(bits: Double(bits), columns: wide))
+    }
+
+    /// With few rows for each entry, a codebook fits its own rows better than others.
+    private static func fit(_ bits: Int, rows: Int) -> Double {
+        max(1 - Double(1 << bits) / Double(max(rows, 1)), 0x1p-20)
     }
 
     /// The error of a column of a part. At high rates that of an optimal quantiser, whose cells are the rounder the more

@@ -6,11 +6,13 @@ struct ProductQuantizer: RowCompressor {
     let layout: Product.Layout
     private let books: Bytes
     private let parts: [Part]
+    /// What rows are multiplied by; see ``RowSample/unit``.
+    private let unit: Float
 
     /// What encodes the columns of a part.
     private struct Part {
         let columns: Range<Int>
-        /// Taken away from rows before they are compared, for the sake of precision.
+        /// Taken away from rows times the unit before they are compared, for the sake of precision.
         let means: [Float]
         let search: CenterSearch
     }
@@ -22,6 +24,7 @@ struct ProductQuantizer: RowCompressor {
         let count = layout.entryCount
         let sample = try RowSample(
             input, atMost: max(count * 256, 65_536), seed: seed, watch: progress.watch)
+        unit = sample.unit
         let found = PartList(count: layout.parts)
         let (books, rows, watch) = (books, input.source.rows, progress.watch)
         /// Everything about one part. Each has random numbers of its own.
@@ -30,19 +33,22 @@ struct ProductQuantizer: RowCompressor {
             let width = columns.count
             var random = SeededRandom(seed: seed &* 1_000_003 &+ index)
             try sample.withColumns(columns) { data, means in
-                let centers = UnsafeMutablePointer<Float>.allocate(capacity: count * width)
-                defer { centers.deallocate() }
+                let memory = try Buffer<Float>(count: Checked.product(count, width) ?? Int.max)
+                defer { memory.keep() }
+                let centers = memory.base
                 try PartKMeans(
                     data: data, count: sample.count, width: width, weights: sample.weights.map { UnsafePointer($0) },
                     centerCount: count, watch: watch
                 ).train(rounds: rounds, random: &random, to: centers)
                 let place = books.mutablePointer + offset * layout.element.byteCount
-                try store(centers, count: count, means, to: place, layout.element)
-                let search = CenterSearch(count: count, width: width)
+                try store(centers, count: count, means, unit: sample.unit, to: place, layout.element)
+                let search = try CenterSearch(count: count, width: width)
                 search.set(centers)
                 found.set(index, Part(columns: columns, means: means, search: search))
             }
-            progress.advance(by: rows * (index + 1) / layout.parts - rows * index / layout.parts)
+            progress.advance(
+                by: Checked.share(of: rows, index + 1, of: layout.parts)
+                    - Checked.share(of: rows, index, of: layout.parts))
         }
         // Parts side by side, unless one takes long: there may be fewer parts than threads.
         let width = (layout.dimension + layout.parts - 1) / layout.parts
@@ -97,7 +103,7 @@ struct ProductQuantizer: RowCompressor {
                             for index in 0..<rows {
                                 let row = values.row(index) + part.columns.lowerBound
                                 for column in 0..<width {
-                                    columns[index &* width &+ column] = row[column] - means[column]
+                                    columns[index &* width &+ column] = row[column] * unit - means[column]
                                 }
                             }
                         }
@@ -110,10 +116,14 @@ struct ProductQuantizer: RowCompressor {
     }
 }
 
-/// Throws if a value of a block is not finite; the error names its row.
-func checkFinite(_ values: FloatBlock, _ rows: Int, _ dimension: Int, firstRow: Int) throws {
+/// Throws if a value of a block is not finite; the error names its row. Returns the largest magnitude.
+@discardableResult
+func checkFinite(_ values: FloatBlock, _ rows: Int, _ dimension: Int, firstRow: Int) throws -> Float {
+    var largest: Float = 0
     for index in 0..<rows {
         let row = RowValues(base: values.row(index), count: dimension)
-        guard row.extent() != nil else { throw nonFinite(row, row: firstRow + index) }
+        guard let extent = row.extent() else { throw nonFinite(row, row: firstRow + index) }
+        largest = max(largest, -extent.minimum, extent.maximum)
     }
+    return largest
 }

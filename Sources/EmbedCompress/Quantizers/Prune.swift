@@ -60,9 +60,9 @@ struct Pruning {
                 if type == .float16 { throw halfOverflow(row, row: first + index) }
                 overflows.add(1)
             }
-            histogram.use { bins in keys.countHighBits(rows: count, in: bins) }
+            try histogram.use { bins in keys.countHighBits(rows: count, in: bins) }
         }
-        return (histogram.total(), overflows.value > 0)
+        return (try histogram.total(), overflows.value > 0)
     }
 
     private func threshold(keeping kept: Int, _ counts: [Int]) throws -> Threshold {
@@ -82,19 +82,21 @@ struct Pruning {
         let (high, above) = select(counts, kept)
         let histogram = PruneHistogram(bins: PruneKeys.lowCount)
         try forEachBlock { _, count, keys in
-            histogram.use { bins in keys.countLowBits(rows: count, high: UInt32(high), in: bins) }
+            try histogram.use { bins in keys.countLowBits(rows: count, high: UInt32(high), in: bins) }
         }
-        let (low, aboveLow) = select(histogram.total(), kept - above)
+        let (low, aboveLow) = select(try histogram.total(), kept - above)
         return Threshold(key: PruneKeys.key(high: UInt32(high), low: UInt32(low)), ties: kept - above - aboveLow)
     }
 
     // MARK: - The result
 
     private func fill(_ builder: SparseBuilder, kept: Int, _ threshold: Threshold) throws {
-        guard let bytes = Checked.product(rows, 16) else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
+        guard let bytes = Checked.product(rows, 16).flatMap({ Checked.sum($0, 8) }) else {
+            throw EmbedCompressError.outOfMemory(bytes: Int.max)
+        }
         let memory = try ByteStorage.allocate(bytes)
         let starts = memory.base.assumingMemoryBound(to: Int.self)
-        let ties = starts + rows
+        let ties = starts + (rows + 1)
         try forEachBlock { first, count, keys in
             for index in 0..<count {
                 (starts[first + index], ties[first + index]) = keys.counts(index, above: threshold.key)
@@ -109,11 +111,17 @@ struct Pruning {
             position += above + count
             left -= count
         }
+        guard position == kept else { throw sourceChanged(nil) }
+        starts[rows] = kept
         try forEachBlock { first, count, keys in
+            try checkFinite(keys.values, count, dimension, firstRow: first)
             for index in 0..<count {
                 let row = first + index
                 builder.startRow(row, at: starts[row])
-                keys.put(index, above: threshold.key, ties: ties[row], of: row, at: starts[row], in: builder)
+                let positions = starts[row]..<starts[row + 1]
+                guard
+                    keys.put(index, above: threshold.key, ties: ties[row], of: row, at: positions, in: builder)
+                else { throw sourceChanged(row) }
             }
         }
         builder.startRow(rows, at: kept)
@@ -153,7 +161,7 @@ struct PruneSize {
 
 extension Method {
     static let prune = Method(
-        name: "prune", title: "Prune", paper: "Deng et al. 2021, arXiv 2002.06987", kind: "post-training",
+        name: "prune", title: "Prune", family: .pruning, paper: "Deng et al. 2021, arXiv 2002.06987",
         summary: "the values of the largest magnitude, and zeros for all others",
         bytesPerRow: "kept * (column bytes + 2 for f16, 4 for f32) + 4 in CSR, or kept * (4 more) in COO",
         cost: "four passes over the table",
@@ -163,7 +171,7 @@ extension Method {
                 "value_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
                 "type of values; auto is f16 unless a value is too large for it"),
             Option(
-                "budget", .integer(0...Int.max), default: .null, "most bytes of the result; chooses how many stay"),
+                "budget", .budget, default: .null, "most bytes of the result; chooses how many stay"),
         ],
         takesWeights: true, passes: 4
     ) { input, options, progress in

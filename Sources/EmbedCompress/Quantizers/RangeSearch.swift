@@ -42,8 +42,9 @@ struct UniformCompressor: RowCompressor {
         let bytes = Bytes(try ByteStorage.allocate(byteCount, zeroed: false))
         let target = bytes.mutablePointer
         let encoder = UniformEncoder(compressor: self, firstRow: input.firstRow)
-        try RowReader.forEachBlock(of: input.source, and: input.elementWeights, progress: progress) {
-            first, count, values, weights in
+        try RowReader.forEachBlock(
+            of: input.source, and: input.elementWeights, takesChanging: encoder.keepsRows, progress: progress
+        ) { first, count, values, weights in
             let fallbacks = try encoder.encode(
                 values, weights: weights, firstRow: first, count: count, to: target + first * layout.rowBytes)
             if fallsBack { tally.add(ranges: count * layout.groups.count, fallbacks: fallbacks) }
@@ -81,36 +82,43 @@ private struct UniformEncoder {
         self.firstRow = firstRow
     }
 
+    /// Whether rows that may change are copied a batch at a time. Wide ones are copied before.
+    var keepsRows: Bool { layout.dimension <= 4096 }
+
     /// Returns how many ranges are plain min-max for want of a better one.
     func encode(
         _ values: FloatBlock, weights: FloatBlock?, firstRow: Int, count: Int, to target: UnsafeMutableRawPointer
     ) throws -> Int {
         let columns = needsColumns ? (weights == nil ? layout.group : 2 * layout.group) : 0
-        let space = 2 * RowBatch.lanes + columns
-        return try withUnsafeTemporaryAllocation(of: Floats16.self, capacity: space) { space in
-            guard let space = space.baseAddress else { return 0 }
-            var fallbacks = 0
+        // The last column's chunk begins with it, at most.
+        let kept = values.isChanging ? (layout.dimension + 30) / 16 * 16 : 0
+        var fallbacks = 0
+        try Scratch.with(columns + 2 * RowBatch.lanes + RowBatch.lanes * kept / 16, of: Floats16.self) { space in
+            let copies = RowBlock(
+                base: UnsafeMutableRawPointer(space + columns + 2 * RowBatch.lanes).assumingMemoryBound(to: Float.self),
+                stride: kept)
             for start in stride(from: 0, to: count, by: RowBatch.lanes) {
                 fallbacks += try encode(
                     values.from(start), weights?.from(start),
                     rows: firstRow + start..<firstRow + min(start + RowBatch.lanes, count),
-                    to: target + start * layout.rowBytes, space)
+                    to: target + start * layout.rowBytes, space, copies)
             }
-            return fallbacks
         }
+        return fallbacks
     }
 
     /// Encodes up to sixteen rows.
     private func encode(
         _ values: FloatBlock, _ weights: FloatBlock?, rows: Range<Int>, to target: UnsafeMutableRawPointer,
-        _ space: UnsafeMutablePointer<Floats16>
+        _ space: UnsafeMutablePointer<Floats16>, _ copies: RowBlock
     ) throws -> Int {
         var fallbacks = 0
+        let kept = values.isChanging ? FloatBlock(base: UnsafePointer(copies.base), stride: copies.stride) : values
         for group in layout.groups {
-            let batch = try self.batch(group, values, weights, rows, space)
+            let batch = try self.batch(group, values, weights, rows, space, copies)
             let (ranges, fallen) = try self.ranges(of: batch, rows: rows)
             fallbacks += fallen
-            encode(group, values, rows.count, ranges, to: target)
+            encode(group, kept, rows.count, ranges, to: target)
             if layout.scope == .row {
                 layout.scaleType.store(
                     ranges, count: rows.count, at: target + group.parameterOffset, stride: layout.rowBytes)
@@ -119,17 +127,18 @@ private struct UniformEncoder {
         return fallbacks
     }
 
-    /// The rows' columns of a group side by side. Lanes past the last row repeat it.
+    /// The rows' columns of a group side by side. Lanes past the last row repeat it. Rows that may change are copied.
     @inline(__always)
     private func batch(
         _ group: ColumnGroup, _ values: FloatBlock, _ weights: FloatBlock?, _ rows: Range<Int>,
-        _ space: UnsafeMutablePointer<Floats16>
+        _ space: UnsafeMutablePointer<Floats16>, _ copies: RowBlock
     ) throws -> RowBatch {
         let (lows, highs, columns) = (space, space + RowBatch.lanes, space + 2 * RowBatch.lanes)
         var strange = Floats16()
         for lane in 0..<RowBatch.lanes {
             let source = min(lane, rows.count - 1)
-            let row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
+            var row = RowValues(base: values.row(source) + group.firstColumn, count: group.columns)
+            if values.isChanging { row = row.copied(to: copies.row(source) + group.firstColumn) }
             let extremes = row.extremes
             lows[lane] = extremes.low
             highs[lane] = -extremes.high
@@ -163,7 +172,7 @@ private struct UniformEncoder {
     }
 
     private func checkFinite(_ ranges: Ranges, _ batch: RowBatch, _ rows: Range<Int>) throws {
-        let finite = ranges.isFinite
+        let finite = ranges.areFinite(lastCode: format.lastCode)
         guard !all(finite) else { return }
         for lane in 0..<rows.count where !finite[lane] {
             throw EmbedCompressError.invalidArgument(

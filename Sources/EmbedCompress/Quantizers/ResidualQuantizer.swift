@@ -8,8 +8,11 @@ struct ResidualQuantizer: RowCompressor {
     let layout: Product.Layout
     private let books: Bytes
     private let means: [Float]
+    /// What rows are multiplied by; see ``RowSample/unit``.
+    private let unit: Float
     private let centers: ByteStorage
     private let search: BeamSearch
+    let mayOverflow: Bool
 
     /// Learns the codebooks; counts as one reading of each row.
     init(
@@ -26,11 +29,14 @@ struct ResidualQuantizer: RowCompressor {
         centers = try ByteStorage.allocate(byteCount)
         let floats = centers.base.assumingMemoryBound(to: Float.self)
         let sample = try RowSample(input, atMost: max(count * 256, 65_536), seed: seed, watch: watch)
+        unit = sample.unit
+        mayOverflow = sample.largest > safeMagnitude
         var random = SeededRandom(seed: seed)
         let steps = layout.parts + refits
         var done = 0
         func advance() throws {
-            progress.advance(by: rows * (done + 1) / steps - rows * done / steps)
+            progress.advance(
+                by: Checked.share(of: rows, done + 1, of: steps) - Checked.share(of: rows, done, of: steps))
             done += 1
             try progress.report()
         }
@@ -47,12 +53,12 @@ struct ResidualQuantizer: RowCompressor {
             // The means are in the first level's entries.
             for level in 0..<layout.parts {
                 let start = level * count * dimension
-                let added = level == 0 ? means : [Float](repeating: 0, count: dimension)
+                let added = level == 0 ? means : try [Float](allocating: 0, count: dimension)
                 try store(
-                    floats + start, count: count, added,
+                    floats + start, count: count, added, unit: sample.unit,
                     to: books.mutablePointer + start * layout.element.byteCount, layout.element)
             }
-            return (means, fit.search(beam: beam))
+            return (means, try fit.search(beam: beam))
         }
     }
 
@@ -70,7 +76,7 @@ struct ResidualQuantizer: RowCompressor {
                     for index in 0..<rows {
                         let row = values.row(index)
                         for column in 0..<dimension {
-                            differences[index &* dimension &+ column] = row[column] - means[column]
+                            differences[index &* dimension &+ column] = row[column] * unit - means[column]
                         }
                     }
                     search.encode(differences, count: rows, codes: codes, codeStride: rows)
@@ -105,15 +111,16 @@ private struct ResidualFit {
     private func level(_ index: Int) -> UnsafeMutablePointer<Float> { centers + index * count * dimension }
 
     func learn(rounds: Int, random: inout SeededRandom, afterLevel: () throws -> Void) throws {
-        let left = UnsafeMutablePointer<Float>.allocate(capacity: max(rows * dimension, 1))
-        defer { left.deallocate() }
+        let memory = try Buffer<Float>(count: rows * dimension)
+        defer { memory.keep() }
+        let left = memory.base
         left.update(from: data, count: rows * dimension)
         for index in 0..<layout.parts {
             let centers = level(index)
             try PartKMeans(
                 data: left, count: rows, width: dimension, weights: weights, centerCount: count, watch: watch
             ).train(rounds: rounds, random: &random, to: centers)
-            let search = CenterSearch(count: count, width: dimension)
+            let search = try CenterSearch(count: count, width: dimension)
             search.set(centers)
             try Parallel.forEach(count: rows, grain: grain, progress: watch) { range in
                 Scratch.with(range.count, of: Int32.self) { codes in
@@ -131,9 +138,9 @@ private struct ResidualFit {
         }
     }
 
-    func search(beam: Int) -> BeamSearch {
-        let levels = (0..<layout.parts).map { index in
-            let search = CenterSearch(count: count, width: dimension)
+    func search(beam: Int) throws -> BeamSearch {
+        let levels = try (0..<layout.parts).map { index in
+            let search = try CenterSearch(count: count, width: dimension)
             search.set(level(index))
             return search
         }
@@ -142,15 +149,17 @@ private struct ResidualFit {
 
     /// Encodes the rows, and moves each level's entries to the weighted means of what the others leave of their rows.
     func refit(beam: Int) throws {
-        let search = search(beam: beam)
-        let codes = UnsafeMutablePointer<Int32>.allocate(capacity: max(rows * layout.parts, 1))
-        let left = UnsafeMutablePointer<Float>.allocate(capacity: max(rows * dimension, 1))
-        let moves = UnsafeMutablePointer<Float>.allocate(capacity: count * dimension)
+        let search = try search(beam: beam)
+        guard let codeCount = Checked.product(rows, layout.parts),
+            let floats = Checked.product(rows + count, dimension)
+        else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
+        let (codeMemory, memory) = (try Buffer<Int32>(count: codeCount), try Buffer<Float>(count: floats))
         defer {
-            codes.deallocate()
-            left.deallocate()
-            moves.deallocate()
+            codeMemory.keep()
+            memory.keep()
         }
+        let codes = codeMemory.base
+        let (left, moves) = (memory.base, memory.base + rows * dimension)
         try Parallel.forEach(count: rows, grain: min(grain, 64), progress: watch) { range in
             search.encode(
                 data + range.lowerBound * dimension, count: range.count, codes: codes + range.lowerBound,
@@ -169,7 +178,7 @@ private struct ResidualFit {
         _ centers: UnsafeMutablePointer<Float>, _ codes: UnsafePointer<Int32>, _ left: UnsafeMutablePointer<Float>,
         _ moves: UnsafeMutablePointer<Float>
     ) throws {
-        let members = ClusterMembers(count: rows, clusters: count) { Int(codes[$0]) }
+        let members = try ClusterMembers(count: rows, clusters: count) { Int(codes[$0]) }
         let dimension = dimension
         try Parallel.forEach(count: count, grain: max(1, 4096 / dimension), progress: watch) { range in
             for index in range {

@@ -10,12 +10,14 @@ struct SphereLevels {
     private let halves: Int
     /// Where the density ends, or has become nothing.
     private let end: Double
+    /// No level is larger.
+    static let largest: Float = 9
 
     init(dimension: Int) {
         let dimension = max(dimension, 3)
         self.dimension = Double(dimension)
         halves = dimension - 3
-        end = min(self.dimension.squareRoot(), 9)
+        end = min(self.dimension.squareRoot(), Double(Self.largest))
     }
 
     /// The `count` positive levels, ascending; there are as many negative ones.

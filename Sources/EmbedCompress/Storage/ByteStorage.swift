@@ -15,14 +15,16 @@ final class ByteStorage: @unchecked Sendable {
     let count: Int
     /// How many bytes past `count` may be read.
     let slack: Int
-    /// Whether this is a read-only mapping of a file, whose pages can be let go of at any time.
-    let isMapped: Bool
+    /// The mapping that this is, if it is one; its pages can be let go of at any time.
+    let mapping: MappedFile?
+    private let isLent: Bool
     private let release: () -> Void
 
     init(
-        base: UnsafeMutableRawPointer, count: Int, slack: Int, isMapped: Bool = false, release: @escaping () -> Void
+        base: UnsafeMutableRawPointer, count: Int, slack: Int, mapping: MappedFile? = nil, isLent: Bool = false,
+        release: @escaping () -> Void
     ) {
-        self.isMapped = isMapped
+        (self.mapping, self.isLent) = (mapping, isLent)
         self.base = base
         self.count = count
         self.slack = slack
@@ -30,6 +32,9 @@ final class ByteStorage: @unchecked Sendable {
     }
 
     deinit { release() }
+
+    /// Whether somebody else may write to it, at any time.
+    var mayChange: Bool { mapping != nil || isLent }
 
     /// Bytes past the end of an allocation that kernels may read (and ignore).
     static let allocationSlack = 64
@@ -46,15 +51,11 @@ final class ByteStorage: @unchecked Sendable {
         // A last page of which less than half is used would waste more than it gives.
         let huge = (padded + hugePage / 2) & ~(hugePage - 1)
         if huge == 0 {
-            guard let base = aligned_alloc(64, (padded + 63) & ~63) else {
-                throw EmbedCompressError.outOfMemory(bytes: count)
-            }
+            guard let base = Allocation.heap(padded) else { throw EmbedCompressError.outOfMemory(bytes: count) }
             if zeroed { memset(base, 0, padded) } else { memset(base + count, 0, padded - count) }
             return ByteStorage(base: base, count: count, slack: allocationSlack) { free(base) }
         }
-        guard let region = mmap(nil, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | mapAnonymous, -1, 0),
-            region != mapFailed
-        else { throw EmbedCompressError.outOfMemory(bytes: count) }
+        guard let region = Allocation.pages(span) else { throw EmbedCompressError.outOfMemory(bytes: count) }
         let address = (UInt(bitPattern: region) + UInt(hugePage - 1)) & ~UInt(hugePage - 1)
         guard let base = UnsafeMutableRawPointer(bitPattern: address) else {
             munmap(region, span)
@@ -68,16 +69,18 @@ final class ByteStorage: @unchecked Sendable {
 
     /// Memory that somebody else owns; `release` is called once, when the last table on it is gone.
     static func lent(_ base: UnsafeRawPointer, count: Int, release: @escaping () -> Void) -> ByteStorage {
-        ByteStorage(base: UnsafeMutableRawPointer(mutating: base), count: count, slack: 0, release: release)
+        ByteStorage(
+            base: UnsafeMutableRawPointer(mutating: base), count: count, slack: 0, isLent: true, release: release)
     }
 }
 
 #if canImport(Darwin)
-    private let mapAnonymous = MAP_ANON
+    let mapAnonymous = MAP_ANON
 #else
-    private let mapAnonymous = MAP_ANONYMOUS
+    let mapAnonymous = MAP_ANONYMOUS
 #endif
-private var mapFailed: UnsafeMutableRawPointer? { UnsafeMutableRawPointer(bitPattern: -1) }
+/// What mmap returns where it maps nothing.
+var mapFailed: UnsafeMutableRawPointer? { UnsafeMutableRawPointer(bitPattern: -1) }
 
 /// A range of bytes within a ``ByteStorage``, which it keeps alive. Every offset is checked when a `Bytes` is made.
 struct Bytes: @unchecked Sendable {
@@ -122,7 +125,7 @@ struct Bytes: @unchecked Sendable {
 
     /// Lets go of whole pages of a mapped file within this range.
     func discardPages() {
-        guard storage.isMapped else { return }
+        guard storage.mapping != nil else { return }
         let page = UInt(Self.pageBytes)
         let start = (UInt(bitPattern: pointer) + page - 1) / page * page
         let end = UInt(bitPattern: pointer + count) / page * page
@@ -132,7 +135,7 @@ struct Bytes: @unchecked Sendable {
 
     /// Asks the system to read the pages of a mapped file that this range lies in, without waiting for them.
     func requestPages() {
-        guard storage.isMapped, count > 0 else { return }
+        guard storage.mapping != nil, count > 0 else { return }
         let page = UInt(Self.pageBytes)
         let start = UInt(bitPattern: pointer) / page * page
         guard let address = UnsafeMutableRawPointer(bitPattern: start) else { return }

@@ -27,6 +27,9 @@ extension FormatError: CustomStringConvertible {
             return "the JSON text is nested deeper than \(limit) levels at byte \(offset)"
         case .duplicateKey(let key, let offset):
             return "the JSON text repeats the key \(quoted(key)) at byte \(offset)"
+        case .tooManyNodes(let limit): return "the tables have more than \(limit) nodes"
+        case .tooManyValues(let offset):
+            return "the JSON text of tables has more values than their nodes can need, at byte \(offset)"
         case .metadataNotAnObject(let found):
             return "the header's '__metadata__' must be an object of strings, not \(found)"
         case .metadataValueNotAString(let key, let found):
@@ -55,6 +58,8 @@ extension FormatError: CustomStringConvertible {
             return "tensor \(quoted(tensor)): 'shape' must be an array, not \(found)"
         case .invalidDimension(let tensor, let axis, let found):
             return "tensor \(quoted(tensor)): axis \(axis) of 'shape' must be a non-negative integer, not \(found)"
+        case .tooManyAxes(let tensor, let limit):
+            return "tensor \(quoted(tensor)) has more than \(limit) axes"
         case .shapeOverflow(let tensor):
             return "tensor \(quoted(tensor)) has a shape whose byte count is above \(Int.max)"
         case .offsetsNotAPair(let tensor):
@@ -121,10 +126,22 @@ extension FormatError: CustomStringConvertible {
             return "row \(row) is row \(rank) of the table that it is assigned to, which has \(rows) rows"
         case .badRowPointers(let row):
             return "the pointers of row \(row) do not lead to non-zeros"
+        case .longRow(let row, let limit):
+            return "row \(row) has more than the \(limit) non-zeros that a row can have"
         case .badColumn(let row, let column, let dimension):
             return "row \(row) has a non-zero in column \(column): it must be from 0 to \(dimension - 1)"
+        case .unsortedRows(let position):
+            return "the row of non-zero \(position) is none of the table's, or below that of the one before"
+        case .notFinite(let place):
+            return "\(place) must be finite"
+        case .wrongDigest(let tensor, let stated, let found):
+            return "tensor \(quoted(tensor)) has the digest \(found): the file says \(quoted(stated))"
+        case .inNode(let path, let error):
+            return "node \(quoted(path, limit: 300)): \(error.description)"
         case .notAMatrix(let name, let found):
             return "tensor \(quoted(name)) must be a matrix, not \(found)"
+        case .invalidParts(_, let reason):
+            return reason
         default:
             return nil
         }

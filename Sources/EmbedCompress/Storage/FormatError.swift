@@ -23,8 +23,13 @@ public enum FormatError: Error, Equatable, Sendable {
     case jsonSyntax(offset: Int, expected: String)
     /// Arrays and objects nested deeper than the limit.
     case nestedTooDeep(offset: Int, limit: Int)
-    /// A key that its object already has, anywhere in the text. Canonically equivalent keys count as the same.
+    /// A key that its object already has, anywhere in the text. Keys are the same if their UTF-8 bytes are.
     case duplicateKey(key: String, offset: Int)
+
+    /// More values than the nodes of tables can need.
+    case tooManyValues(offset: Int)
+    /// The trees of a file have more nodes than that.
+    case tooManyNodes(limit: Int)
 
     // MARK: Metadata
 
@@ -51,6 +56,8 @@ public enum FormatError: Error, Equatable, Sendable {
     case shapeNotAnArray(tensor: String, found: String)
     /// An entry of a tensor's `shape` is not a non-negative integer.
     case invalidDimension(tensor: String, axis: Int, found: String)
+    /// A tensor has more axes than the format allows.
+    case tooManyAxes(tensor: String, limit: Int)
     /// A tensor's byte count does not fit in an integer. Zero dimensions count as one here, so that no partial product
     /// of a shape that was accepted can overflow.
     case shapeOverflow(tensor: String)
@@ -110,8 +117,20 @@ public enum FormatError: Error, Equatable, Sendable {
     case badRank(row: Int, rank: Int, rows: Int)
     /// A row whose non-zeros end before they begin, or lie outside the arrays that hold them.
     case badRowPointers(row: Int)
+    /// A row of more non-zeros than a row can have.
+    case longRow(row: Int, limit: Int)
     /// A non-zero in a column that its row does not have.
     case badColumn(row: Int, column: Int, dimension: Int)
+    /// Non-zeros whose rows do not ascend, or are none of the table's.
+    case unsortedRows(position: Int)
+    /// Scales, biases or entries of a codebook that are not finite.
+    case notFinite(place: String)
+    /// A tensor whose bytes have another digest than the file says.
+    case wrongDigest(tensor: String, stated: String, found: String)
+    /// What breaks a rule in a node: the table's name, and the fields that lead to the node, with dots between them.
+    indirect case inNode(path: String, error: FormatError)
     /// A tensor that was to be read as a matrix has another number of axes.
     case notAMatrix(name: String, found: String)
+    /// Fields, arrays and inner tables that do not make a node of that kind.
+    case invalidParts(kind: String, reason: String)
 }

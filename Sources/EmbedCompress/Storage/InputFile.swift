@@ -8,19 +8,20 @@
 
 /// A regular file open for reading, with the size that it had when it was opened.
 final class InputFile: Sendable {
-    let path: String
+    let path: FilePath
     let byteCount: Int
     let descriptor: Int32
 
-    /// Folders are an io error; pipes, devices and the like an invalid argument, without waiting for their other end.
-    init(path: String) throws {
-        try checkPath(path)
+    /// Refuses folders, pipes, devices and the like, without waiting for their other end.
+    init(path: FilePath) throws {
+        try path.check()
         var descriptor: Int32
         repeat {
-            descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+            descriptor = path.withCString { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
         } while descriptor < 0 && currentErrno == EINTR
         guard descriptor >= 0 else {
-            throw EmbedCompressError.io(operation: "open", path: path, errno: currentErrno)
+            let code = currentErrno
+            throw EmbedCompressError.io(operation: "open", path: path.description, errno: code)
         }
         do {
             byteCount = try regularFileSize(of: descriptor, path: path)
@@ -41,7 +42,8 @@ final class InputFile: Sendable {
             let result = pread(descriptor, target + done, min(count - done, largestTransfer), off_t(offset + done))
             if result < 0 && currentErrno == EINTR { continue }
             guard result > 0 else {
-                throw EmbedCompressError.io(operation: "read", path: path, errno: result < 0 ? currentErrno : EIO)
+                let code = result < 0 ? currentErrno : EIO
+                throw EmbedCompressError.io(operation: "read", path: path.description, errno: code)
             }
             done += result
         }
@@ -51,19 +53,15 @@ final class InputFile: Sendable {
 /// Systems refuse or cut single transfers of 2 GiB and more.
 private let largestTransfer = 1 << 30
 
-/// Refuses a path that the system would read only in part.
-func checkPath(_ path: String) throws {
-    if path.utf8.contains(0) { throw EmbedCompressError.invalidArgument("a path must not contain a zero byte") }
-}
-
-private func regularFileSize(of descriptor: Int32, path: String) throws -> Int {
+private func regularFileSize(of descriptor: Int32, path: FilePath) throws -> Int {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
-        throw EmbedCompressError.io(operation: "open", path: path, errno: currentErrno)
+        let code = currentErrno
+        throw EmbedCompressError.io(operation: "open", path: path.description, errno: code)
     }
     switch status.st_mode & S_IFMT {
     case S_IFREG: return Int(status.st_size)
-    case S_IFDIR: throw EmbedCompressError.io(operation: "open", path: path, errno: EISDIR)
-    default: throw EmbedCompressError.invalidArgument("'\(path)' is not a regular file")
+    case S_IFDIR: throw EmbedCompressError.io(operation: "open", path: path.description, errno: EISDIR)
+    default: throw EmbedCompressError.notRegularFile(operation: "open", path: path.description)
     }
 }

@@ -3,37 +3,37 @@ extension JSON {
     ///
     /// Strict: UTF-8 only, no repeated keys, no lone surrogates, no numbers beyond a double's range, none longer than
     /// 1,000 characters. Time and memory are linear in the length of the text.
-    static func parse(_ bytes: UnsafeRawBufferPointer, maximumDepth: Int = 64) throws -> JSON {
-        let (value, end) = try parsePrefix(bytes, maximumDepth: maximumDepth)
-        var parser = JSONParser(bytes: bytes, maximumDepth: maximumDepth, position: end)
+    static func parse(
+        _ bytes: UnsafeRawBufferPointer, maximumDepth: Int = 64, allowance: JSONAllowance? = nil
+    ) throws -> JSON {
+        if let offset = firstInvalidUTF8(in: bytes) { throw EmbedCompressError.format(.invalidUTF8(offset: offset)) }
+        var parser = JSONParser(bytes: bytes, maximumDepth: maximumDepth, position: 0, allowance: allowance)
+        parser.skipWhitespace()
+        let value = try parser.parseValue(depth: 0)
         parser.skipWhitespace()
         guard parser.position == bytes.count else { throw parser.syntaxError("the end of the text") }
         return value
     }
 
     static func parse(text: String, maximumDepth: Int = 64) throws -> JSON {
-        try Array(text.utf8).withUnsafeBytes { try parse($0, maximumDepth: maximumDepth) }
+        var text = text
+        return try text.withUTF8 { try parse(UnsafeRawBufferPointer($0), maximumDepth: maximumDepth) }
     }
 
-    /// Reads the JSON text that `bytes` start with; `end` is the offset of the first byte after it. All of `bytes` must
-    /// be UTF-8.
-    static func parsePrefix(
-        _ bytes: UnsafeRawBufferPointer, maximumDepth: Int = 64
-    ) throws -> (value: JSON, end: Int) {
-        if let offset = firstInvalidUTF8(in: bytes) { throw EmbedCompressError.format(.invalidUTF8(offset: offset)) }
-        var parser = JSONParser(bytes: bytes, maximumDepth: maximumDepth, position: 0)
-        parser.skipWhitespace()
-        let value = try parser.parseValue(depth: 0)
-        return (value, parser.position)
+    /// The same for a text of trees, whose values take memory in proportion to it and to its nodes: others are refused.
+    static func parse(trees text: UnsafeRawBufferPointer, maximumDepth: Int) throws -> JSON {
+        try parse(text, maximumDepth: maximumDepth, allowance: JSONAllowance(textBytes: text.count))
     }
 }
 
 /// A recursive-descent parser; `maximumDepth` bounds its use of the stack. Every read is within `bytes`, even when the
 /// text changes while it is read.
-private struct JSONParser {
+struct JSONParser {
     let bytes: UnsafeRawBufferPointer
     let maximumDepth: Int
     var position: Int
+    /// Memory that values may still take; nil for any.
+    var allowance: JSONAllowance?
 
     private static let longestNumber = 1000
 
@@ -48,8 +48,11 @@ private struct JSONParser {
         while let byte = next, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { position += 1 }
     }
 
+    /// Whether the next byte is this character.
+    func isAt(_ character: Unicode.Scalar) -> Bool { next.map { UInt32($0) == character.value } ?? false }
+
     private mutating func skip(_ character: Unicode.Scalar) -> Bool {
-        guard let byte = next, UInt32(byte) == character.value else { return false }
+        guard isAt(character) else { return false }
         position += 1
         return true
     }
@@ -90,64 +93,134 @@ private struct JSONParser {
 
     private mutating func parseArray(depth: Int) throws -> [JSON] {
         try checkDepth(depth)
-        position += 1
         var elements: [JSON] = []
-        skipWhitespace()
-        if skip("]") { return elements }
-        while true {
-            skipWhitespace()
-            elements.append(try parseValue(depth: depth))
-            skipWhitespace()
-            if skip("]") { return elements }
-            guard skip(",") else { throw syntaxError("',' or ']'") }
+        try parseElements { parser in
+            try parser.spend(JSONAllowance.elementBytes)
+            elements.append(try parser.parseValue(depth: depth))
         }
+        return elements
     }
 
     private mutating func parseObject(depth: Int) throws -> JSONObject {
         try checkDepth(depth)
-        position += 1
         var object = JSONObject()
+        try parseMembers { parser, key, offset in
+            try parser.spend(JSONAllowance.memberBytes)
+            guard object.add(key, try parser.parseValue(depth: depth)) else {
+                throw EmbedCompressError.format(.duplicateKey(key: key, offset: offset))
+            }
+        }
+        try allowance?.add(object)
+        return object
+    }
+
+    private mutating func spend(_ bytes: Int) throws {
+        guard allowance?.spend(bytes) ?? true else {
+            throw EmbedCompressError.format(.tooManyValues(offset: position))
+        }
+    }
+
+    /// Reads an array, whose "[" is next. `body` reads each element.
+    mutating func parseElements(_ body: (inout JSONParser) throws -> Void) throws {
+        position += 1
         skipWhitespace()
-        if skip("}") { return object }
+        if skip("]") { return }
+        while true {
+            skipWhitespace()
+            try body(&self)
+            skipWhitespace()
+            if skip("]") { return }
+            guard skip(",") else { throw syntaxError("',' or ']'") }
+        }
+    }
+
+    /// Reads an object, whose "{" is next. `body` reads the value of each member, given the key and where it stands.
+    mutating func parseMembers(_ body: (inout JSONParser, _ key: String, _ offset: Int) throws -> Void) throws {
+        position += 1
+        skipWhitespace()
+        if skip("}") { return }
         while true {
             skipWhitespace()
             let keyOffset = position
-            guard next == UInt8(ascii: "\"") else { throw syntaxError("a key in quotes") }
+            guard isAt("\"") else { throw syntaxError("a key in quotes") }
             let key = try parseString()
             skipWhitespace()
             guard skip(":") else { throw syntaxError("':'") }
             skipWhitespace()
-            guard object.add(key, try parseValue(depth: depth)) else {
-                throw EmbedCompressError.format(.duplicateKey(key: key, offset: keyOffset))
-            }
+            try body(&self, key, keyOffset)
             skipWhitespace()
-            if skip("}") { return object }
+            if skip("}") { return }
             guard skip(",") else { throw syntaxError("',' or '}'") }
         }
     }
 
+    /// What the next value is, in the words of an error message. Reads it only if it is short.
+    mutating func summarizeValue() throws -> String {
+        if isAt("[") { return JSON.array([]).summary }
+        if isAt("{") { return JSON.object(JSONObject()).summary }
+        if isAt("\"") { return JSON.string("").summary }
+        return try parseValue(depth: 0).summary
+    }
+
     // MARK: Strings
 
-    private mutating func parseString() throws -> String {
+    /// Reads a string, whose first quote is next. Strings with escapes are read twice, so that none takes more memory than
+    /// it has bytes.
+    mutating func parseString() throws -> String {
         position += 1
-        var text = try parseUnescapedRun()
+        let start = position
+        let run = try skipUnescapedRun()
+        if skip("\"") { return String(decoding: run, as: UTF8.self) }
+        var count = 0
+        position = start
+        try forEachRun { count += $0.count }
+        position = start
+        return try String(unsafeUninitializedCapacity: count) { text in
+            var place = 0
+            try forEachRun { run in
+                guard run.count <= count - place else {
+                    throw EmbedCompressError.format(
+                        .jsonSyntax(offset: start, expected: "the string that was there before"))
+                }
+                UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(text)[place...])
+                    .copyMemory(from: run)
+                place += run.count
+            }
+            return place
+        }
+    }
+
+    /// Appends the string whose first quote is next.
+    mutating func parseString(into list: inout TextList) throws {
+        position += 1
+        try forEachRun { list.add($0) }
+        list.endText()
+    }
+
+    /// Gives `body` the rest of a string, escapes resolved, piece by piece, and goes past its last quote.
+    private mutating func forEachRun(_ body: (UnsafeRawBufferPointer) throws -> Void) throws {
         while true {
-            if skip("\"") { return text }
+            try body(try skipUnescapedRun())
+            if skip("\"") { return }
             guard skip("\\") else { throw syntaxError("an escape or '\"'") }
-            text.unicodeScalars.append(try parseEscape())
-            text += try parseUnescapedRun()
+            let scalar = try parseEscape()
+            var bytes = (UInt8(0), UInt8(0), UInt8(0), UInt8(0))
+            try withUnsafeMutableBytes(of: &bytes) { bytes in
+                for (index, byte) in scalar.utf8.enumerated() { bytes[index] = byte }
+                try body(UnsafeRawBufferPointer(rebasing: bytes[..<scalar.utf8.count]))
+            }
         }
     }
 
     /// The text up to the next quote or backslash, which is left.
-    private mutating func parseUnescapedRun() throws -> String {
+    private mutating func skipUnescapedRun() throws -> UnsafeRawBufferPointer {
         let start = position
         while let byte = next, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") {
             guard byte >= 0x20 else { throw syntaxError("no unescaped control character in a string") }
             position += 1
         }
         guard position < bytes.count else { throw syntaxError("'\"' at the end of a string") }
-        return String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
+        return UnsafeRawBufferPointer(rebasing: bytes[start..<position])
     }
 
     /// The scalar that an escape stands for; the backslash has been read.

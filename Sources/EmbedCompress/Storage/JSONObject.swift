@@ -1,7 +1,6 @@
 /// The members of a JSON object: in the order in which they were added, found by key in constant time.
 ///
-/// Keys are equal when they are canonically equivalent (precomposed or not): two names that a reader cannot tell apart
-/// never stand side by side. Objects are equal when they have the same members in any order.
+/// Keys are the same if their UTF-8 bytes are (see ``Key``). Objects are equal when they have the same members in any order.
 struct JSONObject: Sendable {
     struct Member: Equatable, Sendable {
         let key: String
@@ -10,9 +9,9 @@ struct JSONObject: Sendable {
 
     private(set) var members: [Member] = []
     /// Positions by key. Small objects have none, because a header holds one small object for each of its tensors.
-    private var positions: [String: Int]?
+    private var positions: [Key: Int]?
 
-    private static let largestUnindexed = 8
+    private static let largestUnindexed = 16
 
     init() {}
 
@@ -45,7 +44,7 @@ struct JSONObject: Sendable {
     private mutating func appendNew(_ key: String, _ value: JSON) {
         members.append(Member(key: key, value: value))
         if positions != nil {
-            positions?[key] = members.count - 1
+            positions?[Key(key)] = members.count - 1
         } else if members.count > Self.largestUnindexed {
             indexMembers()
         }
@@ -58,15 +57,16 @@ struct JSONObject: Sendable {
     }
 
     private mutating func indexMembers() {
-        var positions: [String: Int] = [:]
+        var positions: [Key: Int] = [:]
         positions.reserveCapacity(2 * members.count)
-        for (position, member) in members.enumerated() { positions[member.key] = position }
+        for (position, member) in members.enumerated() { positions[Key(member.key)] = position }
         self.positions = positions
     }
 
     private func position(of key: String) -> Int? {
+        let key = Key(key)
         if let positions { return positions[key] }
-        return members.firstIndex { $0.key == key }
+        return members.firstIndex { key == $0.key }
     }
 }
 

@@ -14,10 +14,12 @@ final class SafetensorsFile: Sendable {
     private let contents: Bytes
     /// Where copies are read from; nil for contents that are in memory already.
     private let file: InputFile?
-    private let positions: [String: Int]
 
-    /// Opens and maps a file; see ``ByteStorage/mapped(path:)`` for what a map promises.
-    convenience init(path: String) throws {
+    /// What a mapped file stands on.
+    var storage: ByteStorage { contents.storage }
+
+    /// Opens and maps a file; see ``MappedFile`` for what a map promises.
+    convenience init(path: FilePath) throws {
         let file = try InputFile(path: path)
         try self.init(contents: Bytes(ByteStorage.mapped(file)), file: file)
     }
@@ -30,21 +32,14 @@ final class SafetensorsFile: Sendable {
     private init(contents: Bytes, file: InputFile?) throws {
         self.contents = contents
         self.file = file
-        header = try withExtendedLifetime(contents.storage) { try SafetensorsHeader.parse(contents.buffer) }
-        var positions: [String: Int] = [:]
-        positions.reserveCapacity(header.tensors.count)
-        for (position, tensor) in header.tensors.enumerated() { positions[tensor.name] = position }
-        self.positions = positions
+        header = try MappedFile.reading([contents.storage]) { try SafetensorsHeader.parse(contents.buffer) }
+        // What a long header took in memory is free for what is made of it.
+        contents.range(0, header.dataStart)?.discardPages()
     }
 
     /// The tensor of this name, or nil.
     func tensor(_ name: String) -> TensorInfo? {
-        positions[name].map { header.tensors[$0] }
-    }
-
-    /// The text of an entry of `__metadata__`, or nil.
-    func metadata(_ key: String) -> String? {
-        header.metadata[key]?.stringValue
+        header.tensors.position(of: name).map { header.tensors[$0] }
     }
 
     /// The bytes of a tensor where they lie, at any alignment, or nil when there is no tensor of this name.
@@ -60,9 +55,19 @@ final class SafetensorsFile: Sendable {
         guard let tensor = tensor(name), let source = bytes(of: name) else {
             throw EmbedCompressError.format(.missingTensor(name: name))
         }
-        guard let file else { return try withExtendedLifetime(source.storage) { try Bytes(copying: source.buffer) } }
+        guard file != nil else { return try withExtendedLifetime(source.storage) { try Bytes(copying: source.buffer) } }
         let target = try ByteStorage.allocate(tensor.byteCount)
-        try file.read(into: target.base, count: tensor.byteCount, at: header.dataStart + tensor.range.lowerBound)
+        try read(tensor, into: UnsafeMutableRawBufferPointer(start: target.base, count: tensor.byteCount))
         return Bytes(target)
+    }
+
+    /// Reads a tensor of this file into memory of its size.
+    func read(_ tensor: TensorInfo, into target: UnsafeMutableRawBufferPointer) throws {
+        guard let base = target.baseAddress else { return }
+        if let file {
+            try file.read(into: base, count: tensor.byteCount, at: header.dataStart + tensor.range.lowerBound)
+        } else if let source = bytes(of: tensor.name) {
+            withExtendedLifetime(source.storage) { base.copyMemory(from: source.pointer, byteCount: tensor.byteCount) }
+        }
     }
 }

@@ -22,9 +22,9 @@ struct SafetensorsHeader: Sendable {
     static let metadataKey = "__metadata__"
 
     /// In the order of their bytes.
-    let tensors: [TensorInfo]
+    let tensors: TensorList
     /// `__metadata__`: every value is a string.
-    let metadata: JSONObject
+    let metadata: FileMetadata
     /// Where the data section starts in the file. The format promises no alignment.
     let dataStart: Int
 
@@ -50,56 +50,77 @@ struct SafetensorsHeader: Sendable {
         let dataStart = 8 + headerBytes
         let text = UnsafeRawBufferPointer(rebasing: bytes[8..<dataStart])
         guard text.first == UInt8(ascii: "{") else { throw FormatError.headerStart(found: text.first) }
-        let (value, end) = try JSON.parsePrefix(text)
+        let (tensors, metadata, end) = try parseJSON(text)
         if let offset = text[end...].firstIndex(where: { $0 != UInt8(ascii: " ") }) {
             throw FormatError.trailingHeaderBytes(offset: offset)
         }
-        guard case .object(let root) = value else { throw FormatError.headerStart(found: text.first) }
-
-        var metadata = JSONObject()
-        var tensors: [TensorInfo] = []
-        tensors.reserveCapacity(root.count)
-        for member in root.members {
-            if member.key == metadataKey {
-                metadata = try checkedMetadata(member.value)
-            } else {
-                tensors.append(try parseTensor(member.key, member.value))
-            }
-        }
-        let ordered = try checkedLayout(tensors, dataBytes: bytes.count - dataStart)
-        return SafetensorsHeader(tensors: ordered, metadata: metadata, dataStart: dataStart)
+        try checkLayout(tensors, dataBytes: bytes.count - dataStart)
+        return SafetensorsHeader(tensors: tensors, metadata: metadata, dataStart: dataStart)
     }
 
-    private static func checkedMetadata(_ value: JSON) throws -> JSONObject {
-        guard let object = value.objectValue else { throw FormatError.metadataNotAnObject(found: value.summary) }
-        for member in object.members where member.value.stringValue == nil {
-            throw FormatError.metadataValueNotAString(key: member.key, found: member.value.summary)
+    /// Reads the object that `text` starts with. No JSON value is made of what describes tensors: it can be very much.
+    private static func parseJSON(
+        _ text: UnsafeRawBufferPointer
+    ) throws -> (tensors: TensorList, metadata: FileMetadata, end: Int) {
+        if let offset = firstInvalidUTF8(in: text) { throw FormatError.invalidUTF8(offset: offset) }
+        var parser = JSONParser(bytes: text, maximumDepth: 4, position: 0)
+        var tensors = TensorList(headerBytes: text.count)
+        var metadata: FileMetadata?
+        try parser.parseMembers { parser, key, offset in
+            guard Key(key) == metadataKey else {
+                return try parseTensor(key, at: offset, &parser, into: &tensors)
+            }
+            guard metadata == nil else { throw FormatError.duplicateKey(key: key, offset: offset) }
+            metadata = try parseMetadata(&parser)
         }
-        return object
+        try tensors.complete()
+        return (tensors, metadata ?? FileMetadata(), parser.position)
+    }
+
+    private static func parseMetadata(_ parser: inout JSONParser) throws -> FileMetadata {
+        guard parser.isAt("{") else { throw FormatError.metadataNotAnObject(found: try parser.summarizeValue()) }
+        return try FileMetadata(&parser)
     }
 
     // MARK: One tensor
 
-    private static func parseTensor(_ name: String, _ value: JSON) throws -> TensorInfo {
-        guard let entry = value.objectValue else {
-            throw FormatError.tensorNotAnObject(tensor: name, found: value.summary)
+    /// NumPy and PyTorch have as many.
+    static let maximumAxes = 64
+
+    private static func parseTensor(
+        _ name: String, at keyOffset: Int, _ parser: inout JSONParser, into tensors: inout TensorList
+    ) throws {
+        guard parser.isAt("{") else {
+            throw FormatError.tensorNotAnObject(tensor: name, found: try parser.summarizeValue())
         }
-        func field(_ key: String) throws -> JSON {
-            guard let value = entry[key] else { throw FormatError.missingTensorField(tensor: name, field: key) }
-            return value
+        var type: ElementType?
+        var shape: [Int]?
+        var range: Range<Int>?
+        try parser.parseMembers { parser, key, offset in
+            func checkFirst(_ isFirst: Bool) throws {
+                if !isFirst { throw FormatError.duplicateKey(key: key, offset: offset) }
+            }
+            switch Key(key) {
+            case "dtype":
+                try checkFirst(type == nil)
+                type = try parseType(name, &parser)
+            case "shape":
+                try checkFirst(shape == nil)
+                shape = try parseShape(name, &parser)
+            case "data_offsets":
+                try checkFirst(range == nil)
+                range = try parseOffsets(name, &parser)
+            default: throw FormatError.unknownTensorField(tensor: name, field: key)
+            }
         }
-        let type = try parseType(name, field("dtype"))
-        let shape = try parseShape(name, field("shape"))
-        let range = try parseOffsets(name, field("data_offsets"))
-        let fields = ["dtype", "shape", "data_offsets"]
-        if entry.count > fields.count, let unknown = entry.keys.first(where: { !fields.contains($0) }) {
-            throw FormatError.unknownTensorField(tensor: name, field: unknown)
-        }
+        guard let type else { throw FormatError.missingTensorField(tensor: name, field: "dtype") }
+        guard let shape else { throw FormatError.missingTensorField(tensor: name, field: "shape") }
+        guard let range else { throw FormatError.missingTensorField(tensor: name, field: "data_offsets") }
         guard let expected = byteCount(of: shape, type) else { throw FormatError.shapeOverflow(tensor: name) }
         guard expected == range.count else {
             throw FormatError.sizeMismatch(tensor: name, expectedBytes: expected, foundBytes: range.count)
         }
-        return TensorInfo(name: name, type: type, shape: shape, range: range)
+        tensors.add(name, type, shape: shape, range: range, keyOffset: keyOffset)
     }
 
     /// The bytes of a tensor, or nil when the product of its nonzero dimensions and its element size overflows.
@@ -112,63 +133,59 @@ struct SafetensorsHeader: Sendable {
 
     private static let subByteTypes = ["F4", "F6_E2M3", "F6_E3M2"]
 
-    private static func parseType(_ name: String, _ value: JSON) throws -> ElementType {
-        guard let text = value.stringValue else {
-            throw FormatError.typeNotAString(tensor: name, found: value.summary)
+    private static func parseType(_ name: String, _ parser: inout JSONParser) throws -> ElementType {
+        guard parser.isAt("\"") else {
+            throw FormatError.typeNotAString(tensor: name, found: try parser.summarizeValue())
         }
-        if let type = ElementType(rawValue: text) { return type }
-        if subByteTypes.contains(text) { throw FormatError.subByteType(tensor: name, type: text) }
+        let text = try parser.parseString()
+        if let type = ElementType(spelled: text) { return type }
+        if subByteTypes.contains(where: { Key(text) == $0 }) { throw FormatError.subByteType(tensor: name, type: text) }
         throw FormatError.unknownType(tensor: name, type: text)
     }
 
-    private static func size(_ value: JSON) -> Int? {
-        guard let integer = value.integerValue, integer >= 0 else { return nil }
-        return Int(exactly: integer)
+    /// A non-negative integer, or what is there instead.
+    private static func parseSize(_ parser: inout JSONParser, _ error: (_ found: String) -> FormatError) throws -> Int {
+        guard !parser.isAt("["), !parser.isAt("{"), !parser.isAt("\"") else { throw error(try parser.summarizeValue()) }
+        let value = try parser.parseValue(depth: 0)
+        guard let integer = value.integerValue, integer >= 0, let size = Int(exactly: integer) else {
+            throw error(value.summary)
+        }
+        return size
     }
 
-    private static func parseShape(_ name: String, _ value: JSON) throws -> [Int] {
-        guard let elements = value.arrayValue else {
-            throw FormatError.shapeNotAnArray(tensor: name, found: value.summary)
+    private static func parseShape(_ name: String, _ parser: inout JSONParser) throws -> [Int] {
+        guard parser.isAt("[") else {
+            throw FormatError.shapeNotAnArray(tensor: name, found: try parser.summarizeValue())
         }
         var shape: [Int] = []
-        shape.reserveCapacity(elements.count)
-        for (axis, element) in elements.enumerated() {
-            guard let dimension = size(element) else {
-                throw FormatError.invalidDimension(tensor: name, axis: axis, found: element.summary)
-            }
-            shape.append(dimension)
+        try parser.parseElements { parser in
+            let axis = shape.count
+            guard axis < maximumAxes else { throw FormatError.tooManyAxes(tensor: name, limit: maximumAxes) }
+            shape.append(try parseSize(&parser) { .invalidDimension(tensor: name, axis: axis, found: $0) })
         }
         return shape
     }
 
-    private static func parseOffsets(_ name: String, _ value: JSON) throws -> Range<Int> {
-        guard let elements = value.arrayValue, elements.count == 2 else {
-            throw FormatError.offsetsNotAPair(tensor: name)
+    private static func parseOffsets(_ name: String, _ parser: inout JSONParser) throws -> Range<Int> {
+        guard parser.isAt("[") else { throw FormatError.offsetsNotAPair(tensor: name) }
+        var offsets: [Int] = []
+        try parser.parseElements { parser in
+            guard offsets.count < 2 else { throw FormatError.offsetsNotAPair(tensor: name) }
+            offsets.append(try parseSize(&parser) { .invalidOffset(tensor: name, found: $0) })
         }
-        func offset(_ element: JSON) throws -> Int {
-            guard let offset = size(element) else {
-                throw FormatError.invalidOffset(tensor: name, found: element.summary)
-            }
-            return offset
-        }
-        let begin = try offset(elements[0])
-        let end = try offset(elements[1])
+        guard offsets.count == 2 else { throw FormatError.offsetsNotAPair(tensor: name) }
+        let (begin, end) = (offsets[0], offsets[1])
         guard begin <= end else { throw FormatError.reversedOffsets(tensor: name, begin: begin, end: end) }
         return begin..<end
     }
 
     // MARK: The layout
 
-    /// The tensors in the order of their bytes, when these cover the data section exactly.
-    private static func checkedLayout(_ tensors: [TensorInfo], dataBytes: Int) throws -> [TensorInfo] {
-        let order = tensors.indices.sorted {
-            let (left, right) = (tensors[$0].range, tensors[$1].range)
-            return (left.lowerBound, left.upperBound, $0) < (right.lowerBound, right.upperBound, $1)
-        }
-        let ordered = order.map { tensors[$0] }
+    /// Checks that tensors, in the order of their bytes, cover the data section exactly.
+    private static func checkLayout(_ tensors: TensorList, dataBytes: Int) throws {
         var end = 0
         var previous = ""
-        for tensor in ordered {
+        for tensor in tensors {
             let range = tensor.range
             guard range.upperBound <= dataBytes else {
                 throw FormatError.offsetsBeyondFile(tensor: tensor.name, end: range.upperBound, dataBytes: dataBytes)
@@ -183,6 +200,5 @@ struct SafetensorsHeader: Sendable {
             previous = tensor.name
         }
         guard end == dataBytes else { throw FormatError.trailingData(from: end, dataBytes: dataBytes) }
-        return ordered
     }
 }

@@ -3,10 +3,10 @@ enum SafetensorsLayout {
     /// The declared tensors, in their order, each placed at a multiple of the largest power of two that divides its
     /// size, up to the alignment of the data section.
     static func place(_ declared: [SafetensorsWriter.Tensor]) throws -> [TensorInfo] {
-        var names: Set<String> = [SafetensorsHeader.metadataKey]
+        var names: Set<Key> = [Key(SafetensorsHeader.metadataKey)]
         var sizes: [Int] = []
         for tensor in declared {
-            guard names.insert(tensor.name).inserted else {
+            guard names.insert(Key(tensor.name)).inserted else {
                 throw EmbedCompressError.invalidArgument("the tensor name '\(tensor.name)' is taken")
             }
             guard tensor.shape.allSatisfy({ $0 >= 0 }),

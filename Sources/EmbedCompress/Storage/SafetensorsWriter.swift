@@ -19,25 +19,46 @@ final class SafetensorsWriter {
     private(set) var bytesWritten = 0
 
     private let file: AtomicFile
+    private let metadata: [(String, String)]
+    /// Of each tensor, the digest of the bytes so far; nil if the file has none.
+    private var digests: [RunningDigest]?
     private let dataStart: Int
     private var written: [WrittenRanges]
     /// Where the next sequential write goes, as a declared tensor and an offset in it.
     private var cursor = (tensor: 0, offset: 0)
 
+    private struct RunningDigest {
+        var digest = SHA256()
+        var byteCount = 0
+    }
+
+    /// - Parameter digests: Write a digest of each tensor (see ``TensorDigests``); the bytes of a tensor then come in order.
+    ///
     /// Throws `invalidArgument` for names that repeat and shapes that no tensor can have, `headerTooLarge` for more
     /// names than a header can hold, and an io error when the file cannot be created.
-    init(path: String, tensors declared: [Tensor], metadata: [(String, String)] = []) throws {
+    init(path: FilePath, tensors declared: [Tensor], metadata: [(String, String)] = [], digests: Bool = false) throws {
         tensors = try SafetensorsLayout.place(declared)
-        let header = try SafetensorsLayout.header(tensors, metadata: metadata)
+        self.metadata = metadata
+        self.digests = digests ? Array(repeating: RunningDigest(), count: declared.count) : nil
+        let header = try Self.header(tensors, metadata: metadata, digests: self.digests)
         dataStart = header.count
         written = Array(repeating: WrittenRanges(), count: tensors.count)
         file = try AtomicFile(path: path)
         try header.withUnsafeBytes { try file.write($0, at: 0) }
     }
 
+    /// The header with the digests of the bytes so far, as long whatever these are.
+    private static func header(
+        _ tensors: [TensorInfo], metadata: [(String, String)], digests: [RunningDigest]?
+    ) throws -> [UInt8] {
+        guard let digests else { return try SafetensorsLayout.header(tensors, metadata: metadata) }
+        let entry = try TensorDigests.entry(zip(tensors, digests).map { ($0.name, $1.digest.hexadecimal()) })
+        return try SafetensorsLayout.header(tensors, metadata: metadata + [entry])
+    }
+
     /// The position of a tensor in `tensors`, or nil. Takes time in proportion to the number of tensors.
     func index(of name: String) -> Int? {
-        tensors.firstIndex { $0.name == name }
+        tensors.firstIndex { Key($0.name) == name }
     }
 
     /// Writes the next bytes of the tensors in their declared order; a write may span several tensors.
@@ -70,12 +91,19 @@ final class SafetensorsWriter {
             throw EmbedCompressError.invalidArgument(
                 "\(bytes.count) bytes do not fit at \(offset) in tensor '\(tensor.name)' of \(tensor.byteCount) bytes")
         }
+        if let digest = digests?[index], digest.byteCount != offset {
+            throw EmbedCompressError.invalidArgument(
+                "for its digest tensor '\(tensor.name)' must be written in order: next byte \(digest.byteCount), not \(offset)"
+            )
+        }
         let start = dataStart + tensor.range.lowerBound + offset
         var done = 0
         do {
             while done < bytes.count {
                 let piece = UnsafeRawBufferPointer(rebasing: bytes.dropFirst(done).prefix(Self.largestPiece))
                 try file.write(piece, at: start + done)
+                digests?[index].digest.update(piece)
+                digests?[index].byteCount += piece.count
                 done += piece.count
                 bytesWritten += piece.count
                 try progress?(bytesWritten)
@@ -96,6 +124,10 @@ final class SafetensorsWriter {
             }
         }
         do {
+            if digests != nil {
+                let header = try Self.header(tensors, metadata: metadata, digests: digests)
+                try header.withUnsafeBytes { try file.write($0, at: 0) }
+            }
             try file.commit()
         } catch {
             abandon()

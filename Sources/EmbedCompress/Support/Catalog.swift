@@ -1,35 +1,26 @@
-// The registry, options and file contents as JSON, for callers in other languages.
-
-extension Method {
-    /// Every method as a JSON array.
-    package static func catalog() throws -> String { try JSON.array(all.map(\.json)).serialized() }
-
-    private var json: JSON {
-        [
-            "name": .string(name), "title": .string(title), "paper": .string(paper), "kind": .string(kind),
-            "summary": .string(summary), "bytesPerRow": .string(bytesPerRow), "cost": .string(cost),
-            "options": .array(options.map(\.json)),
-        ]
-    }
-}
-
-extension Option {
-    fileprivate var json: JSON {
-        [
-            "name": .string(name), "values": .string(kind.description), "default": defaultValue.json,
-            "summary": .string(summary),
-        ]
-    }
-}
+// Options and file contents as JSON, for callers in other languages.
 
 extension OptionValue {
-    fileprivate var json: JSON {
+    var json: JSON {
         switch self {
         case .null: return .null
         case .bool(let value): return .bool(value)
         case .integer(let value): return .integer(Int64(value))
         case .number(let value): return .number(value)
         case .string(let value): return .string(value)
+        case .numbers(let values): return .array(values.map { .number($0) })
+        }
+    }
+
+    /// nil for what is no number, string or flag.
+    init?(json: JSON) {
+        switch json {
+        case .null: self = .null
+        case .bool(let value): self = .bool(value)
+        case .integer(let value): self = .integer(Int(value))
+        case .number(let value): self = .number(value)
+        case .string(let value): self = .string(value)
+        case .array, .object: return nil
         }
     }
 
@@ -40,22 +31,18 @@ extension OptionValue {
         }
         var options: [String: OptionValue] = [:]
         for member in object.members {
-            switch member.value {
-            case .null: options[member.key] = .null
-            case .bool(let value): options[member.key] = .bool(value)
-            case .integer(let value): options[member.key] = .integer(Int(value))
-            case .number(let value): options[member.key] = .number(value)
-            case .string(let value): options[member.key] = .string(value)
-            case .array, .object:
+            guard let value = OptionValue(json: member.value) else {
                 throw EmbedCompressError.invalidArgument("option '\(member.key)' must be a number, a string or a flag")
             }
+            options[member.key] = value
         }
         return options
     }
 }
 
 extension TableFile {
-    /// What the file holds, as JSON: `tables`, `tensors` and `metadata`.
+    /// What the file holds, as JSON: `is_table_file`, `tables`, `tensors`, `plain`, `metadata` and
+    /// `has_digests`.
     package func contents() throws -> String {
         let tensors = tensors.map { tensor -> JSON in
             [
@@ -65,23 +52,31 @@ extension TableFile {
         }
         let json: JSON = [
             "is_table_file": .bool(isTableFile), "tables": .array(names.map { .string($0) }),
-            "tensors": .array(tensors),
+            "tensors": .array(tensors), "plain": .array(plainNames.map { .string($0) }),
             "metadata": .object(JSONObject(metadata.map { ($0.key, .string($0.value)) })),
+            "has_digests": .bool(file.header.metadata.contains(TensorDigests.key)),
         ]
         return try json.serialized()
     }
 
-    /// Metadata from the text of a JSON object of strings.
-    package static func metadata(_ text: String) throws -> [(key: String, value: String)] {
-        guard case .object(let object)? = try? JSON.parse(text: text) else {
+    /// Metadata from the text of a JSON object of strings, and whether it asks for digests: by the entry that takes them in
+    /// the file, which is then the name of the digest.
+    package static func metadata(_ text: String) throws -> (entries: [(key: String, value: String)], digests: Bool) {
+        guard case .object(var object)? = try? JSON.parse(text: text) else {
             throw EmbedCompressError.invalidArgument("metadata must be a JSON object")
         }
-        return try object.members.map { member in
+        let digest = object[TensorDigests.key]
+        object[TensorDigests.key] = nil
+        guard digest == nil || digest == .string("sha256") else {
+            throw EmbedCompressError.invalidArgument("metadata '\(TensorDigests.key)' must be 'sha256'")
+        }
+        let entries = try object.members.map { member in
             guard let value = member.value.stringValue else {
                 throw EmbedCompressError.invalidArgument("metadata '\(member.key)' must be a string")
             }
-            return (member.key, value)
+            return (key: member.key, value: value)
         }
+        return (entries, digest != nil)
     }
 }
 

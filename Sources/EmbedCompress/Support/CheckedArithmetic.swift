@@ -24,6 +24,12 @@ enum Checked {
         return result
     }
 
+    /// `whole * part / parts`, rounded down, whatever the product; `whole` is not negative, and `part` is from 0 to `parts`.
+    static func share(of whole: Int, _ part: Int, of parts: Int) -> Int {
+        let product = whole.magnitude.multipliedFullWidth(by: part.magnitude)
+        return Int(parts.magnitude.dividingFullWidth(product).quotient)
+    }
+
     /// nil if a term is.
     static func sum(of terms: some Sequence<Int?>) -> Int? {
         terms.reduce(0) { total, term in

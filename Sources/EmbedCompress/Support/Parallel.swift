@@ -51,11 +51,31 @@ public enum Parallel {
         func ask() {
             do { try progress.report() } catch { failures.cancel() }
         }
-        forEach(count: count, grain: grain, waiting: ask) { range in
+        // Batches, so that what is left of very many ranges is not gone through only to be skipped.
+        let batch = min(Checked.product(grain, batchRanges) ?? count, max(count, 1))
+        for first in stride(from: 0, to: count, by: batch) {
+            if failures.isCancelled || failures.error != nil { break }
+            runBatch(first..<min(first + batch, count), grain: grain, progress, failures, waiting: ask, body)
+        }
+        if failures.isCancelled { throw EmbedCompressError.cancelled }
+        if let error = failures.error { throw error }
+        try Scratch.check()
+        try progress.report()
+    }
+
+    /// Between two batches of so many ranges a loop can be stopped.
+    private static let batchRanges = 4096
+
+    private static func runBatch(
+        _ batch: Range<Int>, grain: Int, _ progress: ProgressCounter, _ failures: FirstFailure, waiting: () -> Void,
+        _ body: (Range<Int>) throws -> Void
+    ) {
+        forEach(count: batch.count, grain: grain, waiting: waiting) { part in
+            let range = batch.lowerBound + part.lowerBound..<batch.lowerBound + part.upperBound
             // A range before the first failure still runs, because its own failure would be the one to report.
             if failures.isCancelled || range.lowerBound > failures.position { return }
             do {
-                try body(range)
+                try Scratch.checking { try body(range) }
                 progress.advance(by: range.count)
                 try progress.report()
             } catch EmbedCompressError.cancelled {
@@ -64,9 +84,6 @@ public enum Parallel {
                 failures.record(error, at: range.lowerBound)
             }
         }
-        if failures.isCancelled { throw EmbedCompressError.cancelled }
-        if let error = failures.error { throw error }
-        try progress.report()
     }
 
     private static let configuredThreads = AtomicInt(initialThreads())

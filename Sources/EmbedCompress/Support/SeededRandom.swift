@@ -12,4 +12,15 @@ struct SeededRandom {
 
     /// A number of `0 ..< bound`, which must be positive.
     mutating func below(_ bound: Int) -> Int { Int(next().multipliedFullWidth(by: UInt64(bound)).high) }
+
+    /// So many different numbers of `0 ..< bound`, rising, each choice of them as likely as any other (Floyd's method); no
+    /// more than there are.
+    mutating func distinct(_ count: Int, below bound: Int) -> [Int] {
+        var chosen = Set<Int>()
+        for last in max(bound - count, 0)..<bound {
+            let number = below(last + 1)
+            if !chosen.insert(number).inserted { chosen.insert(last) }
+        }
+        return chosen.sorted()
+    }
 }

@@ -19,5 +19,12 @@ func nanoseconds() -> Int {
     return now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
+/// Processor time of the calling thread.
+func threadNanoseconds() -> Int {
+    var now = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
 /// The last error of the calling thread.
 var currentErrno: Int32 { errno }

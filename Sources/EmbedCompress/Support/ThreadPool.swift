@@ -16,7 +16,8 @@ internal import CEmbedCompress.Shims
 /// the loop closed and goes back to sleep; nobody waits for it.
 ///
 /// A pool belongs to the process that made it: after `fork` the child has no workers and locks in unknown states, so it
-/// makes a pool of its own.
+/// makes a pool of its own. A loop whose own thread forks, in a progress callback say, goes on in both processes: workers
+/// put down what is left of it before, so that the child has lost nothing.
 final class ThreadPool: @unchecked Sendable {
     /// The address of the pool that was made last.
     private static let slot = AtomicInt()
@@ -30,6 +31,7 @@ final class ThreadPool: @unchecked Sendable {
                 if pool.owner == getpid() { return pool }
             }
             // Pools are never freed: after a fork, the parent's may still be in use by memory that the child shares.
+            _ = watchesForks
             let fresh = Unmanaged.passRetained(ThreadPool())
             if slot.exchange(known, for: Int(bitPattern: fresh.toOpaque())) {
                 return fresh.takeUnretainedValue()
@@ -46,6 +48,10 @@ final class ThreadPool: @unchecked Sendable {
     private let generation = AtomicInt()
     /// The processor of the last loop's caller.
     private let callerProcessor = AtomicInt(-1)
+    /// The thread that has the workers; 0 if none has.
+    private let caller = AtomicInt()
+    /// 1 while the caller forks: workers take no more chunks.
+    private let forking = AtomicInt()
     // Under the lock:
     private var job: Job?
     private var workers = 0
@@ -59,6 +65,10 @@ final class ThreadPool: @unchecked Sendable {
         var body: ((Int) -> Void)?
         let chunks: Int
         let maximumWorkers: Int
+        /// The most bytes of scratch that a worker was refused; 0 if none was.
+        let refusedScratch = AtomicInt()
+        /// Whether the caller's loop is a part of a call that reads mapped files.
+        private let isReading = MappedFile.isReading
         private let next = AtomicInt()
 
         init(body: @escaping (Int) -> Void, chunks: Int, maximumWorkers: Int) {
@@ -68,14 +78,22 @@ final class ThreadPool: @unchecked Sendable {
         }
 
         /// Not inlined, so that no reference to `body` lives on when this returns.
+        ///
+        /// - Parameter pause: Ends the work when it becomes 1.
         @inline(never)
-        func work() {
+        func work(until pause: AtomicInt? = nil) {
             guard let body else { return }
-            while true {
+            while pause?.value != 1 {
                 let chunk = next.add(1)
                 if chunk >= chunks { return }
                 body(chunk)
             }
+        }
+
+        /// The same for a worker, whose caller learns of refused scratch, and which may read mapped files where the caller may.
+        func help(until pause: AtomicInt) {
+            if isReading { MappedFile.readingElsewhere { work(until: pause) } } else { work(until: pause) }
+            if let bytes = Scratch.takeRefusal() { refusedScratch.value = bytes }
         }
     }
 
@@ -86,6 +104,7 @@ final class ThreadPool: @unchecked Sendable {
             return
         }
         let wanted = min(threads, chunks) - 1
+        caller.value = Int(bitPattern: pthread_self())
         callerProcessor.value = Int(ec_current_processor())
         let job = Job(body: body, chunks: chunks, maximumWorkers: wanted)
         lock.withLock {
@@ -110,39 +129,43 @@ final class ThreadPool: @unchecked Sendable {
             }
         }
         job.body = nil
+        caller.value = 0
+        if job.refusedScratch.value > 0 { Scratch.refuse(job.refusedScratch.value) }
         busy.value = 0
     }
 
-    /// False when the system refuses another thread; the loop then has fewer.
-    private func startWorker() -> Bool {
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        defer { pthread_attr_destroy(&attributes) }
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        // Signals are for the program's own threads.
-        var all = sigset_t()
-        var before = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_SETMASK, &all, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        #if canImport(Darwin)
-            var thread: pthread_t?
-        #else
-            var thread = pthread_t()
-        #endif
-        let context = Unmanaged.passUnretained(self).toOpaque()
-        return pthread_create(
-            &thread, &attributes,
-            { context in
-                #if canImport(Darwin)
-                    let address: UnsafeMutableRawPointer? = context
-                #else
-                    let address = context
-                #endif
-                if let address { Unmanaged<ThreadPool>.fromOpaque(address).takeUnretainedValue().serve() }
-                return nil
-            }, context) == 0
+    /// Set up once in a process and its children.
+    private static let watchesForks = pthread_atfork(
+        { ThreadPool.ofCaller?.rest() }, { ThreadPool.ofCaller?.goOn() }, { ThreadPool.ofCaller?.goOn() })
+
+    /// The pool whose workers the calling thread has; in a child that it has just forked, the parent's.
+    private static var ofCaller: ThreadPool? {
+        guard let address = UnsafeRawPointer(bitPattern: slot.value) else { return nil }
+        let pool = Unmanaged<ThreadPool>.fromOpaque(address).takeUnretainedValue()
+        return pool.caller.value == Int(bitPattern: pthread_self()) ? pool : nil
     }
+
+    /// Waits until no worker has a chunk, and holds the lock.
+    private func rest() {
+        forking.value = 1
+        while true {
+            lock.lock()
+            if active == 0 { return }
+            lock.unlock()
+            sched_yield()
+        }
+    }
+
+    /// Calls the workers back, which a child lacks.
+    private func goOn() {
+        forking.value = 0
+        generation.add(1)
+        if owner == getpid(), !sleepers.isEmpty { lock.wakeAll() }
+        lock.unlock()
+    }
+
+    /// False when the system refuses another thread; the loop then has fewer.
+    private func startWorker() -> Bool { startThread { [self] in serve() } }
 
     /// Returns when there is another loop, or after a millisecond.
     private func waitForNext(after seen: Int, _ worker: Sleeper) {
@@ -186,7 +209,7 @@ final class ThreadPool: @unchecked Sendable {
             worker.letRun()
             if let job {
                 leaveCaller(worker)
-                job.work()
+                job.help(until: forking)
                 lock.withLock { active -= 1 }
             }
         }

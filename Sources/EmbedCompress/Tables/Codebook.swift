@@ -78,6 +78,11 @@ public struct Codebook: RowStore {
                 alignment: rowAlignment)
         }
 
+        /// Bytes of so many rows, and of the codebooks that they share; nil if they are too many to count.
+        func byteCount(rows: Int) -> Int? {
+            Checked.sum(of: [Checked.product(rows, rowBytes), Checked.product(clusters, bookBytes)])
+        }
+
         /// The fewest bytes that hold every index below `clusters`.
         static func indexBytes(clusters: Int) -> Int {
             var bytes = 1
@@ -93,8 +98,8 @@ public struct Codebook: RowStore {
     let layout: Layout
     let memory: RowMemory
     /// The codebooks that rows share; nil where each has its own.
-    private let shared: SharedParameters?
-    private let groups: [ColumnGroup]
+    let shared: SharedParameters?
+    private let groups: ColumnGroups
 
     public var rows: Int { memory.rows }
     public var dimension: Int { layout.dimension }
@@ -137,11 +142,11 @@ public struct Codebook: RowStore {
                 index: layout.scope == .cluster ? (offset: layout.codeBytes, bytes: layout.indexBytes) : nil)
         }
         let bookOffset = layout.scope == .row ? layout.codeBytes : 0
-        groups = [
+        groups = ColumnGroups(
             ColumnGroup(
                 firstColumn: 0, columns: layout.dimension, offset: 0, parameterOffset: bookOffset, bits: layout.bits,
-                scaleOffset: layout.codeBytes)
-        ]
+                scaleOffset: layout.codeBytes))
+        try checkLimits()
     }
 
     init(from decoder: inout NodeDecoder) throws {

@@ -10,7 +10,7 @@ public struct Columns: Node {
 
     public var ownBytes: Int { 0 }
     public var summary: String { "Columns of \(parts.count)" }
-    public var children: [(name: String, expression: any Expression)] {
+    public var children: [(name: String, expression: any TableExpression)] {
         parts.enumerated().map { (String($0), $1) }
     }
 
@@ -31,7 +31,7 @@ public struct Columns: Node {
                 "a table needs from 1 to \(maximumDimension) columns; those of these tables are more")
         }
         (self.parts, self.dimension) = (parts, dimension)
-        try checkDepth(of: self)
+        try checkLimits()
     }
 
     init(from decoder: inout NodeDecoder) throws {

@@ -17,7 +17,7 @@ public struct Dense: RowStore {
             }
         }
 
-        init?(_ type: ElementType) {
+        package init?(_ type: ElementType) {
             guard let element = Self.allCases.first(where: { $0.type == type }) else { return nil }
             self = element
         }
@@ -27,7 +27,7 @@ public struct Dense: RowStore {
     public let dimension: Int
     let memory: RowMemory
     let spacing: RowSpacing
-    private let groups: [ColumnGroup]
+    private let groups: ColumnGroups
 
     public var rows: Int { memory.rows }
     public var ownBytes: Int { memory.bytes.count }
@@ -40,7 +40,7 @@ public struct Dense: RowStore {
                 "a table needs from 1 to \(maximumDimension) columns and no negative number of rows, not \(rows) x \(dimension)"
             )
         }
-        spacing = try RowSpacing(unpaddedBytes: dimension * element.type.byteCount, alignment: rowAlignment)
+        spacing = try Self.spacing(dimension: dimension, element: element, rowAlignment: rowAlignment)
         guard Checked.product(rows, spacing.rowBytes) == bytes.count else {
             throw EmbedCompressError.invalidArgument(
                 "\(bytes.count) bytes are not \(rows) x \(dimension) values of \(element.rawValue)")
@@ -48,9 +48,12 @@ public struct Dense: RowStore {
         self.element = element
         self.dimension = dimension
         memory = try RowMemory(bytes, rows: rows, rowBytes: spacing.rowBytes)
-        groups = [
-            ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, parameterOffset: 0)
-        ]
+        groups = ColumnGroups(ColumnGroup(firstColumn: 0, columns: dimension, offset: 0, parameterOffset: 0))
+        try checkLimits()
+    }
+
+    static func spacing(dimension: Int, element: Element, rowAlignment: Int) throws -> RowSpacing {
+        try RowSpacing(unpaddedBytes: dimension * element.type.byteCount, alignment: rowAlignment)
     }
 
     /// A copy of `values`, rows x dimension numbers, row after row.
@@ -62,10 +65,10 @@ public struct Dense: RowStore {
     init(from decoder: inout NodeDecoder) throws {
         let element = try decoder.choice("element", Element.self)
         let rowAlignment = try decoder.rowAlignment()
-        let elementBytes = element.type.byteCount
-        let spacing = try RowSpacing(unpaddedBytes: decoder.dimension * elementBytes, alignment: rowAlignment)
+        let spacing = try Self.spacing(
+            dimension: decoder.dimension, element: element, rowAlignment: rowAlignment)
         let bytes = try decoder.tensor(
-            "rows", type: element.type, shape: [decoder.rows, spacing.rowBytes / elementBytes])
+            "rows", type: element.type, shape: [decoder.rows, spacing.rowBytes / element.type.byteCount])
         try self.init(
             bytes, element: element, rows: decoder.rows, dimension: decoder.dimension, rowAlignment: rowAlignment)
     }
@@ -89,20 +92,33 @@ public struct Dense: RowStore {
         try Dense(bytes, element: element, rows: rows, dimension: dimension, rowAlignment: spacing.alignment)
     }
 
-    /// Rows `range` where they are, if they are f32 and whole vectors of them can be read.
-    func floats(_ range: Range<Int>) -> FloatBlock? {
+    /// Rows `range` where they are, if they are f32 and whole vectors from any of their columns on can be read.
+    ///
+    /// - Parameter isChanging: Whether others may write to them meanwhile.
+    func floats(_ range: Range<Int>, isChanging: Bool = false) -> FloatBlock? {
         let bytes = memory.bytes
         let last = (range.upperBound * rowElements + 15) * MemoryLayout<Float>.size
         let start = bytes.pointer + range.lowerBound * memory.rowBytes
-        guard element == .float32, last <= bytes.readableCount || dimension % 16 == 0,
+        guard element == .float32, isChanging || !bytes.storage.mayChange, last <= bytes.readableCount,
             UInt(bitPattern: start) % UInt(MemoryLayout<Float>.alignment) == 0
         else { return nil }
-        return FloatBlock(base: start.assumingMemoryBound(to: Float.self), stride: rowElements)
+        return FloatBlock(
+            base: start.assumingMemoryBound(to: Float.self), stride: rowElements,
+            isChanging: bytes.storage.mayChange)
+    }
+
+    /// Floats from one row to the next, if rows are f32.
+    var floatStride: Int? { element == .float32 ? rowElements : nil }
+
+    /// Copies rows `range`, with their padding, if they are f32.
+    func copyFloats(_ range: Range<Int>, to target: UnsafeMutablePointer<Float>) {
+        guard element == .float32 else { return }
+        UnsafeMutableRawPointer(target).copyMemory(
+            from: memory.bytes.pointer + range.lowerBound * memory.rowBytes,
+            byteCount: range.count * memory.rowBytes)
     }
 
     var takesAnyIDs: Bool { true }
-
-    func discardPages() { memory.bytes.discardPages() }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         switch element {

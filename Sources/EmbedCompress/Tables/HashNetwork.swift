@@ -51,7 +51,17 @@ public struct HashNetwork: Node {
 
     public var dimension: Int { widths.last ?? 1 }
     public var ownBytes: Int {
-        24 * hashes.count + 8 + (weights + biases).reduce(0) { $0 + $1.bytes.count }
+        Self.constantBytes(hashes: hashes.count) + (weights + biases).reduce(0) { $0 + $1.bytes.count }
+    }
+
+    /// Three numbers of each hash function, and m.
+    private static func constantBytes(hashes: Int) -> Int { 24 * hashes + 8 }
+
+    /// nil if they are too many to count.
+    static func byteCount(hashes: Int, widths: [Int], element: ScaleType) -> Int? {
+        let weights = zip([hashes] + widths, widths).map { Checked.product($0, $1, element.byteCount) }
+        let biases = widths.map { Checked.product($0, ScaleType.float32.byteCount) }
+        return Checked.sum(of: [constantBytes(hashes: hashes)] + weights + biases)
     }
     public var summary: String {
         "HashNetwork \(hashes.count) hashes of \(buckets.grouped) buckets, \(encoding.rawValue), layers of "
@@ -183,6 +193,7 @@ public struct HashNetwork: Node {
             biases.append(try decoder.tensor("biases\(index)", type: .f32, shape: [width]))
             widths.append(width)
         }
+        try decoder.reserve(count * IDHashes.functionBytes + biases.reduce(0) { $0 + $1.count })
         let rows = decoder.rows
         self = try decoder.checking("tensors") {
             try HashNetwork(
@@ -219,6 +230,11 @@ public struct HashNetwork: Node {
 
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node { self }
     func discardPages() { for array in weights { array.bytes.discardPages() } }
+
+    var ownScratchBytes: Int {
+        blockScratchBytes + tileBytes(dimension: dimension)
+            + HashLayers.scratchBytes(hashes: hashes.count, widths: widths)
+    }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         HashLayers.gather(ids, offset: offset, hashes: hashes, layers: layers, widths: widths, into: output)

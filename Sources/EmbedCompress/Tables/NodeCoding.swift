@@ -48,21 +48,31 @@ struct NodeDecoder {
     private let children: JSONObject
     private let arrays: ArraySource
     private let depth: Int
-    private var taken: Set<String> = ["kind", "rows", "dimension", "bytes", "tensors", "children"]
-    private var takenTensors: Set<String> = []
-    private var takenChildren: Set<String> = []
+    private var taken: Set<Key> = ["kind", "rows", "dimension", "bytes", "tensors", "children"]
+    private var takenTensors: Set<Key> = []
+    private var takenChildren: Set<Key> = []
 
     /// Where arrays come from, and which were used.
     final class ArraySource {
         private let find: (String) throws -> StoredArray?
-        private(set) var used: Set<String> = []
+        private(set) var used: Set<Key> = []
+        /// Bytes that the nodes of a table may still allocate; each adds to them.
+        private var allowance = 64 << 20
+        private static let nodeAllowance = 1 << 20
 
         init(_ find: @escaping (String) throws -> StoredArray?) { self.find = find }
 
         func array(_ name: String) throws -> StoredArray {
             guard let array = try find(name) else { throw EmbedCompressError.format(.missingTensor(name: name)) }
-            used.insert(name)
+            used.insert(Key(name))
             return array
+        }
+
+        fileprivate func addNode() { allowance += Self.nodeAllowance }
+
+        fileprivate func reserve(_ bytes: Int) -> Bool {
+            allowance -= min(bytes, allowance + 1)
+            return allowance >= 0
         }
     }
 
@@ -73,19 +83,40 @@ struct NodeDecoder {
         guard case .object(let object) = tree else {
             throw EmbedCompressError.format(.invalidField(node: "tree", field: "node", expected: "a JSON object"))
         }
+        let type = try kind(of: object)
+        let kind = type.kind
+        arrays.addNode()
+        var decoder = try NodeDecoder(object, kind: kind, arrays: arrays, depth: depth)
+        do {
+            let node = try type.init(from: &decoder)
+            try decoder.finish()
+            return node
+        } catch EmbedCompressError.invalidArgument(let reason) {
+            throw EmbedCompressError.format(.invalidParts(kind: kind, reason: reason))
+        }
+    }
+
+    /// Checks what every node has.
+    static func checkHead(of object: JSONObject) throws { _ = try head(of: object, kind: try kind(of: object).kind) }
+
+    private static func kind(of object: JSONObject) throws -> any Node.Type {
         guard let kind = object["kind"] else {
             throw EmbedCompressError.format(.missingField(node: "tree", field: "kind"))
         }
         guard case .string(let kind) = kind else {
             throw EmbedCompressError.format(.invalidField(node: "tree", field: "kind", expected: "a string"))
         }
-        guard let type = nodeKinds.first(where: { $0.kind == kind }) else {
+        guard let type = nodeKinds.items.first(where: { Key($0.kind) == kind }) else {
             throw EmbedCompressError.format(.unknownNode(kind: kind))
         }
-        var decoder = try NodeDecoder(object, kind: kind, arrays: arrays, depth: depth)
-        let node = try type.init(from: &decoder)
-        try decoder.finish()
-        return node
+        return type
+    }
+
+    private static func head(of object: JSONObject, kind: String) throws -> (rows: Int, dimension: Int) {
+        (
+            try integer(object, kind: kind, "rows", 0...maximumRows),
+            try integer(object, kind: kind, "dimension", 1...maximumDimension)
+        )
     }
 
     private init(_ object: JSONObject, kind: String, arrays: ArraySource, depth: Int) throws {
@@ -102,8 +133,7 @@ struct NodeDecoder {
         self.depth = depth
         tensors = try part("tensors")
         children = try part("children")
-        rows = try Self.integer(object, kind: kind, "rows", 0...Int.max)
-        dimension = try Self.integer(object, kind: kind, "dimension", 1...maximumDimension)
+        (rows, dimension) = try Self.head(of: object, kind: kind)
     }
 
     private static func integer(_ object: JSONObject, kind: String, _ field: String, _ range: ClosedRange<Int>) throws
@@ -119,8 +149,17 @@ struct NodeDecoder {
         return number
     }
 
+    /// Counts memory that the node allocates beside its arrays. All nodes of a table may have a megabyte each, and 64 more:
+    /// a small file of many nodes that share their arrays would else take any amount.
+    func reserve(_ bytes: Int) throws {
+        guard arrays.reserve(bytes) else {
+            throw EmbedCompressError.invalidArgument(
+                "the nodes of the table need more than 1 MiB each, and 64 MiB, beside their arrays")
+        }
+    }
+
     mutating func integer(_ field: String, _ range: ClosedRange<Int>) throws -> Int {
-        taken.insert(field)
+        taken.insert(Key(field))
         return try Self.integer(object, kind: kind, field, range)
     }
 
@@ -128,7 +167,7 @@ struct NodeDecoder {
     mutating func integer(
         _ field: String, oneOf values: [Int], expected: String, default defaultValue: Int
     ) throws -> Int {
-        taken.insert(field)
+        taken.insert(Key(field))
         guard let value = object[field] else { return defaultValue }
         guard case .integer(let wide) = value, let number = Int(exactly: wide), values.contains(number) else {
             throw EmbedCompressError.format(.invalidField(node: kind, field: field, expected: expected))
@@ -138,11 +177,11 @@ struct NodeDecoder {
 
     mutating func choice<Value: RawRepresentable & CaseIterable>(_ field: String, _: Value.Type) throws -> Value
     where Value.RawValue == String {
-        taken.insert(field)
+        taken.insert(Key(field))
         guard let value = object[field] else {
             throw EmbedCompressError.format(.missingField(node: kind, field: field))
         }
-        guard case .string(let text) = value, let choice = Value(rawValue: text) else {
+        guard case .string(let text) = value, let choice = Value(spelled: text) else {
             let names = Value.allCases.map { "'\($0.rawValue)'" }.joined(separator: ", ")
             throw EmbedCompressError.format(.invalidField(node: kind, field: field, expected: "one of \(names)"))
         }
@@ -165,7 +204,7 @@ struct NodeDecoder {
 
     /// The array of a field; its bytes are as many as type and shape say.
     mutating func tensor(_ field: String, type: ElementType, shape: [Int]) throws -> Bytes {
-        takenTensors.insert(field)
+        takenTensors.insert(Key(field))
         guard let value = tensors[field] else {
             throw EmbedCompressError.format(.missingField(node: kind, field: "tensors." + field))
         }
@@ -216,7 +255,7 @@ struct NodeDecoder {
     }
 
     mutating func child(_ field: String) throws -> any Node {
-        takenChildren.insert(field)
+        takenChildren.insert(Key(field))
         guard let tree = children[field] else {
             throw EmbedCompressError.format(.missingField(node: kind, field: "children." + field))
         }
@@ -236,12 +275,9 @@ struct NodeDecoder {
         for (members, known, prefix) in [
             (object, taken, ""), (tensors, takenTensors, "tensors."), (children, takenChildren, "children."),
         ] {
-            for key in members.keys where !known.contains(key) {
+            for key in members.keys where !known.contains(Key(key)) {
                 throw EmbedCompressError.format(.unknownField(node: kind, field: prefix + key))
             }
         }
     }
 }
-
-/// Columns of the widest table. With at most 16 bits a code, every size of a row is far from overflow.
-let maximumDimension = 1 << 20

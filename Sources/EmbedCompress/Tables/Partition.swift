@@ -9,12 +9,12 @@ public struct Partition: Node {
     /// Work and memory of a block grow with the tables.
     static let maximumParts = 4096
 
-    private enum Basis: String, CaseIterable {
+    enum Basis: String, CaseIterable {
         case ranges, assignment
     }
 
-    private let parts: [any Node]
-    private let ranks: PartRanks?
+    let parts: [any Node]
+    let ranks: PartRanks?
     /// Where each part's ids begin, and the last one's end, if parts are ranges.
     private let starts: [Int64]
     public let rows: Int
@@ -24,7 +24,7 @@ public struct Partition: Node {
     public var summary: String {
         "Partition in \(parts.count) by \(ranks == nil ? "ranges of ids" : "assignment")"
     }
-    public var children: [(name: String, expression: any Expression)] {
+    public var children: [(name: String, expression: any TableExpression)] {
         parts.enumerated().map { (String($0), $1) }
     }
 
@@ -35,34 +35,41 @@ public struct Partition: Node {
 
     /// - Parameter assignment: For each id, which table it is a row of: the next one that no id before it has.
     public init(_ tables: [Table], assignment: [Int]) throws {
-        try Self.checkCount(tables.count)
-        guard assignment.count <= PartRanks.maximumRows else {
-            throw EmbedCompressError.invalidArgument(
-                "an assignment has at most \(PartRanks.maximumRows) ids, not \(assignment.count)")
+        self = try assignment.withUnsafeBufferPointer {
+            try Partition(tables.map(\.root), assignment: IntegerArray($0))
         }
-        var counts = [Int](repeating: 0, count: tables.count)
-        for (id, part) in assignment.enumerated() {
-            guard tables.indices.contains(part) else {
+    }
+
+    /// The assignment is copied before it is used, so that nobody changes what has been checked.
+
+    init(_ parts: [any Node], assignment: IntegerArray) throws {
+        try Self.checkCount(parts.count)
+        try PartRanks.checkRows(assignment.count)
+        let checked = try Buffer<UInt16>(count: assignment.count)
+        var counts = [Int](repeating: 0, count: parts.count)
+        for id in 0..<assignment.count {
+            let part = assignment[id]
+            guard parts.indices.contains(part) else {
                 throw EmbedCompressError.invalidArgument(
-                    "id \(id) is assigned to table \(part), but there are \(tables.count) tables")
+                    "id \(id) is assigned to table \(part), but there are \(parts.count) tables")
             }
             counts[part] += 1
+            checked[id] = UInt16(part)
         }
-        for (index, table) in tables.enumerated() where counts[index] != table.rows {
+        for (index, table) in parts.enumerated() where counts[index] != table.rows {
             throw EmbedCompressError.invalidArgument(
                 "\(counts[index]) ids are assigned to table \(index), which has \(table.rows) rows")
         }
-        let ranks = try assignment.withUnsafeBufferPointer { try PartRanks($0, parts: tables.count) }
-        try self.init(tables.map(\.root), ranks: ranks)
+        try self.init(parts, ranks: PartRanks(checked, parts: parts.count))
     }
 
-    private static func checkCount(_ count: Int) throws {
+    static func checkCount(_ count: Int) throws {
         guard (1...maximumParts).contains(count) else {
             throw EmbedCompressError.invalidArgument("a partition has 1 to \(maximumParts) tables, not \(count)")
         }
     }
 
-    private init(_ parts: [any Node], ranks: PartRanks?) throws {
+    init(_ parts: [any Node], ranks: PartRanks?) throws {
         try Self.checkCount(parts.count)
         dimension = parts.first?.dimension ?? 0
         for (index, part) in parts.enumerated() where part.dimension != dimension {
@@ -71,10 +78,7 @@ public struct Partition: Node {
         }
         var (starts, end): ([Int64], Int) = ([0], 0)
         for part in parts {
-            guard let next = Checked.sum(end, part.rows) else {
-                throw EmbedCompressError.invalidArgument("the tables have more rows than ids can tell apart")
-            }
-            end = next
+            end += part.rows
             starts.append(Int64(end))
         }
         if let ranks, ranks.rows != end {
@@ -83,7 +87,7 @@ public struct Partition: Node {
         }
         rows = end
         (self.parts, self.ranks, self.starts) = (parts, ranks, starts)
-        try checkDepth(of: self)
+        try checkLimits()
     }
 
     init(from decoder: inout NodeDecoder) throws {
@@ -120,16 +124,22 @@ public struct Partition: Node {
 
     func sliced(_ range: Range<Int>) throws -> any Node {
         if let ranks {
-            return try Partition(
-                try parts.enumerated().map { index, part in
-                    let first = ranks.count(of: index, before: range.lowerBound)
-                    let end = range.isEmpty ? first : ranks.count(of: index, before: range.upperBound)
-                    guard first >= 0, first <= end, end <= part.rows else {
-                        throw EmbedCompressError.format(
-                            .badRank(row: max(range.upperBound - 1, 0), rank: end, rows: part.rows))
-                    }
-                    return try part.sliced(first..<end)
-                }, ranks: try ranks.sliced(range))
+            let last = max(range.upperBound - 1, 0)
+            let sliced = try parts.enumerated().map { index, part in
+                let first = ranks.count(of: index, before: range.lowerBound)
+                let end = range.isEmpty ? first : ranks.count(of: index, before: range.upperBound)
+                guard first >= 0, first <= end, end <= part.rows else {
+                    throw EmbedCompressError.format(.badRank(row: last, rank: end, rows: part.rows))
+                }
+                return try part.sliced(first..<end)
+            }
+            // Counts that are wrong may still rise from block to block.
+            let count = sliced.reduce(0) { $0 + $1.rows }
+            guard count == range.count else {
+                let reason = "\(range.count) ids are assigned to \(count) rows of a partition's tables"
+                throw EmbedCompressError.format(.invalidParts(kind: Self.kind, reason: reason))
+            }
+            return try Partition(sliced, ranks: try ranks.sliced(range))
         }
         var kept: [any Node] = []
         for (index, part) in parts.enumerated() {
@@ -145,6 +155,10 @@ public struct Partition: Node {
 
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
         try Partition(try parts.map { try $0.aligned(to: rowAlignment, progress: progress) }, ranks: ranks)
+    }
+
+    var ownScratchBytes: Int {
+        blockScratchBytes + tileBytes(dimension: dimension) + parts.count * MemoryLayout<Int32>.size
     }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {

@@ -16,13 +16,13 @@ struct Parts {
 
     /// The expression. Every array must be used.
     func node() throws -> any Node {
-        var arrays: [String: StoredArray] = [:]
-        for array in self.arrays where arrays.updateValue(array, forKey: array.name) != nil {
+        var arrays: [Key: StoredArray] = [:]
+        for array in self.arrays where arrays.updateValue(array, forKey: Key(array.name)) != nil {
             throw EmbedCompressError.format(.duplicateKey(key: array.name, offset: 0))
         }
-        let source = NodeDecoder.ArraySource { arrays[$0] }
+        let source = NodeDecoder.ArraySource { arrays[Key($0)] }
         let node = try NodeDecoder.node(from: tree, arrays: source)
-        if let unused = self.arrays.first(where: { !source.used.contains($0.name) }) {
+        if let unused = self.arrays.first(where: { !source.used.contains(Key($0.name)) }) {
             throw EmbedCompressError.format(.unusedTensor(name: unused.name))
         }
         return node

@@ -83,8 +83,8 @@ struct BlockSpace {
         let withSlack = blockCapacity + KernelSpace.slack
         let bytes =
             blockCapacity * (2 * MemoryLayout<Segment>.stride + 6 * 8 + 3 * 4) + withSlack * (4 + 2) + rowSpace * 4
-        withUnsafeTemporaryAllocation(byteCount: bytes, alignment: 64) { memory in
-            guard var next = memory.baseAddress else { return }
+        Scratch.with(bytes, of: UInt8.self) { memory in
+            var next = UnsafeMutableRawPointer(memory)
             func take<Element>(_ count: Int, of _: Element.Type) -> UnsafeMutablePointer<Element> {
                 defer { next += count * MemoryLayout<Element>.stride }
                 return next.assumingMemoryBound(to: Element.self)

@@ -66,6 +66,9 @@ public struct Product: RowStore {
         var rowBytes: Int { spacing.rowBytes }
         var entryCount: Int { 1 << bits }
 
+        /// Bytes of so many rows, and of the codebooks; nil if they are too many to count.
+        func byteCount(rows: Int) -> Int? { Checked.sum(of: [Checked.product(rows, rowBytes), bookBytes]) }
+
         /// The columns of a part, and where its codebook begins, in numbers.
         func part(_ index: Int) -> (columns: Range<Int>, offset: Int) {
             if mode == .sum { return (0..<dimension, index * dimension << bits) }
@@ -78,6 +81,11 @@ public struct Product: RowStore {
             try Layout(
                 dimension: dimension, parts: parts, bits: bits, mode: mode, element: element,
                 rowAlignment: rowAlignment)
+        }
+
+        /// Bytes of the strips, or a few more.
+        var stripBytes: Int {
+            mode == .sum ? 0 : 2 * ((dimension / parts + 1) / 16 + 1) * MemoryLayout<PartStrip>.stride
         }
 
         /// What kernels work through, for the mode `concatenate`.
@@ -102,7 +110,7 @@ public struct Product: RowStore {
 
     let layout: Layout
     let memory: RowMemory
-    private let books: Bytes
+    let books: Bytes
     private let strips: [PartStrip]
 
     public var rows: Int { memory.rows }
@@ -130,6 +138,7 @@ public struct Product: RowStore {
         memory = try RowMemory(bytes, rows: rows, rowBytes: layout.rowBytes)
         books = codebooks
         strips = layout.mode == .sum ? [] : layout.strips
+        try checkLimits()
     }
 
     init(from decoder: inout NodeDecoder) throws {
@@ -139,6 +148,7 @@ public struct Product: RowStore {
         let layout = try Layout(
             dimension: decoder.dimension, parts: try decoder.integer("parts", 1...most), bits: bits, mode: mode,
             element: try decoder.choice("element", ScaleType.self), rowAlignment: try decoder.rowAlignment())
+        try decoder.reserve(layout.stripBytes)
         let rows = try decoder.tensor("rows", type: .u8, shape: [decoder.rows, layout.rowBytes])
         let books = try decoder.tensor(
             "codebooks", type: layout.element.elementType, shape: [layout.entryElements])
@@ -163,9 +173,11 @@ public struct Product: RowStore {
         try Product(bytes, rows: rows, layout: try layout.aligned(to: spacing.alignment), codebooks: books)
     }
 
-    func discardPages() { memory.bytes.discardPages() }
-
     // MARK: - Lookup
+
+    var ownScratchBytes: Int {
+        blockScratchBytes + tileBytes(dimension: dimension) + parts * MemoryLayout<UnsafeRawPointer>.size
+    }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         withRows(ids) { source in

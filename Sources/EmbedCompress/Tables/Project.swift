@@ -18,7 +18,7 @@ public struct Project: Node {
     public var summary: String {
         "Project by \(inner.dimension) x \(dimension) \(element.rawValue)\(bias == nil ? "" : ", bias")"
     }
-    public var children: [(name: String, expression: any Expression)] { [("inner", inner)] }
+    public var children: [(name: String, expression: any TableExpression)] { [("inner", inner)] }
 
     /// - Parameters:
     ///   - matrix: `table.dimension` rows of `dimension` numbers, row after row.
@@ -38,6 +38,7 @@ public struct Project: Node {
         switch element {
         case .float32: stored = try matrix.withUnsafeBytes { try Bytes(copying: $0) }
         case .float16:
+            try Allocation.require(Checked.product(matrix.count, MemoryLayout<UInt16>.stride))
             let halves = matrix.map(halfFromFloat)
             guard halves.allSatisfy({ floatFromHalf($0).isFinite }) else {
                 throw EmbedCompressError.invalidArgument("an element of the matrix is too large for f16")
@@ -50,10 +51,18 @@ public struct Project: Node {
     }
 
     /// The bytes of the arrays are as many as there must be.
-    private init(matrix: Bytes, bias: Bytes?, element: ScaleType, dimension: Int, inner: any Node) throws {
+    init(matrix: Bytes, bias: Bytes?, element: ScaleType, dimension: Int, inner: any Node) throws {
         (self.matrix, self.bias, self.element) = (matrix, bias, element)
         (self.dimension, self.inner) = (dimension, inner)
-        try checkDepth(of: self)
+        try checkLimits()
+    }
+
+    /// nil if they are too many to count.
+    static func byteCount(innerDimension: Int, dimension: Int, element: ScaleType, hasBias: Bool) -> Int? {
+        Checked.sum(of: [
+            Checked.product(innerDimension, dimension, element.byteCount),
+            hasBias ? Checked.product(dimension, ScaleType.float32.byteCount) : 0,
+        ])
     }
 
     init(from decoder: inout NodeDecoder) throws {
@@ -88,6 +97,8 @@ public struct Project: Node {
 
     private var factors: Matrix { Matrix(matrix, rows: inner.dimension, columns: dimension, element: element) }
     private var biasStart: UnsafePointer<Float>? { bias?.pointer.assumingMemoryBound(to: Float.self) }
+
+    var ownScratchBytes: Int { blockScratchBytes + tileBytes(dimension: inner.dimension) }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         let (factors, biasStart) = (factors, biasStart)

@@ -12,7 +12,7 @@ public struct Remap: Node {
     let inner: any Node
 
     public var dimension: Int { inner.dimension }
-    public var children: [(name: String, expression: any Expression)] { [("inner", inner)] }
+    public var children: [(name: String, expression: any TableExpression)] { [("inner", inner)] }
     public var ownBytes: Int { function.ownBytes }
     public var summary: String { "Remap " + function.summary }
 
@@ -22,15 +22,16 @@ public struct Remap: Node {
         self.rows = rows
         self.inner = inner
         try function.check(rows: rows, innerRows: inner.rows)
-        try checkDepth(of: self)
+        try checkLimits()
     }
 
     /// A route through an explicit map of blocks, which is packed to the bits that it needs.
-    init(map: UnsafeBufferPointer<Int64>, blockRows: Int, rows: Int, inner: any Node) throws {
+    init(map: IntegerArray, blockRows: Int, rows: Int, inner: any Node) throws {
         guard blockRows > 0 else {
             throw EmbedCompressError.invalidArgument("blocks need at least one row, not \(blockRows)")
         }
-        guard rows >= 0, map.count == Function.blocks(rows, of: blockRows) else {
+        try checkRows(rows)
+        guard map.count == Function.blocks(rows, of: blockRows) else {
             throw EmbedCompressError.invalidArgument(
                 "\(rows) ids in blocks of \(blockRows) do not go with a map of \(map.count) entries")
         }
@@ -39,14 +40,15 @@ public struct Remap: Node {
         // Ids of the last block; the others are whole.
         let last = rows - (map.count - 1) * blockRows
         var hasZeros = false
-        for (position, entry) in map.enumerated() {
+        for position in 0..<map.count {
+            let entry = map[position]
             hasZeros = hasZeros || entry == -1
-            guard entry >= -1, entry < Int64(blocks) else {
+            guard entry >= -1, entry < blocks else {
                 let what = blockRows == 1 ? "row" : "block"
                 throw EmbedCompressError.invalidArgument(
                     "map entry \(entry) at position \(position) must be -1 or a \(what) of the inner table's \(blocks)")
             }
-            if rest > 0, entry == Int64(blocks) - 1, position < map.count - 1 || last > rest {
+            if rest > 0, entry == blocks - 1, position < map.count - 1 || last > rest {
                 throw EmbedCompressError.invalidArgument(
                     "map entry \(entry) at position \(position) is the inner table's last block, which has \(rest) rows"
                 )
@@ -121,6 +123,11 @@ public struct Remap: Node {
         }
     }
 
+    /// Writes the inner row of each id; -1 where there is none.
+    fileprivate func write(innerRowsOf ids: IDBlock, to target: UnsafeMutablePointer<Int64>, _ context: LookupContext) {
+        withInnerIDs(ids, context) { target.update(from: $0.ids, count: $0.count) }
+    }
+
     @inline(__always)
     private func fill(
         _ target: UnsafeMutablePointer<Int64>, _ ids: IDBlock, _ offset: Int, _ row: (UInt64) -> UInt64
@@ -183,14 +190,41 @@ public struct Remap: Node {
 }
 
 extension Table {
+    /// The rows of the inner table of a `remap` that ids stand for; -1 for those that stand for zeros.
+    ///
+    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` if the outermost node is no `remap`;
+    ///   ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`.
+    public func innerRows(of ids: [Int]) throws -> [Int] {
+        var found = [Int64](repeating: 0, count: ids.count)
+        try IDs.with(ids) { ids in
+            try found.withUnsafeMutableBufferPointer {
+                if let base = $0.baseAddress { try write(innerRowsOf: ids, to: base) }
+            }
+        }
+        return found.map { Int($0) }
+    }
+
+    package func write(innerRowsOf ids: IDs, to target: UnsafeMutablePointer<Int64>) throws {
+        guard let remap = root as? Remap else {
+            throw EmbedCompressError.invalidArgument("the table must be a remap, not \(type(of: root).kind)")
+        }
+        _ = try check(ids, .raise)
+        let context = LookupContext(onInvalid: .raise)
+        forEachBlock(count: ids.count) { start, count, scratch in
+            ids.copy(from: start, count: count, rows: rows, to: scratch)
+            remap.write(innerRowsOf: IDBlock(ids: scratch, count: count), to: target + start, context)
+        }
+        _ = try context.finish()
+    }
+
     /// `rows` ids over this table: `id % modulus`.
     public func remapped(rows: Int, modulo modulus: Int) throws -> Table {
-        Table(try Remap(.modulo(modulus: modulus, offset: 0), rows: rows, inner: root) as any Node)
+        Table(try Remap(self, rows: rows, modulo: modulus))
     }
 
     /// `rows` ids over this table: `id / divisor`.
     public func remapped(rows: Int, dividedBy divisor: Int) throws -> Table {
-        Table(try Remap(.quotient(divisor: divisor, offset: 0), rows: rows, inner: root) as any Node)
+        Table(try Remap(self, rows: rows, dividedBy: divisor))
     }
 
     /// `rows` ids over this table, each of which goes to a row that looks random, another one for each seed: in 64-bit
@@ -203,8 +237,7 @@ extension Table {
     ///
     /// - Parameter seed: At least 0.
     public func remapped(rows: Int, hashedWith seed: Int) throws -> Table {
-        guard seed >= 0 else { throw EmbedCompressError.invalidArgument("seed must not be negative, not \(seed)") }
-        return Table(try Remap(.hash(seed: seed, offset: 0), rows: rows, inner: root) as any Node)
+        Table(try Remap(self, rows: rows, hashedWith: seed))
     }
 
     /// Ids over this table: `map[id]`, where -1 stands for a row of zeros.
@@ -215,13 +248,8 @@ extension Table {
     /// `rows` ids over this table: `map[id / blockRows] * blockRows + id % blockRows`, where an entry of -1 stands for a
     /// block of zeros.
     public func remapped(rows: Int, through map: [Int], blockRows: Int) throws -> Table {
-        try map.map(Int64.init).withUnsafeBufferPointer {
-            try remapped(rows: rows, through: $0, blockRows: blockRows)
+        try map.withUnsafeBufferPointer {
+            Table(try Remap(map: IntegerArray($0), blockRows: blockRows, rows: rows, inner: root) as any Node)
         }
-    }
-
-    /// The same, for a map in a caller's memory.
-    package func remapped(rows: Int, through map: UnsafeBufferPointer<Int64>, blockRows: Int) throws -> Table {
-        Table(try Remap(map: map, blockRows: blockRows, rows: rows, inner: root) as any Node)
     }
 }

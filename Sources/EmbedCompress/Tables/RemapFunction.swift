@@ -28,12 +28,15 @@ extension Remap {
     }
 }
 
-private enum FunctionName: String, CaseIterable {
-    case modulo, quotient, hash, map
+extension Remap {
+    /// What files call functions.
+    enum FunctionName: String, CaseIterable {
+        case modulo, quotient, hash, map
+    }
 }
 
 extension Remap.Function {
-    private var name: FunctionName {
+    private var name: Remap.FunctionName {
         switch self {
         case .modulo: return .modulo
         case .quotient: return .quotient
@@ -43,10 +46,12 @@ extension Remap.Function {
     }
 
     /// A seed is a number of 8 bytes.
+    static let seedBytes = 8
+
     var ownBytes: Int {
         switch self {
         case .modulo, .quotient: return 0
-        case .hash: return 8
+        case .hash: return Self.seedBytes
         case .map(let map, _, _): return map.bytes.count
         }
     }
@@ -65,26 +70,25 @@ extension Remap.Function {
     /// Checks that every id of a computed function has an inner row, and that a map has an entry for each; entries are
     /// checked where they are used.
     func check(rows: Int, innerRows: Int) throws {
-        guard rows >= 0 else { throw EmbedCompressError.invalidArgument("rows must not be negative, not \(rows)") }
         switch self {
         case .modulo(let modulus, let offset):
             guard modulus > 0, modulus <= innerRows || (rows == 0 && innerRows == 0) else {
                 throw EmbedCompressError.invalidArgument(
                     "modulus must be from 1 to the inner table's \(innerRows) rows, not \(modulus)")
             }
-            _ = try Self.end(offset, rows)
+            try checkRows(rows, from: offset)
         case .quotient(let divisor, let offset):
             guard divisor > 0 else {
                 throw EmbedCompressError.invalidArgument("divisor must be at least 1, not \(divisor)")
             }
-            let end = try Self.end(offset, rows)
+            let end = try checkRows(rows, from: offset)
             guard rows == 0 || (end - 1) / divisor < innerRows else {
                 throw EmbedCompressError.invalidArgument(
                     "the last id \(rows - 1) goes to inner row \((end - 1) / divisor), "
                         + "but the inner table has \(innerRows) rows")
             }
         case .hash(_, let offset):
-            _ = try Self.end(offset, rows)
+            try checkRows(rows, from: offset)
             guard innerRows <= Remap.maximumHashedRows, innerRows > 0 || rows == 0 else {
                 throw EmbedCompressError.invalidArgument(
                     "ids are hashed to 1 to \(Remap.maximumHashedRows) rows, not to \(innerRows)")
@@ -94,20 +98,12 @@ extension Remap.Function {
                 throw EmbedCompressError.invalidArgument(
                     "blocks need at least one row, and more than the \(offset) before the first id, not \(blockRows)")
             }
-            let blocks = Self.blocks(try Self.end(offset, rows), of: blockRows)
+            let blocks = Self.blocks(try checkRows(rows, from: offset), of: blockRows)
             guard blocks == map.count else {
                 throw EmbedCompressError.invalidArgument(
                     "\(rows) ids in blocks of \(blockRows) need a map of \(blocks) entries, not \(map.count)")
             }
         }
-    }
-
-    /// After the last id with its offset.
-    private static func end(_ offset: Int, _ rows: Int) throws -> Int {
-        guard offset >= 0, let end = Checked.sum(offset, rows) else {
-            throw EmbedCompressError.invalidArgument("offset \(offset) with \(rows) rows is out of range")
-        }
-        return end
     }
 
     /// Blocks that so many rows make, the last of which may be shorter.
@@ -129,24 +125,26 @@ extension Remap.Function {
     // MARK: - Files
 
     init(from decoder: inout NodeDecoder) throws {
-        switch try decoder.choice("function", FunctionName.self) {
+        switch try decoder.choice("function", Remap.FunctionName.self) {
         case .modulo:
             self = .modulo(
-                modulus: try decoder.integer("modulus", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max)
+                modulus: try decoder.integer("modulus", 1...Int.max),
+                offset: try decoder.integer("offset", 0...maximumRows)
             )
         case .quotient:
             self = .quotient(
-                divisor: try decoder.integer("divisor", 1...Int.max), offset: try decoder.integer("offset", 0...Int.max)
+                divisor: try decoder.integer("divisor", 1...Int.max),
+                offset: try decoder.integer("offset", 0...maximumRows)
             )
         case .hash:
             self = .hash(
-                seed: try decoder.integer("seed", 0...Int.max), offset: try decoder.integer("offset", 0...Int.max))
+                seed: try decoder.integer("seed", 0...Int.max), offset: try decoder.integer("offset", 0...maximumRows))
         case .map:
             let bits = try decoder.integer("bits", PackedMap.bitWidths)
             let blockRows = try decoder.integer("block_rows", 1...Int.max)
-            let offset = try decoder.integer("offset", 0...blockRows - 1)
+            let offset = try decoder.integer("offset", 0...min(blockRows - 1, maximumRows))
             let shift = try decoder.integer("shift", 0...7)
-            let count = Self.blocks(try Self.end(offset, decoder.rows), of: blockRows)
+            let count = Self.blocks(try checkRows(decoder.rows, from: offset), of: blockRows)
             guard let bytes = PackedMap.byteCount(bits: bits, shift: shift, count: count) else {
                 throw EmbedCompressError.invalidArgument("a map of \(count) entries of \(bits) bits is too large")
             }

@@ -26,11 +26,16 @@ public struct Rotate: Node {
     public var rows: Int { inner.rows }
     public var dimension: Int { inner.dimension }
     public var seed: Int { rotation.seed }
-    public var children: [(name: String, expression: any Expression)] { [("inner", inner)] }
-    public var ownBytes: Int { MemoryLayout<Int64>.size + (offset?.count ?? 0) }
+    public var children: [(name: String, expression: any TableExpression)] { [("inner", inner)] }
+    public var ownBytes: Int { Self.byteCount(dimension: dimension, hasOffset: offset != nil) }
     public var summary: String {
         "Rotate \(direction == .inverse ? "back" : "forward"), seed \(seed)"
             + (offset == nil ? "" : ", plus an f32 row")
+    }
+
+    /// Of the seed and the offset; a dimension is far from what overflows.
+    static func byteCount(dimension: Int, hasOffset: Bool) -> Int {
+        MemoryLayout<Int64>.size + (hasOffset ? MemoryLayout<Float>.size * dimension : 0)
     }
 
     /// - Parameter offset: What is added to each row, `dimension` f32; nil for nothing.
@@ -45,13 +50,14 @@ public struct Rotate: Node {
         self.offset = offset
         rotation = try Rotation(dimension: inner.dimension, seed: seed)
         readableOffset = try offset.map { try Bytes(copying: $0.buffer) }
-        try checkDepth(of: self)
+        try checkLimits()
     }
 
     init(from decoder: inout NodeDecoder) throws {
         let seed = try decoder.integer("seed", 0...Int.max)
         let direction = try decoder.choice("direction", Direction.self, default: .inverse)
         let offset = try decoder.optionalTensor("offset", type: .f32, shape: [decoder.dimension])
+        try decoder.reserve(Rotation.byteCount(dimension: decoder.dimension) + (offset?.count ?? 0))
         let inner = try decoder.child("inner")
         guard inner.rows == decoder.rows, inner.dimension == decoder.dimension else {
             throw EmbedCompressError.format(
@@ -161,8 +167,6 @@ extension Table {
     ///
     /// - Parameter offset: What is then added to each row.
     public func rotated(seed: Int, direction: Rotate.Direction, offset: [Float]? = nil) throws -> Table {
-        guard seed >= 0 else { throw EmbedCompressError.invalidArgument("seed must not be negative, not \(seed)") }
-        let bytes = try offset.map { try $0.withUnsafeBytes { try Bytes(copying: $0) } }
-        return Table(try Rotate(inner: root, seed: seed, direction: direction, offset: bytes))
+        Table(try Rotate(self, seed: seed, direction: direction, offset: offset))
     }
 }

@@ -46,7 +46,7 @@ extension Table {
     public func rowLayouts() throws -> [RowLayout] { try root.rowLayouts(path: "") }
 }
 
-extension Expression {
+extension TableExpression {
     fileprivate func rowLayouts(path: String) throws -> [RowLayout] {
         if let store = self as? any RowStore { return [try RowLayout(store, path: path)] }
         return try children.flatMap { child in

@@ -7,6 +7,8 @@ protocol RowStore: Node {
 }
 
 extension RowStore {
+    func discardPages() { memory.bytes.discardPages() }
+
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
         let target = try RowSpacing(unpaddedBytes: spacing.unpaddedBytes, alignment: rowAlignment)
         let address = UInt(bitPattern: memory.bytes.pointer)
@@ -43,7 +45,7 @@ extension Table {
     /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for another alignment.
     public func aligned(to rowAlignment: Int, progress callback: ProgressCallback? = nil) throws -> Table {
         let progress = ProgressCounter(total: root.storeRows, callback: callback)
-        return Table(try root.aligned(to: rowAlignment, progress: progress))
+        return try reading { Table(try root.aligned(to: rowAlignment, progress: progress)) }
     }
 }
 

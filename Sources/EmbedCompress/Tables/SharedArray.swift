@@ -21,12 +21,14 @@ public struct SharedArray: Node {
     public var element: ScaleType { values.type }
     /// M: numbers of the array.
     public var count: Int { values.count }
-    public var ownBytes: Int { values.bytes.count + 16 }
+    public var ownBytes: Int { values.bytes.count + Self.constantBytes }
     public var summary: String {
         "SharedArray \(count.grouped) numbers in \(element.rawValue), \(block) columns a run"
             + (hasSigns ? ", with signs" : "")
     }
 
+    /// Of the seed and Z.
+    static let constantBytes = 16
     /// Most numbers of an array.
     static let mostCount = Int(Int32.max)
 
@@ -41,13 +43,12 @@ public struct SharedArray: Node {
             throw EmbedCompressError.invalidArgument(
                 "dimension and block must be from 1 to \(maximumDimension), not \(dimension) and \(block)")
         }
-        guard rows >= 0, offset >= 0, Checked.sum(rows, offset) != nil else {
-            throw EmbedCompressError.invalidArgument("\(rows) rows from row \(offset) on are out of range")
-        }
+        try checkRows(rows, from: offset)
         guard (1...Self.mostCount).contains(count), count * element.byteCount == values.count else {
             throw EmbedCompressError.invalidArgument(
                 "a shared array must have from 1 to \(Self.mostCount) numbers, not \(count)")
         }
+        try checkLimits()
     }
 
     /// - Parameters:
@@ -67,7 +68,7 @@ public struct SharedArray: Node {
         let block = try decoder.integer("block", 1...maximumDimension)
         let seed = try decoder.integer("seed", Int.min...Int.max)
         let signs = try decoder.integer("signs", 0...1)
-        let offset = try decoder.integer("offset", 0...Int.max)
+        let offset = try decoder.integer("offset", 0...maximumRows)
         let values = try decoder.tensor("values", type: element.elementType, shape: [count])
         let (rows, dimension) = (decoder.rows, decoder.dimension)
         self = try decoder.checking("offset") {
@@ -95,6 +96,11 @@ public struct SharedArray: Node {
 
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node { self }
     func discardPages() { values.bytes.discardPages() }
+
+    var ownScratchBytes: Int {
+        blockScratchBytes + tileBytes(dimension: dimension)
+            + SharedRows.scratchBytes(dimension: dimension, block: block)
+    }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
         SharedRows(

@@ -47,32 +47,52 @@ public struct Sparse: Node {
     /// Bytes of a column's index.
     static func columnBytes(dimension: Int) -> Int { dimension <= 256 ? 1 : dimension <= 65_536 ? 2 : 4 }
 
+    /// The most non-zeros of a row, values of the same column counted each: what a lookup of one id can cost.
+    static func longestRow(dimension: Int) -> Int { max(dimension, 65_536) }
+
     private static func columnType(dimension: Int) -> ElementType {
         [1: ElementType.u8, 2: .u16][columnBytes(dimension: dimension)] ?? .u32
     }
 
     /// Bytes of so many non-zeros; nil if they are too many to count.
-    static func bytes(nonzeros: Int, rows: Int, dimension: Int, layout: Layout, element: ScaleType) -> Int? {
+    ///
+    /// - Parameter indexType: nil for the fewest bytes; slices may have more.
+    static func bytes(
+        nonzeros: Int, rows: Int, dimension: Int, layout: Layout, element: ScaleType, indexType: IndexType? = nil
+    ) -> Int? {
         let entry = columnBytes(dimension: dimension) + element.byteCount
         switch layout {
         case .compressedRows:
             guard let pointers = Checked.sum(rows, 1), let entries = Checked.product(nonzeros, entry),
-                let all = Checked.product(pointers, IndexType(for: nonzeros).byteCount)
+                let all = Checked.product(pointers, (indexType ?? IndexType(for: nonzeros)).byteCount)
             else { return nil }
             return Checked.sum(entries, all)
         case .coordinates:
-            return Checked.product(nonzeros, entry + IndexType(for: rows).byteCount)
+            return Checked.product(nonzeros, entry + (indexType ?? IndexType(for: rows)).byteCount)
         }
+    }
+
+    /// The layout of fewer bytes.
+    static func leastLayout(nonzeros: Int, rows: Int, dimension: Int, element: ScaleType) -> Layout {
+        func bytes(_ layout: Layout) -> Int {
+            Self.bytes(nonzeros: nonzeros, rows: rows, dimension: dimension, layout: layout, element: element)
+                ?? Int.max
+        }
+        return bytes(.compressedRows) <= bytes(.coordinates) ? .compressedRows : .coordinates
     }
 
     init(
         _ layout: Layout, index: Bytes, indexType: IndexType, columns: Bytes, values: Bytes, element: ScaleType,
         rows: Int, dimension: Int, first: Int = 0
     ) throws {
-        guard (1...maximumDimension).contains(dimension), rows >= 0, first >= 0, Checked.sum(rows, first) != nil else {
+        guard (1...maximumDimension).contains(dimension) else {
             throw EmbedCompressError.invalidArgument(
-                "a table needs from 1 to \(maximumDimension) columns and no negative number of rows, not \(rows) x \(dimension)"
-            )
+                "a table needs from 1 to \(maximumDimension) columns, not \(dimension)")
+        }
+        // What row 0 has is a row with coordinates, and a non-zero with pointers.
+        try checkRows(rows, from: layout == .coordinates ? first : 0)
+        guard first >= 0, Checked.sum(first, values.count) != nil else {
+            throw EmbedCompressError.invalidArgument("non-zeros from number \(first) on are out of range")
         }
         let count = values.count / element.byteCount
         let indices = layout == .compressedRows ? Checked.sum(rows, 1) : count
@@ -93,6 +113,7 @@ public struct Sparse: Node {
         self.index = index
         self.columns = columns
         self.values = NumberArray(values, type: element)
+        try checkLimits()
     }
 
     /// The non-zeros of rows x dimension numbers, row after row, in the layout of fewer bytes.
@@ -101,11 +122,7 @@ public struct Sparse: Node {
             throw EmbedCompressError.invalidArgument("\(numbers.count) values are not \(rows) x \(dimension)")
         }
         let places = numbers.indices.filter { numbers[$0] != 0 }
-        func bytes(_ layout: Layout) -> Int {
-            Self.bytes(nonzeros: places.count, rows: rows, dimension: dimension, layout: layout, element: .float32)
-                ?? Int.max
-        }
-        let layout: Layout = bytes(.compressedRows) <= bytes(.coordinates) ? .compressedRows : .coordinates
+        let layout = Self.leastLayout(nonzeros: places.count, rows: rows, dimension: dimension, element: .float32)
         let builder = try SparseBuilder(
             layout, nonzeros: places.count, rows: rows, dimension: dimension, element: .float32)
         var row = 0
@@ -156,17 +173,19 @@ public struct Sparse: Node {
         encoder.add("values", type: element.elementType, shape: [nonzeros], bytes: values.bytes)
     }
 
-    private var places: SparsePlaces {
+    var places: SparsePlaces {
         let columnBytes = Self.columnBytes(dimension: dimension)
         return SparsePlaces(
             layout: layout == .compressedRows ? .compressedRows : .coordinates, rows: rows, dimension: dimension,
             index: IndexPlaces(
                 base: index.pointer, count: index.count / indexType.byteCount, width: indexType.byteCount),
             first: UInt64(first),
-            columns: IndexPlaces(base: columns.pointer, count: nonzeros, width: columnBytes), values: values.places)
+            columns: IndexPlaces(base: columns.pointer, count: nonzeros, width: columnBytes), values: values.places,
+            longest: Self.longestRow(dimension: dimension))
     }
 
-    /// The non-zeros of the rows are found here: a table whose pointers are wrong there has no such slice.
+    /// The non-zeros of the rows are found here: a table whose pointers are wrong there, or whose rows don't rise, has no
+    /// such slice.
     func sliced(_ range: Range<Int>) throws -> any Node {
         let places = places
         let (start, end, sliceIndex, sliceFirst): (Int, Int, Bytes?, Int)
@@ -183,6 +202,7 @@ public struct Sparse: Node {
         case .coordinates:
             start = places.index.lowerBound(UInt64(first + range.lowerBound))
             end = max(places.index.lowerBound(UInt64(first + range.upperBound)), start)
+            try checkOrder(start..<end, of: first + range.lowerBound..<first + range.upperBound)
             sliceIndex = index.range(start * indexType.byteCount, (end - start) * indexType.byteCount)
             sliceFirst = first + range.lowerBound
         }
@@ -193,6 +213,26 @@ public struct Sparse: Node {
         return try Sparse(
             layout, index: sliceIndex, indexType: indexType, columns: columns, values: values, element: element,
             rows: range.count, dimension: dimension, first: sliceFirst)
+    }
+
+    /// Throws unless the rows of some non-zeros rise within `rows`, and those of the non-zeros beside them lie outside.
+    private func checkOrder(_ positions: Range<Int>, of rows: Range<Int>) throws {
+        let index = places.index
+        func throwUnless(_ isRight: Bool, _ position: Int) throws {
+            guard isRight else { throw EmbedCompressError.format(.unsortedRows(position: position)) }
+        }
+        var last = UInt64(rows.lowerBound)
+        for position in positions {
+            let row = index[position]
+            try throwUnless(row >= last && row < UInt64(rows.upperBound), position)
+            last = row
+        }
+        if positions.lowerBound > 0 {
+            try throwUnless(index[positions.lowerBound - 1] < UInt64(rows.lowerBound), positions.lowerBound)
+        }
+        if positions.upperBound < nonzeros {
+            try throwUnless(index[positions.upperBound] >= UInt64(rows.upperBound), positions.upperBound)
+        }
     }
 
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node { self }

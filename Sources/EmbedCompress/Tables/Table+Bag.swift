@@ -34,28 +34,21 @@ package struct Bags {
         bag < offsets.count ? min(max(Int(offsets[bag]), 0), ids.count) : ids.count
     }
 
-    /// Calls `body` with arrays as the arguments.
+    /// Calls `body` with an array of weights.
     static func with<Result>(
-        _ ids: [Int], offsets: [Int], weights: [Float]?, includesLastOffset: Bool, paddingID: Int?, pooling: Pooling,
+        _ ids: IDs, offsets: IDs, weights: [Float]?, includesLastOffset: Bool, paddingID: Int?, pooling: Pooling,
         onInvalid: InvalidIDs, _ body: (Bags) throws -> Result
     ) throws -> Result {
         if let weights, weights.count != ids.count {
             throw EmbedCompressError.invalidArgument("\(weights.count) weights do not go with \(ids.count) ids")
         }
-        return try ids.withUnsafeBytes { ids in
-            try offsets.withUnsafeBytes { offsets in
-                try (weights ?? []).withUnsafeBufferPointer { values in
-                    try body(
-                        Bags(
-                            ids: IDs(base: ids.baseAddress, count: ids.count / 8, width: 8),
-                            offsets: IDs(base: offsets.baseAddress, count: offsets.count / 8, width: 8),
-                            weights: weights.map { _ in
-                                values.baseAddress ?? nothing.assumingMemoryBound(to: Float.self)
-                            },
-                            includesLastOffset: includesLastOffset, paddingID: Int64(paddingID ?? -1),
-                            pooling: pooling, onInvalid: onInvalid))
-                }
-            }
+        return try (weights ?? []).withUnsafeBufferPointer { values in
+            try body(
+                Bags(
+                    ids: ids, offsets: offsets,
+                    weights: weights.map { _ in values.baseAddress ?? nothing.assumingMemoryBound(to: Float.self) },
+                    includesLastOffset: includesLastOffset, paddingID: Int64(paddingID ?? -1), pooling: pooling,
+                    onInvalid: onInvalid))
         }
     }
 
@@ -130,9 +123,21 @@ extension Table {
         _ ids: [Int], offsets: [Int], pooling: Pooling = .sum, weights: [Float]? = nil, paddingID: Int? = nil,
         includesLastOffset: Bool = false, onInvalid: InvalidIDs = .raise
     ) throws -> [Float] {
-        if let paddingID, paddingID < 0 || paddingID >= rows {
-            throw EmbedCompressError.invalidArgument("paddingID must be from 0 to \(rows - 1), not \(paddingID)")
+        try IDs.with(ids) { ids in
+            try IDs.with(offsets) { offsets in
+                try bag(
+                    ids, offsets: offsets, pooling: pooling, weights: weights, paddingID: paddingID,
+                    includesLastOffset: includesLastOffset, onInvalid: onInvalid)
+            }
         }
+    }
+
+    @usableFromInline
+    package func bag(
+        _ ids: IDs, offsets: IDs, pooling: Pooling, weights: [Float]?, paddingID: Int?, includesLastOffset: Bool,
+        onInvalid: InvalidIDs
+    ) throws -> [Float] {
+        try checkPadding(paddingID)
         return try Bags.with(
             ids, offsets: offsets, weights: weights, includesLastOffset: includesLastOffset, paddingID: paddingID,
             pooling: pooling, onInvalid: onInvalid
@@ -141,10 +146,34 @@ extension Table {
         }
     }
 
+    @usableFromInline
+    package func bag(
+        _ ids: IDs, offsets: IDs, into output: UnsafeMutableBufferPointer<Float>, pooling: Pooling, weights: [Float]?,
+        paddingID: Int?, includesLastOffset: Bool, onInvalid: InvalidIDs
+    ) throws {
+        try checkPadding(paddingID)
+        try Bags.with(
+            ids, offsets: offsets, weights: weights, includesLastOffset: includesLastOffset, paddingID: paddingID,
+            pooling: pooling, onInvalid: onInvalid
+        ) { bags in
+            try bag(bags, into: try checked(output, rows: bags.count))
+        }
+    }
+
+    private func checkPadding(_ id: Int?) throws {
+        if let id, id < 0 || id >= rows {
+            throw EmbedCompressError.invalidArgument("paddingID must be from 0 to \(rows - 1), not \(id)")
+        }
+    }
+
     /// Pooled rows, one after the other.
     package func bag(_ bags: Bags, into output: UnsafeMutablePointer<Float>) throws {
         try bags.check()
         if bags.areRows { return try lookup(bags.ids, onInvalid: bags.onInvalid, into: output) }
+        try reading { try pool(bags, into: output) }
+    }
+
+    private func pool(_ bags: Bags, into output: UnsafeMutablePointer<Float>) throws {
         let zeros = try check(bags.ids, bags.onInvalid)
         let context = LookupContext(onInvalid: bags.onInvalid)
         let feature = PooledFeature(

@@ -12,7 +12,41 @@ package struct LentArray {
         self.data = data
     }
 
-    fileprivate func byteCount() throws -> Int {
+    /// The array in memory that a loan keeps.
+    func stored(_ loan: Loan) throws -> StoredArray {
+        StoredArray(name: name, type: type, shape: shape, bytes: Bytes(loan.storage(data, count: try byteCount())))
+    }
+
+    /// The numbers of an array of one axis.
+    package func numbers() throws -> [Double] {
+        guard shape.count == 1, let count = shape.first else {
+            throw EmbedCompressError.invalidArgument("\(name) must have one axis, not \(shape.count)")
+        }
+        _ = try byteCount()
+        guard let data else { return [] }
+        try Allocation.require(Checked.product(count, MemoryLayout<Double>.stride))
+        func read<Element>(_: Element.Type, _ number: (Element) -> Double) -> [Double] {
+            let size = MemoryLayout<Element>.size
+            return (0..<count).map { number((data + $0 * size).loadUnaligned(as: Element.self)) }
+        }
+        switch type {
+        case .u8: return read(UInt8.self) { Double($0) }
+        case .i8: return read(Int8.self) { Double($0) }
+        case .u16: return read(UInt16.self) { Double($0) }
+        case .i16: return read(Int16.self) { Double($0) }
+        case .f16: return read(UInt16.self) { Double(floatFromHalf($0)) }
+        case .u32: return read(UInt32.self) { Double($0) }
+        case .i32: return read(Int32.self) { Double($0) }
+        case .f32: return read(Float.self) { Double($0) }
+        case .u64: return read(UInt64.self) { Double($0) }
+        case .i64: return read(Int64.self) { Double($0) }
+        case .f64: return read(Double.self) { $0 }
+        case .bf16, .c64, .bool, .f8e4m3, .f8e5m2, .f8e4m3fnuz, .f8e5m2fnuz, .f8e8m0:
+            throw EmbedCompressError.invalidArgument("\(name) must hold numbers, not \(type.rawValue)")
+        }
+    }
+
+    func byteCount() throws -> Int {
         guard !shape.contains(where: { $0 < 0 }), let count = Checked.product(of: shape + [type.byteCount]) else {
             throw EmbedCompressError.invalidArgument("array '\(name)' cannot have the shape \(shape)")
         }
@@ -24,7 +58,7 @@ package struct LentArray {
 }
 
 /// Calls `release` when the last table on the memory that it stands for is gone, unless the table was never made.
-private final class Loan: @unchecked Sendable {
+final class Loan: @unchecked Sendable {
     private let release: () -> Void
     var isTaken = false
 
@@ -51,13 +85,9 @@ extension Table {
     /// A table of a tree, as ``treeText`` gives it, and its arrays on lent memory.
     package init(tree: String, arrays: [LentArray], release: @escaping () -> Void) throws {
         let loan = Loan(release)
-        let stored = try arrays.map { array in
-            StoredArray(
-                name: array.name, type: array.type, shape: array.shape,
-                bytes: Bytes(loan.storage(array.data, count: try array.byteCount())))
-        }
+        let stored = try arrays.map { try $0.stored(loan) }
         let tree = try JSON.parse(text: tree, maximumDepth: TableFile.maximumJSONDepth)
-        self.init(try Parts(tree: tree, arrays: stored).node())
+        self.init(try MappedFile.reading(stored.map(\.bytes.storage)) { try Parts(tree: tree, arrays: stored).node() })
         loan.isTaken = true
     }
 
@@ -69,5 +99,10 @@ extension Table {
         parts().arrays.map {
             LentArray(name: $0.name, type: $0.type, shape: $0.shape, data: $0.bytes.pointer)
         }
+    }
+
+    /// Lets others write to these arrays where they are mapped from a file, which stays as it is.
+    package func allowWriting() throws {
+        for storage in root.storages { try storage.mapping?.allowWriting() }
     }
 }

@@ -10,12 +10,14 @@
 nonisolated(unsafe) let nothing = UnsafeRawPointer(UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64))
 
 /// Ids in a caller's memory: int32 or int64, never written to.
+@usableFromInline
 package struct IDs {
     let base: UnsafeRawPointer
     package let count: Int
     let width: Int
 
     /// - Parameter width: 4 or 8.
+    @usableFromInline
     package init(base: UnsafeRawPointer?, count: Int, width: Int) {
         self.base = base ?? nothing
         self.count = count
@@ -96,6 +98,13 @@ package struct IDs {
         return (first, positions.count)
     }
 
+    /// Throws ``EmbedCompressError/invalidID(position:id:rows:)`` for the first id outside `[0, rows)`.
+    func requireValid(rows: Int) throws {
+        if let invalid = invalid(rows: rows) {
+            throw EmbedCompressError.invalidID(position: invalid.first, id: self[invalid.first], rows: rows)
+        }
+    }
+
     /// The ids from `start` on where they are, if a block can hold them so.
     @inline(__always)
     func direct(from start: Int) -> UnsafePointer<Int64>? {
@@ -130,12 +139,26 @@ extension Table {
     /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`, unless `onInvalid`
     ///   is `.zero`.
     public func lookup(_ ids: [Int], onInvalid: InvalidIDs = .raise) throws -> [Float] {
-        try Self.floats(ids.count, dimension) { output in
-            try ids.withUnsafeBytes { bytes in
-                let ids = IDs(base: bytes.baseAddress, count: ids.count, width: MemoryLayout<Int>.size)
-                try lookup(ids, onInvalid: onInvalid, into: output)
-            }
+        try IDs.with(ids) { try lookup($0, onInvalid: onInvalid) }
+    }
+
+    @usableFromInline
+    package func lookup(_ ids: IDs, onInvalid: InvalidIDs) throws -> [Float] {
+        try Self.floats(ids.count, dimension) { try lookup(ids, onInvalid: onInvalid, into: $0) }
+    }
+
+    @usableFromInline
+    package func lookup(_ ids: IDs, onInvalid: InvalidIDs, into output: UnsafeMutableBufferPointer<Float>) throws {
+        try lookup(ids, onInvalid: onInvalid, into: try checked(output, rows: ids.count))
+    }
+
+    /// Where a caller's buffer begins, which must have room for just so many rows.
+    func checked(_ output: UnsafeMutableBufferPointer<Float>, rows: Int) throws -> UnsafeMutablePointer<Float> {
+        guard output.count == Checked.product(rows, dimension) else {
+            throw EmbedCompressError.invalidArgument(
+                "the output has room for \(output.count) floats, not for \(rows) rows of \(dimension)")
         }
+        return output.baseAddress ?? UnsafeMutableRawPointer(mutating: nothing).assumingMemoryBound(to: Float.self)
     }
 
     /// Every row: `rows * dimension` floats.
@@ -146,14 +169,7 @@ extension Table {
     static func floats(
         _ rows: Int, _ dimension: Int, _ body: (UnsafeMutablePointer<Float>) throws -> Void
     ) throws -> [Float] {
-        guard let bytes = Checked.product(rows, dimension, MemoryLayout<Float>.size) else {
-            throw EmbedCompressError.outOfMemory(bytes: Int.max)
-        }
-        // An array that can't be had ends the process, so ask first.
-        if bytes > 1 << 30 {
-            guard let trial = malloc(bytes) else { throw EmbedCompressError.outOfMemory(bytes: bytes) }
-            free(trial)
-        }
+        try Allocation.require(Checked.product(rows, dimension, MemoryLayout<Float>.size))
         let count = rows * dimension
         return try [Float](unsafeUninitializedCapacity: max(count, 1)) { buffer, initialized in
             if let base = buffer.baseAddress { try body(base) }
@@ -163,6 +179,10 @@ extension Table {
 
     /// Rows of `ids`, one after the other.
     package func lookup(_ ids: IDs, onInvalid: InvalidIDs, into output: UnsafeMutablePointer<Float>) throws {
+        try reading { try gather(ids, onInvalid: onInvalid, into: output) }
+    }
+
+    private func gather(_ ids: IDs, onInvalid: InvalidIDs, into output: UnsafeMutablePointer<Float>) throws {
         let zeros = try check(ids, onInvalid)
         let context = LookupContext(onInvalid: onInvalid)
         let block = RowBlock(base: output, stride: dimension)
@@ -181,6 +201,10 @@ extension Table {
     /// Rows of `range`, one after the other.
     package func decode(_ range: Range<Int>, into output: UnsafeMutablePointer<Float>) throws {
         try checkRows(range)
+        try reading { try gather(range, into: output) }
+    }
+
+    private func gather(_ range: Range<Int>, into output: UnsafeMutablePointer<Float>) throws {
         let context = LookupContext(onInvalid: .raise)
         let block = RowBlock(base: output, stride: dimension)
         forEachBlock(count: range.count) { start, count, scratch in

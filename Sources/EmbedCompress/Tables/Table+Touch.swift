@@ -12,9 +12,11 @@ extension Table {
         _ = try check(ids, .raise)
         let total = AtomicInt()
         let rows = rows
-        forEachBlock(count: ids.count) { start, count, scratch in
-            ids.copy(from: start, count: count, rows: rows, to: scratch)
-            total.add(memory.places.touch(IDBlock(ids: scratch, count: count)))
+        try reading {
+            forEachBlock(count: ids.count) { start, count, scratch in
+                ids.copy(from: start, count: count, rows: rows, to: scratch)
+                total.add(memory.places.touch(IDBlock(ids: scratch, count: count)))
+            }
         }
         return total.value
     }

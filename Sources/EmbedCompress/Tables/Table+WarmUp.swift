@@ -9,7 +9,7 @@ extension Table {
         let arrays = parts().arrays.map(\.bytes)
         let total = arrays.reduce(0) { $0 + $1.count }
         let progress = ProgressCounter(total: total, callback: callback)
-        for bytes in arrays { try bytes.readPages(progress: progress) }
+        try reading { for bytes in arrays { try bytes.readPages(progress: progress) } }
         return total
     }
 }
@@ -24,16 +24,6 @@ extension Bytes {
             guard let bytes = range(part.lowerBound, part.count) else { return }
             bytes.requestPages()
             sum.add(bytes.sumOfPages())
-        }
-    }
-
-    /// The sum of a byte of each page, which no compiler can leave out.
-    private func sumOfPages() -> Int {
-        withExtendedLifetime(storage) {
-            let buffer = buffer
-            var sum = Int(buffer.last ?? 0)
-            for offset in stride(from: 0, to: count, by: Self.pageBytes) { sum &+= Int(buffer[offset]) }
-            return sum
         }
     }
 }

@@ -14,7 +14,7 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ product: Product) { self.init(product as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
     public init(_ tensorTrain: TensorTrain) { self.init(tensorTrain as any Node) }
-    public init(_ combine: Combine) { self.init(combine as any Node) }
+    public init(_ combine: Combination) { self.init(combine as any Node) }
     public init(_ columns: Columns) { self.init(columns as any Node) }
     public init(_ partition: Partition) { self.init(partition as any Node) }
     public init(_ project: Project) { self.init(project as any Node) }
@@ -24,7 +24,7 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ rotate: Rotate) { self.init(rotate as any Node) }
 
     /// The expression that this table is.
-    public var expression: any Expression { root }
+    public var expression: any TableExpression { root }
     /// Ids are `0 ..< rows`.
     public var rows: Int { root.rows }
     /// Columns of a row.
@@ -37,10 +37,7 @@ public struct Table: Sendable, CustomStringConvertible {
     }
     /// The expression as a tree, a line and its bytes for each piece.
     public var description: String {
-        let share = String(Int((ratio * 10_000).rounded()))
-        let padded = String(repeating: "0", count: max(0, 3 - share.count)) + share
-        let percent = "\(padded.dropLast(2)).\(padded.suffix(2))"
-        return root.tree() + "\n= \(storedBytes.grouped) bytes, \(percent) % of f32"
+        root.tree() + "\n= \(storedBytes.grouped) bytes, \(percent(ratio)) % of f32"
     }
 
     /// How many ids this table has answered with zeros under ``InvalidIDs/zero``.
@@ -61,4 +58,12 @@ public struct Table: Sendable, CustomStringConvertible {
                 "rows \(range.lowerBound) to \(range.upperBound) are not within the table's \(rows) rows")
         }
     }
+}
+
+/// A ratio in percent with two decimals; one that no two decimals matter to, as Swift writes it.
+private func percent(_ ratio: Double) -> String {
+    guard let share = Int(exactly: (ratio * 10_000).rounded()) else { return "\(ratio * 100)" }
+    let digits = String(share)
+    let padded = String(repeating: "0", count: max(0, 3 - digits.count)) + digits
+    return "\(padded.dropLast(2)).\(padded.suffix(2))"
 }

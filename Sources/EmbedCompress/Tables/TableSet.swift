@@ -47,6 +47,30 @@ public struct TableSet: Sendable {
     public func bag(
         _ ids: [Int], offsets: [Int], pooling: Pooling = .sum, weights: [Float]? = nil, onInvalid: InvalidIDs = .raise
     ) throws -> [Float] {
+        try IDs.with(ids) { ids in
+            try IDs.with(offsets) { offsets in
+                try bag(ids, offsets: offsets, pooling: pooling, weights: weights, onInvalid: onInvalid)
+            }
+        }
+    }
+
+    /// The same, of ids and offsets of any integer types in any collections.
+    @inlinable
+    public func bag<Indices: Collection, Offsets: Collection>(
+        _ ids: Indices, offsets: Offsets, pooling: Pooling = .sum, weights: [Float]? = nil,
+        onInvalid: InvalidIDs = .raise
+    ) throws -> [Float] where Indices.Element: BinaryInteger, Offsets.Element: BinaryInteger {
+        try IDs.with(ids) { ids in
+            try IDs.with(offsets) { offsets in
+                try bag(ids, offsets: offsets, pooling: pooling, weights: weights, onInvalid: onInvalid)
+            }
+        }
+    }
+
+    @usableFromInline
+    package func bag(
+        _ ids: IDs, offsets: IDs, pooling: Pooling, weights: [Float]?, onInvalid: InvalidIDs
+    ) throws -> [Float] {
         try Bags.with(
             ids, offsets: offsets, weights: weights, includesLastOffset: true, paddingID: nil, pooling: pooling,
             onInvalid: onInvalid
@@ -59,6 +83,10 @@ public struct TableSet: Sendable {
     package func bag(_ bags: Bags, into output: UnsafeMutablePointer<Float>) throws {
         let batch = try batch(bags)
         try bags.check()
+        try MappedFile.reading(tables.flatMap(\.root.storages)) { try pool(bags, batch: batch, into: output) }
+    }
+
+    private func pool(_ bags: Bags, batch: Int, into output: UnsafeMutablePointer<Float>) throws {
         let zeros = try checkIDs(bags, batch: batch)
         let parts = features.indices.map { feature in
             PooledFeature(

@@ -23,8 +23,8 @@ public struct TensorTrain: Node {
             + "ranks \(r.0) and \(r.1)"
     }
 
-    /// Most floats of a product of two cores' slices.
-    static let mostMiddle = 1 << 24
+    /// Slices of higher ranks need more scratch than there is.
+    private static let mostRank = Scratch.most / MemoryLayout<Float>.size
 
     init(
         _ core0: Bytes, _ core1: Bytes, _ core2: Bytes, element: ScaleType, rows: Int, shape: TrainShape,
@@ -38,26 +38,19 @@ public struct TensorTrain: Node {
                 "the rows, columns and ranks of a tensor train are at least 1, and the product of the columns is at most "
                     + "\(maximumDimension)")
         }
-        guard rows >= 0, offset >= 0, let end = Checked.sum(offset, rows),
-            Checked.product(of: parts[..<3]).map({ end <= $0 }) ?? true
+        let end = try checkRows(rows, from: offset)
+        guard Checked.product(of: parts[..<3]).map({ end <= $0 }) ?? true
         else {
             throw EmbedCompressError.invalidArgument(
                 "\(parts[0]) x \(parts[1]) x \(parts[2]) slices do not make \(rows) rows from row \(offset) on")
         }
-        let (n, d, r) = (shape.rows, shape.columns, shape.ranks)
-        let counts = [
-            Checked.product(n.0, d.0, r.0), Checked.product(n.1, r.0, d.1, r.1), Checked.product(n.2, r.1, d.2),
-        ]
-        for (core, count) in zip([core0, core1, core2], counts)
+        for (core, count) in zip([core0, core1, core2], shape.coreCounts)
         where count.flatMap({ Checked.product($0, element.byteCount) }) != core.count {
             throw EmbedCompressError.invalidArgument(
                 "a core of a tensor train has \(core.count) bytes, not those of "
                     + "\(count.map(String.init) ?? "so many") numbers of \(element.rawValue)")
         }
-        guard let middle = shape.middleCount, middle <= Self.mostMiddle else {
-            throw EmbedCompressError.invalidArgument(
-                "the product of two slices of a tensor train must have at most \(Self.mostMiddle) numbers")
-        }
+        try Self.checkScratch(shape)
         self.rows = rows
         self.element = element
         self.shape = shape
@@ -65,6 +58,19 @@ public struct TensorTrain: Node {
         cores = (
             NumberArray(core0, type: element), NumberArray(core1, type: element), NumberArray(core2, type: element)
         )
+        try checkLimits()
+    }
+
+    /// Refuses slices that no lookup could multiply.
+    static func checkScratch(_ shape: TrainShape) throws {
+        guard shape.scratchBytes != nil else {
+            throw EmbedCompressError.invalidArgument(
+                "ranks \(shape.ranks.0) and \(shape.ranks.1) are too high: " + tooMuchScratch("more"))
+        }
+    }
+
+    var ownScratchBytes: Int {
+        blockScratchBytes + tileBytes(dimension: dimension) + (shape.scratchBytes ?? Scratch.most)
     }
 
     /// Copies of three cores, row after row: of N0 x d0 x R1, N1 x R1 x d1 x R2 and N2 x R2 x d2 numbers.
@@ -93,10 +99,10 @@ public struct TensorTrain: Node {
             try decoder.integer("columns2", limit)
         )
         let ranks = (
-            try decoder.integer("rank1", 1...Self.mostMiddle), try decoder.integer("rank2", 1...Self.mostMiddle)
+            try decoder.integer("rank1", 1...Self.mostRank), try decoder.integer("rank2", 1...Self.mostRank)
         )
         let element = try decoder.choice("element", ScaleType.self)
-        let offset = try decoder.integer("offset", 0...Int.max)
+        let offset = try decoder.integer("offset", 0...maximumRows)
         guard Checked.product(d.0, d.1, d.2) == decoder.dimension else {
             throw EmbedCompressError.format(
                 .invalidField(

@@ -30,7 +30,7 @@ public struct Uniform: RowStore {
         let group: Int
         let scaleType: ScaleType
         let scope: Scope
-        let groups: [ColumnGroup]
+        let groups: ColumnGroups
         let spacing: RowSpacing
 
         var rowBytes: Int { spacing.rowBytes }
@@ -61,13 +61,16 @@ public struct Uniform: RowStore {
             self.group = width
             self.scaleType = scaleType
             self.scope = scope
-            groups = stride(from: 0, to: dimension, by: width).enumerated().map { index, first in
-                ColumnGroup(
-                    firstColumn: first, columns: min(width, dimension - first), offset: first * bits / 8,
-                    parameterOffset: scope == .table ? 0 : codeBytes + index * 2 * scaleType.byteCount)
-            }
+            groups = ColumnGroups(
+                dimension: dimension, width: width, bits: bits, parameterOffset: scope == .table ? 0 : codeBytes,
+                parameterStep: scope == .table ? 0 : 2 * scaleType.byteCount)
             let parameterBytes = scope == .table ? 0 : groups.count * 2 * scaleType.byteCount
             spacing = try RowSpacing(unpaddedBytes: codeBytes + parameterBytes, alignment: rowAlignment)
+        }
+
+        /// Bytes of so many rows, and of the table's scale and bias; nil if they are too many to count.
+        func byteCount(rows: Int) -> Int? {
+            Checked.sum(of: [Checked.product(rows, rowBytes), scope == .table ? Uniform.parameterBytes : 0])
         }
     }
 
@@ -101,9 +104,10 @@ public struct Uniform: RowStore {
         shared = try parameters.map {
             SharedParameters(memory: try RowMemory($0, rows: 1, rowBytes: Self.parameterBytes), index: nil)
         }
+        try checkLimits()
     }
 
-    private static let parameterBytes = 2 * ScaleType.float32.byteCount
+    static let parameterBytes = 2 * ScaleType.float32.byteCount
 
     init(from decoder: inout NodeDecoder) throws {
         let bits = try decoder.integer("bits", 1...16)

@@ -3,7 +3,7 @@ import XCTest
 @testable import EmbedCompress
 
 final class NearestCodesTests: XCTestCase {
-    func testFindsTheNearestOfEachPart() {
+    func testFindsTheNearestOfEachPart() throws {
         for (rows, parts, entries, width) in [(1, 1, 1, 1), (3, 2, 5, 3), (1100, 4, 17, 2), (7, 3, 33, 9)] {
             var random = SeededRandom(seed: rows)
             // Whole numbers: there are ties, and no rounding.
@@ -11,7 +11,7 @@ final class NearestCodesTests: XCTestCase {
             let values = numbers(rows * parts * width)
             let centroids = numbers(parts * entries * width)
             var codes = [Int32](repeating: -1, count: rows * parts)
-            NearestCodes.search(
+            try NearestCodes.search(
                 rows: values, count: rows, centroids: centroids, parts: parts, entries: entries, width: width,
                 codes: &codes)
             for row in 0..<rows {

@@ -51,7 +51,7 @@ final class KMeansClustersTests: XCTestCase {
         let numbers = values(800, 16, seed: 322)
         let table = try denseTable(numbers, dimension: 16).compressed(
             "kmeans_cls", ["clusters": 1, "entry_dtype": "f32"])
-        let solver = ScalarKMeans(capacity: numbers.count, clusters: 16)
+        let solver = try ScalarKMeans(capacity: numbers.count, clusters: 16)
         solver.load(numbers, weights: nil, count: numbers.count)
         solver.solve(clusters: 16)
         let best = KMeansReference.error(numbers, entries: Array(solver.result))

@@ -22,7 +22,7 @@ final class KMeansTests: XCTestCase {
 
     // MARK: The solver
 
-    func testTheExactSolverIsExact() {
+    func testTheExactSolverIsExact() throws {
         var generator = SeededGenerator(seed: 300)
         for round in 0..<120 {
             let count = Int.random(in: 1...40, using: &generator)
@@ -36,7 +36,7 @@ final class KMeansTests: XCTestCase {
             var weights: [Float]?
             if round % 3 > 0 { weights = generator.normals(count).map { max($0, 0) } }
             if round % 3 == 2 { weights?[0] = 1 }
-            let solver = ScalarKMeans(capacity: 40, clusters: 16)
+            let solver = try ScalarKMeans(capacity: 40, clusters: 16)
             for clusters in [1, 2, 3, 4, 7, 16] {
                 solver.load(values, weights: weights, count: count)
                 solver.solve(clusters: clusters)
@@ -52,11 +52,11 @@ final class KMeansTests: XCTestCase {
         }
     }
 
-    func testLloydIsThatOfTheReference() {
+    func testLloydIsThatOfTheReference() throws {
         var generator = SeededGenerator(seed: 301)
         for _ in 0..<20 {
             let values = generator.normals(50)
-            let solver = ScalarKMeans(capacity: 50, clusters: 16)
+            let solver = try ScalarKMeans(capacity: 50, clusters: 16)
             for (clusters, rounds) in [(4, 1), (4, 3), (16, 2), (16, 200)] {
                 solver.load(values, weights: nil, count: 50)
                 solver.iterate(clusters: clusters, rounds: rounds)

@@ -179,7 +179,7 @@ final class QuantizersTests: XCTestCase {
 
     func testResultsDoNotDependOnThreads() throws {
         let source = try randomDense(rows: 900, dimension: 24, seed: 74)
-        for method in Method.all {
+        for method in Method.builtIn {
             var options = Method.fewBins(method.name)
             if method.options.contains(where: { $0.name == "bits" }) { options["bits"] = 2 }
             if method.name.hasPrefix("int") { options = ["scale": "table"] }

@@ -7,7 +7,7 @@ import XCTest
 final class WeightsTests: XCTestCase {
     private let dimension = 24
     private let rows = 20
-    private var methods: [Method] { Method.all.filter { Method.rangeMethods.contains($0.name) && $0.takesWeights } }
+    private var methods: [Method] { Method.builtIn.filter { Method.rangeMethods.contains($0.name) && $0.takesWeights } }
 
     private func values(seed: UInt64) -> [Float] {
         var generator = SeededGenerator(seed: seed)
@@ -132,7 +132,7 @@ final class WeightsTests: XCTestCase {
         let ones = [Float](repeating: 1, count: values.count)
         XCTAssertTrue(message("greedy", ones, dimension / 2).contains("weights must be"))
         XCTAssertTrue(message("greedy", Array(ones.prefix(rows - 1)), 1).contains("weights must be"))
-        for method in Method.all where !method.takesWeights {
+        for method in Method.builtIn where !method.takesWeights {
             XCTAssertTrue(message(method.name, ones, dimension).contains("takes no weights"), method.name)
         }
     }

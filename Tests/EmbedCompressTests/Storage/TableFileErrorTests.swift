@@ -71,7 +71,7 @@ final class TableFileErrorTests: TemporaryFolderTestCase {
         }
         try write(tree: "", tables: "{")
         XCTAssertThrowsError(try TableFile(path: path("t"))) {
-            guard case .format(.jsonSyntax) = $0 as? EmbedCompressError else { return XCTFail("\($0)") }
+            guard case .format(.jsonSyntax, path("t")) = $0 as? EmbedCompressError else { return XCTFail("\($0)") }
         }
         try write(tree: "", tables: "{}")
         assertFormatError(.notATableFile(path: path("t"))) { _ = try Table(contentsOf: path("t")) }
@@ -111,7 +111,7 @@ final class TableFileErrorTests: TemporaryFolderTestCase {
     }
 
     func testFieldsOfTheWrongValue() throws {
-        let rows = "an integer from 0 to \(Int.max)"
+        let rows = "an integer from 0 to \(maximumRows)"
         for value in ["-1", "2.0", "1e3", "null", #""2""#, "9223372036854775808", "true"] {
             try refuse(
                 changed(uniform, #""rows":2"#, #""rows":\#(value)"#),
@@ -161,7 +161,7 @@ final class TableFileErrorTests: TemporaryFolderTestCase {
             changed(uniform, #":"r""#, #":"f""#), .wrongTensor(name: "f", expected: "U8 [2, 7]", found: "F32 [2, 7]"))
         try refuse(
             changed(dense, #""f""#, #""r""#), .wrongTensor(name: "r", expected: "F32 [2, 7]", found: "U8 [2, 7]"))
-        for rows in [0, 1, 3, Int.max] {
+        for rows in [0, 1, 3, maximumRows] {
             try refuse(
                 changed(uniform, #""rows":2"#, #""rows":\#(rows)"#),
                 .wrongTensor(name: "r", expected: "U8 [\(rows), 7]", found: "U8 [2, 7]"))
@@ -187,9 +187,10 @@ final class TableFileErrorTests: TemporaryFolderTestCase {
                 node: "remap", field: "function", expected: "modulus must be from 1 to the inner table's 2 rows, not 3")
         )
         try refuse(
-            remap(#""function":"modulo","modulus":1,"offset":\#(Int.max)"#),
+            remap(#""function":"modulo","modulus":1,"offset":\#(maximumRows)"#),
             .invalidField(
-                node: "remap", field: "function", expected: "offset \(Int.max) with 2 rows is out of range"))
+                node: "remap", field: "function",
+                expected: "a table has from 0 to 2^48 rows, not 2 from row \(maximumRows) on"))
         try refuse(
             remap(#""function":"quotient","divisor":1,"offset":1"#),
             .invalidField(
@@ -241,8 +242,8 @@ final class TableFileErrorTests: TemporaryFolderTestCase {
             try write(tree: tree)
             XCTAssertThrowsError(try Table(contentsOf: path("t"))) { error in
                 switch error as? EmbedCompressError {
-                case .format(.treeTooDeep(limit: 32)): XCTAssertFalse(isJSONTooDeep)
-                case .format(.nestedTooDeep): XCTAssertTrue(isJSONTooDeep)
+                case .format(.treeTooDeep(limit: 32), path("t")): XCTAssertFalse(isJSONTooDeep)
+                case .format(.nestedTooDeep, path("t")): XCTAssertTrue(isJSONTooDeep)
                 default: XCTFail("\(error)")
                 }
             }

@@ -51,8 +51,8 @@ final class TableFileTests: TemporaryFolderTestCase {
         tables.append(("slice of a route", try uniform.remapped(rows: 30, modulo: 7).slice(9..<20)))
         tables.append(("hash", try uniform.remapped(rows: 30, hashedWith: 5).slice(3..<20)))
         tables.append(("blocks", try uniform.remapped(rows: 9, through: [1, -1, 0], blockRows: 3).slice(1..<8)))
-        tables.append(("sum", Table(try Combine([uniform, uniform]))))
-        tables.append(("product", Table(try Combine([uniform, uniform, uniform], operation: .product))))
+        tables.append(("sum", Table(try Combination([uniform, uniform]))))
+        tables.append(("product", Table(try Combination([uniform, uniform, uniform], operation: .product))))
         tables.append(("columns", Table(try Columns([uniform, uniform.slice(0..<7)]))))
         tables.append(("ranges", try Table(Partition([uniform, uniform.slice(2..<4)])).slice(3..<8)))
         let assigned = try Partition([uniform, uniform.slice(2..<4)], assignment: [0, 0, 1, 0, 0, 0, 1, 0, 0])
@@ -205,7 +205,7 @@ final class TableFileTests: TemporaryFolderTestCase {
         XCTAssertEqual(
             try JSON.parse(text: TableFile(path: path("c")).contents()),
             [
-                "is_table_file": false, "tables": ["w"], "metadata": [:],
+                "is_table_file": false, "tables": ["w"], "plain": ["w", "b"], "metadata": [:], "has_digests": false,
                 "tensors": [
                     ["name": "w", "dtype": "F32", "shape": [1, 1]], ["name": "b", "dtype": "I8", "shape": [2]],
                 ],

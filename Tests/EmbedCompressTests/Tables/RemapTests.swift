@@ -37,7 +37,7 @@ final class RemapTests: XCTestCase {
                 _ = try inner().remapped(rows: 7, modulo: modulus)
             }
         }
-        assertInvalidArgument("rows must not be negative") { _ = try inner().remapped(rows: -1, modulo: 2) }
+        assertInvalidArgument("from 0 to 2^48 rows, not -1") { _ = try inner().remapped(rows: -1, modulo: 2) }
     }
 
     func testQuotient() throws {
@@ -168,14 +168,19 @@ final class RemapTests: XCTestCase {
     }
 
     func testHugeNumbersOfRows() throws {
-        let table = try inner().remapped(rows: Int.max, modulo: 3)
-        XCTAssertEqual(try table.lookup([Int.max - 1]), rows([(Int.max - 1) % 3]))
-        let slice = try table.slice(Int.max - 5..<Int.max)
-        XCTAssertEqual(try slice.lookup([4]), rows([(Int.max - 1) % 3]))
-        assertThrows(.invalidID(position: 0, id: .max, rows: Int.max)) { _ = try table.lookup([Int.max]) }
+        let most = maximumRows
+        let table = try inner().remapped(rows: most, modulo: 3)
+        XCTAssertEqual(try table.lookup([most - 1]), rows([(most - 1) % 3]))
+        let slice = try table.slice(most - 5..<most)
+        XCTAssertEqual(try slice.lookup([4]), rows([(most - 1) % 3]))
+        assertThrows(.invalidID(position: 0, id: .max, rows: most)) { _ = try table.lookup([Int.max]) }
         XCTAssertFalse(table.description.isEmpty)
+        XCTAssertEqual(try inner().remapped(rows: most, dividedBy: most / 2).lookup([most - 2]), rows([1]))
+        for rows in [most + 1, Int.max] {
+            assertInvalidArgument("2^48 rows, not \(rows)") { _ = try inner().remapped(rows: rows, modulo: 3) }
+        }
         XCTAssertEqual(
-            try inner().remapped(rows: Int.max, dividedBy: Int.max / 2).lookup([Int.max - 2]), rows([1]))
+            try inner().remapped(rows: 2, through: [0], blockRows: Int.max).lookup([0, 1]), rows([0, 1]))
     }
 
     /// A map from a file that nobody has read through.

@@ -85,4 +85,20 @@ final class SparseTests: XCTestCase {
         XCTAssertEqual(try wide.bag([0, 1, 2], offsets: [0], onInvalid: .zero), [1, 0, 0, 0])
         XCTAssertEqual(try wide.lookup([0]), [1, 0, 0, 0])
     }
+
+    func testASliceOfCoordinatesIsInOrder() throws {
+        func table(_ rows: [UInt32]) throws -> Table {
+            try guardedStore(
+                "sparse", rows: 4, dimension: 4,
+                fields: #""element":"f32","nonzeros":3,"first":0,"layout":"coo","index":"u32""#,
+                [
+                    try GuardedArray("rows", .u32, [3], rows),
+                    try GuardedArray("columns", .u8, [3], [0, 1, 2] as [UInt8]),
+                    try GuardedArray("values", .f32, [3], [1, 2, 3] as [Float]),
+                ])
+        }
+        XCTAssertEqual(try table([0, 1, 1]).slice(1..<2).decode(), [0, 2, 3, 0])
+        assertFormatError(.unsortedRows(position: 2)) { _ = try table([0, 2, 1]).slice(0..<4) }
+        assertFormatError(.unsortedRows(position: 0)) { _ = try table([3, 0, 1]).slice(0..<2) }
+    }
 }

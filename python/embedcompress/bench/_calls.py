@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import embedcompress as ec
+
+from .._registry import method_name
 
 BITS = range(1, 9)
 HYBRIDS: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -54,14 +56,20 @@ def contenders(wanted: Sequence[str] = ()) -> list[Call]:
     Raises:
         ValueError: there is none of that label.
     """
-    known = {method.name for method in ec.methods() if method.kind == "post-training"}
-    calls = [Call(method.name) for method in ec.methods() if method.name in known]
-    calls += [Call(method, options) for method, options in HYBRIDS if method in known]
+    calls = [Call(method.name) for method in ec.methods()]
+    calls += [Call(method, options) for method, options in HYBRIDS]
     by_label = {label(call.request()): call for call in calls}
-    for name in wanted:
-        if name not in by_label:
-            raise ValueError(f"there is no method '{name}' to measure; there are {', '.join(by_label)}")
-    return [call for name, call in by_label.items() if not wanted or name in wanted]
+    chosen = {_known_label(name, by_label) for name in wanted}
+    return [call for name, call in by_label.items() if not wanted or name in chosen]
+
+
+def _known_label(name: str, labels: Iterable[str]) -> str:
+    if name in labels:
+        return name
+    try:
+        return method_name(name)
+    except ValueError:
+        raise ValueError(f"there is no method '{name}' to measure; there are {', '.join(labels)}") from None
 
 
 def calls(found: Sequence[Call], budgets: Sequence[float]) -> Iterator[Call]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._atomic import write_file, write_text
 from ._avazu import avazu
 from ._clicks import Clicks, Part
 from ._columns import csv_rows, parquet_rows
@@ -59,9 +61,9 @@ def save(data: Clicks, folder: Path) -> None:
     for part in ("train", "validation", "test"):
         one: Part = getattr(data, part)
         for field in ("ids", "numbers", "labels"):
-            np.save(folder / f"{part}-{field}.npy", getattr(one, field))
+            write_file(folder / f"{part}-{field}.npy", partial(np.save, arr=getattr(one, field)))
     described = {name: getattr(data, name) for name in ("name", "fields", "sizes", "numbers", "skipped", "problems")}
-    (folder / "described.json").write_text(json.dumps(described), encoding="utf-8")
+    write_text(folder / "described.json", json.dumps(described))
 
 
 def load(folder: Path) -> Clicks:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .._atomic import replacing
+from .._atomic import exists, write_text
 from ._cells import Cell, cell_of
 
 VERSION = 1
@@ -34,7 +34,7 @@ class Document:
         Raises:
             ValueError: it is of another machine, other versions or settings, or no such document.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None or not exists(self.path):
             return
         found = read(self.path)
         if found["settings"] != self.head["settings"]:
@@ -66,8 +66,7 @@ class Document:
             return
         head = json.dumps(self.head, indent=1, ensure_ascii=False, allow_nan=False)
         text = head.removesuffix("\n}") + ',\n "cells": [\n  ' + ",\n  ".join(self._lines) + "\n ]\n}\n"
-        with replacing(self.path) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(self.path, text)
 
 
 def read(path: Path) -> dict[str, Any]:

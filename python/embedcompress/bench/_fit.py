@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._atomic import replacing
+from .._atomic import write_text
 from ..training._rules import FORMAT
 from ._lines import Line, parse
 
@@ -52,8 +52,7 @@ def fit(path: Path) -> Values:
 
 def write(rules: Values, path: Path) -> None:
     """Write rules, a line for each point, atomically."""
-    with replacing(path) as partial:
-        partial.write_text(_text(rules) + "\n", encoding="utf-8")
+    write_text(path, _text(rules) + "\n")
 
 
 def _evidence(path: Path, place: tuple[str, str], lines: Sequence[Line]) -> Values | None:

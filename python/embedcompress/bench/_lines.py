@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from .._atomic import replacing
+from .._atomic import exists, write_bytes
+from .._errors import BudgetError
 from .._report import finite
 
 Line = dict[str, Any]
@@ -42,8 +42,10 @@ class Lines:
 
         Raises:
             ValueError: another process is writing to the file, or it has lines of something else.
+            OSError: it is no regular file, or can't be opened.
         """
         self.path, self.bench = path, bench
+        exists(path)
         self._file: IO[bytes] = open(path, "a+b")  # noqa: SIM115
         try:
             _lock(self._file, path)
@@ -75,14 +77,12 @@ class Lines:
         Nothing can be added after it.
         """
         order = dict.fromkeys([key(request) for request in requests] + list(self.found))
-        with replacing(self.path) as partial:
-            partial.write_bytes(b"".join(_text(self.found[one]) for one in order if one in self.found))
+        write_bytes(self.path, b"".join(_text(self.found[one]) for one in order if one in self.found))
 
 
 def refusal(error: Exception) -> dict[str, Any]:
     """Return `refused`, an error of a budget, and `floor`, the least bytes that it names; None if it names none."""
-    least = re.search(r"can reach is (\d+) bytes", str(error))
-    return {"refused": str(error), "floor": int(least[1]) if least else None}
+    return {"refused": str(error), "floor": error.floor if isinstance(error, BudgetError) else None}
 
 
 def read(path: Path) -> list[Line]:

@@ -11,14 +11,16 @@ from typing import Any
 
 import embedcompress as ec
 
-from .._candidates import SAME_FORMAT
-from .._describe import describe
+from .. import _core
 from .._report import machine
 from .._table import Progress
 from ._calls import Call
 from ._lines import Line, Lines, key, refusal
 
 Figures = dict[str, Any]
+
+SAME_FORMAT = frozenset({"sym", "gss", "asym", "aciq", "hist_apprx", "hist_brute", "greedy"})
+"""Methods that choose ranges of rows for the format of least_squares: a budget chooses bits, and nothing else."""
 
 
 class TooLongError(Exception):
@@ -107,7 +109,7 @@ class Measured:
         except ValueError as error:
             return refusal(error)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
-        identity = (call.method, describe(table), table.stored_bytes)
+        identity = (call.method, _core.expression_summary(table), table.stored_bytes)
         if identity not in self.known:
             self.known[identity] = {
                 "expression": identity[1],

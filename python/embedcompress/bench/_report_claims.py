@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._report import percent, size
-from ._report_train import FAMILIES, Group, family
+from ._report_train import Group, family
 
 QUANTIZATION = ("quantization", "codes")
 
@@ -150,8 +150,8 @@ def _ranking_moves(here: Sequence[Group], budgets: Sequence[float]) -> Finding |
 def _pruning(here: Sequence[Group], budgets: Sequence[float]) -> Finding | None:
     for budget in reversed(budgets):
         made = [group for group in here if group.budget == budget]
-        pruned = best([group for group in made if group.method in FAMILIES["pruning"]])
-        other = best([group for group in made if group.method not in FAMILIES["pruning"]])
+        pruned = best([group for group in made if family(group.method) == "pruning"])
+        other = best([group for group in made if family(group.method) != "pruning"])
         if pruned and other:
             verdicts = {"below": "contradicted", "beside": "open"}
             return Finding(

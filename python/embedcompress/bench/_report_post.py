@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from .._registry import methods
 from .._report import percent
 from ._calls import label
 from ._lines import Line
@@ -16,24 +17,22 @@ from ._report_claims import Finding
 NOISE = 0.01
 
 FAMILIES = {
-    "scalar quantization": (
-        "table", "sym", "gss", "asym", "aciq", "hist_apprx", "hist_brute", "greedy", "least_squares", "kmeans",
-        "kmeans_cls", "int8", "int16", "eden",
-    ),
-    "product codes": ("pq", "magpq", "opq", "rq"),
-    "low rank": ("svd", "magsvd", "tt"),
-    "pruning": ("prune",),
-    "deduplication": ("dedup",),
-}  # fmt: skip
+    "uniform quantization": "scalar quantization",
+    "codebook quantization": "scalar quantization",
+    "product quantization": "product codes",
+    "decomposition": "low rank",
+}
+"""What the report calls the catalogue's families, where it has fewer or shorter names."""
 
 
 def family(line: Line) -> str:
     """Return what a cell's method is; "hybrid" if methods are nested in it."""
     options = line["request"]["options"]
     method = line["request"]["method"]
-    if method == "hot_cold" or {"inner", "hot", "cold"} & options.keys():
+    if {"inner", "hot", "cold"} & options.keys():
         return "hybrid"
-    return next((name for name, methods in FAMILIES.items() if method in methods), "other")
+    found = next((one.family for one in methods() if one.name == method), "other")
+    return FAMILIES.get(found, found)
 
 
 class Contest:

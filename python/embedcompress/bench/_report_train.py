@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from .._methods import WHILE_TRAINING
+from .._registry import methods
 from .._report import figure, markdown_table, percent, size
 from ._lines import Line
 
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAMILIES = {
-    "sharing": ("hash", "compo", "tt", "dhe", "robe", "dedup", "cce", "cafe", "adapt"),
-    "codes": ("dpq", "mgqe"),
-    "quantization": ("int8", "int16", "alpt"),
-    "dimension reduction": ("mde", "autodim", "optembed"),
-    "pruning": ("deeplight", "pep", "autosrh"),
+    "sharing": ("hashing", "decomposition", "deduplication", "hybrid"),
+    "codes": ("product quantization",),
+    "quantization": ("uniform quantization", "codebook quantization"),
+    "dimension reduction": ("mixed dimension",),
+    "pruning": ("pruning",),
 }
-"""After the taxonomy of the VLDB 2024 study."""
+"""The taxonomy of the VLDB 2024 study, with the catalogue's families in it."""
 COLORS = ("#1d4e89", "#c2570c", "#2e7d32", "#8e24aa", "#b71c1c", "#5d4037", "#00838f", "#9e9d24", "#37474f")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "h")
 NEAR = 0.06
@@ -31,7 +33,8 @@ TITLES = {"dlrm": "DLRM", "wdl": "Wide & Deep", "dcn": "DCN", "deepfm": "DeepFM"
 
 def family(method: str) -> str:
     """Return what a method is by the study's taxonomy; "other" if it is not in it."""
-    return next((name for name, methods in FAMILIES.items() if method in methods), "other")
+    found = next((one.family for one in methods(WHILE_TRAINING) if one.name == method), None)
+    return next((name for name, families in FAMILIES.items() if found in families), "other")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,19 +67,8 @@ def half_parameters(packed: NDArray[np.uint8], dimension: int) -> NDArray[np.uin
 
 def _half_scaled(packed: NDArray[np.uint8], dimension: int) -> ec.Table:
     """Return a table of PyTorch's 8-bit codes with f16 scales and biases."""
-    rows = _memory.empty((len(packed), dimension + 4), np.uint8)
-    rows[:, :dimension] = packed[:, :dimension]
-    rows[:, dimension:] = half_parameters(packed, dimension)
-    tree: dict[str, Any] = {
-        "kind": "uniform",
-        "rows": len(packed),
-        "dimension": dimension,
-        "bits": 8,
-        "group": dimension,
-        "scale": "f16",
-        "tensors": {"rows": "rows"},
-    }
-    return ec.Table.from_parts(tree, {"rows": ("u8", rows)})
+    scales, biases = half_parameters(packed, dimension).view(np.float16).T
+    return ec.uniform(packed[:, :dimension], scales, biases, bits=8, scale_dtype="f16")
 
 
 def _codebook(rows: int, dimension: int) -> ec.Table:
@@ -89,23 +77,7 @@ def _codebook(rows: int, dimension: int) -> ec.Table:
     What the values are makes no difference to lookups, and choosing them for a GiB would take minutes.
     """
     rng = np.random.default_rng(1)
-    code_bytes = (dimension + 1) // 2
     block_rows = min(rows, 1 << 16)
     entries = np.sort(rng.standard_normal((block_rows, 16), dtype=np.float32), axis=1).astype(np.float16)
-    block = np.empty((block_rows, code_bytes + 32), np.uint8)
-    block[:, :code_bytes] = rng.integers(0, 256, (block_rows, code_bytes), np.uint8)
-    block[:, code_bytes:] = entries.view(np.uint8)
-    result = _memory.empty((rows, code_bytes + 32), np.uint8)
-    for start in range(0, rows, block_rows):
-        part = result[start : start + block_rows]
-        part[:] = block[: len(part)]
-    tree: dict[str, Any] = {
-        "kind": "codebook",
-        "rows": rows,
-        "dimension": dimension,
-        "bits": 4,
-        "entries": "f16",
-        "scope": "row",
-        "tensors": {"rows": "rows"},
-    }
-    return ec.Table.from_parts(tree, {"rows": ("u8", result)})
+    codes = rng.integers(0, 16, (block_rows, dimension), np.uint8)
+    return ec.codebook(np.resize(codes, (rows, dimension)), np.resize(entries, (rows, 16)), bits=4)

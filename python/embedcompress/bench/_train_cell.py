@@ -64,11 +64,16 @@ def run(request: Mapping[str, Any], data: Clicks) -> dict[str, Any]:
             found = probabilities(model, data.validation)
             return float(roc_auc_score(data.validation.labels, found)) if np.isfinite(found).all() else 0.0
 
+    def adam(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=request["rate"])
+
     trainer = training.Trainer(
         model,
         _loss,
         epochs=request["epochs"],
-        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=request["rate"]),
+        steps_per_epoch=-(-len(data.train) // request["batch"]),
+        optimizer=adam,
+        head_optimizer=adam,
         evaluate=evaluate,
         evaluations=request["evaluations"],
         patience=request["patience"],
@@ -85,7 +90,7 @@ def run(request: Mapping[str, Any], data: Clicks) -> dict[str, Any]:
     with freezing.running():
         table = module.freeze()
     learned = probabilities(model, data.test)
-    model.embedding = _Frozen(table)
+    model.embedding = Frozen(table)
     found = probabilities(model, data.test)
     if not (np.isfinite(found).all() and np.isfinite(learned).all()):
         return {"stopped": "training diverged: predictions are not finite"}
@@ -136,7 +141,7 @@ class _Clock:
             self.seconds += time.process_time() - start
 
 
-class _Frozen(torch.nn.Module):
+class Frozen(torch.nn.Module):
     """Rows of a frozen table, where the learned one was."""
 
     def __init__(self, table: ec.Table) -> None:
@@ -160,10 +165,11 @@ def _tensors(part: Part, rows: Any) -> Batch:
     )
 
 
-def _batches(part: Part, size: int, seed: int, epoch: int) -> list[Batch]:
+def _batches(part: Part, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """Yield batches as they are made, in an order that the epoch decides."""
     order = np.random.default_rng((seed, epoch)).permutation(len(part))
-    ids, numbers, labels = _tensors(part, order)
-    return list(zip(*(torch.split(values, size) for values in (ids, numbers, labels)), strict=True))
+    for start in range(0, len(order), size):
+        yield _tensors(part, order[start : start + size])
 
 
 def _coldest(data: Clicks) -> Values:

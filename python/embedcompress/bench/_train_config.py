@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,20 +130,22 @@ def checked(config: Config) -> Config:
     Raises:
         ValueError: some do not; before anything has run.
     """
-    from ..training import methods
+    from ..training._registry import class_of
     from . import _data
     from ._heads import HEADS
 
-    names = [method.name for method in methods()]
     for name, source in config.data.items():
         if name in PACKAGED:
             raise ValueError(f"data {name!r} comes from a package: give yours another name")
         _data.check(name, source)
-    for place, one in enumerate(config.grids, 1):
+
+    def spelling(method: str) -> str:
+        return class_of(method).method.name
+
+    grids = [_spelled(place, one, spelling) for place, one in enumerate(config.grids, 1)]
+    for place, one in enumerate(grids, 1):
         _known(place, "data", one.data, [*PACKAGED, *config.data])
         _known(place, "heads", one.heads, list(HEADS))
-        _known(place, "methods", one.methods, names)
-        _known(place, "options", list(one.options), names)
         _known(place, "split", [one.split], SPLITS)
         for budget in one.budgets:
             if not 0 < budget <= 1:
@@ -155,7 +157,16 @@ def checked(config: Config) -> Config:
                 raise ValueError(f"grid {place}: {name} must be above 0, not {getattr(one, name)}")
         if not 0 <= one.dropout < 1:
             raise ValueError(f"grid {place}: dropout must be at least 0 and below 1, not {one.dropout}")
-    return config
+    return replace(config, grids=tuple(grids))
+
+
+def _spelled(place: int, one: Grid, name: Callable[[str], str]) -> Grid:
+    """Return a grid with the catalogue's names of methods, which may be spelled as in the papers."""
+    try:
+        options = {name(method): values for method, values in one.options.items()}
+        return replace(one, methods=tuple(map(name, one.methods)), options=options)
+    except ValueError as error:
+        raise ValueError(f"grid {place}: methods: {error}") from None
 
 
 def _known(place: int, name: str, values: Sequence[str], known: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .._atomic import replacing
+from .._atomic import write_text
 from .._report import markdown_table
 from . import _lines, _report_claims, _report_retrieval, _report_tables, _report_train
 from ._lines import Line
@@ -259,6 +259,5 @@ def _page(body: str, drawn: Mapping[str, str]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path

@@ -184,7 +184,7 @@ def _context() -> Any:
 
 
 def _work(request: Request, folder: Path, connection: Connection) -> None:
-    _end_with_parent()
+    end_with_parent()
     outcome: dict[str, Any] = {}
     failure = ""
     try:
@@ -199,7 +199,7 @@ def _work(request: Request, folder: Path, connection: Connection) -> None:
         connection.send((outcome, failure))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have this process end when the one that started it does, even if that is killed."""
     parent = multiprocessing.parent_process()
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import embedcompress as ec
 
 from .._report import printable
-from . import bench, compress, evaluate, inspect, methods, plan, recommend
+from . import bench, compress, evaluate, inspect, methods, plan, recommend, verify
 
-COMMANDS = (compress, inspect, evaluate, recommend, plan, bench, methods)
+COMMANDS = (compress, inspect, verify, evaluate, recommend, plan, bench, methods)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +17,25 @@ from .._report import printable
 
 NPY_NAME = "weight"
 """What the table of a .npy file is called: it has no name of its own."""
+
+
+def read_npy(path: str | Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray[Any, Any]:
+    """Return the array of a .npy file.
+
+    Raises:
+        ValueError: it is not such a file, or is damaged.
+        OSError: it can't be read.
+    """
+    try:
+        array: object = np.load(path, mmap_mode, allow_pickle=False)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # Headers are Python's own text, and what NumPy raises for a broken one is anything that reading such text can.
+        raise ValueError(f"'{path}' is not a .npy file that can be read: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"'{path}' is not a .npy file but an archive of several")
+    return array
 
 
 class Input:
@@ -31,9 +52,9 @@ class Input:
         """Every tensor of a safetensors file."""
         self._array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None
         with open(path, "rb") as file:
-            is_npy = file.read(6) == b"\x93NUMPY"
-        if is_npy:
-            self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+            self.is_npy = file.read(6) == b"\x93NUMPY"
+        if self.is_npy:
+            self._array = read_npy(path, mmap_mode="r")
             self.names: tuple[str, ...] = (NPY_NAME,)
             self.is_table_file = False
             return

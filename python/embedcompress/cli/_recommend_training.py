@@ -6,10 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._report import figure, percent, size, text_table, to_json
-from ._inputs import training_package
+from ._inputs import read_npy, training_package
 from .compress import budget
 from .plan import sizes
 
@@ -45,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.fields,
         arguments.dim,
         budget=arguments.budget,
-        counts=None if arguments.counts is None else np.load(arguments.counts, allow_pickle=False),
+        counts=None if arguments.counts is None else read_npy(arguments.counts),
         train_memory=arguments.train_memory,
         latency=arguments.latency,
         cold=bool(arguments.cold),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import bench_fit, bench_lookup, bench_report, bench_retrieval, bench_table, bench_train
+from . import bench_fit, bench_lookup, bench_report, bench_retrieval, bench_scale, bench_table, bench_train
 
-BENCHMARKS = (bench_lookup, bench_table, bench_retrieval, bench_train, bench_report, bench_fit)
+BENCHMARKS = (bench_lookup, bench_table, bench_retrieval, bench_train, bench_scale, bench_report, bench_fit)
 
 
 def add(subparsers: Any) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .._atomic import replacing
+from .._atomic import write_file
 from .._report import printable, to_json
 from ..bench.retrieval import BUDGETS, LIMIT_SECONDS, Array, Search, held_out
 from ._calls import add_arguments, chosen, count
+from ._inputs import read_npy
 from ._progress import bar
 
 HELD_OUT = 1000
@@ -101,8 +102,7 @@ def _of_sentences(arguments: argparse.Namespace) -> Search:
         with bar("encode", "sentences", arguments.json) as progress:
             vectors = _sentences.encode(sentences, progress)
         if path is not None:
-            with replacing(path) as partial, partial.open("wb") as file:
-                np.save(file, vectors)
+            write_file(path, lambda file: np.save(file, vectors))
     return held_out(arguments.sentences.name, vectors, labels.astype(np.int64), arguments.held_out)
 
 
@@ -121,10 +121,7 @@ def _labels(path: Path) -> Array:
 
 
 def _array(path: Path) -> Array:
-    try:
-        array: Array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
-        array = np.empty(0)
-    if not isinstance(array, np.ndarray) or not array.size:
-        raise ValueError(f"'{path}' is not a .npy file with an array in it")
+    array: Array = read_npy(path)
+    if not array.size:
+        raise ValueError(f"'{path}' has an array without elements")
     return array

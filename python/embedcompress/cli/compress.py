@@ -9,12 +9,11 @@ import re
 import time
 from typing import Any
 
-import numpy as np
-
 import embedcompress as ec
 
+from .._registry import entry
 from .._report import figure, percent, printable, size, text_table, to_json
-from ._inputs import Input
+from ._inputs import Input, read_npy
 from ._progress import bar
 
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -187,11 +186,8 @@ def _use(arguments: argparse.Namespace, names: list[str]) -> dict[str, Any]:
         return {}
     if len(names) != 1:
         raise ValueError("--counts goes with one table")
-    counts = np.load(arguments.counts, allow_pickle=False)
-    takes_counts = any(
-        method.name == arguments.method and any(option.name == "counts" for option in method.options)
-        for method in ec.methods()
-    )
+    counts = read_npy(arguments.counts)
+    takes_counts = any(option.name == "counts" for option in entry(arguments.method).options)
     return {"counts": counts} if takes_counts else {"weights": {names[0]: counts}}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ import embedcompress as ec
 
 from .._report import printable, size, text_table, to_json
 from ._inputs import Input
+from .verify import verify_file
 
 WIDTHS = {"F64": 8, "I64": 8, "U64": 8, "C64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 
@@ -24,20 +24,31 @@ def add(subparsers: Any) -> None:
         "or the tensors of a plain checkpoint.",
     )
     parser.add_argument("file", metavar="FILE", help="a .safetensors or .npy file")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all of a .safetensors file and check every rule and every digest first",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what the file holds; its arrays are not read."""
+    """Print what the file holds; its arrays are not read, unless they are to be verified."""
     source = Input(arguments.file)
+    if arguments.verify:
+        if source.is_npy:
+            raise ValueError(f"'{arguments.file}' is a .npy file: --verify is for .safetensors files")
+        verify_file(arguments.file, arguments.json)
     metadata: dict[str, str] = {}
-    table_tensors: set[str] = set()
     tables: list[dict[str, Any]] = []
     texts: list[tuple[str, str]] = []
+    others = source.tensors
     if source.is_table_file:
-        metadata = ec.contents(arguments.file).metadata
-        table_tensors = _table_tensors(arguments.file)
+        held = ec.contents(arguments.file)
+        metadata = held.metadata
+        plain = set(held.plain)
+        others = tuple(tensor for tensor in source.tensors if tensor.name in plain)
     for name in source.names if source.is_table_file or not source.tensors else ():
         table = source.table(name)
         layouts = table.row_layouts()
@@ -53,7 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
                 "row_layouts": [layout.as_dict() for layout in layouts],
             }
         )
-    others = [tensor for tensor in source.tensors if tensor.name not in table_tensors]
     report = {
         "file": arguments.file,
         "file_bytes": os.path.getsize(arguments.file),
@@ -72,19 +82,6 @@ def run(arguments: argparse.Namespace) -> None:
         ],
     }
     print(to_json(report) if arguments.json else _text(report, texts))
-
-
-def _table_tensors(path: str) -> set[str]:
-    """Return the names of the tensors that the tables of a file use. `ec.contents` has checked the header."""
-    with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    names: set[str] = set()
-    waiting = list(json.loads(header["__metadata__"]["embedcompress.tables"]).values())
-    while waiting:
-        node = waiting.pop()
-        names.update(node.get("tensors", {}).values())
-        waiting.extend(node.get("children", {}).values())
-    return names
 
 
 def _bytes(dtype: str, shape: tuple[int, ...]) -> int:

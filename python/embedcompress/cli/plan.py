@@ -6,10 +6,8 @@ import argparse
 import json
 from typing import Any
 
-import numpy as np
-
 from .._report import percent, size, text_table, to_json
-from ._inputs import training_package
+from ._inputs import read_npy, training_package
 from .compress import budget
 
 
@@ -49,7 +47,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Solve, and print the knobs."""
     rows = sum(arguments.fields)
-    counts = None if arguments.counts is None else np.load(arguments.counts, allow_pickle=False)
+    counts = None if arguments.counts is None else read_npy(arguments.counts)
     plan = training_package().plan(
         arguments.method,
         rows,

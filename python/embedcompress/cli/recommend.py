@@ -8,15 +8,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 import embedcompress as ec
 
 from .._figures import write
 from .._recommend import METRICS
 from .._report import figure, percent, printable, size, text_table, to_json
 from . import _recommend_training
-from ._inputs import Input
+from ._inputs import Input, read_npy
 from ._progress import bar
 from .compress import budget
 
@@ -87,7 +85,7 @@ def _of_table(arguments: argparse.Namespace) -> None:
     source = Input(arguments.file)
     (name,) = source.choose(() if arguments.name is None else (arguments.name,))
     weight = source.table(name)
-    counts = None if arguments.counts is None else np.load(arguments.counts, allow_pickle=False)
+    counts = None if arguments.counts is None else read_npy(arguments.counts)
     threads_before = ec.get_num_threads()
     if arguments.threads is not None:
         ec.set_num_threads(arguments.threads)

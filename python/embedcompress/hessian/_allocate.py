@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .. import BudgetError
-from .._compress import budget_bytes
+from .._budget import budget_bytes
+from .._checks import checked_integer
 from .._report import figure, text_table
 from ._knapsack import least_cost
 from ._result import Sensitivity
@@ -141,6 +142,8 @@ def allocate(
     if not sensitivities:
         raise ValueError("there are no blocks")
     _check_names(sensitivities, sizes, errors, fixed)
+    group = None if group is None else checked_integer(group, "group")
+    range_bytes = checked_integer(range_bytes, "range_bytes")
     if (group is not None and group < 1) or range_bytes < 0:
         raise ValueError(f"group must be at least 1 and range_bytes at least 0, not {group} and {range_bytes}")
     omegas = {name: _omega(name, given) for name, given in sensitivities.items()}
@@ -161,7 +164,7 @@ def allocate(
     )
     least = sum(min(option.size for option in own) for own in options.values())
     if least > limit:
-        raise BudgetError(f"the blocks can't be that small: the least they can reach is {least} bytes")
+        raise _refusal(limit, least)
     if method == "ranking":
         places, solver = _ranked(options, omegas, limit), "ranking"
     else:
@@ -178,13 +181,18 @@ def allocate(
     )
 
 
+def _refusal(budget: int, floor: int) -> BudgetError:
+    text = f"the blocks can't be that small: the least they can reach is {floor} bytes"
+    return BudgetError(text, budget=budget, floor=floor)
+
+
 def _ranked(options: Mapping[str, Sequence[_Option]], omegas: Mapping[str, float], limit: int) -> dict[str, int]:
     """Return the place of each block's bits among its options."""
     order = sorted(options, key=lambda name: -omegas[name])
     places = dict.fromkeys(options, 0)
     left = limit - sum(options[name][0].size for name in options)
     if left < 0:
-        raise BudgetError(f"the blocks can't be that small: the least they can reach is {limit - left} bytes")
+        raise _refusal(limit, limit - left)
     for level in range(1, max(len(own) for own in options.values())):
         for name in order:
             if level < len(options[name]):

@@ -8,6 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from .._checks import check_type
+
 BlockLike: TypeAlias = "nn.Module | Tensor | Iterable[nn.Module | Tensor]"
 """A module stands for all its parameters."""
 
@@ -23,6 +25,9 @@ def find_blocks(model: nn.Module, blocks: Mapping[str, BlockLike] | None) -> dic
         ValueError: a block without parameters, a parameter in two blocks or of another model, or of a dtype or a place
             that curvature can't be computed in; the message names the block and the parameter.
     """
+    check_type(model, nn.Module, "model", "a torch.nn.Module")
+    if blocks is not None:
+        check_type(blocks, Mapping, "blocks", "a mapping of names to modules or parameters")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     _check_dtypes(model)
     if blocks is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from .._atomic import replacing
+from .._atomic import exists, write_text
 
 _FORMAT = "embedcompress.hessian 1"
 
@@ -29,7 +29,7 @@ class Journal:
         self.path = None if path is None else Path(path)
         self.settings = {"format": _FORMAT, **settings}
         self.results: dict[str, Any] = {}
-        if self.path is not None and self.path.exists():
+        if self.path is not None and exists(self.path):
             self.results = self._read(self.path)
 
     def _read(self, path: Path) -> dict[str, Any]:
@@ -51,8 +51,7 @@ class Journal:
         """Keep a result."""
         self.results[key] = result
         if self.path is not None:
-            with replacing(self.path) as partial:
-                partial.write_text(json.dumps({"settings": self.settings, "results": self.results}, indent=1), "utf-8")
+            write_text(self.path, json.dumps({"settings": self.settings, "results": self.results}, indent=1))
 
 
 def digest(model: nn.Module, blocks: Mapping[str, Iterable[Tensor]]) -> dict[str, Any]:

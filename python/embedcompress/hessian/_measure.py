@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from .._checks import check_type
 from .._compress import compress
 from .._report import figure, text_table
 from .._table import Progress
@@ -68,6 +69,8 @@ def measure(
             length, negative, or all zero.
     """
     parts = find_blocks(model, blocks)
+    if counts is not None:
+        check_type(counts, Mapping, "counts", "a mapping of names to counts")
     if unknown := set(counts or ()) - set(parts):
         raise ValueError(f"counts are given for {min(unknown)!r}, which is not among the blocks")
     found = Measurement({name: {} for name in parts}, {name: {} for name in parts})

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._checks import checked_integer, checked_number
 from .._table import Progress
 from ._blocks import BlockLike, find_blocks
 from ._journal import Journal, digest
@@ -72,6 +73,9 @@ def sensitivity(
             of another measurement. The message names it.
         KeyboardInterrupt: Ctrl-C, or progress returned False. What was finished is in the checkpoint.
     """
+    for what, count in (("runs", runs), ("iterations", iterations), ("probes", probes)):
+        checked_integer(count, what)
+    share, tolerance = checked_number(share, "share"), checked_number(tolerance, "tolerance")
     if runs < 1 or iterations < 1 or probes < 1:
         raise ValueError(f"runs, iterations and probes must be at least 1, not {runs}, {iterations} and {probes}")
     if not 0 < share <= 1 or not 0 < tolerance < 1:

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from .._checks import checked_integer
+
 _BERT = {"max_position_embeddings": 512, "type_vocab_size": 2}
 _BASE = {**_BERT, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
 _LARGE = {**_BERT, "hidden_size": 1024, "num_hidden_layers": 24, "intermediate_size": 4096}
@@ -64,9 +66,12 @@ def sizes(
         A number for each setting, with `.encoder` and `.embedding` for its parts.
 
     Raises:
-        ValueError: an unknown name, a model that is no BERT, a missing field, or bits outside 1 to 32.
+        ValueError: an unknown name, a model that is no BERT, a missing field, bits outside 1 to 32, or
+            groups below 1.
     """
-    shape = _shape(config)
+    shape, groups = _shape(config), checked_integer(groups, "groups")
+    if not 1 <= groups < 2**63:
+        raise ValueError(f"groups must be at least 1 and below 2^63, not {groups}")
     hidden, wide = shape["hidden_size"], shape["intermediate_size"]
     rows = shape["vocab_size"] + shape["max_position_embeddings"] + shape["type_vocab_size"]
     # A LayerNorm has two values for each dimension.

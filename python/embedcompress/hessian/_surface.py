@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._checks import checked_integer, checked_number
 from .._table import Progress
 from ._blocks import BlockLike, find_blocks
 from ._power import PowerIteration, gaussian
@@ -70,8 +71,14 @@ def surface(
     Raises:
         ValueError: as `sensitivity` has it; a block of one value; points that are even or below 3.
     """
+    points = checked_integer(points, "points")
     if points < 3 or points % 2 == 0:
         raise ValueError(f"points must be odd and at least 3, not {points}")
+    iterations, tolerance = checked_integer(iterations, "iterations"), checked_number(tolerance, "tolerance")
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, not {iterations}")
+    if extent is not None:
+        extent = checked_number(extent, "extent")
     if extent is not None and not 0 < extent < math.inf:
         raise ValueError(f"extent must be positive and finite, not {extent}")
     listed = batches if isinstance(batches, Sequence) else list(batches)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import Table
+from .._checks import checked_items
 from .._table_set import TableSet, feature_columns
 from ._modules import FLOATS, check_tensor, inference_weights
 from ._operators import SEPARATOR, bags, bags_operator, runs_eagerly
@@ -51,7 +52,9 @@ class CompressedEmbeddingBagCollection(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(table if isinstance(table, Parts) else Parts(table) for table in tables)
+        self.parts = nn.ModuleList(
+            [table if isinstance(table, Parts) else Parts(table) for table in checked_items(tables, "tables")]
+        )
         self.features, self.columns = feature_columns([part.embedding_dim for part in self._parts()], features)
         self.embedding_dim = self.columns[-1].stop
         if mode not in ("sum", "mean", "max"):

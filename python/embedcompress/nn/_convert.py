@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .._checks import check_type
 from ._attention import CompressedMultiheadAttention
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
 from ._linear import CompressedLinear
@@ -49,6 +50,7 @@ def convert(model: nn.Module) -> ParameterReport:
             or a parametrization of somebody else, or activations that no batch has been seen of; a weight is not
             finite. The message names the layer.
     """
+    check_type(model, nn.Module, "model", "a torch.nn.Module")
     layers = _layers(model)
     if not layers:
         raise ValueError("the model has no layer that prepare() has changed")

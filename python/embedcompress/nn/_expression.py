@@ -55,7 +55,7 @@ class Expression(NamedTuple):
 
 
 def take_apart(table: Table) -> tuple[str, list[Tensor]]:
-    """Return a table's text and its arrays, as tensors on the table's own memory. Nobody may write to them."""
+    """Return a table's text and its arrays, as tensors on the table's own memory."""
     tree, arrays = table.parts()
     tensors = []
     with warnings.catch_warnings():

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import Table, _core
-from .._group_quantize import check, encode, group_bytes, group_table, least_squares
+from .._checks import check_type, checked_number
+from .._group_quantize import check, group_bytes, group_ranges, group_table
 from .._groups import Groups
 from ._operators import runs_eagerly
 
 RANGES = ("min_max", "moving_average", "least_squares")
-_STORED = {"f16": torch.float16, "f32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Quantization:
 
 def check_momentum(momentum: float) -> None:
     """Refuse a momentum outside [0, 1)."""
-    if not 0 <= momentum < 1:
+    if not 0 <= checked_number(momentum, "momentum") < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, not {momentum!r}")
 
 
@@ -147,12 +147,12 @@ class FakeQuantizedWeight(nn.Module):
 
     def __init__(self, settings: Quantization, rows: int, columns: int) -> None:
         super().__init__()
+        check_type(settings, Quantization, "settings", "a Quantization")
         self.settings, self.layout = settings, settings.layout(rows, columns)
         if settings.ranges == "moving_average":
-            shape = (rows, -(-columns // self.layout.size)) if settings.group == "blocks" else (self.layout.count,)
             # Nothing has been seen yet.
-            self.register_buffer("low", torch.full(shape, torch.inf))
-            self.register_buffer("high", torch.full(shape, -torch.inf))
+            self.register_buffer("low", torch.full(self.layout.shape, torch.inf))
+            self.register_buffer("high", torch.full(self.layout.shape, -torch.inf))
         self._seen: tuple[Any, ...] | None = None
         self._chosen: tuple[Tensor, Tensor] | None = None
 
@@ -170,9 +170,15 @@ class FakeQuantizedWeight(nn.Module):
         low, high = (self.layout.reduced(values, bound) for bound in (torch.amin, torch.amax))
         if self.settings.ranges == "moving_average":
             low, high = self._averaged(weight, low, high)
-        stored = torch.float32 if self.settings.group == "tensor" else _STORED[self.settings.scale_dtype]
-        scale = (high - low) / (2**self.settings.bits - 1)
-        return scale.to(stored).float(), low.to(stored).float()
+        last = 2**self.settings.bits - 1
+        scale = (high - low) / last
+        if self.settings.group == "tensor" or self.settings.scale_dtype == "f32":
+            return scale, low
+        # As the core rounds: small numbers of f16 are 2^-24 apart, and a scale that lost much would leave the end of
+        # the range more than a step away from the last code.
+        nearest = scale.half().float()
+        short = (scale < 2**-14) & ((scale - nearest) * last > nearest)
+        return torch.where(short, nearest + 2**-24, nearest), low.half().float()
 
     def _averaged(self, weight: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         first = bool(torch.isinf(self.low).any())
@@ -188,8 +194,8 @@ class FakeQuantizedWeight(nn.Module):
         # The sum also tells a weight that was written through .data, which no version counts.
         state = (*_state(weight), float(values.sum()))
         if self._chosen is None or state != self._seen:
-            array = values.cpu().numpy()
-            found = least_squares(array, self.layout, self.settings.bits, self.settings.scale_dtype)
+            s = self.settings
+            found = group_ranges(values.cpu().contiguous(), self.layout, s.bits, s.ranges, s.scale_dtype)
             self._chosen = tuple(torch.from_numpy(numbers).to(weight.device) for numbers in found)  # type: ignore[assignment]
             self._seen = state
         assert self._chosen is not None
@@ -202,15 +208,9 @@ class FakeQuantizedWeight(nn.Module):
         Raises:
             ValueError: a weight, a scale or a bias that is not finite.
         """
-        values = np.ascontiguousarray(weight.detach().float().cpu().numpy())
-        if not np.isfinite(values).all():
-            row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-            raise ValueError(f"row {row} has a value that is not finite")
-        scale, bias = (numbers.cpu().numpy() for numbers in self.ranges(weight))
-        if not (np.isfinite(scale).all() and np.isfinite(bias).all()):
-            raise ValueError("a scale or a bias does not fit f16; scale_dtype='f32' holds larger ones")
-        codes = encode(values, self.layout, scale, bias, self.settings.bits)
-        return group_table(codes, self.layout, scale, bias, self.settings.bits, self.settings.scale_dtype)
+        values = weight.detach().float().cpu().contiguous()
+        scale, bias = (numbers.contiguous().cpu().numpy() for numbers in self.ranges(weight))
+        return group_table(values, self.layout, (scale, bias), self.settings.bits, self.settings.scale_dtype)
 
     def extra_repr(self) -> str:
         """Name the settings."""

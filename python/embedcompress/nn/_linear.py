@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import Table
+from .. import Table, compress, group_quantize
+from .._checks import check_type
 from ._expression import assemble, parse
+from ._modules import plain_weight
 from ._operators import _library
 from ._parts import Parts
 
@@ -55,6 +57,8 @@ class CompressedLinear(nn.Module):
         super().__init__()
         self.parts = table if isinstance(table, Parts) else Parts(table)
         self.out_features, self.in_features = self.parts.num_embeddings, self.parts.embedding_dim
+        if bias is not None:
+            check_type(bias, Tensor, "bias", "a tensor")
         if bias is not None and tuple(bias.shape) != (self.out_features,):
             raise ValueError(f"bias must have the shape {(self.out_features,)}, not {tuple(bias.shape)}")
         if bias is not None and not isinstance(bias, nn.Parameter):
@@ -79,9 +83,7 @@ class CompressedLinear(nn.Module):
         Raises:
             ValueError: see there.
         """
-        from .. import compress, group_quantize
-        from ._modules import plain_weight
-
+        check_type(module, nn.Linear, "module", "a torch.nn.Linear")
         weight = plain_weight(module.weight)
         table = group_quantize(weight, **options) if method == "group_quantize" else compress(weight, method, **options)
         return cls(table, None if module.bias is None else module.bias.detach().clone())
@@ -136,6 +138,7 @@ def _blocks(table: Table, start: int, stop: int) -> Iterator[tuple[slice, Tensor
 def _check(expression: str, input: Tensor, bias: Tensor | None, start: int, stop: int) -> int:
     """Return the input features; refuse what does not fit."""
     parsed = parse(expression)
+    check_type(input, Tensor, "input", "a tensor")
     if input.dim() == 0 or input.shape[-1] != parsed.dimension:
         raise RuntimeError(f"the input's last axis must be {parsed.dimension}, but its shape is {tuple(input.shape)}")
     if not input.dtype.is_floating_point:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from os import PathLike
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from .. import FormatError, contents, load
+from .. import FormatError, _core, contents, load
+from .._atomic import AnyPath
+from .._checks import check_type
+from .._files import Contents
 from ._convert import OUT_PROJECTION, replacement, swap
 from ._fake import FakeQuantizedActivation
 from ._modules import FLOATS
 from ._parameters import ATTENTION_WEIGHTS
 from ._parts import Parts
-from ._save import MODEL, VERSION, plain_state
+from ._save import DTYPES, MODEL, VERSION, as_bytes, plain_state
 
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOATS}
 
 
 def load_compressed(
-    path: str | PathLike[str],
+    path: AnyPath,
     model: nn.Module | Callable[[dict[str, Any]], nn.Module] | None = None,
     *,
     mmap: bool = True,
@@ -43,16 +46,15 @@ def load_compressed(
         ValueError: the model is another one than was saved, or None where the file says no class of transformers.
         OSError: the file can't be read.
     """
-    from safetensors import safe_open
-
-    description = _description(contents(path).metadata)
+    held = contents(path)
+    description = _description(held.metadata)
     if not isinstance(model, nn.Module):
         config = description["config"] or {}
         model = _from_transformers(description) if model is None else model(config)
-    pairs, of_tables = _layers(model, path, description["layers"], mmap)
+    check_type(model, nn.Module, "what the function of model returns", "a torch.nn.Module")
+    pairs = _layers(model, path, description["layers"], mmap)
     swap(model, pairs)
-    with safe_open(path, framework="pt") as file:
-        dense = {key: file.get_tensor(key) for key in file.keys() if not key.startswith(of_tables)}  # noqa: SIM118
+    dense = _dense(path, held)
     for alias, key in description["aliases"].items():
         if key not in dense:
             raise FormatError(f"the name {alias!r} stands for {key!r}, which is not in the file")
@@ -100,10 +102,8 @@ def _from_transformers(description: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def _layers(
-    model: nn.Module, path: str | PathLike[str], records: list[dict[str, Any]], mmap: bool
-) -> tuple[dict[int, nn.Module], tuple[str, ...]]:
-    """Return the new layers by the identity of the old ones, and what the names of tables' tensors begin with."""
+def _layers(model: nn.Module, path: AnyPath, records: list[dict[str, Any]], mmap: bool) -> dict[int, nn.Module]:
+    """Return the new layers by the identity of the old ones."""
     modules = dict(model.named_modules(remove_duplicate=False))
     parts: dict[str, Parts] = {}
     pairs = {}
@@ -121,7 +121,21 @@ def _layers(
         bits = record["activation_bits"]
         quantizer = None if bits is None else FakeQuantizedActivation(bits)
         pairs[id(module)] = replacement(module, own, quantizer, _DTYPES[record["dtype"]])
-    return pairs, tuple(f"{table}." for table in parts)
+    return pairs
+
+
+def _dense(path: AnyPath, held: Contents) -> dict[str, Tensor]:
+    """Read the tensors that are no table's."""
+    dtypes = {name: dtype for dtype, name in DTYPES.items()}
+    shown = {tensor.name: tensor for tensor in held.tensors}
+    tensors = {}
+    for name in held.plain:
+        dtype = dtypes.get(shown[name].dtype.lower())
+        if dtype is None:
+            raise FormatError(f"the tensor {name!r} is of {shown[name].dtype}, which torch does not have")
+        tensors[name] = torch.empty(shown[name].shape, dtype=dtype)
+    _core.read_tensors(path, tuple((name, as_bytes(tensor)) for name, tensor in tensors.items()))
+    return tensors
 
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import compress, evaluate
+from .._checks import check_type
 from .._evaluate import Evaluation
 from .._table import Progress
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag, check_module, plain_weight
@@ -99,6 +100,7 @@ def compress_model_(
         ValueError: the model is itself an embedding, which can't be changed in place; or as `embedcompress.compress`
             has it, or a quantized module has a scale or a bias that is not finite, with a note that names the layer.
     """
+    check_type(model, nn.Module, "model", "a torch.nn.Module")
     if tied not in ("skip", "untie"):
         raise ValueError(f"tied must be 'skip' or 'untie', not {tied!r}")
     if _is_embedding(model):

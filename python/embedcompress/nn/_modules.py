@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import Table, compress
+from .._checks import check_type, checked_integer
 from ._operators import bag, bag_operator, lookup, lookup_operator, runs_eagerly
 from ._parts import Parts
 from ._quantized import Packed, is_quantized, is_quantized_bag
@@ -31,6 +32,7 @@ class _Compressed(nn.Module):
         self.num_embeddings = self.parts.num_embeddings
         self.embedding_dim = self.parts.embedding_dim
         if padding_idx is not None:
+            padding_idx = checked_integer(padding_idx, "padding_idx")
             assert -self.num_embeddings <= padding_idx < self.num_embeddings, (
                 "padding_idx must be within num_embeddings"
             )
@@ -133,6 +135,7 @@ class CompressedEmbedding(_Compressed):
         """
         if is_quantized(module):
             return cls(_take_over(module), getattr(module, "padding_idx", None))
+        check_type(module, nn.Embedding, "module", "a torch.nn.Embedding")
         check_module(module)
         return cls.from_weight(module.weight, method, padding_idx=module.padding_idx, **options)
 
@@ -253,6 +256,7 @@ class CompressedEmbeddingBag(_Compressed):
                 raise TypeError(f"{type(module).__name__} does not pool; CompressedEmbedding.from_module takes it")
             padding_idx = getattr(module, "padding_idx", None)
             return cls(_take_over(module), module.mode, padding_idx, module.include_last_offset)
+        check_type(module, nn.EmbeddingBag, "module", "a torch.nn.EmbeddingBag")
         check_module(module)
         return cls.from_weight(
             module.weight,

@@ -18,6 +18,7 @@ from torch._C import _is_tracing, _len_torch_dispatch_stack
 from torch.compiler import is_dynamo_compiling
 
 from .. import Table, _core
+from .._checks import check_type
 from ._expression import assemble, parse
 
 _ID_DTYPES = (torch.int64, torch.int32)
@@ -86,11 +87,15 @@ def _check_bags(
     ids: Tensor, offsets: Tensor | None, mode: str, per_sample_weights: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Check what shapes and dtypes tell, in torch's order; return ids and offsets as integers that the core takes."""
+    if per_sample_weights is not None:
+        check_type(per_sample_weights, Tensor, "per_sample_weights", "a tensor")
     if per_sample_weights is not None and ids.size() != per_sample_weights.size():
         raise ValueError(
             f"per_sample_weights, of shape {tuple(per_sample_weights.shape)}, must have the shape of input, "
             f"{tuple(ids.shape)}"
         )
+    if offsets is not None:
+        check_type(offsets, Tensor, "offsets", "a tensor")
     if ids.dim() == 2:
         if offsets is not None:
             raise ValueError("offsets must be None if input has two axes: each of its rows is a bag")

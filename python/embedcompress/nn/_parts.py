@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import FormatError, Table
-from .._core import has_values
+from .._core import has_values, is_read_only
 from ._expression import as_bytes, assemble, from_bytes, parse, take_apart
 
 EXPRESSION = "expression"
@@ -24,7 +24,9 @@ class Parts(nn.Module):
     """The arrays of a table as plain integer buffers, and its expression as a buffer of UTF-8 bytes.
 
     The table runs on the memory of the buffers, which stay on the CPU and which casts leave as they are. Only
-    `load_state_dict` changes them: it replaces them by those of any expression of the same rows and dimension.
+    `load_state_dict` changes them: it replaces them by those of any expression of the same rows and dimension. Who
+    writes to a buffer changes this module's rows, and never a file that they are mapped from; of arrays that were lent
+    for reading only, the buffers are copies.
     """
 
     num_embeddings: int
@@ -34,9 +36,18 @@ class Parts(nn.Module):
 
     def __init__(self, table: Table) -> None:
         super().__init__()
+        if not isinstance(table, Table):
+            raise TypeError(
+                f"table must be an embedcompress.Table, not {type(table).__name__}; from_weight and "
+                "embedcompress.compress make one of an array or a tensor"
+            )
         self.num_embeddings, self.embedding_dim = table.shape
         text, tensors = take_apart(table)
-        self._install(table, text, tensors)
+        if any(is_read_only(tensor.numpy()) for tensor in tensors):
+            # torch writes to buffers, as when it sends them to all processes of a group.
+            self._adopt(text, [tensor.clone() for tensor in tensors])
+        else:
+            self._install(table, text, tensors)
 
     def _install(self, table: Table | None, text: str, tensors: Sequence[Tensor]) -> None:
         """Take a table and the tensors on its memory, or a text and tensors without data."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.nn.utils import parametrize
 
+from .._checks import check_type
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization, rounded_once
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._parameters import ATTENTION_WEIGHTS, Place, find
@@ -59,6 +60,7 @@ def prepare(
             fits nothing; two settings for one tied weight; only some weights of one attention left out; a model that
             has been prepared before.
     """
+    check_type(model, nn.Module, "model", "a torch.nn.Module")
     if unsupported not in ("raise", "keep"):
         raise ValueError(f"unsupported must be 'raise' or 'keep', not {unsupported!r}")
     if any(isinstance(module, FakeQuantizedWeight) for module in model.modules()):

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import Table
-from .._fused_rows import from_fused_rows
+from .. import Table, uniform
 
 if TYPE_CHECKING:
     from torch.ao.nn.quantized import Embedding
@@ -110,13 +109,9 @@ class Packed:
         weight = _weight(self.module)
         codes = weight.int_repr().numpy().reshape(self.rows, self.dimension * self.bits // 8)
         scales = weight.q_per_channel_scales().numpy().astype(np.float32)
-        zero_points = weight.q_per_channel_zero_points().numpy().astype(np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):
-            both = np.stack([scales, zero_points * scales * np.float32(-1)], axis=1)
-            if self.bits == 4:
-                both = both.astype(np.float16)
-        packed = np.concatenate([codes, both.view(np.uint8)], axis=1)
-        return from_fused_rows(packed, self.dimension, bits=self.bits)
+        biases = weight.q_per_channel_zero_points().numpy().astype(np.float32) * scales * np.float32(-1)
+        scale_dtype = "f16" if self.bits == 4 else "f32"
+        return uniform(codes, scales, biases, bits=self.bits, dimension=self.dimension, scale_dtype=scale_dtype)
 
 
 def _weight(module: Embedding) -> Tensor:

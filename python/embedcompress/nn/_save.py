@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from os import PathLike
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._atomic import replacing
+from .. import _core
+from .._atomic import AnyPath
+from .._checks import check_type
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
 from ._convert import OUT_PROJECTION
@@ -28,8 +30,30 @@ VERSION = 1
 MODEL = "model"
 """The key of the metadata that describes the model."""
 
+DTYPES = {
+    torch.float32: "f32",
+    torch.float16: "f16",
+    torch.bfloat16: "bf16",
+    torch.float64: "f64",
+    torch.complex64: "c64",
+    torch.bool: "bool",
+    torch.uint8: "u8",
+    torch.int8: "i8",
+    torch.uint16: "u16",
+    torch.int16: "i16",
+    torch.uint32: "u32",
+    torch.int32: "i32",
+    torch.uint64: "u64",
+    torch.int64: "i64",
+    torch.float8_e4m3fn: "f8_e4m3",
+    torch.float8_e5m2: "f8_e5m2",
+    torch.float8_e4m3fnuz: "f8_e4m3fnuz",
+    torch.float8_e5m2fnuz: "f8_e5m2fnuz",
+}
+"""What the core calls the types of tensors."""
 
-def save_compressed(model: nn.Module, path: str | PathLike[str], *, config: Mapping[str, Any] | None = None) -> int:
+
+def save_compressed(model: nn.Module, path: AnyPath, *, config: Mapping[str, Any] | None = None) -> int:
     """Write a model whose layers `convert` or `compress_model_` replaced to one file, atomically.
 
     Args:
@@ -46,8 +70,7 @@ def save_compressed(model: nn.Module, path: str | PathLike[str], *, config: Mapp
             file can't, which the message names.
         OSError: the file can't be written; what was there before still is.
     """
-    from safetensors.torch import save_file
-
+    check_type(model, nn.Module, "model", "a torch.nn.Module")
     if any(isinstance(module, FakeQuantizedWeight) for module in model.modules()):
         raise ValueError("the model is prepared for training: call convert(model) first")
     tables, records = _tables(model)
@@ -57,13 +80,6 @@ def save_compressed(model: nn.Module, path: str | PathLike[str], *, config: Mapp
     if config is None and hasattr(own, "to_dict"):
         config = own.to_dict()
     tensors, aliases = _dense(model)
-    trees = {}
-    for name, parts in tables.items():
-        tree, arrays = parts.table().parts()
-        trees[name] = _prefixed(tree, f"{name}.")
-        for key, (dtype, values) in arrays.items():
-            tensor = torch.from_numpy(values.copy())
-            tensors[f"{name}.{key}"] = tensor.view(torch.bfloat16) if dtype == "bf16" else tensor
     description = {
         "version": VERSION,
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
@@ -75,10 +91,19 @@ def save_compressed(model: nn.Module, path: str | PathLike[str], *, config: Mapp
         text = json.dumps(description)
     except TypeError as error:
         raise ValueError(f"the configuration can't be written as JSON: {error}") from error
-    metadata = {"embedcompress.version": "1", "embedcompress.tables": json.dumps(trees), MODEL: text}
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata)
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return _core.save(
+        path,
+        tuple((name, parts.table()) for name, parts in tables.items()),
+        tuple((name, DTYPES[tensor.dtype], tuple(tensor.shape), as_bytes(tensor)) for name, tensor in tensors.items()),
+        json.dumps({MODEL: text}),
+        None,
+    )
+
+
+def as_bytes(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Return the bytes of a contiguous tensor on the CPU, on its memory."""
+    flat: np.ndarray[Any, Any] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return flat
 
 
 def _tables(model: nn.Module) -> tuple[dict[str, Parts], list[dict[str, Any]]]:
@@ -136,8 +161,9 @@ def _dense(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
             aliases[key] = seen[id(value)]
             continue
         seen[id(value)] = key
-        # The writer refuses tensors that share memory, such as parts of one.
-        tensors[key] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        if value.dtype not in DTYPES:
+            raise ValueError(f"{key} has the dtype {value.dtype}, which the file can't hold")
+        tensors[key] = value.detach().cpu().contiguous()
     return tensors, aliases
 
 
@@ -148,13 +174,3 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for key, value in model.state_dict(keep_vars=True).items():
         if not key.startswith(of_tables):
             yield key, value
-
-
-def _prefixed(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return a tree whose tensors have a prefix."""
-    result = dict(tree)
-    if "tensors" in tree:
-        result["tensors"] = {field: prefix + name for field, name in tree["tensors"].items()}
-    if "children" in tree:
-        result["children"] = {field: _prefixed(child, prefix) for field, child in tree["children"].items()}
-    return result

@@ -12,31 +12,49 @@
 True
 
 A module is called like torch.nn.Embedding, or like EmbeddingBag if it has a mode, and trains with any optimizer of
-torch, on any device. Methods that take several stages, or do something around a step, have hooks; `Trainer` calls them.
+torch, on any device. With an optimizer of its own, such as `RowwiseAdagrad`, a table trains in the form in which it is
+stored, on a CPU. Methods that take several stages, or do something around a step, have hooks; `Trainer` calls them.
 """
 
 from __future__ import annotations
 
 from ._advice import Advice, Choice, Refused
-from ._embedding import LearnedEmbedding
+from ._embedding import LearnedEmbedding, frozen_rows, numbers
+from ._fields import Fields
 from ._recommend import recommend
-from ._registry import embedding, methods, plan
+from ._registry import embedding, import_registered, methods, plan, register
+from ._row_optimizers import SGD, Adagrad, RowOptimizer, RowwiseAdagrad, RowwiseAdam
 from ._rules import Rules, read_rules
-from ._spec import Plan
-from ._trainer import Evaluation, Trainer
+from ._spec import Plan, Spec, largest, refuse
+from ._stage import Evaluation
+from ._trainer import Trainer
+
+import_registered()
 
 __all__ = [
+    "SGD",
+    "Adagrad",
     "Advice",
     "Choice",
     "Evaluation",
+    "Fields",
     "LearnedEmbedding",
     "Plan",
     "Refused",
+    "RowOptimizer",
+    "RowwiseAdagrad",
+    "RowwiseAdam",
     "Rules",
+    "Spec",
     "Trainer",
     "embedding",
+    "frozen_rows",
+    "largest",
     "methods",
+    "numbers",
     "plan",
     "read_rules",
     "recommend",
+    "refuse",
+    "register",
 ]

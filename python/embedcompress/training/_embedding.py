@@ -20,7 +20,7 @@ MODES = ("sum", "mean", "max")
 class LearnedEmbedding(nn.Module):
     """A compressed table that is trained: called like torch.nn.Embedding, or EmbeddingBag if it has a mode.
 
-    A method is a subclass with `method`, `plan`, `rows` and `_frozen`, listed in `_registry.py`. What it does
+    A method is a subclass with `method`, `plan`, `rows` and `_frozen`, made known by `training.register`. What it does
     around a step it says by overriding the hooks, which do nothing here:
 
     - `enter(stage)` begins one of `stages`. Parameters may be others afterwards.
@@ -35,11 +35,15 @@ class LearnedEmbedding(nn.Module):
     """
 
     method: ClassVar[Method]
-    """The registry entry; its options are the keyword arguments of the constructor."""
+    """The catalogue's entry. Its options are the keyword arguments of the constructor and of `plan`: all of them, with
+    values that have the types and are in the ranges that it says."""
     needs_counts: ClassVar[bool] = False
     """Whether it can't do without knowing how often ids are used."""
     stages: ClassVar[tuple[str, ...]] = ("train",)
     """What training consists of, in order."""
+    looked_up: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters, or of modules and lists with parameters, whose gradients are sparse tensors where the spec
+    says so. Where it does not, and for all other parameters, they are dense."""
     compiles: ClassVar[str] = ""
     """Why torch.compile does not work on it; empty if it does."""
 
@@ -110,6 +114,15 @@ class LearnedEmbedding(nn.Module):
         """Return the parameters that training batches train."""
         others = {id(parameter) for parameter in self.architecture_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in others]
+
+    def sparse_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters whose gradients are sparse tensors, which need an optimizer that takes such."""
+        names = self.looked_up if self.spec.sparse else ()
+        return [
+            parameter
+            for name, parameter in self.named_parameters()
+            if any(f"{name}.".startswith(f"{one}.") for one in names)
+        ]
 
     def search(self, score: Callable[[], float]) -> None:
         """Choose what the next stage has.
@@ -195,16 +208,28 @@ class LearnedEmbedding(nn.Module):
         if offsets is None:
             bags, each = ids.shape
             lengths = torch.full((bags,), each, device=flat.device)
+            starts = torch.arange(bags, device=flat.device) * each
         else:
-            bags = len(offsets)
-            ends = torch.cat([offsets[1:].long(), offsets.new_tensor([len(flat)]).long()])
-            lengths = ends - offsets.long()
-            if bags and (int(offsets[0]) != 0 or int(lengths.min()) < 0):
+            bags, starts = len(offsets), offsets.long()
+            lengths = torch.cat([starts[1:], starts.new_tensor([len(flat)])]) - starts
+            if bags and (int(starts[0]) != 0 or int(lengths.min()) < 0):
                 raise ValueError("offsets must begin with 0, and not fall or pass the number of ids")
-        rows = self.rows(flat)
+        return self.pooled(flat, starts, lengths, None if weights is None else weights.reshape(-1))
+
+    def pooled(self, ids: Tensor, starts: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
+        """Return pooled rows, (bags, d); a method overrides it that need not make every row first.
+
+        Args:
+            ids: (n,) int64, in range.
+            starts: (bags,) int64, where each bag begins.
+            lengths: (bags,) int64, how many ids each bag has.
+            weights: (n,), of each row, or None.
+        """
+        rows = self.rows(ids)
+        bags = len(starts)
         if weights is not None:
-            rows = rows * weights.reshape(-1, 1).to(rows.dtype)
-        bag = torch.repeat_interleave(torch.arange(bags, device=flat.device), lengths, output_size=len(flat))
+            rows = rows * weights[:, None].to(rows.dtype)
+        bag = torch.repeat_interleave(torch.arange(bags, device=ids.device), lengths, output_size=len(ids))
         out = rows.new_zeros(bags, self.embedding_dim)
         if self.mode == "max":
             index = bag[:, None].expand_as(rows)

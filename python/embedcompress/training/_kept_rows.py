@@ -7,22 +7,21 @@ from typing import Any
 import numpy as np
 
 from .. import Table, columns, dense, partition, remap, sparse
-
-_BLOCK = 512
-"""Ids of a block of a partition."""
+from ._formats import assignment_bytes, map_bytes
 
 
-def map_bytes(rows: int, kept: int) -> int:
+def marks_bytes(rows: int, kept: int) -> int:
     """Return the bytes that say which rows are kept: of a map, or of a partition into two tables."""
-    if kept in (0, rows):
-        return 0
-    as_map = -(-rows * kept.bit_length() // 8)
-    return min(as_map, _partition_bytes(rows)) if rows < 1 << 32 else as_map
+    return 0 if kept in (0, rows) else min(_as_map(rows, kept), assignment_bytes(rows) or _as_map(rows, kept))
+
+
+def _as_map(rows: int, kept: int) -> int:
+    return map_bytes(rows, kept, zeros=True)
 
 
 def kept_bytes(rows: int, kept: int, width: int) -> int:
     """Return the bytes of a table of so many f32 columns of the rows that are kept."""
-    return min(4 * rows * width, 4 * kept * width + map_bytes(rows, kept))
+    return min(4 * rows * width, 4 * kept * width + marks_bytes(rows, kept))
 
 
 def kept_rows(values: np.ndarray[Any, Any], is_kept: np.ndarray[Any, Any], dimension: int) -> Table:
@@ -43,13 +42,9 @@ def kept_rows(values: np.ndarray[Any, Any], is_kept: np.ndarray[Any, Any], dimen
         whole[is_kept] = values
         return _widened(whole, dimension)
     inner = _widened(values, dimension)
-    if rows < 1 << 32 and map_bytes(rows, kept) == _partition_bytes(rows):
+    if marks_bytes(rows, kept) == assignment_bytes(rows):
         return partition([inner, _zeros(rows - kept, dimension)], (~is_kept).astype(np.uint8))
     return remap(inner, map=np.where(is_kept, np.cumsum(is_kept) - 1, -1))
-
-
-def _partition_bytes(rows: int) -> int:
-    return -(-rows // _BLOCK) * (2 * 4 + _BLOCK // 8)
 
 
 def _widened(values: np.ndarray[Any, Any], dimension: int) -> Table:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import BudgetError
 from .._bisection import last_where
+from .._checks import check_type, checked_number
 from .._report import figure
 from ._advice import Advice, Choice, Refused
 from ._registry import METHODS, plan
@@ -105,11 +105,13 @@ def recommend(
         ValueError: no method is within the other limits, or arguments that do not agree.
     """
     for name, value in (("train_memory", train_memory), ("latency", latency)):
-        if value is not None and not value > 0:
+        if value is not None and not checked_number(value, name) > 0:
             raise ValueError(f"{name} must be above 0, not {value}")
     sizes = [int(size) for size in fields]
     spec = Spec.of(sum(sizes), embedding_dim, budget, counts, sizes)
-    rules = rules or committed_rules()
+    if rules is None:
+        rules = committed_rules()
+    check_type(rules, Rules, "rules", "Rules")
     evidence = rules.nearest(spec.rows)
     limits = _Limits(spec, train_memory or math.inf, latency or math.inf, cold, evidence)
     options: list[_Option] = []
@@ -170,10 +172,9 @@ def _floor(method: str, spec: Spec) -> int:
     try:
         return int(_plan(method, spec, 1).stored_bytes)
     except BudgetError as error:
-        found = re.search(r"can reach is (\d+) bytes", str(error))
-        if not found:
+        if error.floor is None:
             raise
-        return int(found[1])
+        return error.floor
 
 
 def _plan(method: str, spec: Spec, size: int) -> Any:

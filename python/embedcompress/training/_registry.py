@@ -1,15 +1,22 @@
 """The methods that learn a compressed table, and the constructor of their modules.
 
-Adding one is a file in `methods` with a subclass of `LearnedEmbedding`, and a line in `METHODS`.
+Adding one here is an entry in the core's catalogue, a file in `methods` with a subclass of `LearnedEmbedding`, and a
+line in `METHODS`. Other packages call `register`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from .. import Method
+from .._methods import WHILE_TRAINING
+from .._registry import add, checked_options, method_name
+from .._registry import methods as catalogued
 from ._embedding import LearnedEmbedding
+from ._fused import FusedEmbedding
+from ._row_optimizers import RowOptimizer
 from ._spec import Plan, Spec
 from .methods.adapt import Adaptive
 from .methods.alpt import ALPT
@@ -60,9 +67,60 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
 }
 
 
+ENTRY_POINTS = "embedcompress.methods"
+"""The group in which other packages name modules that register methods."""
+
+Kind = TypeVar("Kind", bound=type[LearnedEmbedding])
+
+
 def methods() -> list[Method]:
     """Return every method that learns a table, with its paper, options and costs."""
-    return [kind.method for kind in METHODS.values()]
+    return [method for method in catalogued(WHILE_TRAINING) if method.name in METHODS]
+
+
+def register(cls: Kind) -> Kind:
+    """Add a method of your own, which then is taken wherever a method's name is. Use it as a decorator.
+
+    An installed package whose metadata names the module, as an entry point of the group "embedcompress.methods", has it
+    registered whenever `embedcompress.training` is imported, in the command line as well.
+
+    Args:
+        cls: A subclass of `LearnedEmbedding` that has `plan`, `rows` and `_frozen`, and as `method` an entry of the
+            stage "while training": an `embedcompress.Method`.
+
+    Returns:
+        The class; its `method` is what the catalogue has.
+
+    Raises:
+        TypeError: it is no such class.
+        ValueError: the entry is not complete, or its name or title is taken.
+    """
+    if not isinstance(cls, type) or not issubclass(cls, LearnedEmbedding):
+        raise TypeError(f"register takes a subclass of LearnedEmbedding, not {cls!r}")
+    for name in ("plan", "rows", "_frozen"):
+        if getattr(getattr(cls, name), "__isabstractmethod__", False):
+            raise TypeError(f"{cls.__name__} has no {name}, which a method needs")
+    if not isinstance(getattr(cls, "method", None), Method):
+        raise TypeError(f"{cls.__name__}.method must be an embedcompress.Method")
+    if not cls.stages or not all(isinstance(stage, str) for stage in cls.stages):
+        raise TypeError(f"{cls.__name__}.stages must be the names of one stage or more, not {cls.stages!r}")
+    cls.method = add(cls.method)
+    METHODS[cls.method.name] = cls
+    return cls
+
+
+def import_registered() -> None:
+    """Import the modules that installed packages name; they register their methods.
+
+    Raises:
+        ImportError: one can't be imported, or registers what can't be.
+    """
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else point.value
+            raise ImportError(f"{package} has methods in {point.value}, which can't be imported: {error}") from error
 
 
 def embedding(
@@ -76,12 +134,13 @@ def embedding(
     mode: str | None = None,
     seed: int = 0,
     sparse: bool = False,
+    optimizer: RowOptimizer | None = None,
     **options: Any,
 ) -> LearnedEmbedding:
     """Return a module that is trained in compressed form, in place of torch.nn.Embedding or EmbeddingBag.
 
     Args:
-        method: A name from `methods()`.
+        method: A name from `methods()`, in any spelling that the papers have.
         num_embeddings: ids are 0 to num_embeddings - 1.
         embedding_dim: The length of a row.
         budget: The most bytes of the frozen table: an int is bytes, a float up to 1 a ratio of the f32 size.
@@ -91,14 +150,18 @@ def embedding(
         mode: "sum", "mean" or "max" to pool like EmbeddingBag; None for rows.
         seed: Of initial values and hashes.
         sparse: Whether gradients are sparse where the method allows, for optimizers such as torch.optim.SparseAdam.
+        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for full, int8 and int16: the table is held
+            as it is stored, and its rows move during backward. It then has no parameters; see docs/training.md.
         **options: The method's own.
 
     Raises:
         BudgetError: the method can't meet the budget; the message has the least bytes.
         ValueError: arguments that the method does not take, or that do not agree.
     """
+    if optimizer is not None:
+        options = _fused_options(method) | options
     kind, values = _checked(method, options)
-    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, seed, sparse)
+    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, seed, sparse, optimizer)
     return kind(_with_counts(kind, spec), mode, **values)
 
 
@@ -132,16 +195,24 @@ def plan(
     return kind.plan(_with_counts(kind, spec), **values)
 
 
+def class_of(method: str) -> type[LearnedEmbedding]:
+    """Return the class of a method, in any spelling of its name; ValueError if there is none."""
+    return METHODS[method_name(method, WHILE_TRAINING)]
+
+
 def _checked(method: str, options: dict[str, Any]) -> tuple[type[LearnedEmbedding], dict[str, Any]]:
     """Return the method's class, and its options with those that were not given."""
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r} to train; the methods are {', '.join(METHODS)}")
-    kind = METHODS[method]
-    known = {option.name: option.default for option in kind.method.options}
-    if unknown := set(options) - set(known):
-        takes = f"; its options are {', '.join(sorted(known))}" if known else ""
-        raise ValueError(f"{method} has no option '{min(unknown)}'{takes}")
-    return kind, known | options
+    kind = class_of(method)
+    return kind, checked_options(kind.method.name, WHILE_TRAINING, options)
+
+
+def _fused_options(method: str) -> dict[str, Any]:
+    """Return the options that differ for a table with an optimizer of its own; ValueError if the method has none."""
+    kind = class_of(method)
+    if not issubclass(kind, FusedEmbedding):
+        taking = ", ".join(sorted(name for name, other in METHODS.items() if issubclass(other, FusedEmbedding)))
+        raise ValueError(f"{kind.method.name} takes no optimizer; the methods that do are {taking}")
+    return dict(kind.fused_options)
 
 
 def _with_counts(kind: type[LearnedEmbedding], spec: Spec) -> Spec:

@@ -6,33 +6,28 @@ with too few zeros to gain from stays dense. `docs/format.md` has both layouts u
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import Option, Table, dense, sparse
-from .._options import choice
+from .. import Table, dense, sparse
 from ._embedding import LearnedEmbedding, numbers
+from ._formats import sparse_bytes
 from ._spec import Plan, Spec, largest
 
 VALUES = {"f32": 4, "f16": 2}
 """Bytes of a value."""
-VALUES_OPTION = Option("values", "f32 or f16", "f32", "what values that are kept are stored as")
-BYTES_PER_ROW = (
-    "min(kept * (v + i) + 4 * (n + 1), kept * (v + i + 4)) / n, of values v = 4 or 2 and columns i = 1, 2 or 4"
-)
+SAMPLE = 100_000
+"""Numbers that a threshold is found from in tables of more; of fewer it is found exactly."""
 _LARGEST_F16 = 65504.0
 
 
 def stored_bytes(rows: int, dimension: int, nonzeros: int, values: str = "f32") -> int:
     """Return the bytes of a frozen table with so many numbers that are not zero."""
-    value = VALUES[values]
-    column = 1 if dimension <= 1 << 8 else 2 if dimension <= 1 << 16 else 4
-    pointer, row = (4 if most < 1 << 32 else 8 for most in (nonzeros, rows))
-    each = min((rows + 1) * pointer, nonzeros * row) + nonzeros * (value + column)
-    return min(each, rows * dimension * value)
+    return min(sparse_bytes(rows, dimension, nonzeros, values), rows * dimension * VALUES[values])
 
 
 def study(spec: Spec) -> dict[str, Any]:
@@ -69,6 +64,27 @@ def largest_mask(scores: Tensor, count: int) -> Tensor:
     return mask.reshape(scores.shape)
 
 
+def sampled_threshold(values: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Return a threshold, f32 without axes, that about a share of the magnitudes are below, whatever the table's size.
+
+    It is the quantile of `SAMPLE` magnitudes, drawn with replacement. The share below it has a standard error of
+    sqrt(share (1 - share) / SAMPLE): where 1 % are to be left 3 % of these, where 0.1 % are 10 %. The quantile is taken
+    three such errors lower, so that in all but about one of 700 times no more than the share is below.
+
+    Args:
+        values: Of any shape.
+        share: From 0 to 1.
+        random: On the device of the values.
+    """
+    flat = values.detach().reshape(-1)
+    error = math.sqrt(share * (1 - share) / SAMPLE)
+    rank = int(SAMPLE * (share - 3 * error))
+    if rank < 1:
+        return flat.new_zeros(())
+    places = torch.randint(0, len(flat), (SAMPLE,), generator=random, device=flat.device)
+    return flat[places].abs().kthvalue(rank).values
+
+
 def _bucket(keys: Tensor, count: int) -> tuple[int, int]:
     """Return the 16-bit key that the `count`-th largest one has, and how many are above it."""
     falling = torch.bincount(keys, minlength=1 << 16).flip(0).cumsum(0)
@@ -83,7 +99,7 @@ class Pruned(LearnedEmbedding):
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.values = choice(options, "values", tuple(VALUES))
+        self.values = options["values"]
         self.nonzeros: int = self.planned.knobs["nonzeros"]
         """Numbers that the finished table may have that are not zero."""
         self._as_finished: tuple[object, Tensor] | None = None
@@ -91,7 +107,7 @@ class Pruned(LearnedEmbedding):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Keep as many numbers as fit."""
-        values = choice(options, "values", tuple(VALUES))
+        values = options["values"]
 
         def size(nonzeros: int) -> int:
             return stored_bytes(spec.rows, spec.dimension, nonzeros, values)

@@ -11,9 +11,15 @@ import numpy as np
 from .. import BudgetError
 from .._arrays import as_array
 from .._bisection import last_where
-from .._compress import budget_bytes
+from .._budget import budget_bytes
+from .._checks import check_type
+from ._row_optimizers import RowOptimizer
 
 Values = np.ndarray[Any, Any]
+MOST_ROWS = 1 << 48
+"""Ids that a table can have."""
+MOST_COLUMNS = 1 << 20
+"""Columns of the widest table that can be stored."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Spec:
     seed: int = 0
     sparse: bool = False
     """Whether gradients of tables are sparse tensors."""
+    optimizer: RowOptimizer | None = None
+    """The table's own, which moves rows while gradients go back; None where one of torch trains it."""
 
     @staticmethod
     def of(
@@ -43,6 +51,7 @@ class Spec:
         fields: Sequence[int] | None = None,
         seed: int = 0,
         sparse: bool = False,
+        optimizer: RowOptimizer | None = None,
     ) -> Spec:
         """Check what a user gives.
 
@@ -50,11 +59,14 @@ class Spec:
             TypeError: something is not a number.
             ValueError: numbers that make no table, or do not agree.
         """
-        for name, value in (("num_embeddings", num_embeddings), ("embedding_dim", embedding_dim)):
+        limits = (("num_embeddings", num_embeddings, MOST_ROWS), ("embedding_dim", embedding_dim, MOST_COLUMNS))
+        for name, value, most in limits:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+            if value > most:
+                raise ValueError(f"{name} must be at most {most}, not {value}")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**62:
             raise ValueError(f"seed must be an integer from 0 to 2^62 - 1, not {seed!r}")
         sizes = (int(num_embeddings),) if fields is None else tuple(int(size) for size in fields)
@@ -71,8 +83,12 @@ class Spec:
             bad = np.flatnonzero(~(np.isfinite(known) & (known >= 0)))
             if len(bad):
                 raise ValueError(f"counts has {known[bad[0]]} for id {bad[0]}; a count is finite and not negative")
+        if optimizer is not None:
+            check_type(optimizer, RowOptimizer, "optimizer", "training.SGD, Adagrad, RowwiseAdagrad or RowwiseAdam")
+            if sparse:
+                raise ValueError("sparse must be False: a table with an optimizer of its own has no gradient")
         room = budget_bytes(budget, int(num_embeddings) * int(embedding_dim) * 4)
-        return Spec(sizes, int(embedding_dim), room, known, seed, sparse)
+        return Spec(sizes, int(embedding_dim), room, known, seed, sparse, optimizer)
 
     @property
     def rows(self) -> int:
@@ -113,7 +129,10 @@ def refuse(method: str, spec: Spec, floor: int) -> ValueError:
     """Return the error of a budget that a method can't meet."""
     return BudgetError(
         f"{method} cannot meet a budget of {spec.budget} bytes: the least it can reach is {floor} bytes "
-        f"({floor / spec.full_bytes:.4g} of the f32 table)"
+        f"({floor / spec.full_bytes:.4g} of the f32 table)",
+        method=method,
+        budget=spec.budget,
+        floor=floor,
     )
 
 

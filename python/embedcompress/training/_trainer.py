@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._atomic import replacing
+from .._atomic import exists
+from .._checks import check_type
+from ._batches import Batches
+from ._checkpoints import Checkpoints, State
 from ._embedding import LearnedEmbedding
-
-Batches = Callable[[int], Iterable[Any]]
-"""From the number of an epoch, which decides the order, to its batches."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured once."""
-
-    stage: str
-    """Of the modules' stages, joined by a slash where they differ."""
-    epoch: int
-    """Within the stage."""
-    step: int
-    """Steps since the stage began."""
-    score: float
-    seconds: float
-    """Of training, since `fit` began; those of a run that was resumed are added up."""
+from ._stage import Evaluation, Stage
+from ._weight_optimizers import MakeOptimizer, adam, sgd
 
 
 class Trainer:
     """Runs every stage of a model's learned tables through their public hooks.
 
     A stage begins with the best state of the one before; the last of several may end with the state it began with.
-    Each has its own optimizer. Parameters that a table names in `architecture_parameters()` are trained on validation
+    Each has its own optimizers. Parameters that a table names in `architecture_parameters()` are trained on validation
     batches, one for each training batch, by an optimizer of their own. After the last stage the tables are finished,
     and the model is in eval mode.
+
+    Batches are read as they come and never listed. How many an epoch has is their `len()`; where they have none,
+    `steps_per_epoch`; without that, the count of the first epoch, which then is evaluated at its end only, in a stage
+    whose tables are not told how many steps it has.
 
     >>> import torch
     >>> from embedcompress import training
@@ -58,12 +47,15 @@ class Trainer:
         loss: Callable[[nn.Module, Any], Tensor],
         *,
         epochs: int | Mapping[str, int] = 1,
-        optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None,
-        search_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None,
+        steps_per_epoch: int | None = None,
+        optimizer: MakeOptimizer | None = None,
+        head_optimizer: MakeOptimizer | None = None,
+        search_optimizer: MakeOptimizer | None = None,
         evaluate: Callable[[nn.Module], float] | None = None,
         evaluations: int = 1,
         patience: int | None = None,
         checkpoints: str | Path | None = None,
+        checkpoint_steps: int | None = None,
         progress: Callable[[int, int], object] | None = None,
         seed: int = 0,
     ) -> None:
@@ -73,34 +65,56 @@ class Trainer:
             model: Has one or more modules of `training.embedding`.
             loss: From the model and a batch to a scalar; what tables add by `regularization()` is added to it.
             epochs: Of every stage, or by the name of the stage.
-            optimizer: From parameters; Adam with a learning rate of 1e-3 if not given. Sparse gradients need one that
-                takes them.
+            steps_per_epoch: Batches of an epoch that has no `len()`.
+            optimizer: From the tables' parameters. If not given, Adam with a learning rate of 1e-3, and SparseAdam
+                with the same for those that a table names in `sparse_parameters()`. Not called where tables have none.
+            head_optimizer: From all other parameters of the model; Adam with a learning rate of 1e-3 if not given.
             search_optimizer: Of architecture parameters; SGD with a learning rate of 1e-3 if not given.
-            evaluate: From the model in eval mode to a score; larger is better. The best state of a stage is kept; the
-                last one if there is no score.
-            evaluations: Of each epoch.
+            evaluate: From the model in eval mode to a score; larger is better. The best state of a stage is kept, in
+                the folder of checkpoints if there is one, else in memory; the last one if there is no score.
+            evaluations: Of each epoch; the last is at its end.
             patience: Evaluations without a better score after which a stage ends.
             checkpoints: A folder for the state after each stage. `fit` goes on after the last stage that it has.
-            progress: Told of steps done and, once an epoch has ended, of all steps of the stage; False stops.
+            checkpoint_steps: Save the state within a stage there, too, after every so many steps: `fit` goes on after
+                the last of them, to the same table bit for bit where the batches, the loss and the score are the same.
+                Random numbers may be drawn from torch's global generators.
+            progress: Told of steps done of the stage, and of all of them; of 0 while that is not known. False stops.
             seed: Of random numbers that torch draws while training.
 
         Raises:
             ValueError: the model has no learned table, or numbers that make no training.
         """
+        check_type(model, nn.Module, "model", "a torch.nn.Module")
         self.tables = [module for module in model.modules() if isinstance(module, LearnedEmbedding)]
         if not self.tables:
             raise ValueError("the model has no module of training.embedding")
-        if evaluations < 1 or (patience is not None and patience < 1):
-            raise ValueError("evaluations and patience must be at least 1")
+        counts = {
+            "evaluations": evaluations,
+            "patience": patience,
+            "steps_per_epoch": steps_per_epoch,
+            "checkpoint_steps": checkpoint_steps,
+        }
+        for name, value in counts.items():
+            if value is not None:
+                check_type(value, int, name, "an integer")
+                if value < 1:
+                    raise ValueError(f"{name} must be at least 1, not {value}")
+        if checkpoint_steps is not None and checkpoints is None:
+            raise ValueError("checkpoint_steps needs checkpoints, a folder")
         self.model, self.loss, self.evaluate = model, loss, evaluate
-        self.optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=1e-3))
-        self.search_optimizer = search_optimizer or (lambda parameters: torch.optim.SGD(parameters, lr=1e-3))
+        self.optimizer, self.head_optimizer = optimizer, head_optimizer or adam
+        self.search_optimizer = search_optimizer or sgd
         self.epochs, self.evaluations, self.patience = epochs, evaluations, patience
-        self.checkpoints = None if checkpoints is None else Path(checkpoints)
+        self.steps_per_epoch, self.checkpoint_steps = steps_per_epoch, checkpoint_steps
+        self.checkpoints = None if checkpoints is None else Checkpoints(Path(checkpoints))
         self.progress, self.seed = progress, seed
         self.history: list[Evaluation] = []
         self.seconds = 0.0
         """Of training, without evaluations."""
+        self.optimizers: list[torch.optim.Optimizer] = []
+        """Those of the stage that is being trained."""
+        self.counted: int | None = None
+        """Batches of the first epoch, once it has ended."""
 
     @property
     def stages(self) -> list[tuple[str, ...]]:
@@ -114,149 +128,61 @@ class Trainer:
         """Train all stages, and finish the tables.
 
         Args:
-            batches: Of training, by the number of the epoch.
-            validation: Batches for architecture parameters; needed if a table has such.
+            batches: Of training, by the number of the epoch, which alone must decide what they are and their order: a
+                run that goes on within an epoch reads those that were done, and leaves them out.
+            validation: Batches for architecture parameters, by a number likewise; needed if a table has such.
 
         Returns:
             All evaluations, those of stages that a checkpoint had included.
 
         Raises:
-            ValueError: there are architecture parameters and no validation batches.
-            KeyboardInterrupt: the progress callback wants to stop. Stages that had ended are in the checkpoints.
+            ValueError: there are architecture parameters and no validation batches, an epoch has no batch, or fewer
+                than had been done when the checkpoint was saved.
+            KeyboardInterrupt: the progress callback wants to stop. What had been saved is in the checkpoints.
         """
-        begin = self._resume()
+        begin, part = self._resume()
         for index in range(begin, len(self.stages)):
-            torch.manual_seed(self.seed * 1009 + index)
-            for table, stage, before in zip(
-                self.tables, self.stages[index], self.stages[max(index - 1, 0)], strict=True
-            ):
-                if index == 0 or stage != before:
-                    table.enter(stage)
-            self._run(index, batches, validation)
-            self._save(index)
+            if part is None:
+                torch.manual_seed(self.seed * 1009 + index)
+                for table, stage, before in zip(
+                    self.tables, self.stages[index], self.stages[max(index - 1, 0)], strict=True
+                ):
+                    if index == 0 or stage != before:
+                        table.enter(stage)
+            Stage(self, index, validation, part).run(batches)
+            if self.checkpoints:
+                self.checkpoints.write(self.checkpoints.stage(index), self.state())
+                self.checkpoints.clean(index)
+            part = None
         for table in self.tables:
             table.finish()
         self.model.eval()
         return self.history
 
-    def _run(self, index: int, batches: Batches, validation: Batches | None) -> None:
-        stage = "/".join(dict.fromkeys(self.stages[index]))
-        searched = [parameter for table in self.tables for parameter in table.architecture_parameters()]
-        if searched and validation is None:
-            raise ValueError(f"the stage {stage!r} trains architecture parameters: give validation batches")
-        left_out = {id(parameter) for table in self.tables for parameter in table.parameters()} - {
-            id(parameter) for table in self.tables for parameter in table.weight_parameters()
-        }
-        weights = [parameter for parameter in self.model.parameters() if id(parameter) not in left_out]
-        optimizer = self.optimizer(weights)
-        search = self.search_optimizer(searched) if searched else None
-        checked = _endless(validation) if search and validation is not None else None
-        best: tuple[float, dict[str, Any]] | None = None
-        step, waited = 0, 0
-
-        def evaluated(epoch: int) -> float:
-            nonlocal best
-            assert self.evaluate is not None
-            self.model.eval()
-            score = float(self.evaluate(self.model))
-            self.history.append(Evaluation(stage, epoch, step, score, self.seconds))
-            if best is None or score > best[0]:
-                best = (score, _copied(self.model.state_dict()))
-            return score
-
-        if self.evaluate and 0 < index == len(self.stages) - 1:
-            # More training may only make worse what stages before have made.
-            evaluated(0)
-        epochs = self.epochs if isinstance(self.epochs, int) else self.epochs.get(stage, 1)
-        for epoch in range(epochs):
-            found = list(batches(epoch))
-            if epoch == 0:
-                for table in self.tables:
-                    table.schedule(epochs * len(found))
-            marks = {len(found) * (mark + 1) // self.evaluations for mark in range(self.evaluations)}
-            for number, batch in enumerate(found, 1):
-                start = time.perf_counter()
-                self.model.train()
-                self._step(batch, optimizer, search)
-                if search and checked is not None:
-                    self._step(next(checked), search, optimizer)
-                self.seconds += time.perf_counter() - start
-                step += 1
-                if self.progress and self.progress(step, len(found)) is False:
-                    raise KeyboardInterrupt
-                if self.evaluate and number in marks:
-                    least = -math.inf if best is None else best[0]
-                    waited = 0 if evaluated(epoch) > least else waited + 1
-                    if self.patience is not None and waited >= self.patience:
-                        break
-            if self.patience is not None and waited >= self.patience:
-                break
-        if best is not None:
-            self.model.load_state_dict(best[1])
-        if self.evaluate:
-            evaluate = self.evaluate
-            self.model.eval()
-            for table in self.tables:
-                table.search(lambda: float(evaluate(self.model)))
-
-    def _step(self, batch: Any, optimizer: torch.optim.Optimizer, other: torch.optim.Optimizer | None) -> None:
-        optimizer.zero_grad()
-        if other:
-            other.zero_grad()
-        loss = self.loss(self.model, batch)
-        for table in self.tables:
-            loss = loss + table.regularization()
-        loss.backward()  # type: ignore[no-untyped-call]
-        for table in self.tables:
-            table.before_step()
-        optimizer.step()
-        for table in self.tables:
-            table.after_step()
-
-    def _path(self, index: int) -> Path | None:
-        return None if self.checkpoints is None else self.checkpoints / f"stage-{index}.pt"
-
-    def _save(self, index: int) -> None:
-        if (path := self._path(index)) is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        document = {
+    def state(self) -> State:
+        """Return the model's state and what was measured, as a checkpoint has them."""
+        return {
             "model": self.model.state_dict(),
             "history": [asdict(one) for one in self.history],
             "seconds": self.seconds,
+            "counted": self.counted,
         }
-        with replacing(path) as partial:
-            torch.save(document, partial)
 
-    def _resume(self) -> int:
-        """Return the first stage that is still to be trained."""
+    def _resume(self) -> tuple[int, State | None]:
+        """Return the first stage that is still to be trained, and the state within it if there is one."""
+        if self.checkpoints is None:
+            return 0, None
         for index in reversed(range(len(self.stages))):
-            path = self._path(index)
-            if path is not None and path.exists():
-                document = torch.load(path, weights_only=True)
-                self.model.load_state_dict(document["model"])
-                self.history = [Evaluation(**one) for one in document["history"]]
-                self.seconds = document["seconds"]
-                return index + 1
-        return 0
+            if exists(path := self.checkpoints.stage(index)):
+                self._take(self.checkpoints.read(path))
+                return index + 1, None
+            if exists(path := self.checkpoints.part(index)):
+                state = self.checkpoints.read(path)
+                self._take(state)
+                return index, state
+        return 0, None
 
-
-def _endless(batches: Batches) -> Iterator[Any]:
-    epoch = 0
-    while True:
-        found = False
-        for batch in batches(epoch):
-            found = True
-            yield batch
-        if not found:
-            raise ValueError("there are no validation batches")
-        epoch += 1
-
-
-def _copied(state: Any) -> Any:
-    """Return a state whose tensors later steps don't change."""
-    if isinstance(state, Tensor):
-        return state.detach().clone()
-    if isinstance(state, dict):
-        return {name: _copied(value) for name, value in state.items()}
-    return state
+    def _take(self, state: State) -> None:
+        self.model.load_state_dict(state["model"])
+        self.history = [Evaluation(**one) for one in state["history"]]
+        self.seconds, self.counted = state["seconds"], state["counted"]

@@ -53,10 +53,12 @@ def nothing_left(refused: Sequence[Refused], budget: int) -> ValueError:
     if not floors:
         return ValueError("no method that meets the budget was measured")
     least, method = min(floors)
-    error: type[ValueError] = BudgetError
-    return error(
+    return BudgetError(
         f"no method can meet a budget of {budget} bytes: the least that any of them can reach is {least} bytes "
-        f"({method})"
+        f"({method})",
+        method=method,
+        budget=budget,
+        floor=least,
     )
 
 

@@ -17,43 +17,27 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ... import Method, Option, Table, partition, remap
+from ... import Method, Table, partition, remap
 from ..._bisection import last_where
-from ..._options import number
-from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
+from .._embedding import frozen_rows, numbers
+from .._formats import assignment_bytes, map_bytes
+from .._gathered import Gathered
 from .._spec import Plan, Spec, Values, largest, refuse
 
 MOST_SHARE = 0.1
 """Of ids with rows of their own, if no share is given; the study's."""
 MAPS = ("none", "partition", "rows")
 """How a field says which ids have rows of their own."""
-_BLOCK_IDS, _BLOCK_BYTES = 512, 72
-"""Of the ranks of a partition of two tables."""
 
 
-class Adaptive(LearnedEmbedding):
+class Adaptive(Gathered):
     """`training.embedding("adapt", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="adapt",
-        title="AdaptEmb",
-        paper="Alibaba DeepRec; Zhang et al., PVLDB 17(4), 2024, arXiv 2311.15578",
-        kind="training",
-        summary="rows of their own for ids that are used often, shared rows for the others; needs counts",
-        bytes_per_row="4 * d * rows / n + 9 / 64, or less",
-        cost="that of torch.nn.Embedding",
-        options=(
-            Option(
-                "top_percent",
-                "a number from 0 to 1",
-                None,
-                "the share of ids with rows of their own; if not given, half of the rows that the budget pays for are "
-                "such, but at most 0.1 of the ids",
-            ),
-        ),
-    )
+    method: ClassVar[Method] = entry("adapt", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     needs_counts: ClassVar[bool] = True
     place: Tensor
 
@@ -81,7 +65,7 @@ class Adaptive(LearnedEmbedding):
         """Take as many shared rows as fit beside the rows of frequent ids."""
         assert spec.counts is not None
         fields = _Fields.of(spec)
-        given = None if options["top_percent"] is None else number(options, "top_percent", 0, 1)
+        given = options["top_percent"]
         share = MOST_SHARE if given is None else given
         order = _by_count(spec.counts)[: int(share * spec.rows)]
         owner = np.searchsorted(np.cumsum(spec.sizes), order, side="right")
@@ -102,9 +86,9 @@ class Adaptive(LearnedEmbedding):
         )
         return replace(fields.arranged(hot(top), shared), study=_study(spec, share))
 
-    def rows(self, ids: Tensor) -> Tensor:
-        """Return rows, an id's own or a shared one."""
-        return functional.embedding(self.place[ids].long(), self.weight, sparse=self.spec.sparse)
+    def places(self, ids: Tensor) -> Tensor:
+        """Return an id's own row or a shared one."""
+        return self.place[ids].long()
 
     def structure(self) -> dict[str, Any]:
         """Return what the counts decided."""
@@ -165,8 +149,9 @@ class _Fields:
         """
         rare = self.sizes - hot
         each = np.minimum(np.maximum(shared * rare // max(int(rare.sum()), 1), 1), rare)
-        bits = np.asarray([max(int(count - 1).bit_length(), 1) for count in hot + each])
-        choices = np.stack([-(-self.sizes // _BLOCK_IDS) * _BLOCK_BYTES, -(-self.sizes * bits // 8)])
+        choices = np.array(
+            [_map_choices(int(size), int(rows)) for size, rows in zip(self.sizes, hot + each, strict=True)]
+        ).T
         needs_none = (hot == 0) | (rare == 0) | self.are_sorted
         found = self.row_bytes * (hot + each) + np.where(needs_none, 0, choices.min(0))
         is_plain = found >= self.row_bytes * self.sizes
@@ -179,6 +164,12 @@ class _Fields:
                 "map": [MAPS[kind] for kind in kinds],
             },
         )
+
+
+def _map_choices(size: int, rows: int) -> tuple[int, int]:
+    """Return the bytes that say where a field's ids have their rows: of a partition, and of a map."""
+    as_map = map_bytes(size, rows)
+    return assignment_bytes(size) or as_map, as_map
 
 
 def _by_count(counts: Values) -> Values:

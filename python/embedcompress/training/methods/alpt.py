@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table
-from ..._options import integer, number
-from ..._product import packed
-from ..._table import Array
+from ... import Method, Table, codebook
+from ..._expressions import described, plan_bytes
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._spec import Plan, Spec, refuse
@@ -45,19 +45,8 @@ WIDTHS = (8, 4, 2)
 class ALPT(LearnedEmbedding):
     """`training.embedding("alpt", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="alpt",
-        title="ALPT",
-        paper="Li et al., AAAI 2023, arXiv 2212.05735",
-        kind="training",
-        summary="codes of b bits with a scale of each row that is learnt, rounded up or down at random",
-        bytes_per_row="ceil(d * b / 8) + 4 + 4 * 2^b / n",
-        cost="rounding the rows of each batch; training takes the full table",
-        options=(
-            Option("bits", "an integer from 2 to 8", None, "of a code; the widest of 8, 4, 2 that fits if not given"),
-            Option("reach", "a number above 0", 0.5, "the magnitude up to which the first scales go"),
-        ),
-    )
+    method: ClassVar[Method] = entry("alpt", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight", "log_scale")
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
@@ -67,14 +56,14 @@ class ALPT(LearnedEmbedding):
         # Not rounded yet: the first step that uses a row does it at random, as with any update.
         self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
         if self.bits < 32:
-            scale = number(options, "reach", 1e-9) / (self.high + 1)
+            scale = options["reach"] / (self.high + 1)
             self.log_scale = nn.Parameter(torch.full((spec.rows, 1), math.log(scale)))
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the widest codes that fit."""
-        widths = WIDTHS if options["bits"] is None else (integer(options, "bits", 2, 8),)
-        sizes = {bits: spec.rows * (-(-spec.dimension * bits // 8) + 4) + (4 << bits) for bits in widths}
+        widths = WIDTHS if options["bits"] is None else (options["bits"],)
+        sizes = {bits: _stored_bytes(spec, bits) for bits in widths}
         # 32 bits stand for rows as they are, where codes and scales would not be smaller.
         sizes = {bits: size for bits, size in sizes.items() if size < spec.full_bytes} or {32: spec.full_bytes}
         fitting = [bits for bits, size in sizes.items() if size <= spec.budget]
@@ -117,20 +106,14 @@ class ALPT(LearnedEmbedding):
             return frozen_rows(self.weight)
         scales = self.log_scale.exp()
         codes = (self.weight / scales).round_().clamp_(self.low, self.high) - self.low
-        stored = packed(numbers(codes).astype(np.int64), self.bits)
-        tree = {
-            "kind": "codebook",
-            "rows": len(stored),
-            "dimension": self.embedding_dim,
-            "bits": self.bits,
-            "entries": "f32",
-            "scope": "table",
-            "row_scale": "f32",
-            "tensors": {"rows": "rows", "codebooks": "codebooks"},
-        }
-        entries = np.arange(self.low, self.high + 1, dtype=np.float32)[None]
-        rows = np.concatenate([stored, numbers(scales).astype("<f4").view(np.uint8)], axis=1)
-        return Table.from_parts(tree, {"rows": Array("u8", rows), "codebooks": Array("f32", entries)})
+        entries = np.arange(self.low, self.high + 1, dtype=np.float32)
+        return codebook(numbers(codes).astype(np.uint8), entries, bits=self.bits, scales=numbers(scales).ravel())
+
+
+def _stored_bytes(spec: Spec, bits: int) -> int:
+    """Return the bytes of codes and scales."""
+    fields: dict[str, Any] = {"bits": bits, "entries": "f32", "scope": "table", "row_scale": "f32"}
+    return plan_bytes(described("codebook", spec.rows, spec.dimension, **fields))
 
 
 class LSQ(torch.autograd.Function):

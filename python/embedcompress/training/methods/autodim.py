@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table, project
-from ..._options import choice, number
+from ... import Method, Table, project
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._by_field import ByField
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._spec import Plan, Spec, refuse
@@ -37,21 +38,8 @@ _COLDEST = 0.01
 class AutoDim(LearnedEmbedding):
     """`training.embedding("autodim", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="autodim",
-        title="AutoDim",
-        paper="Zhao et al., WWW 2021, arXiv 2006.14827",
-        kind="training",
-        summary="a number of columns for each field, searched for by a softmax over candidates, and a matrix to d",
-        bytes_per_row="sum over fields of 4 * min(n_f * d_f + d_f * d + d, n_f * d) / n",
-        cost="d_f * d products for each row; about two full tables while searching, and training twice",
-        options=(
-            Option("tables", "own or shared", "own", "of candidates while searching: shared ones are columns of one"),
-            Option(
-                "anneal_steps", "a number above 0", 312_500.0, "steps in which the temperature falls from 1 to 0.01"
-            ),
-        ),
-    )
+    method: ClassVar[Method] = entry("autodim", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("table", "flat")
     stages: ClassVar[tuple[str, ...]] = ("search", "retrain")
     compiles: ClassVar[str] = "the search draws random numbers from a generator of its own"
     alpha: nn.Parameter | None
@@ -66,8 +54,8 @@ class AutoDim(LearnedEmbedding):
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.is_shared = choice(options, "tables", ("own", "shared")) == "shared"
-        self.anneal_steps = number(options, "anneal_steps", 1e-9)
+        self.is_shared = options["tables"] == "shared"
+        self.anneal_steps: float = options["anneal_steps"]
         self.candidates = candidates_of(spec.dimension)
         self.draws = 0
         """Batches that had random weights."""

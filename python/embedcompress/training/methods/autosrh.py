@@ -19,37 +19,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option
-from ..._options import integer, number
-from .._sparse import BYTES_PER_ROW, VALUES_OPTION, Pruned, largest_mask
+from ... import Method
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
+from .._sparse import Pruned, largest_mask
 from .._spec import Spec
 
 
 class AutoSrh(Pruned):
     """`training.embedding("autosrh", …)`. Fields share groups."""
 
-    method: ClassVar[Method] = Method(
-        name="autosrh",
-        title="AutoSrh",
-        paper="Kong et al., TKDE 2023",
-        kind="training",
-        summary="pruned by magnitude times a weight of the column, learnt for each group of ids that are used as often",
-        bytes_per_row=BYTES_PER_ROW,
-        cost="a full table while training, and three stages",
-        options=(
-            Option("groups", "an integer from 1 to 256", 6, "groups of ids, by how often they are used"),
-            Option("l1", "a number, at least 0", 1e-5, "weight of the sum of alpha in the loss"),
-            VALUES_OPTION,
-        ),
-    )
+    method: ClassVar[Method] = entry("autosrh", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     needs_counts: ClassVar[bool] = True
     stages: ClassVar[tuple[str, ...]] = ("warmup", "search", "retrain")
     group: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        groups = integer(options, "groups", 1, 256)
-        self.l1 = number(options, "l1", 0)
+        groups = options["groups"]
+        self.l1 = options["l1"]
         self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
         self.alpha = nn.Parameter(torch.ones(groups, spec.dimension))
         assert spec.counts is not None

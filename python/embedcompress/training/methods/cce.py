@@ -20,11 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table, columns, combine, remap
-from ..._options import integer
+from ... import Method, Table, columns, combine, remap
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._clusters import clusters, means, nearest
+from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._fields import of_field
+from .._formats import hash_bytes, map_bytes
 from .._hashing import hashed, seeds
 from .._spec import Plan, Spec, largest, refuse
 from .._steps import Steps
@@ -38,22 +41,8 @@ MAP_SHARE = 2 / 3
 class CCE(LearnedEmbedding):
     """`training.embedding("cce", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="cce",
-        title="CCE",
-        paper="Tsang and Ahle, NeurIPS 2023, arXiv 2210.05974",
-        kind="training",
-        summary="sums of a row chosen by a learnt cluster and one chosen by a hash, for each chunk of columns",
-        bytes_per_row="chunks * ceil(log2(k)) / 8 + 8 * d * k / n",
-        cost="two lookups and a sum for each chunk; k-means of all ids, a few times while training",
-        options=(
-            Option(
-                "chunks", "a divisor of d", None, "parts of a row; the budget chooses among 4, 2 and 1 if not given"
-            ),
-            Option("interval", "an integer, at least 1", 1000, "steps before each clustering"),
-            Option("clusterings", "an integer, at least 0", 6, "how often ids are clustered"),
-        ),
-    )
+    method: ClassVar[Method] = entry("cce", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("tables", "plain")
     map: Tensor
     seeds: Tensor
     k: Tensor
@@ -63,7 +52,7 @@ class CCE(LearnedEmbedding):
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.interval, self.clusterings = integer(options, "interval", 1), integer(options, "clusterings", 0)
+        self.interval, self.clusterings = options["interval"], options["clusterings"]
         self.chunks: int = self.planned.knobs["chunks"]
         self.width = spec.dimension // self.chunks
         self.counts: list[int] = self.planned.knobs["k"]
@@ -95,7 +84,7 @@ class CCE(LearnedEmbedding):
         """Take the most chunks whose map leaves enough of the budget to the largest tables that fit."""
         able = [chunks for chunks in CHUNKS if spec.dimension % chunks == 0]
         if options["chunks"] is not None:
-            able = [integer(options, "chunks", 1)]
+            able = [options["chunks"]]
             if spec.dimension % able[0]:
                 raise ValueError(f"chunks must divide the {spec.dimension} columns, not {able[0]}")
         floors = {chunks: _size(spec, chunks, 2) for chunks in able}
@@ -133,7 +122,11 @@ class CCE(LearnedEmbedding):
         return torch.where(none[:, :, None], 2 * self.chunks * self.total, places)
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Return sums of two rows for each chunk, or rows as they are."""
+        """Return sums of two rows for each chunk, or rows as they are; those of an id are added up once."""
+        batch = Distinct(ids)
+        return batch.spread(self._sums(batch.ids))
+
+    def _sums(self, ids: Tensor) -> Tensor:
         total = None
         if self.tables is not None:
             # The last row has no gradient, so that it stays zero.
@@ -196,7 +189,7 @@ class CCE(LearnedEmbedding):
 
 def _field_size(spec: Spec, chunks: int, k: int, size: int) -> int:
     """Return the bytes of a field's tables, maps and hashes."""
-    return 8 * spec.dimension * k + chunks * (-(-size * (k - 1).bit_length() // 8) + 8)
+    return 8 * spec.dimension * k + chunks * (map_bytes(size, k) + hash_bytes())
 
 
 def _shrinks(spec: Spec, chunks: int, k: int, size: int) -> bool:
@@ -208,4 +201,4 @@ def _size(spec: Spec, chunks: int, k: int) -> int:
 
 
 def _map_bytes(spec: Spec, chunks: int, k: int) -> int:
-    return sum(chunks * size * (k - 1).bit_length() // 8 for size in spec.sizes if _shrinks(spec, chunks, k, size))
+    return sum(chunks * map_bytes(size, k) for size in spec.sizes if _shrinks(spec, chunks, k, size))

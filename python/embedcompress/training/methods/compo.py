@@ -17,29 +17,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table, combine, remap
+from ... import Method, Table, combine, remap
 from ..._bisection import first_where
-from ..._options import choice
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._embedding import LearnedEmbedding, frozen_rows
 from .._fields import of_field
 from .._spec import Plan, Spec, refuse
-
-OPERATIONS = ("product", "sum")
 
 
 class Compositional(LearnedEmbedding):
     """`training.embedding("compo", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="compo",
-        title="CompoEmb",
-        paper="Shi et al., KDD 2020, arXiv 1909.02107",
-        kind="training",
-        summary="the product of a row chosen by id div k and one chosen by id mod k",
-        bytes_per_row="4 * d * (ceil(n / k) + k) / n",
-        cost="two lookups and a product",
-        options=(Option("operation", "product or sum", "product", "how both rows make one"),),
-    )
+    method: ClassVar[Method] = entry("compo", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("quotient", "remainder")
     divisor: Tensor
     first_quotient: Tensor
     first_remainder: Tensor
@@ -47,7 +38,7 @@ class Compositional(LearnedEmbedding):
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.operation = choice(options, "operation", OPERATIONS)
+        self.operation = options["operation"]
         divisors: list[int] = self.planned.knobs["k"]
         # A field that stays as it is has the divisor 1, and no remainders.
         self.quotients = [-(-size // k) for size, k in zip(spec.sizes, divisors, strict=True)]

@@ -18,11 +18,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ... import Method, Option, Table, compress, remap
-from ..._options import integer
-from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from ... import Method, Table, _core, compress, remap
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
+from .._embedding import frozen_rows, numbers
+from .._formats import map_bytes
+from .._gathered import Gathered
 from .._spec import Plan, Spec, refuse
 
 MAP_SHARE = 2 / 3
@@ -30,19 +32,11 @@ MAP_SHARE = 2 / 3
 STUDY_BLOCK = 10_000
 
 
-class Dedup(LearnedEmbedding):
+class Dedup(Gathered):
     """`training.embedding("dedup", …)`. Blocks may be shared across fields."""
 
-    method: ClassVar[Method] = Method(
-        name="dedup",
-        title="Dedup",
-        paper="Zhou et al., PVLDB 15, 2022",
-        kind="training",
-        summary="trains the full table, makes blocks of rows that are alike one, and trains on",
-        bytes_per_row="(4 * d * b * kept + blocks * ceil(log2(kept)) / 8) / n with blocks of b rows",
-        cost="that of torch.nn.Embedding and a lookup in the map; the full table in the first stage",
-        options=(Option("block", "an integer, at least 1", None, "rows of a block; the budget chooses if not given"),),
-    )
+    method: ClassVar[Method] = entry("dedup", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     stages = ("train", "tune")
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
@@ -55,7 +49,7 @@ class Dedup(LearnedEmbedding):
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the smallest blocks whose map leaves enough of the budget to rows."""
         if options["block"] is not None:
-            blocks = [integer(options, "block", 1)]
+            blocks = [options["block"]]
         else:
             blocks = [1 << power for power in range(max(1, (spec.rows // 2).bit_length()))]
         floors = {block: _floor(spec, block) for block in blocks}
@@ -87,28 +81,26 @@ class Dedup(LearnedEmbedding):
             budget=self.spec.budget,
             seed=self.spec.seed,
         )
-        tree, arrays = table.parts()
-        bits = np.unpackbits(arrays["map"].values, bitorder="little")
-        count = -(-self.num_embeddings // self.block)
-        entries = bits[: count * tree["bits"]].reshape(count, -1) @ (1 << np.arange(tree["bits"]))
-        kept = torch.from_numpy(arrays["inner.rows"].values.copy())
-        self.map = torch.from_numpy(entries).to(self.device, torch.int32)
+        first_ids = np.arange(0, self.num_embeddings, self.block)
+        inner_rows = np.empty_like(first_ids)
+        _core.inner_rows(table, first_ids, inner_rows)
+        kept = torch.from_numpy(table.parts()[1]["inner.rows"].values.copy())
+        self.map = torch.from_numpy(inner_rows // self.block).to(self.device, torch.int32)
         self.weight = nn.Parameter(kept.to(self.device))
 
-    def rows(self, ids: Tensor) -> Tensor:
-        """Return rows of the table, or of the blocks that stayed."""
-        if self.map is not None:
-            block = torch.div(ids, self.block, rounding_mode="floor")
-            ids = ids + (self.map[block] - block) * self.block
-        return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
+    def places(self, ids: Tensor) -> Tensor:
+        """Return ids as they are, or rows of the blocks that stayed."""
+        if self.map is None:
+            return ids
+        block = torch.div(ids, self.block, rounding_mode="floor")
+        return ids + (self.map[block] - block) * self.block
 
     @property
     def stored_bytes(self) -> int:
         """Bytes of the frozen table; at most so many before blocks are shared."""
         if self.map is None:
             return super().stored_bytes
-        most = -(-len(self.weight) // self.block)
-        return 4 * self.weight.numel() + -(-len(self.map) * _entry_bits(most) // 8)
+        return 4 * self.weight.numel() + map_bytes(self.num_embeddings, len(self.weight), self.block)
 
     def _frozen(self) -> Table:
         if self.map is None:
@@ -125,22 +117,18 @@ class Dedup(LearnedEmbedding):
         self.weight = nn.Parameter(self.weight.new_zeros(structure["kept"], self.embedding_dim))
 
 
-def _entry_bits(kept: int) -> int:
-    return max(1, (kept - 1).bit_length())
-
-
 def _floor(spec: Spec, block: int) -> int:
     """Return the bytes of one block, the last one if it is shorter, since nothing is like it, and the map."""
     blocks, short = -(-spec.rows // block), spec.rows % block
     if blocks == 1:
         return spec.full_bytes
-    return min(spec.full_bytes, 4 * spec.dimension * (block + short) + -(-blocks // 8))
+    return min(spec.full_bytes, 4 * spec.dimension * (block + short) + map_bytes(spec.rows, block, block))
 
 
 def _map_bytes(spec: Spec, block: int) -> int:
     """Return the bytes of the map where the rest of the budget is rows; an upper bound."""
     kept = min(spec.budget // (4 * spec.dimension * block), spec.rows // block)
-    return -(-spec.rows // block) * _entry_bits(max(kept, 1)) // 8
+    return map_bytes(spec.rows, max(kept, 1) * block, block)
 
 
 def _study(spec: Spec) -> dict[str, Any]:

@@ -20,17 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import BudgetError, Method, Option, Table, hash_network
-from ..._options import choice, integer
+from ... import BudgetError, Method, Table, hash_network
+from ..._expressions import described, plan_bytes
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._embedding import LearnedEmbedding, numbers
 from .._plain import PlainFields
 from .._spec import Plan, Spec, largest
 
-ENCODINGS = ("uniform", "normal")
 BUCKETS = 1_000_000
 HIDDEN = 5
 """Layers before the last."""
-MOST_WIDTH, MOST_HASHES, MOST_ROWS = 1 << 16, 1 << 16, 1 << 32
+MOST_WIDTH, MOST_ROWS = 1 << 16, 1 << 32
 """What the frozen form holds."""
 BLOCK = 1 << 14
 """Ids that go through a network at a time, where they need not go together."""
@@ -43,19 +44,8 @@ _MOMENTUM, _EPSILON = 0.1, 1e-5
 class DHE(LearnedEmbedding):
     """`training.embedding("dhe", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="dhe",
-        title="DHE",
-        paper="Kang et al., KDD 2021, arXiv 2010.10784",
-        kind="training",
-        summary="a network for each field, of many hashes of the id, in place of a table",
-        bytes_per_row="(4 * ((k + 1) * h + 4 * h * (h + 1) + (h + 1) * d) + 24 * k + 8) / n",
-        cost="h * (k + 4 * h + d) products for each id",
-        options=(
-            Option("hashes", "an integer from 1 to 65536", 1024, "of an id; an even number with normal"),
-            Option("encoding", "uniform or normal", "uniform", "how hashes become numbers"),
-        ),
-    )
+    method: ClassVar[Method] = entry("dhe", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("plain",)
     compiles: ClassVar[str] = "ids of a batch are made unique, so shapes depend on them"
     factors: Tensor
     summands: Tensor
@@ -88,8 +78,8 @@ class DHE(LearnedEmbedding):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the widest networks that fit."""
-        hashes = integer(options, "hashes", 1, MOST_HASHES)
-        if choice(options, "encoding", ENCODINGS) == "normal" and hashes % 2:
+        hashes: int = options["hashes"]
+        if options["encoding"] == "normal" and hashes % 2:
             raise ValueError(f"hashes must be an even number with the encoding normal, not {hashes}")
         if max(spec.sizes) > MOST_ROWS:
             raise ValueError(f"a field of dhe has at most {MOST_ROWS} rows, not {max(spec.sizes)}")
@@ -97,14 +87,17 @@ class DHE(LearnedEmbedding):
         full = [4 * rows * d for rows in spec.sizes]
 
         def network(width: int) -> int:
-            words = (hashes + 1) * width + 4 * width * (width + 1) + (width + 1) * d
-            return 4 * words + 24 * hashes + 8
+            widths = {f"width{layer}": width for layer in range(HIDDEN)}
+            fields: dict[str, Any] = {"hashes": hashes, "layers": HIDDEN + 1, "element": "f32", **widths}
+            return plan_bytes(described("hash_network", spec.rows, d, **fields))
 
         def size(width: int) -> int:
-            return sum(min(rows, network(width)) for rows in full)
+            each = network(width)
+            return sum(min(rows, each) for rows in full)
 
         width = largest("dhe", spec, 1, MOST_WIDTH, size)
-        is_plain = [rows <= network(width) for rows in full]
+        each = network(width)
+        is_plain = [rows <= each for rows in full]
         return Plan(size(width), {"width": width, "plain": is_plain}, _study(spec, hashes))
 
     def rows(self, ids: Tensor) -> Tensor:

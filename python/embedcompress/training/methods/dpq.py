@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table, _core, product
-from ..._options import choice, integer, number
+from ... import Method, Table, _core, product
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
+from .._formats import product_bytes
 from .._spec import Plan, Spec, refuse
 
-KINDS = ("vq", "sx")
 USUAL_BITS = 8
 """Of a code at most, unless more are asked for: the search takes twice as long with each."""
 BLOCK = 1 << 16
@@ -34,26 +35,13 @@ BLOCK = 1 << 16
 class DPQ(LearnedEmbedding):
     """`training.embedding("dpq", …)`. Fields share centroids."""
 
-    method: ClassVar[Method] = Method(
-        name="dpq",
-        title="DPQ",
-        paper="Chen, Li and Sun, ICML 2020, arXiv 1908.09756",
-        kind="training",
-        summary="codes into centroids of parts of a row, learnt by straight-through gradients or a softmax",
-        bytes_per_row="ceil(parts * bits / 8) + 4 * d * 2^bits / n",
-        cost="2^bits * d products for each row, and a full table of queries while training",
-        options=(
-            Option("kind", "vq or sx", "vq", "the nearest centroid, or a softmax over them"),
-            Option("bits", "an integer from 1 to 12", None, "of a code; the budget chooses if not given"),
-            Option("parts", "a divisor of d", None, "codes of a row; the budget chooses if not given"),
-            Option("commitment", "a number, at least 0", 1.0, "weight of the loss that moves centroids; for vq"),
-        ),
-    )
+    method: ClassVar[Method] = entry("dpq", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("query",)
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.kind = choice(options, "kind", KINDS)
-        self.commitment = number(options, "commitment", 0)
+        self.kind: str = options["kind"]
+        self.commitment: float = options["commitment"]
         self.parts: int = self.planned.knobs["parts"]
         self.bits: int = self.planned.knobs["bits"]
         self.width = spec.dimension // self.parts
@@ -190,7 +178,7 @@ def frozen_codes(codes: Tensor, books: Tensor, bits: int) -> Table:
 
 def stored_bytes(spec: Spec, parts: int, bits: int) -> int:
     """Return the bytes of codes and centroids."""
-    return spec.rows * -(-parts * bits // 8) + (4 * spec.dimension << bits)
+    return product_bytes(spec.rows, spec.dimension, parts, bits)
 
 
 def solve(
@@ -210,7 +198,7 @@ def solve(
         size: Bytes of a table with so many parts and bits.
     """
     given = {name: options[name] for name in ("parts", "bits") if options[name] is not None}
-    widths = [integer(given, "bits", least, 12)] if "bits" in given else range(USUAL_BITS, least - 1, -1)
+    widths = [given["bits"]] if "bits" in given else range(USUAL_BITS, least - 1, -1)
     cuts = [parts for parts in range(1, spec.dimension + 1) if spec.dimension % parts == 0]
     if "parts" in given:
         if given["parts"] not in cuts:

@@ -5,30 +5,28 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Table
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._embedding import LearnedEmbedding, frozen_rows
+from .._fused import FusedEmbedding
+from .._gathered import Gathered
 from .._spec import Plan, Spec, refuse
 
 
-class Full(LearnedEmbedding):
+class Full(FusedEmbedding, Gathered):
     """`training.embedding("full", …)`. Bytes: 4 n d."""
 
-    method: ClassVar[Method] = Method(
-        name="full",
-        title="Full",
-        paper="-",
-        kind="training",
-        summary="a row of its own for every id",
-        bytes_per_row="4 * d",
-        cost="that of torch.nn.Embedding",
-        options=(),
-    )
+    method: ClassVar[Method] = entry("full", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
+        if spec.optimizer is not None:
+            self.fuse("f32")
+        else:
+            self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -37,9 +35,19 @@ class Full(LearnedEmbedding):
             raise refuse("full", spec, spec.full_bytes)
         return Plan(spec.full_bytes, {})
 
+    def places(self, ids: Tensor) -> Tensor:
+        """Return ids as they are."""
+        return ids
+
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight."""
-        return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
+        return super().rows(ids) if self.fused is None else self.fused(ids)
+
+    def pooled(self, ids: Tensor, starts: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
+        """Return pooled rows, (bags, d)."""
+        if self.fused is None:
+            return super().pooled(ids, starts, lengths, weights)
+        return LearnedEmbedding.pooled(self, ids, starts, lengths, weights)
 
     def _frozen(self) -> Table:
-        return frozen_rows(self.weight)
+        return frozen_rows(self.weight) if self.fused is None else self.fused.frozen()

@@ -7,27 +7,21 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Table, remap
-from .._embedding import LearnedEmbedding, frozen_rows
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
+from .._embedding import frozen_rows
 from .._fields import of_field
+from .._gathered import Gathered
 from .._spec import Plan, Spec, refuse
 
 
-class Hash(LearnedEmbedding):
+class Hash(Gathered):
     """`training.embedding("hash", …)`: each field has rows in proportion to its size. Bytes: 4 d for each row."""
 
-    method: ClassVar[Method] = Method(
-        name="hash",
-        title="Hash",
-        paper="Weinberger et al., ICML 2009, arXiv 0902.2206",
-        kind="training",
-        summary="id x has the row x mod m of a smaller table",
-        bytes_per_row="4 * d * m / n",
-        cost="that of torch.nn.Embedding",
-        options=(),
-    )
+    method: ClassVar[Method] = entry("hash", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     first: Tensor
     count: Tensor
 
@@ -51,13 +45,11 @@ class Hash(LearnedEmbedding):
             4 * spec.dimension * sum(counts), {"rows": counts}, {"rows": study, "ratio": sum(study) / spec.rows}
         )
 
-    def rows(self, ids: Tensor) -> Tensor:
+    def places(self, ids: Tensor) -> Tensor:
         """Return rows of the smaller table."""
         field, local = self.fields.split(ids)
         places = local % of_field(self.count, field)
-        if field is not None:
-            places = places + self.first[field]
-        return functional.embedding(places, self.weight, sparse=self.spec.sparse)
+        return places if field is None else places + self.first[field]
 
     def _frozen(self) -> Table:
         parts = torch.split(self.weight, self.planned.knobs["rows"])

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table, project
-from ..._options import choice, number
+from ... import Method, Table, project
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._fields import of_field
 from .._grouped import grouped_product
 from .._plain import PlainFields
 from .._spec import Plan, Spec, largest
 
-WIDTHS = ("any", "powers")
 STEPS = 1 << 20
 """Of alpha and of the scale."""
 
@@ -34,19 +34,8 @@ STEPS = 1 << 20
 class MDE(LearnedEmbedding):
     """`training.embedding("mde", …)`. Fields of the same width share a table while training."""
 
-    method: ClassVar[Method] = Method(
-        name="mde",
-        title="MDE",
-        paper="Ginart et al., ISIT 2021, arXiv 1909.11810",
-        kind="training",
-        summary="rows that are the narrower the larger their field is, and a matrix for each field",
-        bytes_per_row="4 * w * (1 + d / n)",
-        cost="w * d products for each row",
-        options=(
-            Option("alpha", "a number, at least 0", None, "how fast fields narrow; the budget chooses if not given"),
-            Option("widths", "any or powers", "any", "any whole numbers, or powers of two, as in the study"),
-        ),
-    )
+    method: ClassVar[Method] = entry("mde", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("plain", "tables", "matrices")
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     group: Tensor
     first: Tensor
@@ -82,8 +71,8 @@ class MDE(LearnedEmbedding):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the widest fields that fit: first by the scale, then by alpha, then one by one."""
-        is_any = choice(options, "widths", WIDTHS) == "any"
-        alpha = None if options["alpha"] is None else number(options, "alpha", 0)
+        is_any = options["widths"] == "any"
+        alpha = options["alpha"]
 
         def knobs(step: int) -> tuple[float, float]:
             if alpha is not None:

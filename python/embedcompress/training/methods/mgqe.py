@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ... import Method, Option, Table, partition
-from ..._options import number
+from ... import Method, Table, partition
+from ..._expressions import described, plan_bytes
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._embedding import numbers
 from .._spec import Plan, Spec
 from .dpq import DPQ, frozen_codes, nearest, solve, stored_bytes
@@ -32,23 +34,7 @@ FEWER_BITS = 2
 class MGQE(DPQ):
     """`training.embedding("mgqe", …)`. Needs counts."""
 
-    method: ClassVar[Method] = Method(
-        name="mgqe",
-        title="MGQE",
-        paper="Kang et al., WWW 2020, arXiv 2002.08530",
-        kind="training",
-        summary="learnt codes into centroids of parts of a row, of which rare rows may choose the first quarter only",
-        bytes_per_row="ceil(parts * bits / 8), ceil(parts * (bits - 2) / 8) if rare, + 5 * d * 2^bits / n + 0.14",
-        cost="2^bits * d products for each row, and a full table of queries while training",
-        options=(
-            *DPQ.method.options[:1],
-            Option(
-                "bits", "an integer from 3 to 12", None, "of a frequent row's code; the budget chooses if not given"
-            ),
-            *DPQ.method.options[2:],
-            Option("frequent", "a number from 0 to 1", 0.1, "the share of rows that have all centroids"),
-        ),
-    )
+    method: ClassVar[Method] = entry("mgqe", WHILE_TRAINING)
     needs_counts = True
     is_rare: Tensor
 
@@ -100,14 +86,18 @@ class MGQE(DPQ):
 
 def frequent_rows(spec: Spec, options: dict[str, Any]) -> int:
     """Return how many rows have all centroids."""
-    return math.ceil(number(options, "frequent", 0, 1) * spec.rows)
+    share: float = options["frequent"]
+    return math.ceil(share * spec.rows)
 
 
 def _partitioned(spec: Spec, frequent: int, parts: int, bits: int) -> int:
     """Return the bytes of frequent and rare rows that are stored apart."""
     fewer = bits - FEWER_BITS
-    codes = frequent * -(-parts * bits // 8) + (spec.rows - frequent) * -(-parts * fewer // 8)
-    return codes + 4 * spec.dimension * ((1 << bits) + (1 << fewer)) + 72 * -(-spec.rows // 512)
+    tables = [
+        described("product", rows, spec.dimension, parts=parts, bits=width, element="f32")
+        for rows, width in ((frequent, bits), (spec.rows - frequent, fewer))
+    ]
+    return plan_bytes(described("partition", spec.rows, spec.dimension, *tables, by="assignment"))
 
 
 def _study(spec: Spec) -> dict[str, Any]:

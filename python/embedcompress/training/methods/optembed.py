@@ -21,13 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table
+from ... import Method, Table
 from ..._bisection import first_where
-from ..._options import integer, number
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._embedding import LearnedEmbedding, numbers
 from .._evolution import evolve
 from .._fields import of_field
-from .._kept_rows import kept_bytes, kept_rows, map_bytes
+from .._kept_rows import kept_bytes, kept_rows, marks_bytes
 from .._spec import Plan, Spec, refuse
 
 _DRAWS = 1000
@@ -37,20 +38,8 @@ _DRAWS = 1000
 class OptEmbed(LearnedEmbedding):
     """`training.embedding("optembed", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="optembed",
-        title="OptEmbed",
-        paper="Lyu et al., CIKM 2022, arXiv 2208.04482",
-        kind="training",
-        summary="rows that pass a learnt norm, with the first columns only, as many as a search finds for each field",
-        bytes_per_row="sum over fields of (4 * kept * columns + the fewer of n * log2(kept) / 8 and n * 9 / 64) / n",
-        cost="a full table while training, training twice, and evaluations for the search",
-        options=(
-            Option("alpha", "a number, at least 0", 1e-5, "weight of the sum of exp(-t) in the loss"),
-            Option("threshold_rate", "a number, at least 0", 1e-4, "the learning rate of thresholds"),
-            Option("rounds", "an integer, at least 0", 5, "of the search for columns; 20 evaluations each"),
-        ),
-    )
+    method: ClassVar[Method] = entry("optembed", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     stages: ClassVar[tuple[str, ...]] = ("supernet", "retrain")
     compiles: ClassVar[str] = "training draws random columns from a generator of its own"
     dims: Tensor
@@ -60,9 +49,9 @@ class OptEmbed(LearnedEmbedding):
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.alpha = number(options, "alpha", 0)
-        self.rate = number(options, "threshold_rate", 0)
-        self.rounds = integer(options, "rounds", 0)
+        self.alpha = options["alpha"]
+        self.rate = options["threshold_rate"]
+        self.rounds = options["rounds"]
         self.draws = 0
         """Batches that had random columns."""
         self.kept: list[int] = []
@@ -79,7 +68,7 @@ class OptEmbed(LearnedEmbedding):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Training decides; at least one column of one row of any field has to fit."""
-        floor = max(4 + map_bytes(size, 1) for size in spec.sizes)
+        floor = max(4 + marks_bytes(size, 1) for size in spec.sizes)
         if floor > spec.budget:
             raise refuse("optembed", spec, floor)
         return Plan(min(spec.budget, spec.full_bytes), {})

@@ -17,31 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option
-from ..._options import choice, number
-from .._sparse import BYTES_PER_ROW, VALUES_OPTION, Pruned, largest_mask
+from ... import Method
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
+from .._sparse import Pruned, largest_mask
 from .._spec import Spec
-
-GRANULARITIES = ("element", "row", "dimension", "global")
 
 
 class PEP(Pruned):
     """`training.embedding("pep", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="pep",
-        title="PEP",
-        paper="Liu et al., ICLR 2021, arXiv 2101.07577",
-        kind="training",
-        summary="numbers above thresholds that are learnt, trained again from the start without the others",
-        bytes_per_row=BYTES_PER_ROW,
-        cost="up to two full tables while training, and training twice",
-        options=(
-            Option("granularity", ", ".join(GRANULARITIES), "element", "what has a threshold of its own"),
-            Option("initial_threshold", "a number from -80 to 80", -15.0, "s at first; its sigmoid is the threshold"),
-            VALUES_OPTION,
-        ),
-    )
+    method: ClassVar[Method] = entry("pep", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     stages: ClassVar[tuple[str, ...]] = ("search", "retrain")
     threshold: nn.Parameter | None
     mask: Tensor | None
@@ -49,9 +36,9 @@ class PEP(Pruned):
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
         rows, dimension = spec.rows, spec.dimension
-        granularity = choice(options, "granularity", GRANULARITIES)
+        granularity = options["granularity"]
         shapes = {"element": (rows, dimension), "row": (rows, 1), "dimension": (1, dimension), "global": (1, 1)}
-        first = number(options, "initial_threshold", -80, 80)
+        first = options["initial_threshold"]
         self.weight = nn.Parameter(self.initial(rows, dimension))
         self.threshold = nn.Parameter(torch.full(shapes[granularity], first))
         self.register_buffer("mask", None)
@@ -73,6 +60,13 @@ class PEP(Pruned):
             initial = self.initial(*self.weight.shape).to(self.device)
             self.weight = nn.Parameter(initial * self._find_mask())
         super().enter(stage)
+
+    def sparse_parameters(self) -> list[nn.Parameter]:
+        """Return the table, and thresholds of which ids have their own."""
+        found = super().sparse_parameters()
+        if self.spec.sparse and self.threshold is not None and len(self.threshold) == self.num_embeddings:
+            found.append(self.threshold)
+        return found
 
     @torch.no_grad()
     def _find_mask(self) -> Tensor:

@@ -13,46 +13,58 @@ The study holds codes while it trains. Here they are an f32 parameter whose valu
 optimizer of torch can train it: the rows are those of the study's way, but training takes the bytes of the full table,
 as `training_bytes` says. With sparse gradients only the rows of the last batch are rounded.
 
+With an optimizer of the table's own there are codes and scales of rows only, as in the study; see `FusedRows`.
+
 Bytes: d or 2 d for each row, and 8 for the table (scope "table") or for each row (scope "row").
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ... import Method, Option, Table
-from ..._options import choice
-from ..._table import Array
+from ... import Method, Table, uniform
+from ..._expressions import described, plan_bytes
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._distinct import Distinct
-from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from .._embedding import frozen_rows, numbers
+from .._fused import FusedEmbedding
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 
-SCOPES = ("table", "row")
 CLIPPED = 1e-3
 """The share of values outside the grid at which it grows."""
 
 
-class Quantized(LearnedEmbedding):
+class Quantized(FusedEmbedding):
     """What both widths share. A row whose codes would not be smaller stays f32, and so does the whole table."""
 
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     bits: ClassVar[int]
+    fused_options: ClassVar[Mapping[str, Any]] = {"scope": "row"}
     scale: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        self.scope = choice(options, "scope", SCOPES)
-        self.steps = Steps(spec.seed)
+        self.scope = options["scope"]
         self.low, self.high = -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
-        initial = self.initial(spec.rows, spec.dimension)
+        self.is_rounded = self.planned.knobs["is_quantized"] and spec.optimizer is None
         scale = short(2 * max(spec.sizes) ** -0.5 / self.high)
+        if spec.optimizer is not None:
+            if self.scope == "table":
+                raise ValueError("scope must be 'row' for a table with an optimizer of its own")
+            self.fuse(f"int{self.bits}" if self.planned.knobs["is_quantized"] else "f32", scale)
+            return
+        self.steps = Steps(spec.seed)
+        initial = self.initial(spec.rows, spec.dimension)
         self.register_buffer("scale", torch.full((spec.rows if self.scope == "row" else 1, 1), scale))
-        if self.planned.knobs["is_quantized"]:
+        if self.is_rounded:
             initial = rounded_at_random(initial, self.scale, self.low, self.high, self.steps.generator())
         self.weight = nn.Parameter(initial)
         self._moving: Tensor | None = None
@@ -60,8 +72,8 @@ class Quantized(LearnedEmbedding):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """There is nothing to choose."""
-        scales = spec.rows if choice(options, "scope", SCOPES) == "row" else 1
-        size = spec.rows * spec.dimension * cls.bits // 8 + 8 * scales
+        codes = described("uniform", spec.rows, spec.dimension, bits=cls.bits, scale="f32", scope=options["scope"])
+        size = plan_bytes(codes)
         size, is_quantized = min((size, True), (spec.full_bytes, False))
         if size > spec.budget:
             raise refuse(cls.method.name, spec, size)
@@ -69,24 +81,26 @@ class Quantized(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight, which lie on the grid."""
+        if self.fused is not None:
+            return self.fused(ids)  # type: ignore[no-any-return]
         batch = Distinct(ids)
         return batch.spread(batch.take(self.weight, self.spec.sparse))
 
     def before_step(self) -> None:
         """See which rows are about to move."""
-        if self.planned.knobs["is_quantized"]:
+        if self.is_rounded:
             self._moving = touched(self.weight)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Round what moved."""
-        if self.planned.knobs["is_quantized"]:
+        if self.is_rounded:
             self._round(self._moving)
 
     @torch.no_grad()
     def finish(self) -> None:
         """Round all rows, also those that the last step's gradient did not have."""
-        if self.planned.knobs["is_quantized"]:
+        if self.is_rounded:
             self._round(None)
         super().finish()
 
@@ -126,61 +140,33 @@ class Quantized(LearnedEmbedding):
             grown, codes = grown * factor, codes / factor
 
     def _frozen(self) -> Table:
+        if self.fused is not None:
+            return self.fused.frozen()
         if not self.planned.knobs["is_quantized"]:
             return frozen_rows(self.weight)
         codes = (self.weight / self.scale).round_().clamp_(self.low, self.high) - self.low
-        return uniform(numbers(codes).astype(f"<u{self.bits // 8}"), numbers(self.scale).ravel(), self.low)
-
-
-def _entry(bits: int, codes: str) -> Method:
-    return Method(
-        name=f"int{bits}",
-        title=f"INT{bits}",
-        paper="Xu et al., SIGMOD 2021",
-        kind="training",
-        summary=f"codes of {bits} bits, rounded up or down at random after each step; the grid grows as needed",
-        bytes_per_row=f"{codes} + 8 / n with a scale of the table, {codes} + 8 with scales of rows",
-        cost="that of torch.nn.Embedding, and rounding what each step moves; training takes the full table",
-        options=(Option("scope", "table or row", "table", "what shares a scale"),),
-    )
+        scales = numbers(self.scale).ravel()
+        if self.scope == "table":
+            scales = scales[0]
+        biases = scales * np.float32(self.low)
+        return uniform(numbers(codes).astype(np.uint16), scales, biases, bits=self.bits)
 
 
 class Int8(Quantized):
     """`training.embedding("int8", …)`."""
 
     bits = 8
-    method: ClassVar[Method] = _entry(8, "d")
+    method: ClassVar[Method] = entry("int8", WHILE_TRAINING)
 
 
 class Int16(Quantized):
     """`training.embedding("int16", …)`."""
 
     bits = 16
-    method: ClassVar[Method] = _entry(16, "2 * d")
+    method: ClassVar[Method] = entry("int16", WHILE_TRAINING)
 
 
 def short(number: float) -> float:
     """Return a number of 8 significant bits that is not less."""
     mantissa, exponent = math.frexp(number)
     return math.ldexp(math.ceil(mantissa * 256), exponent - 8)
-
-
-def uniform(codes: np.ndarray[Any, Any], scales: np.ndarray[Any, Any], low: int) -> Table:
-    """Return codes that count from `low`, times scales, as a table.
-
-    Args:
-        codes: (n, d) of 1 or 2 bytes.
-        scales: (n,), or (1,) if the table has but one.
-        low: What code 0 stands for.
-    """
-    rows, dimension = codes.shape
-    bits = 8 * codes.itemsize
-    parameters = np.stack([scales, scales * np.float32(low)], axis=1).astype("<f4")
-    tree = {"kind": "uniform", "rows": rows, "dimension": dimension, "bits": bits, "group": dimension, "scale": "f32"}
-    stored = codes.view(np.uint8)
-    if len(scales) == rows:
-        stored = np.concatenate([stored, parameters.view(np.uint8)], axis=1)
-        tree |= {"tensors": {"rows": "rows"}}
-        return Table.from_parts(tree, {"rows": Array("u8", stored)})
-    tree |= {"scope": "table", "tensors": {"rows": "rows", "parameters": "parameters"}}
-    return Table.from_parts(tree, {"rows": Array("u8", stored), "parameters": Array("f32", parameters[0])})

@@ -2,7 +2,8 @@
 
 Desai, Chou and Shrivastava, "Random Offset Block Embedding", MLSys 2022 (arXiv 2108.02191). A row is cut into runs of
 `block` columns; a hash of id and run says where in the array the run begins, and its sign. The hash is that of
-`ec.shared_array`, of 64 bits, where the study's has 31.
+`ec.shared_array`, of 64 bits, where the study's has 31. A sparse gradient has the lines of the parameter that a batch
+reads, one or two for each run: an optimizer that moves numbers without a gradient moves their neighbours in a line.
 
 Bytes: 4 for each number of the array, and 16.
 """
@@ -15,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Option, Table, shared_array
-from ..._options import integer
+from ... import Method, Table, shared_array
+from ..._expressions import described, plan_bytes
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._embedding import LearnedEmbedding, numbers
 from .._hashing import mixed, scaled
 from .._spec import Plan, Spec, refuse
 
-CONSTANT_BYTES = 16
-"""Of the seed and the block."""
 MOST_NUMBERS = 2**31 - 1
 """What the frozen form holds."""
 
@@ -30,41 +31,35 @@ MOST_NUMBERS = 2**31 - 1
 class ROBE(LearnedEmbedding):
     """`training.embedding("robe", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="robe",
-        title="ROBE",
-        paper="Desai et al., MLSys 2022, arXiv 2108.02191",
-        kind="training",
-        summary="runs of one array that all ids share, each with a sign, where a hash of the id says",
-        bytes_per_row="4 * M / n",
-        cost="a hash for each run, and d numbers from anywhere",
-        options=(
-            Option("block", "an integer from 1 to d", None, "columns of a run; the whole row if not given"),
-            Option("signs", "True or False", True, "whether a run has a sign, which its hash gives"),
-        ),
-    )
+    method: ClassVar[Method] = entry("robe", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("array",)
     hash_seed: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
         self.block: int = self.planned.knobs["block"]
-        self.signs = bool(options["signs"])
+        self.signs: bool = options["signs"]
         # It belongs to the state: numbers mean nothing under another seed.
         self.register_buffer("hash_seed", torch.tensor(spec.seed))
-        self.array = nn.Parameter(self.initial(self.planned.knobs["numbers"]))
+        self.count: int = self.planned.knobs["numbers"]
+        # In lines of a run's length, the last one with zeros at its end: optimizers take sparse gradients by lines.
+        lines = torch.zeros(-(-self.count // self.block), self.block)
+        lines.view(-1)[: self.count] = self.initial(self.count)
+        self.array = nn.Parameter(lines)
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take as many numbers as fit; more than the full table has are of no use."""
-        if not isinstance(options["signs"], bool):
-            raise ValueError(f"signs must be True or False, not {options['signs']!r}")
-        block = spec.dimension if options["block"] is None else integer(options, "block", 1, spec.dimension)
-        count = min((spec.budget - CONSTANT_BYTES) // 4, spec.rows * spec.dimension, MOST_NUMBERS)
-        if count < 1:
-            raise refuse("robe", spec, CONSTANT_BYTES + 4)
+        block = spec.dimension if options["block"] is None else options["block"]
+        if block > spec.dimension:
+            raise ValueError(f"robe: block must be at most the {spec.dimension} columns, not {block}")
+        floor = _stored_bytes(spec, 1)
+        if floor > spec.budget:
+            raise refuse("robe", spec, floor)
+        count = min(1 + (spec.budget - floor) // 4, spec.rows * spec.dimension, MOST_NUMBERS)
         study = min(spec.budget, spec.full_bytes) // 4
         return Plan(
-            CONSTANT_BYTES + 4 * count,
+            _stored_bytes(spec, count),
             {"numbers": count, "block": block},
             {"numbers": study, "ratio": 4 * study / spec.full_bytes},
         )
@@ -74,15 +69,15 @@ class ROBE(LearnedEmbedding):
         runs = -(-self.embedding_dim // self.block)
         run = torch.arange(runs, device=ids.device)
         hashes = mixed(ids[:, None] * runs + run, self.hash_seed)
-        start = scaled(hashes, len(self.array))
-        found: Tensor = _Runs.apply(self.array, start, self.block)  # type: ignore[no-untyped-call]
+        start = scaled(hashes, self.count)
+        found: Tensor = _Runs.apply(self.array, start, self.count, self.spec.sparse)  # type: ignore[no-untyped-call]
         if self.signs:
             found = found * (1 - 2 * (hashes & 1)).to(found.dtype)[:, :, None]
         return found.flatten(1)[:, : self.embedding_dim]
 
     def _frozen(self) -> Table:
         return shared_array(
-            numbers(self.array),
+            numbers(self.array).reshape(-1)[: self.count],
             rows=self.spec.rows,
             dimension=self.spec.dimension,
             block=self.block,
@@ -91,33 +86,95 @@ class ROBE(LearnedEmbedding):
         )
 
 
+def _stored_bytes(spec: Spec, count: int) -> int:
+    """Return the bytes of so many numbers, and of what the hash needs."""
+    return plan_bytes(described("shared_array", spec.rows, spec.dimension, count=count, element="f32"))
+
+
 class _Runs(torch.autograd.Function):
     """Runs of an array, each a row of a view in which rows overlap: many times as fast as one number at a time."""
 
     @staticmethod
-    def forward(ctx: Any, array: Tensor, start: Tensor, block: int) -> Tensor:
-        """Return runs from (n, runs) places on, (n, runs, block); after the last number comes the first."""
+    def forward(ctx: Any, lines: Tensor, start: Tensor, count: int, sparse: bool) -> Tensor:
+        """Return runs, (n, runs, block), from (n, runs) places on, of the first `count` numbers of (m, block) lines.
+
+        After the last number comes the first.
+        """
         ctx.save_for_backward(start)
-        ctx.count, ctx.block = len(array), block
-        return functional.embedding(start, _wrapped(array, block).unfold(0, block, 1))
+        ctx.shape, ctx.count, ctx.sparse = lines.shape, count, sparse
+        block = lines.shape[1]
+        array = lines.reshape(-1)[:count]
+        if block == 1:
+            return functional.embedding(start, array[:, None])
+        # Runs that begin before `inner` end within the array: they are read where they lie, whatever its size.
+        inner = max(count - block + 1, 0)
+        past = functional.embedding((start - inner).clamp(min=0), _ends(array, inner, block).unfold(0, block, 1))
+        if not inner:
+            return past
+        within = functional.embedding(start.clamp(max=inner - 1), array.unfold(0, block, 1))
+        return torch.where((start < inner)[:, :, None], within, past)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """Add each column of the runs where it came from."""
         (start,) = ctx.saved_tensors
-        sums = gradient.new_zeros(ctx.count + ctx.block - 1)
-        for column, slope in enumerate(gradient.flatten(0, 1).t().contiguous()):
-            sums[column:].index_add_(0, start.flatten(), slope)
-        result = sums[: ctx.count]
-        for first in range(ctx.count, len(sums), ctx.count):
-            past = sums[first : first + ctx.count]
-            result[: len(past)] += past
-        return result, None, None
+        gradient_of = _sparse_gradient if ctx.sparse else _dense_gradient
+        return gradient_of(start.flatten(), gradient.flatten(0, 1), ctx.count, ctx.shape), None, None, None
 
 
-def _wrapped(array: Tensor, block: int) -> Tensor:
-    """Return an array that goes on with its first numbers, as far as a run can pass its end."""
-    parts = [array]
-    while (left := len(array) + block - 1 - sum(map(len, parts))) > 0:
+def _ends(array: Tensor, inner: int, block: int) -> Tensor:
+    """Return the array from place `inner` on, and then from its begin, as far as a run can pass its end."""
+    parts = [array[inner:]]
+    while (left := len(array) - inner + block - 1 - sum(map(len, parts))) > 0:
         parts.append(array[:left])
     return torch.cat(parts)
+
+
+def _dense_gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size) -> Tensor:
+    """Return the gradient of an array in lines, from that of runs, (n, block), and where they begin, (n,)."""
+    sums = _added(start, slopes, count + shape[1] - 1)
+    for first in range(count, len(sums), count):
+        past = sums[first : first + count]
+        sums[: len(past)] += past
+    sums[count:] = 0
+    return sums[: shape.numel()].view(shape)
+
+
+def _sparse_gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size) -> Tensor:
+    """Return the same gradient as a sparse tensor of the lines that runs can have numbers of, in order and each once.
+
+    A run is in two lines that follow each other, also among these lines alone: its numbers are added up in an array of
+    them, in the order in which `_dense_gradient` adds them.
+    """
+    block = shape[1]
+    first = start.div(block, rounding_mode="floor")
+    passes = bool((start > count - block).any())
+    # A run that passes the end goes on in the first two lines.
+    ordered, order = (torch.cat([first, first.new_zeros(1)]) if passes else first).sort()
+    lines = min(block, 2)
+    after = ordered.diff(append=ordered[-1:] + lines).clamp(max=lines)
+    ends = after.cumsum(0)
+    # Of lines in order, those of a run that no later one has are numbered from `ends - after` on.
+    begin = torch.empty_like(ends).scatter_(0, order, ends - after)[: len(start)]
+    found = torch.repeat_interleave(ordered - (ends - after), after) + torch.arange(
+        int(after.sum()), device=start.device
+    )
+    sums = _added(begin * block + start - first * block, slopes, len(found) * block)
+    if passes:
+        places = (found[-3:, None] * block + torch.arange(block, device=start.device)).view(-1)
+        is_past = places >= count
+        past, places = sums[-len(places) :][is_past], places[is_past] % count
+        sums.index_add_(0, places, past)
+    whole = int(torch.searchsorted(found, shape[0]))
+    sums = sums[: whole * block].view(-1, block)
+    if whole and int(found[whole - 1]) == shape[0] - 1:
+        sums[-1, count - shape.numel() + block :] = 0
+    return torch.sparse_coo_tensor(found[None, :whole], sums, shape, check_invariants=False, is_coalesced=True)
+
+
+def _added(start: Tensor, slopes: Tensor, count: int) -> Tensor:
+    """Return `count` numbers, (count,): zeros, to which runs of slopes are added from their places in `start` on."""
+    sums = slopes.new_zeros(count)
+    for column, slope in enumerate(slopes.t().contiguous()):
+        sums[column:].index_add_(0, start, slope)
+    return sums

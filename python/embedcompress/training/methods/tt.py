@@ -15,15 +15,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Table, tensor_train
+from ..._methods import WHILE_TRAINING
+from ..._registry import entry
 from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
 from .._grouped import grouped_product
 from .._plain import PlainFields
 from .._spec import Plan, Spec, largest
+from .._steps import touched
 
 MOST_RANK = 1000
 """As in the study."""
@@ -32,16 +34,8 @@ MOST_RANK = 1000
 class TTRec(LearnedEmbedding):
     """`training.embedding("tt", …)`."""
 
-    method: ClassVar[Method] = Method(
-        name="tt",
-        title="TT-Rec",
-        paper="Yin et al., MLSys 2021, arXiv 2101.11714",
-        kind="training",
-        summary="the product of three small matrices, chosen by three digits of the id",
-        bytes_per_row="4 * R * (N0 * d0 + N1 * d1 * R + N2 * d2) / n",
-        cost="d0 * d1 * R^2 products for each row",
-        options=(),
-    )
+    method: ClassVar[Method] = entry("tt", WHILE_TRAINING)
+    looked_up: ClassVar[tuple[str, ...]] = ("plain", "core0", "core1", "core2")
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     digit0: Tensor
     digit1: Tensor
@@ -103,11 +97,16 @@ class TTRec(LearnedEmbedding):
         # Ids that have the same two first digits share the larger product.
         pairs, back = torch.unique(row1 * len(self.core0) + row0, return_inverse=True)
         row1 = torch.div(pairs, len(self.core0), rounding_mode="floor")
-        left = functional.embedding(pairs - row1 * len(self.core0), self.core0, sparse=sparse).view(-1, d0, rank)
+        left = _rows_of(self.core0, pairs - row1 * len(self.core0), sparse).view(-1, d0, rank)
         middle = grouped_product(left, row1, self.core1, sparse).view(-1, d0 * d1 * rank)
-        right = functional.embedding(last + of_field(self.first2, field), self.core2, sparse=sparse)
+        right = _rows_of(self.core2, last + of_field(self.first2, field), sparse)
         products = torch.bmm(middle.index_select(0, back).view(-1, d0 * d1, rank), right.view(-1, rank, d2))
         return products.reshape(len(local), self.embedding_dim)
+
+    def before_step(self) -> None:
+        """Tell optimizers that sparse gradients have each row once: they add up nothing."""
+        for parameter in self.parameters():
+            touched(parameter)
 
     def _frozen(self) -> Table:
         (d0, d1, d2), rank = self.columns, self.rank
@@ -129,6 +128,12 @@ class TTRec(LearnedEmbedding):
             return tensor_train(parts, rows=self.spec.sizes[index])
 
         return self.per_field(table(index) for index in range(len(self.spec.sizes)))
+
+
+def _rows_of(core: Tensor, places: Tensor, sparse: bool) -> Tensor:
+    """Return slices of a core, (n, …), each read once however many of the batch have it."""
+    batch = Distinct(places)
+    return batch.spread(batch.take(core, sparse))
 
 
 def column_factors(dimension: int) -> tuple[int, int, int]:

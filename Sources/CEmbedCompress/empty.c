@@ -1,1 +1,0 @@
-// SwiftPM wants one source file in a C target; everything in this target is in its headers.

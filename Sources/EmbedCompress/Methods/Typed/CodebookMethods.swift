@@ -1,0 +1,81 @@
+// Methods that choose codebooks of numbers.
+
+extension ConfiguredMethod {
+    /// How k-means of a row's values is solved.
+    public enum Solver: String, Sendable, CaseIterable, OptionConvertible {
+        /// With the least error that there is.
+        case exact
+        /// The paper's way: Lloyd's algorithm from the grid of ASYM.
+        case lloyd
+    }
+
+    /// What EDEN's scale of a row is chosen for.
+    public enum EdenScale: String, Sendable, CaseIterable, OptionConvertible {
+        /// The least squared error.
+        case leastError = "mse"
+        /// Scalar products that are right on average.
+        case unbiased
+    }
+
+    /// KMEANS: a codebook for each row, by k-means of its values (Guan et al. 2019, arXiv 1911.02079).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - entryType: The type of a codebook's entries; nil is f16 unless that costs more than a tenth of the error.
+    ///   - rounds: The most rounds of the solver `.lloyd`, 1 to 100,000.
+    public static func kmeans(
+        bits: Int? = nil, budget: Budget? = nil, entryType: ScaleType? = nil, solver: Solver = .exact,
+        rounds: Int = 300
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "kmeans",
+            ["bits": bits, "budget": budget, "entry_dtype": entryType, "solver": solver, "rounds": rounds])
+    }
+
+    /// KMEANS-CLS: clusters of rows by k-means, and a codebook for each cluster by k-means of its values (Guan et al.
+    /// 2019, arXiv 1911.02079).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4, or what a budget chooses, if nil.
+    ///   - clusters: Clusters of rows; if nil, what a budget chooses, or as many as the bytes of the methods that choose
+    ///     ranges have room for, at most 65,536.
+    ///   - budget: The most bytes of the result: chooses clusters, and bits unless they are given.
+    ///   - entryType: The type of a codebook's entries; nil is f16 unless that costs more than a tenth of the error.
+    ///   - rounds: The most rounds of k-means of rows, 1 to 100,000.
+    ///   - seed: Of the rows that k-means starts from.
+    public static func kmeansClusters(
+        bits: Int? = nil, clusters: Int? = nil, budget: Budget? = nil, entryType: ScaleType? = nil,
+        rounds: Int = 10, seed: Int = 0
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "kmeans_cls",
+            [
+                "bits": bits, "clusters": clusters, "budget": budget, "entry_dtype": entryType, "rounds": rounds,
+                "seed": seed,
+            ])
+    }
+
+    /// EDEN: a random rotation, then the levels of Lloyd and Max for normal values at a scale of the row's own
+    /// (Vargaftik et al. 2022, arXiv 2108.08842).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - seed: Of the rotation.
+    ///   - scaleType: The type of a row's scale and of the levels; nil is f16 unless that costs more than a tenth of the
+    ///     error.
+    ///   - center: Whether the mean row is kept apart, in 4 bytes a column.
+    ///   - search: Scales that are tried for each row, 0 to 1,024.
+    public static func eden(
+        bits: Int? = nil, budget: Budget? = nil, seed: Int = 0, scaleType: ScaleType? = nil,
+        scale: EdenScale = .leastError, center: Bool = true, search: Int = 16
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "eden",
+            [
+                "bits": bits, "budget": budget, "seed": seed, "scale_dtype": scaleType, "scale": scale,
+                "center": center, "search": search,
+            ])
+    }
+}

@@ -1,0 +1,179 @@
+// Methods that choose ranges: a scale and a bias for each row, each group of its columns, or the table. Where no other
+// paper is named: Guan et al., "Post-Training 4-bit Quantization on Embedding Tables", 2019 (arXiv 1911.02079).
+
+extension ConfiguredMethod {
+    /// TABLE: from the smallest to the largest value of the table, with one scale and bias for all of it.
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8, or 16; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    public static func table(bits: Int? = nil, budget: Budget? = nil) -> ConfiguredMethod {
+        ConfiguredMethod("table", ["bits": bits, "budget": budget])
+    }
+
+    /// SYM: from minus to plus the largest magnitude of the row.
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    ///   - fallback: Whether rows that plain min-max serves better take its range.
+    public static func sym(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "sym", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback])
+    }
+
+    /// GSS: golden-section search of a symmetric threshold (May et al. 2019, arXiv 1909.01264).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    ///   - fallback: Whether rows that plain min-max serves better take its range.
+    public static func gss(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "gss", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback])
+    }
+
+    /// ASYM: from the smallest to the largest value of the row.
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8, or 16; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    public static func asym(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil
+    ) -> ConfiguredMethod {
+        ConfiguredMethod("asym", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType])
+    }
+
+    /// ACIQ: clips where a Gaussian or Laplace distribution should be (Banner et al. 2019, arXiv 1810.05723).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    ///   - fallback: Whether rows that plain min-max serves better take its range.
+    public static func aciq(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "aciq", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback])
+    }
+
+    /// HIST-APPRX: shrinks a histogram of the row while its estimate of the error falls.
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    ///   - fallback: Whether rows that plain min-max serves better take its range.
+    ///   - b: Bins of a row's histogram, 2 to 2,000.
+    public static func histApprox(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
+        b: Int = 200
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "hist_apprx",
+            ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback, "b": b])
+    }
+
+    /// HIST-BRUTE: tries every range of a histogram of the row.
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    ///   - fallback: Whether rows that plain min-max serves better take its range.
+    ///   - b: Bins of a row's histogram, 2 to 2,000.
+    public static func histBrute(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
+        b: Int = 200
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "hist_brute",
+            ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback, "b": b])
+    }
+
+    /// GREEDY: shrinks the range step by step from the end that costs less.
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8, or 16; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    ///   - b: Steps that the first range is divided into, 1 to 100,000.
+    ///   - r: The share of the first range that the search may give up, 0 to 1.
+    public static func greedy(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, b: Int = 200,
+        r: Double = 0.16
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "greedy", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "b": b, "r": r])
+    }
+
+    /// Least squares: alternates nearest codes and the scale and bias that fit them best, from the best clipped start. The
+    /// best of the methods that choose ranges.
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a code, 1 to 8, or 16; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
+    ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
+    ///     error, else f16.
+    ///   - bins: Steps that the first range is divided into, up to 4 bits; 2 to 10,000.
+    ///   - fits: The most fits from the first start, 0 to 1,000.
+    public static func leastSquares(
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, bins: Int = 28,
+        fits: Int = 3
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "least_squares",
+            ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "bins": bins, "fits": fits])
+    }
+
+    /// INT8: 8-bit whole numbers, at a scale of each row, or of the table with stochastic rounding (Zhang et al. 2024, arXiv
+    /// 2311.15578).
+    ///
+    /// - Parameters:
+    ///   - scale: `.row` has a range for each row; `.table` has one step, and rounds up or down at random.
+    ///   - step: Of the scale `.table`; the largest magnitude over the largest code if nil.
+    ///   - seed: Of the scale `.table`'s rounding; 0 if nil.
+    ///   - budget: The most bytes of the result, which chooses nothing: it is met or an error.
+    public static func int8(
+        scale: Uniform.Scope = .row, step: Double? = nil, seed: Int? = nil, budget: Budget? = nil
+    ) -> ConfiguredMethod {
+        ConfiguredMethod("int8", ["scale": scale, "step": step, "seed": seed, "budget": budget])
+    }
+
+    /// INT16: 16-bit whole numbers, at a scale of each row, or of the table with stochastic rounding (Zhang et al. 2024, arXiv
+    /// 2311.15578).
+    ///
+    /// - Parameters:
+    ///   - scale: `.row` has a range for each row; `.table` has one step, and rounds up or down at random.
+    ///   - step: Of the scale `.table`; the largest magnitude over the largest code if nil.
+    ///   - seed: Of the scale `.table`'s rounding; 0 if nil.
+    ///   - budget: The most bytes of the result, which chooses nothing: it is met or an error.
+    public static func int16(
+        scale: Uniform.Scope = .row, step: Double? = nil, seed: Int? = nil, budget: Budget? = nil
+    ) -> ConfiguredMethod {
+        ConfiguredMethod("int16", ["scale": scale, "step": step, "seed": seed, "budget": budget])
+    }
+}

@@ -1,0 +1,75 @@
+public import CEmbedCompress.ABI
+internal import EmbedCompress
+
+@_cdecl("ec_trained_rows_gather")
+public func trainedRowsGather(
+    table: UnsafePointer<ec_trained_rows>?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    out: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let table = try lent(table)
+        let ids = try ids(base, total, width, "ids")
+        try requireMemory("out", ids.count, table.dimension)
+        if table.format.isScaled { _ = try required(table.scales, "scales") }
+        try table.gather(ids, into: try output(out, ids.count))
+    }
+}
+
+@_cdecl("ec_trained_rows_step")
+public func trainedRowsStep(
+    table: UnsafePointer<ec_trained_rows>?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    gradients: UnsafePointer<Float>?, step: UnsafePointer<ec_row_step>?
+) -> ec_status {
+    withStatus {
+        let table = try lent(table)
+        let ids = try ids(base, total, width, "ids")
+        let optimizer = try optimizer(try required(step, "step").pointee)
+        try requireMemory("gradients", ids.count, table.dimension)
+        // No gradients for no ids.
+        let none = try output(nil, 0)
+        let gradients = ids.count == 0 ? UnsafePointer(none) : try required(gradients, "gradients")
+        try table.step(ids, gradients: gradients, optimizer)
+    }
+}
+
+private func lent(_ table: UnsafePointer<ec_trained_rows>?) throws -> TrainedRows {
+    let given = try required(table, "table").pointee
+    let (rows, dimension) = (try count(given.rows, "rows"), try count(given.dimension, "dimension"))
+    guard dimension > 0 else { throw invalid("dimension must be at least 1") }
+    try requireMemory("elements", rows, dimension)
+    let format = try format(given.format)
+    return TrainedRows(
+        elements: try rows == 0 ? UnsafeMutableRawPointer(output(nil, 0)) : required(given.elements, "elements"),
+        scales: given.scales, elementState: given.element_state, rowState: given.row_state, rows: rows,
+        dimension: dimension, format: format)
+}
+
+private func format(_ format: ec_row_format) throws -> TrainedRows.Format {
+    switch format {
+    case EC_ROWS_F32: return .float32
+    case EC_ROWS_BF16: return .bfloat16
+    case EC_ROWS_F16: return .float16
+    case EC_ROWS_INT16: return .int16
+    case EC_ROWS_INT8: return .int8
+    case EC_ROWS_INT4: return .int4
+    default: throw invalid("format must be one of ec_row_format")
+    }
+}
+
+private func optimizer(_ step: ec_row_step) throws -> RowOptimizer {
+    let kind: RowOptimizer.Kind
+    switch step.optimizer {
+    case EC_SGD: kind = .sgd
+    case EC_ADAGRAD: kind = .adagrad
+    case EC_ROWWISE_ADAGRAD: kind = .rowwiseAdagrad
+    case EC_ROWWISE_ADAM: kind = .rowwiseAdam
+    default: throw invalid("optimizer must be one of ec_optimizer")
+    }
+    guard step.rounding == EC_NEAREST || step.rounding == EC_STOCHASTIC else {
+        throw invalid("rounding must be EC_NEAREST or EC_STOCHASTIC")
+    }
+    return RowOptimizer(
+        kind: kind, rounding: step.rounding == EC_NEAREST ? .nearest : .stochastic, learningRate: step.learning_rate,
+        eps: step.eps, beta1: step.beta1, beta2: step.beta2, weightDecay: step.weight_decay, seed: Int(step.seed),
+        step: Int(step.step))
+}

@@ -1,0 +1,150 @@
+// Tables that are trained in the form in which they are stored, in arrays of a caller's.
+#include "core.h"
+
+/// A table as a caller gives it, and the buffers that it is in.
+typedef struct TrainedRows {
+    ec_trained_rows table;
+    Buffer elements, scales, element_state, row_state;
+} TrainedRows;
+
+static void release(TrainedRows *rows) {
+    core_buffer_release(&rows->elements);
+    core_buffer_release(&rows->scales);
+    core_buffer_release(&rows->element_state);
+    core_buffer_release(&rows->row_state);
+}
+
+/// Takes an array of `count` numbers; None gives a null pointer.
+static int take_numbers(PyObject *object, const char *name, int64_t count, Buffer *buffer, float **numbers) {
+    *numbers = NULL;
+    if (object == Py_None) return 0;
+    if (core_output(object, name, ELEMENT_FLOAT32, buffer) < 0) return -1;
+    if (core_buffer_count(buffer) != count) {
+        PyErr_Format(PyExc_ValueError, "%s must have %lld numbers", name, (long long)count);
+        return -1;
+    }
+    *numbers = buffer->view.buf;
+    return 0;
+}
+
+/// Takes a tuple (format, dimension, elements, scales, element_state, row_state); elements are uint8, (rows, bytes of a row).
+static int take(PyObject *object, TrainedRows *rows) {
+    static const char *const formats[] = {"f32", "bf16", "f16", "int16", "int8", "int4", NULL};
+    static const int bits[] = {32, 16, 16, 16, 8, 4};
+    if (!PyTuple_Check(object) || PyTuple_Size(object) != 6) {
+        PyErr_SetString(PyExc_TypeError, "table must be a tuple of six");
+        return -1;
+    }
+    int format = 0;
+    int64_t dimension = 0;
+    if (core_choice(PyTuple_GetItem(object, 0), "format", formats, &format) < 0) return -1;
+    if (core_int64(PyTuple_GetItem(object, 1), "dimension", &dimension) < 0) return -1;
+    if (core_output(PyTuple_GetItem(object, 2), "elements", ELEMENT_UINT8, &rows->elements) < 0) return -1;
+    const Py_ssize_t *shape = rows->elements.view.shape;
+    if (dimension < 1 || dimension > INT32_MAX || rows->elements.view.ndim != 2
+        || shape[1] != (dimension * bits[format] + 7) / 8) {
+        PyErr_SetString(PyExc_ValueError, "elements must be (rows, bytes of a row of that dimension)");
+        return -1;
+    }
+    ec_trained_rows *table = &rows->table;
+    table->format = (ec_row_format)format;
+    table->rows = shape[0];
+    table->dimension = dimension;
+    table->elements = rows->elements.view.buf;
+    // Elements in memory are at least half a byte each, so that this overflows for none.
+    const int64_t all = shape[0] * dimension;
+    if (take_numbers(PyTuple_GetItem(object, 3), "scales", shape[0], &rows->scales, &table->scales) < 0) return -1;
+    if (take_numbers(PyTuple_GetItem(object, 4), "element_state", all, &rows->element_state, &table->element_state) < 0)
+        return -1;
+    return take_numbers(PyTuple_GetItem(object, 5), "row_state", shape[0], &rows->row_state, &table->row_state);
+}
+
+/// Raises ValueError if an array shares memory with what the table is in.
+static int check_overlaps(const TrainedRows *rows, const Buffer *array, const char *name) {
+    if (core_check_overlap(&rows->elements, "elements", array, name) < 0) return -1;
+    if (core_check_overlap(&rows->scales, "scales", array, name) < 0) return -1;
+    if (core_check_overlap(&rows->element_state, "element_state", array, name) < 0) return -1;
+    return core_check_overlap(&rows->row_state, "row_state", array, name);
+}
+
+/// Raises ValueError unless an array has a row of the table's dimension for each id.
+static int check_rows(const Buffer *array, const char *name, int64_t ids, const TrainedRows *rows) {
+    if (array->view.ndim == 2 && array->view.shape[0] == ids && array->view.shape[1] == rows->table.dimension) return 0;
+    PyErr_Format(PyExc_ValueError, "%s must have a row of the table's dimension for each id", name);
+    return -1;
+}
+
+static PyObject *trained_rows_gather(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"trained_rows_gather", 3, 3, {"table", "ids", "out"}};
+    PyObject *objects[3], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    TrainedRows rows = {0};
+    Buffer ids = {0}, out = {0};
+    if (take(objects[0], &rows) < 0) goto done;
+    if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
+    if (core_output(objects[2], "out", ELEMENT_FLOAT32, &out) < 0) goto done;
+    const int64_t total = core_buffer_count(&ids);
+    if (check_rows(&out, "out", total, &rows) < 0) goto done;
+    if (check_overlaps(&rows, &out, "out") < 0 || core_check_overlap(&out, "out", &ids, "ids") < 0) goto done;
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_trained_rows_gather(&rows.table, ids.view.buf, (int32_t)ids.view.itemsize, total, out.view.buf);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    release(&rows);
+    core_buffer_release(&ids);
+    core_buffer_release(&out);
+    return result;
+}
+
+static PyObject *trained_rows_step(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "trained_rows_step", 12, 12,
+        {"table", "ids", "gradients", "optimizer", "rounding", "learning_rate", "eps", "beta1", "beta2", "weight_decay",
+         "seed", "step"}};
+    static const char *const optimizers[] = {"sgd", "adagrad", "rowwise_adagrad", "rowwise_adam", NULL};
+    static const char *const roundings[] = {"nearest", "stochastic", NULL};
+    PyObject *objects[12], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    ec_row_step step = {0};
+    int optimizer = 0, rounding = 0;
+    double *const numbers[] = {&step.learning_rate, &step.eps, &step.beta1, &step.beta2, &step.weight_decay};
+    if (core_choice(objects[3], "optimizer", optimizers, &optimizer) < 0) return NULL;
+    if (core_choice(objects[4], "rounding", roundings, &rounding) < 0) return NULL;
+    for (int i = 0; i < 5; i++) {
+        *numbers[i] = PyFloat_AsDouble(objects[5 + i]);
+        if (*numbers[i] == -1 && PyErr_Occurred()) return NULL;
+    }
+    if (core_int64(objects[10], "seed", &step.seed) < 0) return NULL;
+    if (core_int64(objects[11], "step", &step.step) < 0) return NULL;
+    step.optimizer = (ec_optimizer)optimizer;
+    step.rounding = (ec_rounding)rounding;
+    TrainedRows rows = {0};
+    Buffer ids = {0}, gradients = {0};
+    if (take(objects[0], &rows) < 0) goto done;
+    if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
+    if (core_buffer(objects[2], "gradients", ELEMENT_FLOAT32, &gradients) < 0) goto done;
+    const int64_t total = core_buffer_count(&ids);
+    if (check_rows(&gradients, "gradients", total, &rows) < 0) goto done;
+    if (check_overlaps(&rows, &gradients, "gradients") < 0 || check_overlaps(&rows, &ids, "ids") < 0) goto done;
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_trained_rows_step(
+        &rows.table, ids.view.buf, (int32_t)ids.view.itemsize, total, gradients.view.buf, &step);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    release(&rows);
+    core_buffer_release(&ids);
+    core_buffer_release(&gradients);
+    return result;
+}
+
+PyMethodDef core_training_methods[] = {
+    {"trained_rows_gather", FAST(trained_rows_gather), "Rows of a table that is trained, into an array."},
+    {"trained_rows_step", FAST(trained_rows_step), "A step of the rows of ids, in the table's own arrays."},
+    {NULL, NULL, 0, NULL},
+};
