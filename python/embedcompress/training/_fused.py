@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .. import Table, _core, uniform
 from ._embedding import LearnedEmbedding, frozen_rows, numbers
+from ._memory import zeros
 from ._row_optimizers import RowOptimizer
 from ._spec import Spec
 from ._steps import Steps, rounded_at_random
@@ -52,10 +53,12 @@ class FusedRows(nn.Module):
         """
         super().__init__()
         self.form, self.optimizer = form, optimizer
-        self.register_buffer("elements", torch.zeros(rows, dimension, dtype=DTYPES[form]))
-        self.register_buffer("scales", None if form == "f32" else torch.full((rows,), scale))
-        self.register_buffer("element_state", torch.zeros(rows, dimension) if optimizer.element_state else None)
-        self.register_buffer("row_state", torch.zeros(rows) if optimizer.row_state else None)
+        self.register_buffer("elements", zeros((rows, dimension), DTYPES[form]))
+        self.register_buffer("scales", None if form == "f32" else zeros((rows,), torch.float32).fill_(scale))
+        self.register_buffer(
+            "element_state", zeros((rows, dimension), torch.float32) if optimizer.element_state else None
+        )
+        self.register_buffer("row_state", zeros((rows,), torch.float32) if optimizer.row_state else None)
         self.steps = Steps(seed)
 
     @property
