@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._atomic import write_file, write_text
+from .._reading import json_value
 from ._avazu import avazu
 from ._clicks import Clicks, Part
 from ._columns import csv_rows, parquet_rows
@@ -72,6 +73,6 @@ def load(folder: Path) -> Clicks:
         Part(*(np.load(folder / f"{part}-{field}.npy", mmap_mode="r") for field in ("ids", "numbers", "labels")))
         for part in ("train", "validation", "test")
     )
-    described = json.loads((folder / "described.json").read_text(encoding="utf-8"))
+    described = json_value((folder / "described.json").read_text(encoding="utf-8"))
     fields, sizes, numbers, problems = (tuple(described[name]) for name in ("fields", "sizes", "numbers", "problems"))
     return Clicks(described["name"], fields, sizes, numbers, train, validation, test, described["skipped"], problems)

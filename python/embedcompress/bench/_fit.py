@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .._atomic import write_text
+from .._reading import read_whole
 from ..training._rules import FORMAT
 from ._lines import Line, parse
 
@@ -31,7 +32,7 @@ def fit(path: Path) -> Values:
         ValueError: it has no results of `bench train`, two kinds of training for one data set and head, or no
             uncompressed tables.
     """
-    content = path.read_bytes()
+    content = read_whole(path)
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in parse(content, path, "train"):
         groups.setdefault((line["request"]["data"], line["request"]["head"]), []).append(line)

@@ -8,13 +8,14 @@ between the last two; above the largest everything but training bytes, which gro
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from .._reading import json_value, read_whole
 
 FORMAT = 1
 FULL = "full"
@@ -165,7 +166,7 @@ def read_rules(path: str | Path) -> Rules:
         ValueError: the file is not one.
     """
     try:
-        found = json.loads(Path(path).read_bytes())
+        found = json_value(read_whole(Path(path)))
         if found["format"] != FORMAT:
             raise ValueError
         rules = Rules(found["results"], tuple(_evidence(one) for one in found["evidence"]))
