@@ -43,6 +43,9 @@ final class TrainedBagsABITests: ABITestCase {
         XCTAssertEqual(out, [7, 10, 0, 0, 15, 18])
         XCTAssertEqual(with(EC_MEAN, ids: [2, 0, 2], offsets: [0, 2, 2], pool), EC_OK)
         XCTAssertEqual(out, [3, 4, 0, 0, 5, 6])
+        let last = { (bags: inout ec_bags) in bags.include_last_offset = 1 }
+        XCTAssertEqual(with(EC_SUM, ids: [2, 0, 2], offsets: [0, 0, 3], change: last, pool), EC_OK)
+        XCTAssertEqual(out, [0, 0, 11, 14, 5, 6])
         // The first bag's gradient is halved for each of its two ids.
         let gradients: [Float] = [2, 4, 9, 9, 1, 1]
         let status = with(EC_MEAN, ids: [2, 0, 2], offsets: [0, 2, 2]) {

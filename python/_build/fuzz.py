@@ -28,7 +28,7 @@ KINDS = ("file", "json", "tree")
 WORDS = ROOT / "Tests/Fuzz/words.dict"
 FINDINGS = ("crash", "leak", "timeout", "oom")
 MOST_SECONDS = 5
-"""Of an input."""
+"""Of processor time, for an input."""
 
 
 def build() -> Path:
@@ -52,16 +52,24 @@ def build() -> Path:
     return Path(folder, "fuzz")
 
 
-def is_finding(fuzzer: Path, kind: str, path: Path) -> bool:
-    """Whether an artifact is one, too, when nothing else is done.
+LIMITS = ["-rss_limit_mb=1024", "-malloc_limit_mb=512"]
 
-    libFuzzer's limit is of any time, which a busy machine takes from an input that needs none.
+
+def environment(kind: str) -> dict[str, str]:
+    """Return the environment that the fuzzer runs in."""
+    return os.environ | {"FUZZ_KIND": kind, "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
+
+
+def is_finding(fuzzer: Path, kind: str, path: Path) -> bool:
+    """Whether an input that libFuzzer kept breaks a rule; one that took too long is tried again.
+
+    libFuzzer measures wall-clock time, which other programs take from an input that needs none.
     """
     if not path.name.startswith("timeout"):
         return path.name.startswith(FINDINGS)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [str(fuzzer), f"-timeout={20 * MOST_SECONDS}", str(path)]
-    answer = subprocess.run(command, env=os.environ | {"FUZZ_KIND": kind}, capture_output=True)
+    command = [str(fuzzer), f"-timeout={20 * MOST_SECONDS}", *LIMITS, str(path)]
+    answer = subprocess.run(command, env=environment(kind), cwd=SCRATCH, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return answer.returncode != 0 or used > MOST_SECONDS
@@ -75,11 +83,10 @@ def run(fuzzer: Path, kind: str, seconds: int, seed: int, jobs: int) -> dict[str
         folder.mkdir(parents=True, exist_ok=True)
     command = [str(fuzzer), f"-max_total_time={seconds}", f"-seed={seed}", f"-fork={jobs}", f"-dict={WORDS}"]
     command += ["-ignore_crashes=1", "-ignore_timeouts=1", "-ignore_ooms=1", f"-timeout={MOST_SECONDS}", "-max_len=65536"]
-    command += ["-rss_limit_mb=1024", "-malloc_limit_mb=512", f"-artifact_prefix={findings}/", str(corpus)]
+    command += [*LIMITS, f"-artifact_prefix={findings}/", str(corpus)]
     command.append(str(SCRATCH / "seeds" / kind))
     started = time.monotonic()
-    environment = os.environ | {"FUZZ_KIND": kind, "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
-    answer = subprocess.run(command, env=environment, cwd=SCRATCH, capture_output=True, text=True, errors="replace")
+    answer = subprocess.run(command, env=environment(kind), cwd=SCRATCH, capture_output=True, text=True, errors="replace")
     (SCRATCH / f"{kind}.log").write_text(answer.stderr, encoding="utf-8")
     lines = re.findall(r"^#(\d+): cov: (\d+) ft: (\d+) corp: (\d+)", answer.stderr, re.MULTILINE)
     if not lines:

@@ -90,7 +90,7 @@ CONTENDERS: dict[str, Callable[[], tuple[Step, int]]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=15, help="steps of each contender")
+    parser.add_argument("--turns", type=int, default=41, help="steps of each contender")
     parser.add_argument("--out", type=Path, default=RESULTS / "fused_steps.json")
     options = parser.parse_args(arguments)
     machine = described_machine("torch", "fbgemm-gpu-cpu")

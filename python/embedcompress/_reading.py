@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import tomllib
 from pathlib import Path
@@ -17,26 +18,26 @@ def read_whole(path: Path) -> bytes:
         ValueError: it is a device, which may have no end.
     """
     with path.open("rb") as file:
-        mode = path.stat().st_mode
+        mode = os.fstat(file.fileno()).st_mode
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise ValueError(f"'{path}' is a device, not a file")
         return file.read()
 
 
 def json_value(text: str | bytes) -> Any:
-    """Return what a text says.
+    """Return the value that JSON stands for.
 
     Raises:
         ValueError: it is no JSON, is not UTF-8, or is nested deeper than Python reads.
     """
     try:
-        return json.loads(text)
+        return json.loads(text if isinstance(text, str) else text.decode())
     except RecursionError:
         raise ValueError("JSON that is nested too deep") from None
 
 
 def toml_values(text: bytes) -> dict[str, Any]:
-    """Return what a text says.
+    """Return the keys and values of TOML.
 
     Raises:
         ValueError: it is no TOML, is not UTF-8, or is nested deeper than Python reads.

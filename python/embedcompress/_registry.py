@@ -73,6 +73,8 @@ def checked_options(name: str, stage: str, options: Mapping[str, Any]) -> dict[s
             raise TypeError(f"option {key} must be a number, a text or a flag, not {type(value).__name__}")
         if isinstance(value, float) and value - value != 0:
             raise ValueError(f"option {key} must be finite, not {value}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"option {key} must be a whole number of at most 64 bits")
         plain[key] = value
     found: dict[str, Any] = json.loads(_core.method_options(name, stage, json.dumps(plain)))
     return found

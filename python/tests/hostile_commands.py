@@ -4,7 +4,8 @@
 
 One or two words of a command line are replaced by texts that nobody should write, or by files of another kind; some are
 left out, and some are added. The command may do its work, or end with 1 and one line that says what is wrong, or with
-what argparse says and 2. It raises nothing, prints no traceback, and leaves what is no file of its own as it was.
+what argparse says and 2. It raises nothing, prints no traceback, and leaves devices, folders, links and pipes
+what they were.
 """
 
 from __future__ import annotations
@@ -36,7 +37,18 @@ WORDS = (
     *("nan", "inf", "-inf", "1e400", "1e-400", "9" * 30, "9" * 400, str(2**63 - 1), str(2**63), str(-(2**64))),
     *("=", "a=b", "bits=99", "bits=", "=4", "a=b=c", "{}", "[]", "null", "%s", "{0}", "$HOME", "~", "*", "a b", "a\nb"),
     *("1,2,,3", "1,-5", ",", "1,2,3", "all", "asym", "pq", "hash", "full", "zipf", "é", "\udcff", "\u202e", "x" * 5000),
-    *("/dev/null", "/dev/zero", "/", ".", "..", "missing", "missing/file", "/proc/self/mem", "--json", "--help"),
+    *(
+        "/dev/null",
+        "/dev/zero",
+        ".",
+        "..",
+        "missing",
+        "missing/file",
+        "folder/file",
+        "/proc/self/mem",
+        "--json",
+        "--help",
+    ),
 )
 """What words are replaced by, beside the names of files."""
 HEAVY = ("--queries", "--sample", "--samples", "--test-samples", "--repetitions", "--limit", "--rows", "--dimension")
@@ -109,7 +121,10 @@ def changed(right: list[str], names: list[str], rng: random.Random) -> list[str]
         at = rng.choice((values if rng.random() < 0.8 else everything) or [start])
         word = rng.choice(names) if rng.random() < 0.3 else rng.choice(WORDS)
         what = rng.random()
-        if what < 0.75 and at < len(words):
+        key, equals, _ = words[at].partition("=") if at < len(words) else ("", "", "")
+        if equals and what < 0.4:
+            words[at] = f"{key}={word}"
+        elif what < 0.75 and at < len(words):
             words[at] = word
         elif what < 0.85 and at < len(words):
             del words[at]
@@ -126,10 +141,16 @@ def changed(right: list[str], names: list[str], rng: random.Random) -> list[str]
     return words
 
 
-def special_files() -> dict[str, int]:
-    """What commands must leave as it is: the kinds of files that are not regular."""
-    paths = ("/dev/null", "/dev/zero", "/", "folder", "link", "pipe")
-    return {path: stat.S_IFMT(os.lstat(path).st_mode) for path in paths}
+def special_files() -> dict[str, int | None]:
+    """The kinds of files that are not regular, which commands must leave as they are; None for one that is gone."""
+    paths = ("/dev/null", "/dev/zero", "folder", "link", "pipe")
+    return {path: stat.S_IFMT(os.lstat(path).st_mode) if os.path.lexists(path) else None for path in paths}
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Sizes and times of a folder's files."""
+    found = {path.name: path.lstat() for path in folder.iterdir()}
+    return {name: (status.st_size, status.st_mtime_ns) for name, status in found.items()}
 
 
 def cases(seed: int, folder: Path) -> Case:
@@ -138,13 +159,27 @@ def cases(seed: int, folder: Path) -> Case:
     torch.set_num_threads(1)
     ec.set_num_threads(1)
     training.methods()
+    # Nested, as some commands are told to write to the folder above.
+    folder = folder / "inner"
+    folder.mkdir()
+    os.chdir(folder)
     names = files(folder)
-    before = special_files()
+    before, fresh = special_files(), state(folder)
     right = commands()
 
     def case(index: int) -> list[str]:
-        rng = random.Random((seed << 40) + index)
-        words = changed(right[index % len(right)], names, rng)
+        nonlocal fresh
+        words = changed(right[index % len(right)], names, random.Random((seed << 40) + index))
+        try:
+            return tried(words)
+        finally:
+            # A case depends on its number alone: it finds the files as they were made.
+            ec.set_num_threads(1)
+            if state(folder) != fresh:
+                remove_new(folder, names)
+                fresh = state(folder)
+
+    def tried(words: list[str]) -> list[str]:
         output, errors = io.StringIO(), io.StringIO()
         code: object
         try:
@@ -164,11 +199,6 @@ def cases(seed: int, folder: Path) -> Case:
             raise Finding("no error line", f"{words} {said[-300:]}")
         if special_files() != before:
             raise Finding("replaced", str(words))
-        # Other cases find the files as they were made.
-        if index % 20 == 0:
-            remove_new(folder, names)
-        remove(folder / "out")
-        ec.set_num_threads(1)
         return ["commands", f"exit {code}"]
 
     return case

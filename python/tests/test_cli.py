@@ -462,6 +462,7 @@ def test_a_reader_that_stops_reading_is_no_error(checkpoint):
     assert process.stderr.read() == ""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path):
     path = tmp_path / "big.npy"
     np.save(path, np.random.default_rng(0).standard_normal((20_000, 256), dtype=np.float32))

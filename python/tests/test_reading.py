@@ -31,3 +31,5 @@ def test_what_is_nested_too_deep_is_a_value_error():
     for read in (_reading.json_value, _reading.toml_values):
         with pytest.raises(ValueError):
             read(b"\xff")
+    with pytest.raises(ValueError):
+        _reading.json_value("[1]".encode("utf-16"))

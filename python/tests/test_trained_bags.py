@@ -9,6 +9,7 @@ from trained_rows_reference import BITS, OPTIMIZERS, F, Rows, Step
 
 import embedcompress as ec
 from embedcompress import _core, training
+from embedcompress.training._memory import zeros
 
 
 def draw(rng, rows, total, bags, mode, has_weights, kind):
@@ -167,10 +168,44 @@ def test_weights_that_learn_have_a_gradient(rng):
     np.testing.assert_allclose(fixed.freeze().decode(), module.freeze().decode(), rtol=0, atol=1e-6)
 
 
-def test_ids_that_change_before_backward_are_an_error():
+@pytest.mark.parametrize("changed", [0, 1, 2])
+def test_bags_that_change_before_backward_are_an_error(changed):
     module = training.embedding("full", 50, 8, budget=1.0, mode="sum", optimizer=training.SGD(0.1))
-    ids = torch.arange(6).view(2, 3)
-    loss = module(ids).sum()
-    ids.add_(1)
+    before = module.freeze().decode()
+    bags = torch.arange(6), torch.tensor([0, 2, 4]), torch.ones(6)
+    loss = module(bags[0], bags[1], per_sample_weights=bags[2]).sum()
+    bags[changed][1] += 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+    np.testing.assert_array_equal(module.freeze().decode(), before)
+
+
+def test_the_gradient_of_an_empty_bag_does_not_matter():
+    module = training.embedding("full", 50, 8, budget=1.0, mode="sum", optimizer=training.SGD(0.1))
+    ids = torch.arange(6)
+    # The root of 0 has no finite slope.
+    module(ids, torch.tensor([0, 3, 6])).square().sum(-1).sqrt().sum().backward()
+    assert np.isfinite(module.freeze().decode()).all()
+    with pytest.raises(ValueError, match="gradients must be finite, but the one at position 1"):
+        (module(ids, torch.tensor([0, 3])) * torch.tensor([[1.0], [torch.inf]])).sum().backward()
+
+
+def test_tables_without_memory_and_in_other_default_types():
+    with torch.device("meta"):
+        module = training.embedding("full", 50, 8, budget=1.0, optimizer=training.SGD(0.1))
+    assert {one.device.type for one in module.buffers() if one.shape[:1] == (50,)} == {"meta"}
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        module = training.embedding("full", 50, 8, budget=1.0, mode="sum", optimizer=training.SGD(0.1))
+        assert module(torch.tensor([[1, 2]])).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 64, 4097])
+def test_memory_begins_at_a_cache_line(size):
+    made = zeros((size, 3), torch.int16)
+    assert made.shape == (size, 3)
+    assert made.data_ptr() % 64 == 0 or size == 0
+    assert not made.any()

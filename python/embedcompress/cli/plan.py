@@ -6,10 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from .._reading import json_value
 from .._report import percent, size, text_table, to_json
 from ._inputs import read_npy, training_package
-from .compress import budget
+from .compress import budget, option
 
 
 def add(subparsers: Any) -> None:
@@ -37,7 +36,7 @@ def add(subparsers: Any) -> None:
         "--option",
         action="append",
         default=[],
-        type=_option,
+        type=option,
         metavar="NAME=VALUE",
         help="an option of the method; can be given several times",
     )
@@ -83,13 +82,3 @@ def sizes(text: str) -> list[int]:
         return [int(part) for part in text.replace(" ", "").split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, such as 1460,583") from None
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    try:
-        return name, json_value(value)
-    except ValueError:
-        return name, value

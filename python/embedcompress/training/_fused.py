@@ -92,8 +92,9 @@ class FusedRows(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _moving(self, batch: Ids | Bags) -> Tensor:
-        if batch.ids.device.type != "cpu" or self.elements.device.type != "cpu":
-            device = self.elements.device if batch.ids.device.type == "cpu" else batch.ids.device
+        devices = [one.device for one in (self.elements, *batch.tensors) if one.device.type != "cpu"]
+        if devices:
+            device = devices[0]
             raise ValueError(f"a table that has an optimizer of its own trains on a CPU only, not on {device}")
         if not self.training:
             return self.gather(batch)
@@ -103,7 +104,7 @@ class FusedRows(nn.Module):
 
     def gather(self, batch: Ids | Bags) -> Tensor:
         """Return what a batch takes from the table, (n, d) f32."""
-        rows = torch.empty(len(batch), self.elements.shape[1])
+        rows = torch.empty(len(batch), self.elements.shape[1], dtype=torch.float32, device="cpu")
         batch.gather(self._table(), rows.numpy())
         return rows
 
@@ -158,7 +159,8 @@ class FusedEmbedding(LearnedEmbedding):
         if self.fused is None:
             return super().pooled(ids, starts, lengths, weights)
         learns_weights = weights is not None and weights.requires_grad and torch.is_grad_enabled()
-        if self.mode is None or self.mode == "max" or learns_weights:
+        assert self.mode is not None
+        if self.mode == "max" or learns_weights:
             return LearnedEmbedding.pooled(self, ids, starts, lengths, weights)
         return self.fused.pooled(Bags(ids, starts, self.mode, weights))
 
@@ -184,8 +186,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, gate: Tensor, rows: FusedRows, batch: Ids | Bags) -> Tensor:
         context.rows, context.batch, context.is_done = rows, batch, False
-        # Only so that torch sees whether they have changed.
-        context.save_for_backward(batch.ids)
+        context.save_for_backward(*batch.tensors)
         return rows.gather(batch)
 
     @staticmethod
@@ -194,7 +195,8 @@ class _Rows(torch.autograd.Function):
             raise RuntimeError("backward runs a second time: a table with an optimizer of its own has stepped already")
         if torch.is_grad_enabled():
             raise RuntimeError("a table with an optimizer of its own has no second derivatives: leave out create_graph")
-        assert context.saved_tensors
+        # Asking for them is an error if they have changed since.
+        _ = context.saved_tensors
         context.rows.step(context.batch, slopes)
         context.is_done = True
         return None, None, None

@@ -19,6 +19,11 @@ class Ids:
         """Take (n,) ids."""
         self.ids = ids.contiguous()
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What must not change until backward."""
+        return (self.ids,)
+
     def __len__(self) -> int:
         """Return how many rows there are."""
         return len(self.ids)
@@ -42,10 +47,15 @@ class Bags:
             ids: (n,), of all bags.
             starts: (bags,) int64, where each bag begins.
             mode: "sum" or "mean".
-            weights: (n,), of sums; None for ones.
+            weights: (n,), of sums, finite; None for ones.
         """
         self.ids, self.starts, self.mode = ids.contiguous(), starts.contiguous(), mode
         self.weights = None if weights is None else weights.detach().float().contiguous()
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What must not change until backward."""
+        return (self.ids, self.starts) if self.weights is None else (self.ids, self.starts, self.weights)
 
     def __len__(self) -> int:
         """Return how many bags there are."""

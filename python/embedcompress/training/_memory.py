@@ -17,8 +17,11 @@ def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Return zeros that begin at a cache line, in huge pages where the system has them.
 
     A batch reads rows from all over a table. In pages of 4 KiB each row also takes a search for its page, and a row of
-    64 bytes that begins within a line is in two of them. NumPy asks for huge pages, torch does not.
+    64 bytes that begins within a line is in two of them. NumPy asks for huge pages, torch does not. On another default
+    device they are torch's.
     """
+    if torch.get_default_device().type != "cpu":
+        return torch.zeros(shape, dtype=dtype)
     size = math.prod(shape) * dtype.itemsize
     memory = np.zeros(size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE

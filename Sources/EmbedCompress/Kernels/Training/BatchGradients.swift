@@ -3,8 +3,9 @@ struct BatchGradients {
     /// `rows * dimension` numbers.
     let values: UnsafePointer<Float>
     let rows: Int
-    /// The row of a position; nil where position i has row i.
-    private(set) var bags: UnsafePointer<Int32>?
+    /// The bag of each of `positions` positions, whose row it has; nil where position i has row i.
+    private(set) var bagOfPosition: UnsafePointer<Int32>?
+    private(set) var positions = 0
     /// What a position's gradient is multiplied with; nil for ones.
     private(set) var factors: UnsafePointer<Float>?
 
@@ -16,20 +17,20 @@ struct BatchGradients {
     ) throws {
         let total = bags.ids.count
         let isMean = bags.pooling == .mean
-        try Scratch.with(total, of: Int32.self) { numbers in
-            try Scratch.with(isMean ? total : 0, of: Float.self) { shares in
+        try Scratch.with(total, of: Int32.self) { bagOfPosition in
+            try Scratch.with(isMean ? total : 0, of: Float.self) { inverseLengths in
                 var (place, gradients) = (0, BatchGradients(values: values, rows: bags.count))
                 for bag in 0..<bags.count {
                     // Offsets may change during the call: places go up, and not beyond the ids.
                     let end = bag == bags.count - 1 ? total : max(bags.start(bag + 1), place)
-                    numbers.advanced(by: place).update(repeating: Int32(truncatingIfNeeded: bag), count: end - place)
+                    bagOfPosition.advanced(by: place).update(repeating: Int32(truncatingIfNeeded: bag), count: end - place)
                     if isMean {
-                        shares.advanced(by: place).update(repeating: 1 / Float(end - place), count: end - place)
+                        inverseLengths.advanced(by: place).update(repeating: 1 / Float(end - place), count: end - place)
                     }
                     place = end
                 }
-                gradients.bags = UnsafePointer(numbers)
-                gradients.factors = isMean ? UnsafePointer(shares) : bags.weights
+                (gradients.bagOfPosition, gradients.positions) = (UnsafePointer(bagOfPosition), total)
+                gradients.factors = isMean ? UnsafePointer(inverseLengths) : bags.weights
                 try body(gradients)
             }
         }
@@ -38,18 +39,12 @@ struct BatchGradients {
     /// The place of a position's gradient.
     @inline(__always)
     func row(_ position: Int) -> Int {
-        guard let bags else { return position }
-        return Int(bags[position])
+        guard let bagOfPosition else { return position }
+        return Int(bagOfPosition[position])
     }
 
-    /// What a position's gradient is multiplied with.
-    @inline(__always)
-    func factor(_ position: Int) -> Float {
-        guard let factors else { return 1 }
-        return factors[position]
-    }
-
-    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for a number that is not finite.
+    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for a number that is not finite, but of a bag without ids: no row
+    ///   moves against it.
     func checkFinite(dimension: Int) throws {
         let total = rows * dimension
         let bad = AtomicInt(0)
@@ -67,9 +62,22 @@ struct BatchGradients {
             }
             if rest != 0 { bad.value = 1 }
         }
-        guard bad.value != 0, let place = (0..<total).first(where: { !values[$0].isFinite }) else { return }
-        throw EmbedCompressError.invalidArgument(
-            "gradients must be finite, but the one at position \(place / dimension) has \(values[place]) in column "
-                + "\(place % dimension)")
+        guard bad.value != 0 else { return }
+        for place in 0..<total where !values[place].isFinite && isUsed(place / dimension) {
+            throw EmbedCompressError.invalidArgument(
+                "gradients must be finite, but the one at position \(place / dimension) has \(values[place]) in column "
+                    + "\(place % dimension)")
+        }
+    }
+
+    /// Whether a position has a row of gradients. Bags of positions rise.
+    private func isUsed(_ row: Int) -> Bool {
+        guard let bagOfPosition else { return true }
+        var (low, high) = (0, positions)
+        while low < high {
+            let middle = (low + high) / 2
+            if Int(bagOfPosition[middle]) < row { low = middle + 1 } else { high = middle }
+        }
+        return low < positions && Int(bagOfPosition[low]) == row
     }
 }

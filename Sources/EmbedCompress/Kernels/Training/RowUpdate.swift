@@ -89,7 +89,7 @@ struct RowUpdate<Elements: TrainedElements> {
                 let position = order.position(place)
                 let source = gradients.values + (gradients.row(position) &* row.dimension &+ column)
                 var values = first16(source, count: count)
-                if gradients.factors != nil { values *= gradients.factor(position) }
+                if let factors = gradients.factors { values *= factors[position] }
                 sum = place == places.lowerBound ? values : sum + values
             }
             store16(sum, to: target + column)
@@ -179,7 +179,7 @@ struct RowUpdate<Elements: TrainedElements> {
 
 /// The first `count` of sixteen numbers, or all from 16 on, and zeros. Reads no others.
 @inline(__always)
-func first16(_ source: UnsafePointer<Float>, count: Int) -> Floats16 {
+private func first16(_ source: UnsafePointer<Float>, count: Int) -> Floats16 {
     if count >= 16 { return load16(source) }
     var values = Floats16()
     for lane in 0..<count { values[lane] = source[lane] }

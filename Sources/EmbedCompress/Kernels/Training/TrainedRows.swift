@@ -103,6 +103,10 @@ package struct TrainedRows {
 
     func check(_ bags: Bags) throws {
         try bags.check()
+        // Offsets may have changed since.
+        guard bags.count > 0 || bags.ids.count == 0 else {
+            throw EmbedCompressError.invalidArgument("there are \(bags.ids.count) ids but no bags")
+        }
         guard bags.pooling != .max else {
             throw EmbedCompressError.invalidArgument("the mode of a table that is trained must be sum or mean")
         }
@@ -141,8 +145,7 @@ package struct TrainedRows {
                     guard UInt64(bitPattern: id) < UInt64(rows) else { continue }
                     let factor = bags.weights.map { $0[position] } ?? 1
                     row.read(Int(id)) { values, column, count in
-                        let sum = first16(target + column, count: count) + values * factor
-                        write16(sum, to: target + column, count: count, replaces: true)
+                        write16(values * factor, to: target + column, count: count, replaces: false)
                     }
                 }
                 if bags.pooling == .mean { for column in 0..<dimension { target[column] /= Float(end - first) } }
