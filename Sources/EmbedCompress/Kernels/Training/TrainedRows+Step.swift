@@ -14,7 +14,7 @@ extension TrainedRows {
         guard ids.count > 0 else { return }
         try Scratch.checking {
             try SortedPositions.with(ids, rows: rows) { order in
-                try checkFinite(gradients, count: ids.count)
+                try checkFinite(gradients, count: ids.count, "gradients")
                 let chunks = max(Self.grain / dimension, 1)
                 let slots = min(Parallel.threadCount, (order.groups - 1) / chunks + 1)
                 let stride = RowUpdate<TrainedFloats>.slotFloats(dimension: dimension)
@@ -62,7 +62,8 @@ extension TrainedRows {
         }
     }
 
-    private func checkFinite(_ gradients: UnsafePointer<Float>, count: Int) throws {
+    /// Throws ``EmbedCompressError/invalidArgument(_:)`` if one of `count * dimension` numbers is not finite.
+    func checkFinite(_ gradients: UnsafePointer<Float>, count: Int, _ name: String) throws {
         let total = count * dimension
         let bad = AtomicInt(0)
         Parallel.forEach(count: total, grain: 1 << 15) { range in
@@ -81,7 +82,7 @@ extension TrainedRows {
         }
         guard bad.value != 0, let place = (0..<total).first(where: { !gradients[$0].isFinite }) else { return }
         throw EmbedCompressError.invalidArgument(
-            "gradients must be finite, but the one at position \(place / dimension) has \(gradients[place]) in column "
+            "\(name) must be finite, but the one at position \(place / dimension) has \(gradients[place]) in column "
                 + "\(place % dimension)")
     }
 }
