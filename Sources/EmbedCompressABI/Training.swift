@@ -62,6 +62,25 @@ public func trainedRowsStepBags(
     }
 }
 
+@_cdecl("ec_trained_rows_write")
+public func trainedRowsWrite(
+    table: UnsafePointer<ec_trained_rows>?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    values: UnsafePointer<Float>?, slopes: UnsafePointer<Float>?, how: UnsafePointer<ec_row_rounding>?
+) -> ec_status {
+    withStatus {
+        let table = try lent(table)
+        let ids = try ids(base, total, width, "ids")
+        let given = try required(how, "how").pointee
+        try requireMemory("values", ids.count, table.dimension)
+        let how = RowRounding(
+            rounding: try rounding(given.rounding), scaleRate: given.scale_rate, seed: Int(given.seed),
+            step: Int(given.step))
+        let none = try output(nil, 0)
+        let values = ids.count == 0 ? UnsafePointer(none) : try required(values, "values")
+        try table.write(ids, values: values, slopes: slopes, how)
+    }
+}
+
 private func lent(_ table: UnsafePointer<ec_trained_rows>?) throws -> TrainedRows {
     let given = try required(table, "table").pointee
     let (rows, dimension) = (try count(given.rows, "rows"), try count(given.dimension, "dimension"))
@@ -95,11 +114,16 @@ private func optimizer(_ step: ec_row_step) throws -> RowOptimizer {
     case EC_ROWWISE_ADAM: kind = .rowwiseAdam
     default: throw invalid("optimizer must be one of ec_optimizer")
     }
-    guard step.rounding == EC_NEAREST || step.rounding == EC_STOCHASTIC else {
-        throw invalid("rounding must be EC_NEAREST or EC_STOCHASTIC")
-    }
     return RowOptimizer(
-        kind: kind, rounding: step.rounding == EC_NEAREST ? .nearest : .stochastic, learningRate: step.learning_rate,
-        eps: step.eps, beta1: step.beta1, beta2: step.beta2, weightDecay: step.weight_decay, seed: Int(step.seed),
+        kind: kind, rounding: try rounding(step.rounding), learningRate: step.learning_rate, eps: step.eps,
+        beta1: step.beta1, beta2: step.beta2, weightDecay: step.weight_decay, seed: Int(step.seed),
         step: Int(step.step))
+}
+
+private func rounding(_ rounding: ec_rounding) throws -> RowOptimizer.Rounding {
+    switch rounding {
+    case EC_NEAREST: return .nearest
+    case EC_STOCHASTIC: return .stochastic
+    default: throw invalid("rounding must be EC_NEAREST or EC_STOCHASTIC")
+    }
 }

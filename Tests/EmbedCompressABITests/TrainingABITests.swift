@@ -41,6 +41,29 @@ final class TrainingABITests: ABITestCase {
         XCTAssertEqual(with { ec_trained_rows_gather($0, nil, 8, 0, nil) }, EC_OK)
     }
 
+    func testWrite() {
+        var how = ec_row_rounding(rounding: EC_NEAREST, scale_rate: 0, seed: 0, step: 1)
+        XCTAssertEqual(with { ec_trained_rows_write($0, [Int64(0), 2], 8, 2, [9, 8, 7, 6], nil, &how) }, EC_OK)
+        XCTAssertEqual(elements, [9, 8, 3, 4, 7, 6])
+        XCTAssertEqual(with { ec_trained_rows_write($0, nil, 8, 0, nil, nil, &how) }, EC_OK)
+        func refuse(_ text: String, ids: [Int64]? = [0, 2], values: [Float]? = [1, 1, 1, 1], slopes: [Float]? = nil) {
+            let status = with { ec_trained_rows_write($0, ids, 8, 2, values, slopes, &how) }
+            XCTAssertEqual(status, EC_INVALID_ARGUMENT)
+            XCTAssertTrue(lastError.contains(text), lastError)
+        }
+        refuse("ids must not be null", ids: nil)
+        refuse("ids must rise", ids: [2, 0])
+        refuse("values must not be null", values: nil)
+        refuse("slopes are for rows of codes", slopes: [1, 1, 1, 1])
+        how.rounding = ec_rounding(rawValue: 2)
+        refuse("rounding must be")
+        (how.rounding, how.scale_rate) = (EC_STOCHASTIC, .nan)
+        refuse("scale_rate must be finite")
+        XCTAssertEqual(with { ec_trained_rows_write($0, [Int64(0)], 8, 1, [1, 1], nil, nil) }, EC_INVALID_ARGUMENT)
+        XCTAssertEqual(with { ec_trained_rows_write($0, [Int64(3)], 8, 1, [1, 1], nil, &how) }, EC_INVALID_ARGUMENT)
+        XCTAssertEqual(elements, [9, 8, 3, 4, 7, 6])
+    }
+
     func testArguments() {
         let (before, ids, gradients): ([Float], [Int64], [Float]) = (elements, [0, 1], [1, 1, 1, 1])
         func refuse(

@@ -7,6 +7,8 @@ typedef struct TrainedRows {
     Buffer elements, scales, element_state, row_state;
 } TrainedRows;
 
+static const char *const roundings[] = {"nearest", "stochastic", NULL};
+
 static void release(TrainedRows *rows) {
     core_buffer_release(&rows->elements);
     core_buffer_release(&rows->scales);
@@ -102,7 +104,6 @@ done:
 /// Takes what a step's optimizer is: nine objects from its name to the number of the step.
 static int take_step(PyObject *const *objects, ec_row_step *step) {
     static const char *const optimizers[] = {"sgd", "adagrad", "rowwise_adagrad", "rowwise_adam", NULL};
-    static const char *const roundings[] = {"nearest", "stochastic", NULL};
     int optimizer = 0, rounding = 0;
     double *const numbers[] = {&step->learning_rate, &step->eps, &step->beta1, &step->beta2, &step->weight_decay};
     if (core_choice(objects[0], "optimizer", optimizers, &optimizer) < 0) return -1;
@@ -258,10 +259,51 @@ done:
     return result;
 }
 
+static PyObject *trained_rows_write(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "trained_rows_write", 8, 8, {"table", "ids", "values", "slopes", "rounding", "scale_rate", "seed", "step"}};
+    PyObject *objects[8], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    ec_row_rounding how = {0};
+    int rounding = 0;
+    if (core_choice(objects[4], "rounding", roundings, &rounding) < 0) return NULL;
+    how.scale_rate = PyFloat_AsDouble(objects[5]);
+    if (how.scale_rate == -1 && PyErr_Occurred()) return NULL;
+    if (core_int64(objects[6], "seed", &how.seed) < 0) return NULL;
+    if (core_int64(objects[7], "step", &how.step) < 0) return NULL;
+    how.rounding = (ec_rounding)rounding;
+    TrainedRows rows = {0};
+    Buffer ids = {0}, values = {0}, slopes = {0};
+    if (take(objects[0], &rows) < 0) goto done;
+    if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
+    if (core_buffer(objects[2], "values", ELEMENT_FLOAT32, &values) < 0) goto done;
+    const int64_t total = core_buffer_count(&ids);
+    if (check_rows(&values, "values", total, "id", &rows) < 0) goto done;
+    if (check_overlaps(&rows, &values, "values") < 0 || check_overlaps(&rows, &ids, "ids") < 0) goto done;
+    if (objects[3] != Py_None) {
+        if (core_buffer(objects[3], "slopes", ELEMENT_FLOAT32, &slopes) < 0) goto done;
+        if (check_rows(&slopes, "slopes", total, "id", &rows) < 0 || check_overlaps(&rows, &slopes, "slopes") < 0) goto done;
+    }
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_trained_rows_write(
+        &rows.table, ids.view.buf, (int32_t)ids.view.itemsize, total, values.view.buf, slopes.view.buf, &how);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    release(&rows);
+    core_buffer_release(&ids);
+    core_buffer_release(&values);
+    core_buffer_release(&slopes);
+    return result;
+}
+
 PyMethodDef core_training_methods[] = {
     {"trained_rows_gather", FAST(trained_rows_gather), "Rows of a table that is trained, into an array."},
     {"trained_rows_step", FAST(trained_rows_step), "A step of the rows of ids, in the table's own arrays."},
     {"trained_rows_pool", FAST(trained_rows_pool), "Sums or means of rows of such a table, into an array."},
     {"trained_rows_step_bags", FAST(trained_rows_step_bags), "A step of the rows of bags, in the table's own arrays."},
+    {"trained_rows_write", FAST(trained_rows_write), "Rows that are rounded and written, with scales that learn."},
     {NULL, NULL, 0, NULL},
 };

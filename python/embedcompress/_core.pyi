@@ -149,6 +149,16 @@ def trained_rows_step_bags(
     seed: int,
     step: int,
 ) -> None: ...
+def trained_rows_write(
+    table: _TrainedRows,
+    ids: object,
+    values: object,
+    slopes: object | None,
+    rounding: str,
+    scale_rate: float,
+    seed: int,
+    step: int,
+) -> None: ...
 def evaluate(
     table: Table, source: Table, progress: _Progress, queries: int = 0, k: int = 10, seed: int = 0
 ) -> tuple[tuple[float, float, float, int, float], float | None]: ...

@@ -64,6 +64,38 @@ def test_requests_of_a_grid():
     assert len({_lines.key(one) for one in found}) == len(found)
 
 
+def test_tables_with_an_optimizer_of_their_own():
+    data = clicks()
+    own = {"name": "RowwiseAdagrad", "lr": 0.1}
+    values = {
+        "data": ["flights"],
+        "methods": ["full", "INT4"],
+        "options": {"full": {"dtype": "bf16"}},
+        "optimizer": own,
+    }
+    config = _train_config.checked(_train_config.Config((_train_config.grid(values, "grid 1"),)))
+    full, *others = config.requests()
+    assert full["optimizer"] == own and full["options"] == {"dtype": "bf16"}
+    assert {one["method"] for one in others} == {"int4"}
+    figures = _train_cell.run(request(method="int4", budget=1.0, optimizer=own), data)["figures"]
+    assert figures["training_bytes"] < 0.4 * 4 * 8 * data.rows
+    assert figures["frozen_apart"] < 1e-6
+    for changed, message in [
+        ({"optimizer": {"name": "Lion", "lr": 0.1}}, "grid 1: optimizer: name must be one of SGD, Adagrad, "),
+        ({"optimizer": {"name": "SGD"}}, "grid 1: optimizer: SGD needs lr"),
+        ({"optimizer": {"name": "SGD", "lr": -1}}, "grid 1: optimizer: lr must be finite"),
+        (
+            {"optimizer": {"name": "SGD", "lr": 0.1, "betas": [0, 0]}},
+            "SGD has no betas; it has lr, weight_decay, round",
+        ),
+        ({"methods": ["hash"]}, "grid 1: optimizer: hash takes none of its own"),
+        ({"methods": []}, "grid 1: optimizer: not all methods take one"),
+        ({"optimizer": 0.1}, "grid 1: optimizer is 0.1, not a table"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            _train_config.checked(_train_config.Config((_train_config.grid(values | changed, "grid 1"),)))
+
+
 def test_all_methods_by_default():
     names = {one["method"] for one in _train_config.Config((_train_config.Grid(("flights",)),)).requests()}
     assert {"full", "hash", "robe", "cafe", "autosrh"} <= names

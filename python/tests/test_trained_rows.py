@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trained_rows_reference import BITS, OPTIMIZERS, F, Rows, Step, packed, rounded, take_step, unpacked
+from trained_rows_reference import BITS, OPTIMIZERS, F, Rows, Step, packed, rounded, take_step, unpacked, write_rows
 
 import embedcompress as ec
 from embedcompress import _core
@@ -141,6 +141,21 @@ def test_a_scale_doubles_until_all_fits():
     assert 60 < rows.values[1, 0] <= 127
 
 
+def test_a_scale_of_four_bits_becomes_what_fits():
+    rows = Rows.random(np.random.default_rng(0), "int4", 3, 4)
+    rows.scales[:] = 0.25
+    ids, gradients = np.array([0, 1]), np.array([[-100, 0, 0, 0], [80, 0, 0, 0]], F)
+    before = rows.values
+    step_core(rows, ids, gradients, Step("sgd", "nearest", learning_rate=1.0))
+    fitting = np.array([(before[0, 0] + 100) / 7, (80 - before[1, 0]) / 8], F)
+    assert (rows.scales[:2] >= fitting).all() and (rows.scales[:2] <= 1.01 * fitting).all()
+    assert rows.scales[2] == 0.25
+    assert (rows.scales.view(np.uint32) & 0xFFFF == 0).all()
+    np.testing.assert_allclose(rows.values[:2, 0], before[:2, 0] - gradients[:, 0], rtol=0.01)
+    step_core(rows, ids, rows.values[:2] - 0.01, Step("sgd", "nearest", learning_rate=1.0))
+    assert (rows.scales[:2] < 0.0015).all(), "they shrink, too"
+
+
 def test_a_row_without_a_scale_is_one_of_zeros_and_learns():
     elements = np.full((3, 4), 7, np.uint8)
     scales = np.array([0, np.nan, -1], F)
@@ -247,3 +262,77 @@ def test_codes_of_four_bits_lie_as_in_a_store(dimension, rng):
     np.testing.assert_array_equal(table.decode(), rows.values)
     (stored,) = [np.asarray(memory) for name, _, _, memory in _core.arrays(table) if name == "rows"]
     np.testing.assert_array_equal(stored.reshape(20, -1)[:, : rows.elements.shape[1]], rows.elements)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from(sorted(BITS)),
+    st.sampled_from(["nearest", "stochastic"]),
+    st.sampled_from([1, 2, 3, 15, 16, 17, 33, 64]),
+    st.integers(1, 300),
+    st.sampled_from([np.int32, np.int64]),
+    st.sampled_from([None, 0.0, 0.01, 10.0]),
+    st.integers(0, 2**32),
+)
+def test_rows_are_written_as_those_of_the_reference(format, rounding, dimension, rows, kind, rate, seed):
+    rng = np.random.default_rng(seed)
+    found = Rows.random(rng, format, rows, dimension)
+    expected = found.copy()
+    ids = np.flatnonzero(rng.random(rows) < 0.7).astype(kind)
+    values = (found.values[ids] + rng.standard_normal((len(ids), dimension)) * 10.0 ** rng.integers(-3, 1)).astype(F)
+    slopes = None
+    if rate is not None and found.scales is not None:
+        slopes = rng.standard_normal((len(ids), dimension)).astype(F)
+        slopes[rng.random(len(ids)) < 0.1] = 0
+    how = rounding, rate or 0.0, seed, 3
+    _core.trained_rows_write(found.table, ids, values, slopes, *how)
+    write_rows(expected, ids, values, slopes, *how)
+    assert_same(found, expected)
+
+
+def test_scales_move_against_their_slopes():
+    rows = Rows.random(np.random.default_rng(0), "int4", 4, 3)
+    rows.scales[:] = 0.5
+    # A row within its codes, whose values lie above their codes; two beyond the codes; one without slopes.
+    values = np.array([[3.2, 0, 0], [6, 0, 0], [6, 0, 0], [3.2, 0, 0]], F)
+    slopes = np.array([[1, 0, 0], [-1, 0, 0], [1, 0, 0], [0, 0, 0]], F)
+    _core.trained_rows_write(rows.table, np.arange(4), values, slopes, "nearest", 0.01, 0, 1)
+    np.testing.assert_allclose(rows.scales, [0.5 * (1 + 0.004), 0.5 * (1 + 0.07), 0.5 * (1 - 0.07), 0.5], rtol=1e-6)
+    _core.trained_rows_write(rows.table, np.arange(4), values, slopes, "nearest", 1e6, 0, 1)
+    np.testing.assert_allclose(rows.scales[1:3], [1.07, 0.2325], rtol=1e-6)
+
+
+def test_scales_that_are_far_off_become_what_fits():
+    rows = Rows.random(np.random.default_rng(0), "int8", 4, 3)
+    rows.scales[:] = 0.5
+    values = np.array([[200, 0, 0], [-1, 0, 0.5], [40, 0, 0], [0, 0, 0]], F)
+    _core.trained_rows_write(rows.table, np.arange(4), values, np.zeros((4, 3), F), "nearest", 0.01, 0, 1)
+    np.testing.assert_allclose(rows.scales, [200 / 127, 1 / 128, 0.5, 0.5], rtol=0.008)
+    np.testing.assert_allclose(rows.values, values, rtol=0.003)
+
+
+def test_what_can_not_be_written_writes_nothing(rng):
+    rows = Rows.random(rng, "int8", 10, 8)
+    before, ids, values = rows.copy(), np.arange(4), np.ones((4, 8), F)
+
+    def refuse(
+        message, ids=ids, values=values, slopes=None, table=rows.table, how=("nearest", 0.1, 0, 1), error=ValueError
+    ):
+        with pytest.raises(error, match=message):
+            _core.trained_rows_write(table, ids, values, slopes, *how)
+
+    refuse("id 10 at position 3", np.array([0, 1, 2, 10]), error=ec.InvalidIdError)
+    refuse("ids must rise, but the one at position 2", np.array([0, 3, 3, 4]))
+    refuse(
+        "slopes must be finite, but the one at position 1", slopes=np.array([[0], [np.inf], [0], [0]], F).repeat(8, 1)
+    )
+    refuse("values must have a row", values=values[:3])
+    refuse("slopes must have a row", slopes=values[:3])
+    refuse("scale_rate must be finite", how=("nearest", -1.0, 0, 1))
+    refuse("step must be at least 1", how=("nearest", 0.1, 0, 0))
+    refuse("rounding", how=("up", 0.1, 0, 1))
+    refuse("scales must not be null", table=("int8", 8, rows.elements, None, None, None))
+    refuse("share memory", values=rows.element_state[:4])
+    floats = Rows.random(rng, "f16", 10, 8)
+    refuse("slopes are for rows of codes", slopes=values, table=floats.table)
+    assert_same(rows, before)

@@ -13,8 +13,17 @@ from trained_rows_reference import Rows, Step, take_step
 
 import embedcompress as ec
 from embedcompress import training
+from embedcompress.training._fused import DTYPES
 
-METHODS = ("full", "int8", "int16")
+FORMS = {
+    "f32": ("full", {}),
+    "bf16": ("full", {"dtype": "bf16"}),
+    "f16": ("full", {"dtype": "f16"}),
+    "int16": ("int16", {}),
+    "int8": ("int8", {}),
+    "int4": ("int4", {}),
+}
+"""How rows are held: the method, and its options."""
 OPTIMIZERS = (
     training.SGD(0.5),
     training.Adagrad(0.1, weight_decay=0.01),
@@ -24,8 +33,10 @@ OPTIMIZERS = (
 ROWS, DIMENSION = 90, 7
 
 
-def make(method="int8", optimizer=OPTIMIZERS[2], **options):
-    return training.embedding(method, ROWS, DIMENSION, budget=1.0, optimizer=optimizer, **options)
+def make(form="int8", optimizer=OPTIMIZERS[2], **options):
+    method, own = FORMS.get(form, (form, {}))
+    options = own | options
+    return training.embedding(method, ROWS, DIMENSION, **({"budget": 1.0, "optimizer": optimizer} | options))
 
 
 def rows_of(module):
@@ -49,10 +60,10 @@ def values(module):
     return module.freeze().decode()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda one: one.name)
-def test_backward_is_a_step_of_the_reference(method, optimizer, rng):
-    module = make(method, optimizer, seed=3)
+def test_backward_is_a_step_of_the_reference(form, optimizer, rng):
+    module = make(form, optimizer, seed=3)
     expected = rows_of(module)
     for number in range(1, 4):
         ids = rng.integers(0, ROWS, (20, 4))
@@ -66,13 +77,17 @@ def test_backward_is_a_step_of_the_reference(method, optimizer, rng):
     np.testing.assert_array_equal(values(module), expected.values)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_it_starts_as_the_table_that_torch_trains(method):
-    options = {} if method == "full" else {"scope": "row"}
-    plain = training.embedding(method, 3000, 500, budget=1.0, seed=4, **options)
-    fused = training.embedding(method, 3000, 500, budget=1.0, seed=4, optimizer=training.SGD(0.1))
-    np.testing.assert_array_equal(values(fused), values(plain))
-    assert fused.stored_bytes == plain.stored_bytes == fused.freeze().stored_bytes
+@pytest.mark.parametrize("form", FORMS)
+def test_it_starts_as_the_table_that_torch_trains(form):
+    method, options = FORMS[form]
+    plain = training.embedding(method, 3000, 500, budget=1.0, seed=4, **({} if method == "full" else {"scope": "row"}))
+    fused = training.embedding(method, 3000, 500, budget=1.0, seed=4, optimizer=training.SGD(0.1), **options)
+    expected = values(plain)
+    if options:
+        expected = torch.from_numpy(expected).to(DTYPES[form]).float().numpy()
+    np.testing.assert_array_equal(values(fused), expected)
+    size = {"bf16": 2, "f16": 2}.get(form)
+    assert fused.stored_bytes == fused.freeze().stored_bytes == (size * 3000 * 500 if size else plain.stored_bytes)
 
 
 @pytest.mark.parametrize(
@@ -98,27 +113,26 @@ def test_full_tables_learn_what_they_learn_with_torch(own, torchs, mode, rng):
     np.testing.assert_allclose(values(fused), values(plain), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_there_is_no_parameter_and_all_bytes_are_counted(method):
-    module = make(method, training.RowwiseAdagrad(0.1))
+@pytest.mark.parametrize("form", FORMS)
+def test_there_is_no_parameter_and_all_bytes_are_counted(form):
+    module = make(form, training.RowwiseAdagrad(0.1))
     assert list(module.parameters()) == []
-    each = {"full": 4, "int8": 1, "int16": 2}[method]
-    scales = 0 if method == "full" else 4
+    each = {"f32": 28, "bf16": 14, "f16": 14, "int16": 14, "int8": 7, "int4": 4}[form]
+    each += 4 if form.startswith("int") else 0
     rest = sum(tensor.nbytes for tensor in module.fields.buffers())
-    assert module.training_bytes == ROWS * (DIMENSION * each + scales + 4) + rest
-    assert make(method, training.SGD(0.1)).training_bytes == ROWS * (DIMENSION * each + scales) + rest
-    adam = make(method, training.RowwiseAdam(0.1)).training_bytes
-    assert adam == ROWS * (DIMENSION * (each + 4) + scales + 4) + rest
+    assert module.training_bytes == ROWS * (each + 4) + rest
+    assert make(form, training.SGD(0.1)).training_bytes == ROWS * each + rest
+    assert make(form, training.RowwiseAdam(0.1)).training_bytes == ROWS * (each + DIMENSION * 4 + 4) + rest
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda one: one.name)
-def test_a_state_goes_on_bit_for_bit(method, optimizer):
-    module = make(method, optimizer)
+def test_a_state_goes_on_bit_for_bit(form, optimizer):
+    module = make(form, optimizer)
     train(module, 5)
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
-    other = make(method, optimizer, seed=0)
+    other = make(form, optimizer, seed=0)
     other.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
     twin = copy.deepcopy(module)
     for one in (module, other, twin):
@@ -197,7 +211,7 @@ def test_the_learning_rate_can_change():
 
 
 def test_what_goes_with_no_optimizer():
-    with pytest.raises(ValueError, match="hash takes no optimizer; the methods that do are full, int16, int8"):
+    with pytest.raises(ValueError, match="takes no optimizer; the methods that do are alpt, full, int16, int4, int8"):
         make("hash")
     with pytest.raises(ValueError, match="scope must be 'row'"):
         make("int8", scope="table")
@@ -207,6 +221,50 @@ def test_what_goes_with_no_optimizer():
         make("full", optimizer="sgd")
     with pytest.raises(ec.BudgetError):
         training.embedding("int8", ROWS, DIMENSION, budget=0.1, optimizer=training.SGD(0.1))
+    for dtype in ("bf16", "f16"):
+        with pytest.raises(ValueError, match=f"dtype '{dtype}' is for a table .*: give optimizer"):
+            training.embedding("full", ROWS, DIMENSION, budget=1.0, dtype=dtype)
+    with pytest.raises(ValueError, match="dtype must be one of 'f32', 'bf16', 'f16'"):
+        make("full", dtype="f64")
+    with pytest.raises(ec.BudgetError, match=f"the least it can reach is {2 * ROWS * DIMENSION} bytes"):
+        make("bf16", budget=0.4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_threads_change_nothing(form, monkeypatch):
+    found = []
+    for threads in (1, 2):
+        ec.set_num_threads(threads)
+        method, options = FORMS[form]
+        module = training.embedding(method, 9000, 17, budget=1.0, optimizer=training.RowwiseAdam(0.1), **options)
+        for turn in range(3):
+            ids = torch.randint(0, 9000, (9000,), generator=torch.Generator().manual_seed(turn))
+            (module(ids) - 0.3).square().sum().backward()
+        found.append(values(module))
+    ec.set_num_threads(2)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dimension", [2, 17])
+def test_a_table_of_one_row_and_a_batch_without_ids(form, dimension):
+    method, options = FORMS[form]
+    module = training.embedding(method, 1, dimension, budget=1.0, optimizer=training.SGD(0.1), **options)
+    empty = module(torch.empty(0, 3, dtype=torch.int64))
+    assert empty.shape == (0, 3, dimension)
+    empty.sum().backward()
+    for _ in range(50):
+        (module(torch.zeros(2, dtype=torch.int64)) - 0.25).square().sum().backward()
+    np.testing.assert_allclose(values(module), 0.25, atol=0.05)
+    assert module.freeze().stored_bytes == module.stored_bytes
+
+
+def test_plans_follow_the_form():
+    plan = training.plan("full", 1000, 16, budget=0.5, dtype="f16")
+    assert plan.stored_bytes == 32_000
+    assert training.plan("int4", 1000, 16, budget=0.5, scope="row").stored_bytes == 1000 * (8 + 8)
+    with pytest.raises(ec.BudgetError):
+        training.plan("full", 1000, 16, budget=0.5)
 
 
 @pytest.mark.parametrize(
@@ -233,9 +291,10 @@ def test_it_trains_on_a_cpu_only():
 
 
 @pytest.mark.parametrize("has_head", [False, True])
-def test_a_trainer_takes_it(has_head, tmp_path):
+@pytest.mark.parametrize("form", FORMS)
+def test_a_trainer_takes_it(form, has_head, tmp_path):
     head = torch.nn.Linear(DIMENSION, 1) if has_head else torch.nn.Identity()
-    model = torch.nn.Sequential(make("int8"), head)
+    model = torch.nn.Sequential(make(form), head)
 
     def loss(model, ids):
         return (model(ids) - 0.3).square().mean()
@@ -261,23 +320,43 @@ def test_a_trainer_takes_it(has_head, tmp_path):
 
 
 CONSTRUCTION = """
-import resource, torch
+import resource, sys, torch
 from embedcompress import training
-make = lambda rows: training.embedding("int8", rows, 16, budget=1.0, optimizer=training.RowwiseAdagrad(0.1))
+method, options, rows = sys.argv[1], eval(sys.argv[2]), int(sys.argv[3])
+def make(rows):
+    return training.embedding(method, rows, 16, budget=1.0, optimizer=training.RowwiseAdagrad(0.1), **options)
 make(100_000)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
-module = make(8_000_000)
-print(peak() - before, module.training_bytes)
+module = make(rows)
+made = peak()
+table = module.freeze()
+print(made - before, peak() - before, module.training_bytes, table.stored_bytes)
 """
 
 
-def test_construction_makes_nothing_else_of_the_size_of_the_table():
-    done = subprocess.run([sys.executable, "-c", CONSTRUCTION], capture_output=True, text=True, check=True)
-    taken, own = (int(word) for word in done.stdout.split())
-    # In f32 it would have 512 MB.
-    assert 0 <= own - 8_000_000 * (16 + 8) < 100
-    assert taken < 1.25 * own + 32_000_000
+@pytest.mark.parametrize("form", [*FORMS, "alpt8", "alpt4"])
+def test_construction_makes_nothing_else_of_the_size_of_the_table(form):
+    method, options = FORMS.get(form, ("alpt", {"bits": int(form[-1]) if form[-1].isdigit() else None}))
+    given = [sys.executable, "-c", CONSTRUCTION, method, repr(options), "5000000"]
+    done = subprocess.run(given, capture_output=True, text=True, check=True)
+    taken, frozen, own, stored = (int(word) for word in done.stdout.split())
+    # In f32, rows and states would have 340 MB.
+    assert taken < 1.25 * own
+    # Beside the frozen table there are at most codes of a byte each.
+    assert frozen < 1.25 * (own + stored) + 5_000_000 * 16 * (form not in ("f32", "bf16", "f16")) * (
+        2 if form == "int16" else 1
+    )
+
+
+def test_construction_for_an_optimizer_of_torch_takes_little_more_than_the_table():
+    script = CONSTRUCTION.replace("optimizer=training.RowwiseAdagrad(0.1), ", "")
+    for scope in ("table", "row"):
+        given = [sys.executable, "-c", script, "int8", repr({"scope": scope}), "5000000"]
+        done = subprocess.run(given, capture_output=True, text=True, check=True)
+        taken, frozen, own, stored = (int(word) for word in done.stdout.split())
+        assert taken < 1.25 * own
+        assert frozen < 1.25 * (own + stored) + 5_000_000 * 16
 
 
 def test_it_does_not_train_beside_a_search():
@@ -301,7 +380,7 @@ HELD = {
     ("full",): (1.0, 1, 1.001),
     ("dedup", "deeplight", "optembed"): (0.1, 1, 1.001),
     ("dpq", "mgqe", "autosrh"): (0.1, 1, 1.02),
-    ("int8", "alpt"): (0.35, 1, 1.07),
+    ("int4", "int8", "alpt"): (0.35, 1, 1.07),
     ("int16",): (1.0, 1, 1.001),
     ("autodim",): (0.35, 1.87, 1.88),
     ("pep",): (0.1, 1.99, 2.01),
@@ -316,6 +395,16 @@ def test_training_holds_what_the_documentation_says():
         for method in methods:
             table = training.embedding(method, 100_000, 16, budget=budget, counts=counts)
             assert least <= table.training_bytes / 6_400_000 <= most, method
-    for method, share in (("int8", 0.375), ("int16", 0.625)):
-        table = training.embedding(method, 100_000, 16, budget=1.0, optimizer=training.RowwiseAdagrad(0.05))
+    for method, options, share in (
+        ("full", {}, 1.0625),
+        ("full", {"dtype": "bf16"}, 0.5625),
+        ("full", {"dtype": "f16"}, 0.5625),
+        ("int16", {}, 0.625),
+        ("int8", {}, 0.375),
+        ("alpt", {"bits": 8}, 0.375),
+        ("int4", {}, 0.25),
+        ("alpt", {"bits": 4}, 0.25),
+    ):
+        own = training.RowwiseAdagrad(0.05)
+        table = training.embedding(method, 100_000, 16, budget=1.0, optimizer=own, **options)
         assert share <= table.training_bytes / 6_400_000 < share + 0.001

@@ -158,15 +158,26 @@ class Step:
         self.arguments = (self.optimizer, self.rounding, *numbers, self.seed, self.step)
 
 
+def fitting_scale(w, limit):
+    """Return the least scale of 8 significant bits that a row fits in."""
+    least = max(max(w.max(), F(0)) / (limit - 1), max(-w.min(), F(0)) / limit)
+    return ((least.view(np.uint32) + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)).view(F)
+
+
 def mean_square(gradient):
     """Sixteen sums of squares, whose halves are added until one is left."""
     squares = np.zeros(16, F)
     for start in range(0, len(gradient), 16):
         part = gradient[start : start + 16]
         squares[: len(part)] += part * part
-    while len(squares) > 1:
-        squares = squares[: len(squares) // 2] + squares[len(squares) // 2 :]
-    return squares[0] / F(len(gradient))
+    return halved(squares) / F(len(gradient))
+
+
+def halved(lanes):
+    """Return the sum of sixteen numbers, whose halves are added until one is left."""
+    while len(lanes) > 1:
+        lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+    return lanes[0]
 
 
 def moved(rows, row, w, g, step):
@@ -200,8 +211,47 @@ def take_step(rows, ids, gradients, step):
         w = moved(rows, row, values[row], g, step)
         if rows.scales is not None:
             limit = F(1 << (BITS[rows.format] - 1))
-            while w.max() / rows.scales[row] > limit - 1 or -w.min() / rows.scales[row] > limit:
-                rows.scales[row] *= 2
+            if rows.format == "int4":
+                fitting = fitting_scale(w, limit)
+                if fitting > rows.scales[row] or 0 < fitting < rows.scales[row] / 2:
+                    rows.scales[row] = fitting
+            else:
+                while w.max() / rows.scales[row] > limit - 1 or -w.min() / rows.scales[row] > limit:
+                    rows.scales[row] *= 2
             w = w / rows.scales[row]
         bits = random_bits(step.seed, step.step, int(row), rows.dimension) if step.rounding == "stochastic" else None
+        rows.elements[row] = packed(rounded(w, rows.format, bits)[None], rows.format)[0]
+
+
+def scale_after(scale, w, g, format, rate):
+    """Return the scale of a row of values w once slopes g have moved it, as TrainedRows+Write.swift says."""
+    limit = F(1 << (BITS[format] - 1))
+    fitting = fitting_scale(w, limit)
+    if fitting > scale * 2 or 0 < fitting < scale / 2:
+        scale = fitting
+    exact = w / scale
+    inside = np.minimum(np.maximum(exact, -limit), limit - 1)
+    change = np.rint(inside) - np.where(inside == exact, exact, F(0))
+    products, squares = np.zeros(16, F), np.zeros(16, F)
+    for start in range(0, len(w), 16):
+        part = slice(start, start + 16)
+        size = len(w[part])
+        products[:size] += g[part] * change[part]
+        squares[:size] += g[part] * g[part]
+    with np.errstate(all="ignore"):
+        relative = F(rate) * halved(products) / np.sqrt(halved(squares))
+    if not np.isfinite(relative):
+        return scale
+    return scale * min(max(F(1) - relative, F(0.5)), F(2))
+
+
+def write_rows(rows, ids, values, slopes, rounding="stochastic", scale_rate=0.0, seed=0, step=1):
+    """Write rows in place."""
+    for position, row in enumerate(ids):
+        w = values[position]
+        if rows.scales is not None:
+            if slopes is not None:
+                rows.scales[row] = scale_after(rows.scales[row], w, slopes[position], rows.format, scale_rate)
+            w = w / rows.scales[row]
+        bits = random_bits(seed, step, int(row), rows.dimension) if rounding == "stochastic" else None
         rows.elements[row] = packed(rounded(w, rows.format, bits)[None], rows.format)[0]

@@ -263,6 +263,7 @@ ROWS = {
     "dhe": dhe,
     "int8": full,
     "int16": full,
+    "int4": full,
     "alpt": alpt,
     "mgqe": dpq,
     "dedup": full,

@@ -430,12 +430,23 @@ typedef struct ec_row_step {
     int64_t step;
 } ec_row_step;
 
+/// How rows that are written become those of their format.
+typedef struct ec_row_rounding {
+    ec_rounding rounding;
+    /// How far scales move; finite and not negative.
+    double scale_rate;
+    int64_t seed;
+    /// From 1 on.
+    int64_t step;
+} ec_row_rounding;
+
 /// out[i, :] = row ids[i], f32; nothing is written for an id outside [0, rows). `ids` are int32 or int64 by `id_bytes`.
 ec_status ec_trained_rows_gather(
     const ec_trained_rows *table, const void *ids, int32_t id_bytes, int64_t count, float *out);
 /// Steps the rows of `ids` against `gradients`, count x dimension numbers, each row once: the gradients of an id that is
 /// there several times are added up first, in their order. Rows are updated in f32 and then rounded; the scale of a row of
-/// codes doubles as long as a value is beyond the codes. The same bits for any number of threads. On failure, such as
+/// codes doubles as long as a value is beyond the codes; of 4 bits, it becomes what the row fits in where it is less or more
+/// than twice that. The same bits for any number of threads. On failure, such as
 /// EC_INVALID_ID for an id outside [0, rows) or EC_INVALID_ARGUMENT for a gradient that is not finite, nothing is written.
 /// Gradients overlap no memory of the table; nobody else uses that during the call.
 ec_status ec_trained_rows_step(
@@ -448,6 +459,14 @@ ec_status ec_trained_rows_pool(const ec_trained_rows *table, const ec_bags *bags
 /// (number of bags) x dimension numbers: an id has the gradient of its bag, times its weight or over the bag's length.
 ec_status ec_trained_rows_step_bags(
     const ec_trained_rows *table, const ec_bags *bags, const float *gradients, const ec_row_step *step);
+/// Row ids[i] = values[i, :], rounded; values beyond the codes become the last of them. `ids` rise. With slopes g of rows of
+/// codes, count x dimension numbers, or null, the scale s of a row w is learnt first: if it is less than half or more than
+/// twice of what the row fits in, it becomes that; then, with v = w / s, u the sum of g * (nearest code of v - v), where
+/// beyond the codes v counts as 0, s *= 1 - scale_rate * u / |g|, by factors of 1/2 to 2.
+/// The same bits for any number of threads. On failure nothing is written. Values and slopes overlap no memory of the table.
+ec_status ec_trained_rows_write(
+    const ec_trained_rows *table, const void *ids, int32_t id_bytes, int64_t count, const float *values,
+    const float *slopes, const ec_row_rounding *how);
 
 // MARK: - Quality
 

@@ -81,17 +81,98 @@ final class TrainedRowsTests: XCTestCase {
                 XCTAssertEqual(found[place], before[place])
                 continue
             }
-            let unit: Float
-            switch format {
-            case .bfloat16: unit = max(abs(expected[place]) * 0x1p-7, .leastNormalMagnitude)
-            case .float16: unit = max(abs(expected[place]) * 0x1p-10, 0x1p-24)
-            default: unit = memory.scales[row]
-            }
+            let unit = Self.unit(format, expected[place], scale: memory.scales[row])
             let most = rounding == .nearest ? unit / 2 * 1.0001 : unit
             XCTAssertLessThanOrEqual(abs(found[place] - expected[place]), most, "\(format) \(dimension) \(kind)")
         }
         XCTAssertEqual(memory.elementState, exact.elementState)
         XCTAssertEqual(memory.rowState, exact.rowState)
+    }
+
+    /// How far a value can be from the next one that a format has.
+    private static func unit(_ format: TrainedRows.Format, _ value: Float, scale: Float) -> Float {
+        switch format {
+        case .float32: return 0
+        case .bfloat16: return max(abs(value) * 0x1p-7, .leastNormalMagnitude)
+        case .float16: return max(abs(value) * 0x1p-10, 0x1p-24)
+        default: return scale
+        }
+    }
+
+    func testWrittenRowsAreNextToTheirValues() throws {
+        for format in Self.formats {
+            for dimension in [1, 3, 15, 16, 17, 64] {
+                for rounding in [RowOptimizer.Rounding.nearest, .stochastic] {
+                    try checkWritten(format, dimension, rounding)
+                }
+            }
+        }
+    }
+
+    private func checkWritten(
+        _ format: TrainedRows.Format, _ dimension: Int, _ rounding: RowOptimizer.Rounding
+    ) throws {
+        let memory = Memory(format, rows: rows, dimension: dimension, seed: 11)
+        let (before, scales) = (try memory.values(), memory.scales)
+        let ids = Array(stride(from: 1, to: rows, by: 3))
+        let values = ids.flatMap { row in before[row * dimension..<(row + 1) * dimension].map { $0 * 0.7 } }
+        try memory.write(ids, values, nil, RowRounding(rounding: rounding, scaleRate: 1, seed: 4))
+        XCTAssertEqual(memory.scales, scales)
+        var expected = before
+        for (position, row) in ids.enumerated() {
+            for column in 0..<dimension { expected[row * dimension + column] = values[position * dimension + column] }
+        }
+        for (place, found) in try memory.values().enumerated() {
+            let row = place / dimension
+            let unit = ids.contains(row) ? Self.unit(format, expected[place], scale: scales[row]) : 0
+            let most = rounding == .nearest ? unit / 2 * 1.0001 : unit
+            XCTAssertLessThanOrEqual(abs(found - expected[place]), most, "\(format) \(dimension) \(rounding)")
+        }
+    }
+
+    func testScalesMoveAgainstTheirSlopes() throws {
+        for (format, limit) in [(TrainedRows.Format.int16, 32768.0), (.int8, 128), (.int4, 8)] {
+            for dimension in [1, 3, 16, 17, 64] {
+                let memory = Memory(format, rows: rows, dimension: dimension, seed: 13)
+                let scales = memory.scales
+                var random = SeededGenerator(seed: 14)
+                // A third of the values is beyond the codes.
+                let values = random.normals(rows * dimension).enumerated().map { place, value in
+                    value * scales[place / dimension] * Float(limit)
+                }
+                let slopes = random.normals(rows * dimension)
+                try memory.write(Array(0..<rows), values, slopes, RowRounding(scaleRate: 0.01))
+                for row in 0..<rows {
+                    var (product, square, scale) = (0.0, 0.0, scales[row])
+                    let own = values[row * dimension..<(row + 1) * dimension]
+                    let fitting = own.map { $0 > 0 ? $0 / Float(limit - 1) : -$0 / Float(limit) }.max()!
+                    if fitting > 2 * scale || fitting < scale / 2 {
+                        scale = Float(bitPattern: (fitting.bitPattern + 0xFFFF) & 0xFFFF_0000)
+                    }
+                    for place in row * dimension..<(row + 1) * dimension {
+                        let exact = Double(values[place] / scale)
+                        let code = min(max(exact.rounded(.toNearestOrEven), -limit), limit - 1)
+                        let isInside = exact >= -limit && exact <= limit - 1
+                        product += Double(slopes[place]) * (code - (isInside ? exact : 0))
+                        square += Double(slopes[place] * slopes[place])
+                    }
+                    let factor = min(max(1 - 0.01 * product / square.squareRoot(), 0.5), 2)
+                    XCTAssertEqual(Double(memory.scales[row] / scale), factor, accuracy: 2e-4, "\(format) \(row)")
+                }
+            }
+        }
+    }
+
+    func testScalesOfFourBitsBecomeWhatFits() throws {
+        let memory = Memory(.int4, rows: rows, dimension: 5, seed: 15)
+        let before = memory.scales
+        var gradients = [Float](repeating: 0, count: 10)
+        (gradients[2], gradients[9]) = (-100, 200)
+        try memory.step([3, 8], gradients, RowOptimizer(kind: .sgd, rounding: .nearest, learningRate: 1))
+        XCTAssertEqual(memory.scales[3], 100 / 7, accuracy: 0.2)
+        XCTAssertEqual(memory.scales[8], 200 / 8, accuracy: 0.4)
+        for row in 0..<rows where row != 3 && row != 8 { XCTAssertEqual(memory.scales[row], before[row]) }
+        for row in [3, 8] { XCTAssertEqual(memory.scales[row].bitPattern & 0xFFFF, 0) }
     }
 
     func testThreadsChangeNothing() throws {
@@ -130,6 +211,28 @@ final class TrainedRowsTests: XCTestCase {
         }
         XCTAssertEqual(memory.elements, before.0)
         XCTAssertEqual(memory.scales, before.1)
+    }
+
+    func testWhatCannotBeWrittenWritesNothing() throws {
+        let memory = Memory(.int8, rows: rows, dimension: 5, seed: 1)
+        let before = (memory.elements, memory.scales)
+        let ones = [Float](repeating: 1, count: 15)
+        func refuse(
+            _ text: String, _ ids: [Int] = [0, 3, 4], slopes: [Float]? = nil, how: RowRounding = RowRounding()
+        ) {
+            XCTAssertThrowsError(try memory.write(ids, ones, slopes, how)) { error in
+                XCTAssertTrue("\(error)".contains(text), "\(error)")
+            }
+        }
+        refuse("id 40 at position 2", [0, 3, rows])
+        refuse("ids must rise, but the one at position 1 does not", [3, 3, 4])
+        refuse("slopes must be finite, but the one at position 2", slopes: ones.dropLast() + [.infinity])
+        refuse("scale_rate must be finite", how: RowRounding(scaleRate: -1))
+        refuse("step must be at least 1", how: RowRounding(step: 0))
+        XCTAssertEqual(memory.elements, before.0)
+        XCTAssertEqual(memory.scales, before.1)
+        let floats = Memory(.bfloat16, rows: rows, dimension: 5, seed: 1)
+        XCTAssertThrowsError(try floats.write([1, 2, 3], ones, ones, RowRounding()))
     }
 
     func testRandomBitsAreSpreadEvenly() {
@@ -206,6 +309,15 @@ private final class Memory {
 
     func step(_ ids: [Int], _ gradients: [Float], _ optimizer: RowOptimizer) throws {
         try with { table in try IDs.with(ids) { try table.step($0, gradients: gradients, optimizer) } }
+    }
+
+    func write(_ ids: [Int], _ values: [Float], _ slopes: [Float]?, _ how: RowRounding) throws {
+        try with { table in
+            try IDs.with(ids) { ids in
+                guard let slopes else { return try table.write(ids, values: values, slopes: nil, how) }
+                try table.write(ids, values: values, slopes: slopes, how)
+            }
+        }
     }
 
     func values() throws -> [Float] {

@@ -21,6 +21,7 @@ from torch.nn import functional
 import embedcompress as ec
 
 from .. import training
+from ..training._row_optimizers import named
 from ._clicks import Clicks, Part, Values
 from ._heads import HEADS
 from ._lines import refusal
@@ -39,22 +40,28 @@ def run(request: Mapping[str, Any], data: Clicks) -> dict[str, Any]:
     Returns:
         `figures`; or `refused` and `floor`, the least bytes that the method needs; or `stopped`.
     """
-    torch.set_num_threads(1)
-    ec.set_num_threads(1)
-    dimension, seed = request["dimension"], request["seed"]
     try:
         module = training.embedding(
             request["method"],
             data.rows,
-            dimension,
+            request["dimension"],
             budget=request["budget"],
             counts=data.counts,
             fields=data.sizes,
-            seed=seed,
+            seed=request["seed"],
+            optimizer=named(request["optimizer"]) if "optimizer" in request else None,
             **request.get("options", {}),
         )
     except ec.BudgetError as error:
         return refusal(error)
+    return trained(module, request, data)
+
+
+def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Clicks) -> dict[str, Any]:
+    """Return the outcome of a cell whose table somebody else has made."""
+    torch.set_num_threads(1)
+    ec.set_num_threads(1)
+    dimension, seed = request["dimension"], request["seed"]
     torch.manual_seed(seed)
     model = HEADS[request["head"]](module, len(data.sizes), dimension, len(data.numbers), request["dropout"])
     evaluating = _Clock()

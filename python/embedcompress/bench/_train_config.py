@@ -41,6 +41,8 @@ class Grid:
     """Evaluations without a better score after which a stage ends."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Of methods, by their name."""
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    """The tables' own: its `name`, such as "RowwiseAdagrad", and its numbers, such as `lr`. Adam of torch if empty."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Config:
             | {name: getattr(grid, name) for name in settings}
             | ({"source": dict(self.data[data])} if data in self.data else {})
             | ({"options": dict(grid.options[method])} if method in grid.options else {})
+            | ({"optimizer": dict(grid.optimizer)} if grid.optimizer else {})
         )
 
 
@@ -154,9 +157,26 @@ def checked(config: Config) -> Config:
         for name in ("dimension", "batch", "epochs", "evaluations", "patience", "rate"):
             if getattr(one, name) <= 0:
                 raise ValueError(f"grid {place}: {name} must be above 0, not {getattr(one, name)}")
+        if one.optimizer:
+            _check_optimizer(place, one)
         if not 0 <= one.dropout < 1:
             raise ValueError(f"grid {place}: dropout must be at least 0 and below 1, not {one.dropout}")
     return replace(config, grids=tuple(grids))
+
+
+def _check_optimizer(place: int, one: Grid) -> None:
+    from ..training._registry import class_of, takes_optimizer
+    from ..training._row_optimizers import named
+
+    try:
+        named(one.optimizer)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"grid {place}: optimizer: {error}") from None
+    if not one.methods:
+        raise ValueError(f"grid {place}: optimizer: not all methods take one of their own: list those that do")
+    for method in one.methods:
+        if not takes_optimizer(class_of(method)):
+            raise ValueError(f"grid {place}: optimizer: {method} takes none of its own")
 
 
 def _spelled(place: int, one: Grid, name: Callable[[str], str]) -> Grid:
@@ -189,6 +209,7 @@ _KINDS: dict[str, Any] = {
     "str": lambda value: isinstance(value, str),
     "int": _whole,
     "float": _number,
+    "Mapping[str, Any]": lambda value: isinstance(value, dict),
     "Mapping[str, Mapping[str, Any]]": lambda value: (
         isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
     ),
@@ -200,5 +221,6 @@ _EXPECTED = {
     "str": "a name",
     "int": "a whole number",
     "float": "a number",
+    "Mapping[str, Any]": "a table",
     "Mapping[str, Mapping[str, Any]]": "a table of tables",
 }

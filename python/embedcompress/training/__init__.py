@@ -25,6 +25,7 @@ from ._recommend import recommend
 from ._registry import embedding, import_registered, methods, plan, register
 from ._row_optimizers import SGD, Adagrad, RowOptimizer, RowwiseAdagrad, RowwiseAdam
 from ._rules import Rules, read_rules
+from ._second_pass import second_pass
 from ._spec import Plan, Spec, largest, refuse
 from ._stage import Evaluation
 from ._trainer import Trainer
@@ -57,4 +58,5 @@ __all__ = [
     "recommend",
     "refuse",
     "register",
+    "second_pass",
 ]

@@ -28,6 +28,7 @@ class LearnedEmbedding(nn.Module):
     - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it.
     - `regularization()` is added to the loss.
     - `architecture_parameters()` are trained on validation batches.
+    - `begin_second_pass()` and `end_second_pass(gradients)` let it learn from the batch once more, after the step.
     - `search(score)` may choose what the next stage has by a score on validation data; called at the end of a stage.
     - `finish()` brings the table into its frozen form, after the last stage.
 
@@ -101,6 +102,16 @@ class LearnedEmbedding(nn.Module):
 
     def after_step(self) -> None:
         """Do what the method does after the optimizer's step."""
+
+    def begin_second_pass(self) -> Sequence[Tensor]:
+        """Return what has to have a gradient once more, after the step; nothing if no second pass is needed.
+
+        The loss of the batch is then computed again, and `end_second_pass` called.
+        """
+        return ()
+
+    def end_second_pass(self, gradients: Sequence[Tensor | None] | None) -> None:
+        """Take the gradients, of which those are None that the loss did not depend on; None if there was an error."""
 
     def regularization(self) -> Tensor:
         """Return what is added to the loss."""

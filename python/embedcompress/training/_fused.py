@@ -10,18 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import Table, uniform
-from ._embedding import LearnedEmbedding, frozen_rows, numbers
+from .. import Table, dense, uniform
+from ._blocks import blocks
+from ._embedding import LearnedEmbedding, numbers
 from ._fused_batches import Bags, Ids
 from ._memory import zeros
 from ._row_optimizers import RowOptimizer
 from ._spec import Spec
 from ._steps import Steps, rounded_at_random
 
-DTYPES = {"f32": torch.float32, "int8": torch.int8, "int16": torch.int16}
-"""The element types of formats."""
-BLOCK = 1 << 20
-"""Elements that are made at a time."""
+DTYPES = {
+    "f32": torch.float32,
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
+    "int16": torch.int16,
+    "int8": torch.int8,
+    "int4": torch.uint8,
+}
+"""The element types of forms; of int4, that of the bytes that two codes are in."""
+BITS = {"int16": 16, "int8": 8, "int4": 4}
+"""Of a code."""
 
 
 class FusedRows(nn.Module):
@@ -32,8 +40,10 @@ class FusedRows(nn.Module):
     significant bits at the start, so that products are exact.
     """
 
+    pools: ClassVar[bool] = True
+    """Whether a batch can be bags, whose rows are added up while they are read."""
     elements: Tensor
-    """(rows, d) f32, or codes of int8 or int16."""
+    """(rows, d) floats or codes with their sign; of int4 (rows, ceil(d / 2)) bytes of codes plus 8, low bits first."""
     scales: Tensor | None
     """(rows,) f32, with codes."""
     element_state: Tensor | None
@@ -41,44 +51,46 @@ class FusedRows(nn.Module):
     row_state: Tensor | None
     """(rows,) f32, if the optimizer keeps such."""
 
-    def __init__(self, rows: int, dimension: int, form: str, scale: float, optimizer: RowOptimizer, seed: int) -> None:
+    def __init__(self, spec: Spec, form: str, scale: float = 1.0) -> None:
         """Make rows of zeros.
 
         Args:
-            rows: How many.
-            dimension: Their length.
+            spec: Has their number, their length, the optimizer, and the seed of what is rounded at random.
             form: A key of `DTYPES`.
             scale: Of all rows of codes, at the start.
-            optimizer: What moves them.
-            seed: Of what is rounded at random.
         """
         super().__init__()
-        self.form, self.optimizer = form, optimizer
-        self.register_buffer("elements", zeros((rows, dimension), DTYPES[form]))
-        self.register_buffer("scales", None if form == "f32" else zeros((rows,), torch.float32).fill_(scale))
-        self.register_buffer(
-            "element_state", zeros((rows, dimension), torch.float32) if optimizer.element_state else None
-        )
-        self.register_buffer("row_state", zeros((rows,), torch.float32) if optimizer.row_state else None)
-        self.steps = Steps(seed)
+        assert spec.optimizer is not None
+        self.form, self.optimizer, self.dimension = form, spec.optimizer, spec.dimension
+        columns = (spec.dimension + 1) // 2 if form == "int4" else spec.dimension
+        elements, of_rows = zeros((spec.rows, columns), DTYPES[form]), (spec.rows,)
+        # Codes of zeros.
+        self.register_buffer("elements", elements.fill_(0x88) if form == "int4" else elements)
+        self.register_buffer("scales", zeros(of_rows, torch.float32).fill_(scale) if form in BITS else None)
+        states = spec.optimizer.element_state, spec.optimizer.row_state
+        of_elements = spec.rows, spec.dimension
+        self.register_buffer("element_state", zeros(of_elements, torch.float32) if states[0] else None)
+        self.register_buffer("row_state", zeros(of_rows, torch.float32) if states[1] else None)
+        self.steps = Steps(spec.seed)
 
     @property
     def limit(self) -> int:
         """Codes are from -limit to limit - 1."""
-        return 1 << (8 * self.elements.element_size() - 1)
+        return 1 << (BITS[self.form] - 1)
 
     @torch.no_grad()
-    def fill(self, blocks: Iterator[Tensor]) -> None:
-        """Take the rows of blocks, (…, d) f32, one after the other; codes are rounded at random."""
+    def fill(self, values: Iterator[Tensor]) -> None:
+        """Take the rows of blocks, (…, d) f32, one after the other: codes at random, floats to the nearest."""
         start, random = 0, self.steps.generator()
-        for values in blocks:
-            place = slice(start, start + len(values))
-            if self.scales is not None:
+        for block in values:
+            place = slice(start, start + len(block))
+            if self.scales is None:
+                self.elements[place] = block
+            else:
                 scales = self.scales[place, None]
-                values = rounded_at_random(values, scales, -self.limit, self.limit - 1, random)
-                values = values.div_(scales).round_()
-            self.elements[place] = values
-            start += len(values)
+                block = rounded_at_random(block, scales, -self.limit, self.limit - 1, random).div_(scales).round_()
+                self.elements[place] = packed(block) if self.form == "int4" else block
+            start += len(block)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of (n,) ids, (n, d) f32, which in train mode move as a gradient comes back to them."""
@@ -104,7 +116,7 @@ class FusedRows(nn.Module):
 
     def gather(self, batch: Ids | Bags) -> Tensor:
         """Return what a batch takes from the table, (n, d) f32."""
-        rows = torch.empty(len(batch), self.elements.shape[1], dtype=torch.float32, device="cpu")
+        rows = torch.empty(len(batch), self.dimension, dtype=torch.float32, device="cpu")
         batch.gather(self._table(), rows.numpy())
         return rows
 
@@ -117,19 +129,21 @@ class FusedRows(nn.Module):
     def frozen(self) -> Table:
         """Return the table as it is, on memory of its own."""
         if self.scales is None:
-            return frozen_rows(self.elements)
+            return dense(self.elements.cpu().clone())
+        scales = numbers(self.scales)
+        biases = scales * np.float32(-self.limit)
+        if self.form == "int4":
+            return uniform(self.elements.cpu().numpy(), scales, biases, bits=4, dimension=self.dimension)
         # From two's complement to what counts from the least code on.
         codes: np.ndarray[Any, Any] = self.elements.cpu().numpy() ^ -self.limit
-        codes = codes.view(f"u{codes.itemsize}")
-        scales = numbers(self.scales)
-        return uniform(codes, scales, scales * np.float32(-self.limit), bits=8 * codes.itemsize)
+        return uniform(codes.view(f"u{codes.itemsize}"), scales, biases, bits=8 * codes.itemsize)
 
     def _table(self) -> tuple[str, int, Any, Any, Any, Any]:
         def array(tensor: Tensor | None) -> Any:
             return None if tensor is None else tensor.numpy()
 
         states = array(self.scales), array(self.element_state), array(self.row_state)
-        return self.form, self.elements.shape[1], self.elements.view(torch.uint8).numpy(), *states
+        return self.form, self.dimension, self.elements.view(torch.uint8).numpy(), *states
 
 
 class FusedEmbedding(LearnedEmbedding):
@@ -143,15 +157,13 @@ class FusedEmbedding(LearnedEmbedding):
         super().__init__(spec, mode, **options)
         self.fused = None
 
-    def fuse(self, form: str, scale: float = 1.0) -> None:
-        """Make the table in a form of `DTYPES`, with the initial values that it would have without an optimizer."""
-        assert self.spec.optimizer is not None
-        rows, dimension = self.spec.rows, self.spec.dimension
-        self.fused = FusedRows(rows, dimension, form, scale, self.spec.optimizer, self.spec.seed)
-        each, random, bound = max(BLOCK // dimension, 1), self.generator(), max(self.spec.sizes) ** -0.5
-        self.fused.fill(
-            torch.empty(min(each, rows - start), dimension).uniform_(-bound, bound, generator=random)
-            for start in range(0, rows, each)
+    def fuse(self, rows: FusedRows) -> None:
+        """Take rows of zeros as the table, and give them the initial values that it would have without an optimizer."""
+        self.fused = rows
+        dimension, random, bound = self.spec.dimension, self.generator(), max(self.spec.sizes) ** -0.5
+        rows.fill(
+            torch.empty(block.stop - block.start, dimension).uniform_(-bound, bound, generator=random)
+            for block in blocks(self.spec.rows, dimension)
         )
 
     def pooled(self, ids: Tensor, starts: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
@@ -160,7 +172,7 @@ class FusedEmbedding(LearnedEmbedding):
             return super().pooled(ids, starts, lengths, weights)
         learns_weights = weights is not None and weights.requires_grad and torch.is_grad_enabled()
         assert self.mode is not None
-        if self.mode == "max" or learns_weights:
+        if self.mode == "max" or learns_weights or not self.fused.pools:
             return LearnedEmbedding.pooled(self, ids, starts, lengths, weights)
         return self.fused.pooled(Bags(ids, starts, self.mode, weights))
 
@@ -200,3 +212,19 @@ class _Rows(torch.autograd.Function):
         context.rows.step(context.batch, slopes)
         context.is_done = True
         return None, None, None
+
+
+def packed(codes: Tensor) -> Tensor:
+    """Return (n, d) whole numbers from -8 to 7 as (n, ceil(d / 2)) uint8, as rows of int4 lie."""
+    positive = (codes + 8).to(torch.uint8)
+    result = positive[:, ::2].clone()
+    result[:, : codes.shape[1] // 2] |= positive[:, 1::2] << 4
+    return result
+
+
+def unpacked(elements: Tensor, dimension: int) -> Tensor:
+    """Return the codes plus 8 of rows of int4, (n, d) uint8."""
+    codes = elements.new_empty(len(elements), dimension)
+    codes[:, ::2] = elements & 15
+    codes[:, 1::2] = elements[:, : dimension // 2] >> 4
+    return codes

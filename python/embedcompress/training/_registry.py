@@ -35,7 +35,7 @@ from .methods.mde import MDE
 from .methods.mgqe import MGQE
 from .methods.optembed import OptEmbed
 from .methods.pep import PEP
-from .methods.quantize import Int8, Int16
+from .methods.quantize import Int4, Int8, Int16
 from .methods.robe import ROBE
 from .methods.tt import TTRec
 
@@ -56,6 +56,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         MDE,
         Adaptive,
         DHE,
+        Int4,
         Int8,
         Int16,
         ALPT,
@@ -150,17 +151,16 @@ def embedding(
         mode: "sum", "mean" or "max" to pool like EmbeddingBag; None for rows.
         seed: Of initial values and hashes.
         sparse: Whether gradients are sparse where the method allows, for optimizers such as torch.optim.SparseAdam.
-        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for full, int8 and int16: the table is held
-            as it is stored, and its rows move during backward. It then has no parameters; see docs/training.md.
+        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for full, int16, int8, int4 and alpt: the
+            table is held as it is stored, and its rows move during backward. It then has no parameters; see
+            docs/training.md.
         **options: The method's own.
 
     Raises:
         BudgetError: the method can't meet the budget; the message has the least bytes.
         ValueError: arguments that the method does not take, or that do not agree.
     """
-    if optimizer is not None:
-        options = _fused_options(method) | options
-    kind, values = _checked(method, options)
+    kind, values = _checked(method, options, optimizer)
     spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, seed, sparse, optimizer)
     return kind(_with_counts(kind, spec), mode, **values)
 
@@ -173,6 +173,7 @@ def plan(
     budget: int | float,
     counts: object | None = None,
     fields: Sequence[int] | None = None,
+    optimizer: RowOptimizer | None = None,
     **options: Any,
 ) -> Plan:
     """Return what a method makes of a budget, without allocating the table.
@@ -184,14 +185,15 @@ def plan(
         budget: Bytes, or a ratio.
         counts: How often each id is used.
         fields: Sizes of fields.
+        optimizer: The table's own: some methods plan another form for it.
         **options: The method's own.
 
     Raises:
         BudgetError: the method can't meet the budget; the message has the least bytes.
         ValueError: arguments that the method does not take, or that do not agree.
     """
-    kind, values = _checked(method, options)
-    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields)
+    kind, values = _checked(method, options, optimizer)
+    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, optimizer=optimizer)
     return kind.plan(_with_counts(kind, spec), **values)
 
 
@@ -200,17 +202,26 @@ def class_of(method: str) -> type[LearnedEmbedding]:
     return METHODS[method_name(method, WHILE_TRAINING)]
 
 
-def _checked(method: str, options: dict[str, Any]) -> tuple[type[LearnedEmbedding], dict[str, Any]]:
+def _checked(
+    method: str, options: dict[str, Any], optimizer: RowOptimizer | None
+) -> tuple[type[LearnedEmbedding], dict[str, Any]]:
     """Return the method's class, and its options with those that were not given."""
+    if optimizer is not None:
+        options = _fused_options(method) | options
     kind = class_of(method)
     return kind, checked_options(kind.method.name, WHILE_TRAINING, options)
+
+
+def takes_optimizer(kind: type[LearnedEmbedding]) -> bool:
+    """Return whether tables of a method can have an optimizer of their own."""
+    return issubclass(kind, FusedEmbedding)
 
 
 def _fused_options(method: str) -> dict[str, Any]:
     """Return the options that differ for a table with an optimizer of its own; ValueError if the method has none."""
     kind = class_of(method)
     if not issubclass(kind, FusedEmbedding):
-        taking = ", ".join(sorted(name for name, other in METHODS.items() if issubclass(other, FusedEmbedding)))
+        taking = ", ".join(sorted(name for name, other in METHODS.items() if takes_optimizer(other)))
         raise ValueError(f"{kind.method.name} takes no optimizer; the methods that do are {taking}")
     return dict(kind.fused_options)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from .._checks import checked_number
@@ -118,3 +119,28 @@ class RowwiseAdam(RowOptimizer):
         for value in self.betas:
             if not 0 <= checked_number(value, "betas") < 1:
                 raise ValueError(f"betas must be at least 0 and below 1, not {self.betas}")
+
+
+def named(values: Mapping[str, Any]) -> RowOptimizer:
+    """Return the optimizer whose class is the `name` of values, with the others as its numbers.
+
+    Raises:
+        TypeError: a number is of another kind.
+        ValueError: there is no such class, it has no such number or lacks one, or one is out of range.
+    """
+    kinds: dict[object, type[RowOptimizer]] = {
+        kind.__name__: kind for kind in (SGD, Adagrad, RowwiseAdagrad, RowwiseAdam)
+    }
+    kind = kinds.get(values.get("name"))
+    if kind is None:
+        raise ValueError(f"name must be one of {', '.join(map(str, kinds))}, not {values.get('name')!r}")
+    numbers: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in values.items() if name != "name"
+    }
+    known = [one.name for one in fields(kind)]
+    for name in numbers:
+        if name not in known:
+            raise ValueError(f"{kind.__name__} has no {name}; it has {', '.join(known)}")
+    if "lr" not in numbers:
+        raise ValueError(f"{kind.__name__} needs lr")
+    return kind(**numbers)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._batches import Batches, Endless, begun, length_of
 from ._checkpoints import Position, State, random_state, set_random_state
+from ._second_pass import second_pass
 from ._weight_optimizers import weight_optimizers
 
 if TYPE_CHECKING:
@@ -138,16 +139,21 @@ class Stage:
         trainer = self.trainer
         for optimizer in (*optimizers, *others):
             optimizer.zero_grad()
-        loss: Tensor = trainer.loss(trainer.model, batch)
-        for table in trainer.tables:
-            loss = loss + table.regularization()
-        loss.backward()  # type: ignore[no-untyped-call]
+
+        def loss() -> Tensor:
+            total: Tensor = trainer.loss(trainer.model, batch)
+            for table in trainer.tables:
+                total = total + table.regularization()
+            return total
+
+        loss().backward()  # type: ignore[no-untyped-call]
         for table in trainer.tables:
             table.before_step()
         for optimizer in optimizers:
             optimizer.step()
         for table in trainer.tables:
             table.after_step()
+        second_pass(trainer.model, loss)
 
     def _is_over(self) -> bool:
         patience = self.trainer.patience

@@ -23,7 +23,8 @@ struct BatchGradients {
                 for bag in 0..<bags.count {
                     // Offsets may change during the call: places go up, and not beyond the ids.
                     let end = bag == bags.count - 1 ? total : max(bags.start(bag + 1), place)
-                    bagOfPosition.advanced(by: place).update(repeating: Int32(truncatingIfNeeded: bag), count: end - place)
+                    bagOfPosition.advanced(by: place).update(
+                        repeating: Int32(truncatingIfNeeded: bag), count: end - place)
                     if isMean {
                         inverseLengths.advanced(by: place).update(repeating: 1 / Float(end - place), count: end - place)
                     }
@@ -45,7 +46,7 @@ struct BatchGradients {
 
     /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for a number that is not finite, but of a bag without ids: no row
     ///   moves against it.
-    func checkFinite(dimension: Int) throws {
+    func checkFinite(dimension: Int, _ name: String) throws {
         let total = rows * dimension
         let bad = AtomicInt(0)
         Parallel.forEach(count: total, grain: 1 << 15) { range in
@@ -65,7 +66,7 @@ struct BatchGradients {
         guard bad.value != 0 else { return }
         for place in 0..<total where !values[place].isFinite && isUsed(place / dimension) {
             throw EmbedCompressError.invalidArgument(
-                "gradients must be finite, but the one at position \(place / dimension) has \(values[place]) in column "
+                "\(name) must be finite, but the one at position \(place / dimension) has \(values[place]) in column "
                     + "\(place % dimension)")
         }
     }

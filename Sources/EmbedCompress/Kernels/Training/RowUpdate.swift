@@ -142,7 +142,8 @@ struct RowUpdate<Elements: TrainedElements> {
         }
     }
 
-    /// Rounds and writes a row. Its scale doubles as long as a finite value is beyond the codes.
+    /// Rounds and writes a row. Its scale doubles as long as a finite value is beyond the codes; codes of so few bits that
+    /// what doubling leaves unused is too much have one that fits.
     @inline(__always)
     private func write(_ weight: UnsafePointer<Float>, row number: Int) {
         var scale: Float = 1
@@ -172,14 +173,30 @@ struct RowUpdate<Elements: TrainedElements> {
         // A row of zeros may have no scale of its own yet.
         var scale = before == 0 ? Float.leastNormalMagnitude : before
         guard highest < .infinity, lowest < .infinity else { return scale }
+        if Elements.bits < 8 {
+            guard let fitting = fittingScale(lowest: lowest, highest: highest, limit: limit) else { return scale }
+            return fitting > scale || fitting < scale / 2 ? fitting : scale
+        }
         while highest / scale > limit - 1 || lowest / scale > limit { scale *= 2 }
         return scale
     }
 }
 
+/// The least scale of 8 significant bits, with which products with codes are exact, that values fit in; nil for zeros.
+///
+/// - Parameters:
+///   - lowest: Minus the least value; at least 0.
+///   - highest: At least 0.
+///   - limit: Codes are from `-limit` to `limit - 1`.
+@inline(__always)
+func fittingScale(lowest: Float, highest: Float, limit: Float) -> Float? {
+    let least = max(highest / (limit - 1), lowest / limit)
+    return least == 0 ? nil : max(Float(bitPattern: (least.bitPattern &+ 0xFFFF) & 0xFFFF_0000), .leastNormalMagnitude)
+}
+
 /// The first `count` of sixteen numbers, or all from 16 on, and zeros. Reads no others.
 @inline(__always)
-private func first16(_ source: UnsafePointer<Float>, count: Int) -> Floats16 {
+func first16(_ source: UnsafePointer<Float>, count: Int) -> Floats16 {
     if count >= 16 { return load16(source) }
     var values = Floats16()
     for lane in 0..<count { values[lane] = source[lane] }

@@ -30,7 +30,7 @@ extension TrainedRows {
     private func step(_ ids: IDs, _ gradients: BatchGradients, _ optimizer: RowOptimizer) throws {
         guard ids.count > 0 else { return }
         try SortedPositions.with(ids, rows: rows) { order in
-            try gradients.checkFinite(dimension: dimension)
+            try gradients.checkFinite(dimension: dimension, "gradients")
             let chunks = max(Self.grain / dimension, 1)
             let slots = min(Parallel.threadCount, (order.groups - 1) / chunks + 1)
             let stride = RowUpdate<TrainedFloats>.slotFloats(dimension: dimension)

@@ -30,6 +30,7 @@ extension TrainedMethods {
         ]
     }
 
+    static let int4 = integers(bits: 4, codes: "ceil(d / 2)")
     static let int8 = integers(bits: 8, codes: "d")
     static let int16 = integers(bits: 16, codes: "2 * d")
 
@@ -51,6 +52,13 @@ extension TrainedMethods {
             Option(
                 "bits", .integer(2...8), default: .null, "of a code; the widest of 8, 4, 2 that fits if not given"),
             Option("reach", aboveZero, default: 0.5, "the magnitude up to which the first scales go"),
+            Option(
+                "passes", .integer(1...2), default: .null,
+                "for a table with an optimizer of its own: whether scales learn from a second pass over the batch, as "
+                    + "in the paper, or from the first one; 2 if not given"),
+            Option(
+                "scale_rate", .number(0 ... .infinity), default: .null,
+                "for such a table: how far a step moves a scale; 0.005 if not given"),
         ])
 
     /// What is divided by, or a duration.

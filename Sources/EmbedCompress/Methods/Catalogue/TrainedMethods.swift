@@ -2,8 +2,8 @@
 /// 2311.15578), their ancestors, and successors. In formulas n is the number of rows, and d that of columns.
 enum TrainedMethods {
     static let all = [
-        full, hash, compo, tt, dhe, robe, dedup, dpq, mgqe, adapt, int8, int16, alpt, mde, autodim, optembed, deeplight,
-        pep, autosrh, cce, cafe,
+        full, hash, compo, tt, dhe, robe, dedup, dpq, mgqe, adapt, int4, int8, int16, alpt, mde, autodim, optembed,
+        deeplight, pep, autosrh, cce, cafe,
     ]
 
     /// An entry of this stage.
@@ -17,8 +17,13 @@ enum TrainedMethods {
     }
 
     private static let full = entry(
-        "full", "Full", .uncompressed, paper: "-", summary: "a row of its own for every id", bytesPerRow: "4 * d",
-        cost: "that of torch.nn.Embedding")
+        "full", "Full", .uncompressed, paper: "-", summary: "a row of its own for every id",
+        bytesPerRow: "4 * d, or 2 * d of bf16 or f16", cost: "that of torch.nn.Embedding",
+        options: [
+            Option(
+                "dtype", .choice(["f32", "bf16", "f16"]), default: "f32",
+                "of the rows; bf16 and f16 for tables with an optimizer of their own")
+        ])
 }
 
 // MARK: - Rows that ids share

@@ -16,12 +16,16 @@ A parameter is the logarithm of a scale: the study has another learning rate for
 
 Codes are held as f32 while training; `training_bytes` says so.
 
+With an optimizer of the table's own there are codes of 8 or 4 bits and scales only, and the study's two passes; see
+`LearntScales`.
+
 Bytes: ceil(d b / 8) + 4 for each row, and 4 * 2^b for the codes' values.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,15 +38,21 @@ from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._distinct import Distinct
-from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from .._embedding import frozen_rows, numbers
+from .._fused import FusedEmbedding, FusedRows
+from .._learnt_scales import LearntScales
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 
 WIDTHS = (8, 4, 2)
 """Bits that the budget chooses from."""
+OWN_WIDTHS = (8, 4)
+"""Those of a table with an optimizer of its own."""
+PASSES, SCALE_RATE = 2, 0.005
+"""Of a table with an optimizer of its own, if not given."""
 
 
-class ALPT(LearnedEmbedding):
+class ALPT(FusedEmbedding):
     """`training.embedding("alpt", …)`."""
 
     method: ClassVar[Method] = entry("alpt", WHILE_TRAINING)
@@ -51,18 +61,27 @@ class ALPT(LearnedEmbedding):
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
         self.bits: int = self.planned.knobs["bits"]
-        self.steps = Steps(spec.seed)
         self.low, self.high = -(1 << max(self.bits - 1, 0)), (1 << max(self.bits - 1, 0)) - 1
+        self._first_scale: float = options["reach"] / (self.high + 1)
+        if spec.optimizer is not None:
+            self.fuse(self._own_rows(spec))
+            return
+        for name in ("passes", "scale_rate"):
+            if options[name] is not None:
+                raise ValueError(f"{name} is for a table with an optimizer of its own: give optimizer, or leave it out")
+        self.steps = Steps(spec.seed)
         # Not rounded yet: the first step that uses a row does it at random, as with any update.
         self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
         if self.bits < 32:
-            scale = options["reach"] / (self.high + 1)
-            self.log_scale = nn.Parameter(torch.full((spec.rows, 1), math.log(scale)))
+            self.log_scale = nn.Parameter(torch.full((spec.rows, 1), math.log(self._first_scale)))
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the widest codes that fit."""
-        widths = WIDTHS if options["bits"] is None else (options["bits"],)
+        own = WIDTHS if spec.optimizer is None else OWN_WIDTHS
+        widths = own if options["bits"] is None else (options["bits"],)
+        if spec.optimizer is not None and widths[0] not in OWN_WIDTHS:
+            raise ValueError(f"bits must be 8 or 4 for a table with an optimizer of its own, not {widths[0]}")
         sizes = {bits: _stored_bytes(spec, bits) for bits in widths}
         # 32 bits stand for rows as they are, where codes and scales would not be smaller.
         sizes = {bits: size for bits, size in sizes.items() if size < spec.full_bytes} or {32: spec.full_bytes}
@@ -74,6 +93,8 @@ class ALPT(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows rounded to their grids."""
+        if self.fused is not None:
+            return self.fused(ids)  # type: ignore[no-any-return]
         if self.bits == 32:
             return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
         batch = Distinct(ids)
@@ -86,7 +107,7 @@ class ALPT(LearnedEmbedding):
     @torch.no_grad()
     def before_step(self) -> None:
         """Round the updates that this step's rows still had."""
-        if self.bits == 32:
+        if self.bits == 32 or self.fused is not None:
             return
         self.steps.next()
         random = self.steps.generator(self.weight.device)
@@ -101,7 +122,24 @@ class ALPT(LearnedEmbedding):
             rounded = rounded_at_random(values, scales.exp_(), self.low, self.high, random)
             self.weight.data.index_copy_(0, rows, rounded)
 
+    def begin_second_pass(self) -> Sequence[Tensor]:
+        """Return the rows of the step, if the table has an optimizer of its own and two passes."""
+        return self.fused.begin_second_pass() if isinstance(self.fused, LearntScales) else ()
+
+    def end_second_pass(self, gradients: Sequence[Tensor | None] | None) -> None:
+        """Learn scales, and write the rows of the step."""
+        assert isinstance(self.fused, LearntScales)
+        self.fused.end_second_pass(gradients)
+
+    def _own_rows(self, spec: Spec) -> FusedRows:
+        if self.bits == 32:
+            return FusedRows(spec, "f32")
+        passes, rate = self.options["passes"] or PASSES, self.options["scale_rate"]
+        return LearntScales(spec, f"int{self.bits}", self._first_scale, passes, SCALE_RATE if rate is None else rate)
+
     def _frozen(self) -> Table:
+        if self.fused is not None:
+            return self.fused.frozen()
         if self.bits == 32:
             return frozen_rows(self.weight)
         scales = self.log_scale.exp()

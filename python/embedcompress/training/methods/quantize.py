@@ -1,8 +1,8 @@
-"""INT8 and INT16: a table on a grid, whose updates are rounded up or down at random.
+"""INT4, INT8 and INT16: a table on a grid, whose updates are rounded up or down at random.
 
 Low-precision training as in Xu et al., "Agile and Accurate CTR Prediction Model Training for Massive-Scale Online
-Advertising Systems", SIGMOD 2021, and the VLDB 2024 study (arXiv 2311.15578). Values are scale * c for codes c of 8 or
-16 bits, with their sign. After each optimizer step, what moved is rounded to floor(value / scale + u) codes with u
+Advertising Systems", SIGMOD 2021, and the VLDB 2024 study (arXiv 2311.15578). Values are scale * c for codes c of 4,
+8 or 16 bits, with their sign. After each optimizer step, what moved is rounded to floor(value / scale + u) codes with u
 uniform in 0 to 1: small updates are lost sometimes, but not in the mean.
 
 The study has one scale of .01 for every table, which is coarse for small values and cuts large ones off. Here a grid
@@ -15,7 +15,7 @@ as `training_bytes` says. With sparse gradients only the rows of the last batch 
 
 With an optimizer of the table's own there are codes and scales of rows only, as in the study; see `FusedRows`.
 
-Bytes: d or 2 d for each row, and 8 for the table (scope "table") or for each row (scope "row").
+Bytes: d / 2, d or 2 d for each row, and 8 for the table (scope "table") or for each row (scope "row").
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from ... import Method, Table, uniform
 from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
+from .._blocks import blocks
 from .._distinct import Distinct
 from .._embedding import frozen_rows, numbers
-from .._fused import FusedEmbedding
+from .._fused import FusedEmbedding, FusedRows
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 
@@ -43,7 +44,7 @@ CLIPPED = 1e-3
 
 
 class Quantized(FusedEmbedding):
-    """What both widths share. A row whose codes would not be smaller stays f32, and so does the whole table."""
+    """What all widths share. A row whose codes would not be smaller stays f32, and so does the whole table."""
 
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     bits: ClassVar[int]
@@ -59,13 +60,14 @@ class Quantized(FusedEmbedding):
         if spec.optimizer is not None:
             if self.scope == "table":
                 raise ValueError("scope must be 'row' for a table with an optimizer of its own")
-            self.fuse(f"int{self.bits}" if self.planned.knobs["is_quantized"] else "f32", scale)
+            form = f"int{self.bits}" if self.planned.knobs["is_quantized"] else "f32"
+            self.fuse(FusedRows(spec, form, scale))
             return
         self.steps = Steps(spec.seed)
         initial = self.initial(spec.rows, spec.dimension)
         self.register_buffer("scale", torch.full((spec.rows if self.scope == "row" else 1, 1), scale))
         if self.is_rounded:
-            initial = rounded_at_random(initial, self.scale, self.low, self.high, self.steps.generator())
+            self._take_multiples(initial, self.scale)
         self.weight = nn.Parameter(initial)
         self._moving: Tensor | None = None
 
@@ -118,38 +120,66 @@ class Quantized(FusedEmbedding):
             self.scale.copy_(grown)
         else:
             self.scale[rows] = grown
-        random = self.steps.generator(values.device)
-        values = rounded_at_random(values, grown, self.low, self.high, random)
-        if rows is None:
-            self.weight.data.copy_(values)
-        else:
+        self._take_multiples(values, grown)
+        if rows is not None:
             self.weight.data[rows] = values
+
+    def _take_multiples(self, values: Tensor, scale: Tensor) -> None:
+        """Round values at random, in place."""
+        random = self.steps.generator(values.device)
+        for block in blocks(*values.shape):
+            own = scale if self.scope == "table" else scale[block]
+            values[block] = rounded_at_random(values[block], own, self.low, self.high, random)
 
     def _grown(self, values: Tensor, scale: Tensor) -> Tensor:
         """Return scales that few of the values are outside of."""
-        codes = (values / scale).abs_()
-        # Values on the grid did not move, and say nothing about how far the others go.
-        moved = (codes != codes.round()) | (codes > -self.low)
-        grown = scale
+        if self.scope == "row":
+            grown = scale.clone()
+            for block in blocks(*values.shape):
+                codes, doubling = (values[block] / scale[block]).abs_(), True
+                while doubling:
+                    factor = 1.0 + self._outside(codes).any(1, keepdim=True)
+                    grown[block] *= factor
+                    codes /= factor
+                    doubling = bool((factor > 1).any())
+            return grown
+        doubled = 1.0
         while True:
-            outside = (codes > -self.low) & (codes < torch.inf)
-            grows = outside.sum() > CLIPPED * moved.sum() if self.scope == "table" else outside.any(1, keepdim=True)
-            if not bool(grows.any()):
-                return grown
-            factor = 1.0 + grows
-            grown, codes = grown * factor, codes / factor
+            outside, moved = 0, 0
+            for block in blocks(*values.shape):
+                codes = (values[block] / scale).abs_()
+                # Values on the grid did not move, and say nothing about how far the others go.
+                moved += int(((codes != codes.round()) | (codes > -self.low)).sum())
+                outside += int(self._outside(codes / doubled).sum())
+            if outside <= CLIPPED * moved:
+                return scale * doubled
+            doubled *= 2
+
+    def _outside(self, codes: Tensor) -> Tensor:
+        """Return which magnitudes are beyond the grid; infinite ones are so at any scale."""
+        return (codes > -self.low) & (codes < torch.inf)
 
     def _frozen(self) -> Table:
         if self.fused is not None:
             return self.fused.frozen()
         if not self.planned.knobs["is_quantized"]:
             return frozen_rows(self.weight)
-        codes = (self.weight / self.scale).round_().clamp_(self.low, self.high) - self.low
+        codes = np.empty(tuple(self.weight.shape), np.uint16 if self.bits > 8 else np.uint8)
+        for block in blocks(*self.weight.shape):
+            scale = self.scale if self.scope == "table" else self.scale[block]
+            own = (self.weight[block] / scale).round_().clamp_(self.low, self.high) - self.low
+            codes[block] = own.cpu().numpy()
         scales = numbers(self.scale).ravel()
         if self.scope == "table":
             scales = scales[0]
-        biases = scales * np.float32(self.low)
-        return uniform(numbers(codes).astype(np.uint16), scales, biases, bits=self.bits)
+        return uniform(codes, scales, scales * np.float32(self.low), bits=self.bits)
+
+
+class Int4(Quantized):
+    """`training.embedding("int4", …)`."""
+
+    bits = 4
+    method: ClassVar[Method] = entry("int4", WHILE_TRAINING)
 
 
 class Int8(Quantized):
