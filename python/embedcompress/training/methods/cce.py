@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Table, columns, combine, remap
 from ..._methods import WHILE_TRAINING
@@ -30,7 +29,7 @@ from .._fields import of_field
 from .._formats import hash_bytes, map_bytes
 from .._hashing import hashed, seeds
 from .._spec import Plan, Spec, largest, refuse
-from .._steps import Steps
+from .._steps import Steps, touched
 
 CHUNKS = (4, 2, 1)
 """What the budget chooses from."""
@@ -129,17 +128,26 @@ class CCE(LearnedEmbedding):
     def _sums(self, ids: Tensor) -> Tensor:
         total = None
         if self.tables is not None:
-            # The last row has no gradient, so that it stays zero.
-            last = len(self.tables) - 1
-            both = functional.embedding(self._places(ids), self.tables, padding_idx=last, sparse=self.spec.sparse)
-            total = both.sum(2).reshape(len(ids), self.embedding_dim)
+            places = self._places(ids)
+            both = self._rows_of(self.tables, places.flatten()).view(*places.shape, self.width)
+            total = both.sum(2).view(len(ids), self.embedding_dim)
         if self.plain is None:
             assert total is not None
             return total
         field, local = self.fields.split(ids)
         place = torch.where(of_field(self.is_plain, field), local + of_field(self.first_plain, field), self.plain_rows)
-        own = functional.embedding(place, self.plain, padding_idx=self.plain_rows, sparse=self.spec.sparse)
+        own = self._rows_of(self.plain, place)
         return own if total is None else own + total
+
+    def _rows_of(self, table: Tensor, places: Tensor) -> Tensor:
+        """Return rows at places, each read once; the last one of the table has no gradient, so that it stays zero."""
+        batch = Distinct(places)
+        return batch.spread(batch.take(table, self.spec.sparse, is_padded=True))
+
+    def before_step(self) -> None:
+        """Tell optimizers that sparse gradients have each row once: they add up nothing."""
+        for parameter in self.parameters():
+            touched(parameter)
 
     @torch.no_grad()
     def after_step(self) -> None:
