@@ -61,11 +61,16 @@ def module_of(name: str) -> tuple[training.LearnedEmbedding, float]:
 
 def step_of(module: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """Return a training step, from ids and the slope of the loss by rows."""
+    # Else torch warns that an optimizer's sparse tensors are not checked.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     tables = [module] if isinstance(module, training.LearnedEmbedding) else []
-    optimizer = torch.optim.Adagrad(tables[0].weight_parameters() if tables else module.parameters(), lr=0.01)
+    parameters = tables[0].weight_parameters() if tables else list(module.parameters())
+    # A table that has an optimizer of its own has no parameters.
+    optimizers = [torch.optim.Adagrad(parameters, lr=0.01)] if parameters else []
 
     def step(ids: torch.Tensor, slope: torch.Tensor) -> None:
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         rows = module(ids)
         loss = (rows * slope).sum()
         for table in tables:
@@ -73,7 +78,8 @@ def step_of(module: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], N
         loss.backward()  # type: ignore[no-untyped-call]
         for table in tables:
             table.before_step()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         for table in tables:
             table.after_step()
 
