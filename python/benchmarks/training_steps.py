@@ -157,7 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "training-steps.md", help="the page")
     options = parser.parse_args(arguments)
     if not options.page_only:
-        cells = [measured(name, threads) for name in options.methods for threads in THREADS]
+        # Those of methods that are not asked for stay.
+        kept = [cell for cell in read_json(options.json).get("cells", []) if cell["method"] not in options.methods]
+        cells = kept + [measured(name, threads) for name in options.methods for threads in THREADS]
+        cells.sort(key=lambda cell: (names.index(cell["method"]), cell["threads"]))
         write_json(options.json, {"machine": described_machine("torch"), "cells": cells})
     write_text(options.page, page(read_json(options.json)))
 

@@ -487,6 +487,10 @@ def test_training_steps(one_thread, tmp_path, monkeypatch):
     assert [cell["threads"] for cell in cells] == [1, 2]
     assert all(cell["milliseconds"] > 0 for cell in cells)
     assert f"({cells[1]['ratio']:.2f}×) |" in page.read_text()
+    training_steps.main(["--methods", "full", "--json", str(path), "--page", str(page)])
+    both = json.loads(path.read_text())["cells"]
+    assert [cell["method"] for cell in both] == ["full", "full", "hash", "hash"]
+    assert both[2:] == cells
     assert training_steps.page(committed("training_steps")) == (DOCS / "training-steps.md").read_text()
 
 
