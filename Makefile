@@ -124,6 +124,7 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/training_steps.py
 	$(BIN)/python python/benchmarks/step_costs.py
+	$(BIN)/python python/benchmarks/training_bytes.py
 	$(BIN)/python python/benchmarks/fused_steps.py
 	$(BIN)/embedcompress bench train --config python/benchmarks/train.toml --out docs/results/train.jsonl
 

@@ -1,15 +1,18 @@
 """What a training step costs as tables grow: no step is to cost what the whole table costs.
 
-26 fields of equal sizes, 256 ids of each in a batch (logarithms of ranks are uniform), rows of 16 columns, sparse
-gradients, Adagrad, one thread. A figure is the mean of 20 steps, as some methods do every few steps what they don't do
-in the others, in milliseconds of a processor, which other work on the machine moves less than the clock's. Methods of
-several stages are in the one named in `STAGES`, or in their first. Figures go to docs/results/step_costs.json under a
-label, and those of the labels "before" and "after" to docs/training.md. Some minutes, and 3 GB of memory.
+26 fields in the proportions of Criteo's Kaggle data, shrunk to 100,000 ids in all and as they are, 33,762,577; 256 ids
+of each in a batch, drawn by a power law as in `embedcompress bench scale`, rows of 16 columns, sparse gradients,
+Adagrad, one thread. Budgets are 1 %, or the least of some larger ones that the method can meet; `robe` has 10 %, too.
+Methods of several stages are in the one named in `STAGES`, or in their first. Both sizes take turns. A figure is the
+median of steps, in milliseconds of a processor, which other work on the machine moves less than the clock's, and the
+growth that of the ratios of neighbouring steps. Each cell has a process of its own. Figures go to
+docs/results/step_costs.json, and from there to docs/training.md. A quarter of an hour, and 10 GB of memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -18,112 +21,147 @@ from typing import Any
 
 import numpy as np
 import torch
-from _pages import DOCS, RESULTS, described_machine, fill, machine_text, read_json, write_json
+from _pages import DOCS, RESULTS, described_machine, fill, machine_text, median_ratio, read_json, write_json
 from training_steps import step_of
 
 import embedcompress as ec
 from embedcompress import training
 from embedcompress._report import figure, markdown_table, percent
+from embedcompress.bench._generated import CRITEO_SIZES, Generated
 
-FIELDS, BATCH, DIMENSION = 26, 256, 16
-ROWS = (100_000, 5_000_000)
-BUDGETS = (0.01, 0.1)
+BATCH, DIMENSION = 256, 16
+ROWS = (100_000, sum(CRITEO_SIZES))
+BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.27, 0.3, 0.4, 0.6, 1.0)
 STAGES = {"deeplight": "prune", "autosrh": "search"}
 """Stages that cost most, where that is not the first."""
-METHODS = ("full", "robe", "tt", "deeplight", "pep", "autosrh", "optembed", "cafe", "cce")
+FUSED = ("full", "int8")
+"""Methods that are measured with an optimizer of their own, too."""
 WARM, STEPS = 3, 20
+_SCATTER = 7_919
+"""A prime that divides no size: ids that are used alike do not lie together."""
 
 
-def batch_of(sizes: Sequence[int], turn: int) -> torch.Tensor:
-    """Return ids, (256, 26): the logarithms of ranks are uniform."""
-    random = np.random.default_rng(turn)
-    ranks = np.exp(random.random((BATCH, FIELDS)) * np.log(np.array(sizes))).astype(np.int64)
-    starts = np.cumsum([0, *sizes[:-1]])
-    # Ids that are used alike do not lie together.
-    return torch.from_numpy((ranks * 7_919) % np.array(sizes) + starts)
+def cells() -> list[tuple[str, float, bool]]:
+    """Return methods, the least budgets that are tried, and whether the table has an optimizer of its own."""
+    names = [method.name for method in training.methods()]
+    found = [(name, 1.0 if name == "full" else BUDGETS[0], False) for name in names]
+    found.insert(names.index("robe") + 1, ("robe", 0.1, False))
+    return found + [(name, 1.0 if name == "full" else BUDGETS[0], True) for name in FUSED]
 
 
-def measured(name: str, rows: int, budget: float) -> dict[str, Any]:
-    """Time the steps of a method at a size and a budget."""
-    sizes = [rows // FIELDS + (field < rows % FIELDS) for field in range(FIELDS)]
-    counts = np.concatenate([1e6 / np.arange(1, size + 1) for size in sizes])
-    cell: dict[str, Any] = {"method": name, "rows": rows, "budget": budget}
-    try:
-        module = training.embedding(
-            name,
-            rows,
-            DIMENSION,
-            budget=1.0 if name == "full" else budget,
-            counts=counts,
-            fields=sizes,
-            sparse=True,
-        )
-    except ec.BudgetError:
-        return cell | {"milliseconds": None}
-    if name in STAGES:
-        module.enter(STAGES[name])
-    step = step_of(module.train())
-    slope = torch.randn(BATCH, FIELDS, DIMENSION, generator=torch.Generator().manual_seed(0)) * 1e-3
-    seconds = []
+def scattered(data: Generated, ranks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the ids of ranks within fields, (…, 26)."""
+    sizes = np.array(data.sizes)
+    starts = np.cumsum(sizes) - sizes
+    ids: np.ndarray[Any, Any] = (ranks - starts) * _SCATTER % sizes + starts
+    return ids
+
+
+def counts_of(data: Generated) -> np.ndarray[Any, Any]:
+    """Return how often each id is used."""
+    counts = data.counts(1_000_000)
+    start = 0
+    for size in data.sizes:
+        part = counts[start : start + size].copy()
+        counts[start + np.arange(size) * _SCATTER % size] = part
+        start += size
+    return counts
+
+
+def made(name: str, data: Generated, least: float, fused: bool) -> tuple[training.LearnedEmbedding, float]:
+    """Return a module at the smallest budget that the method can meet, and that budget."""
+    own: dict[str, Any] = {"optimizer": training.RowwiseAdagrad(0.01)} if fused else {"sparse": True}
+    counts = counts_of(data)
+    for budget in (one for one in BUDGETS if one >= least):
+        try:
+            return training.embedding(
+                name, data.rows, DIMENSION, budget=budget, counts=counts, fields=data.sizes, **own
+            ), budget
+        except ec.BudgetError:
+            continue
+    raise AssertionError(name)
+
+
+def measured(name: str, least: float, fused: bool, rows: Sequence[int]) -> dict[str, Any]:
+    """Time the steps of a method at each size, in turns."""
+    torch.set_num_threads(1)
+    ec.set_num_threads(1)
+    sizes = []
+    for count in rows:
+        data = Generated(count)
+        module, budget = made(name, data, least, fused)
+        if name in STAGES:
+            module.enter(STAGES[name])
+        sizes.append((data, step_of(module.train()), budget))
+    slope = torch.randn(BATCH, len(CRITEO_SIZES), DIMENSION, generator=torch.Generator().manual_seed(0)) * 1e-3
+    seconds: list[list[float]] = [[] for _ in sizes]
+    wall: list[list[float]] = [[] for _ in sizes]
     for turn in range(WARM + STEPS):
-        ids = batch_of(sizes, turn)
-        start = time.process_time()
-        step(ids, slope)
-        seconds.append(time.process_time() - start)
-    seconds = seconds[WARM:]
-    return cell | {
-        "milliseconds": statistics.mean(seconds) * 1e3,
-        "median_milliseconds": statistics.median(seconds) * 1e3,
+        for index, (data, step, _) in enumerate(sizes):
+            ids = torch.from_numpy(scattered(data, data.batch("train", turn, BATCH)[0]))
+            start, clock = time.process_time(), time.perf_counter()
+            step(ids, slope)
+            seconds[index].append(time.process_time() - start)
+            wall[index].append(time.perf_counter() - clock)
+    seconds, wall = ([one[WARM:] for one in found] for found in (seconds, wall))
+    return {
+        "method": name,
+        "fused": fused,
+        "least": least,
+        "rows": list(rows),
+        "budgets": [budget for _, _, budget in sizes],
+        "milliseconds": [statistics.median(found) * 1e3 for found in seconds],
+        "wall_milliseconds": [statistics.median(found) * 1e3 for found in wall],
+        "growth": median_ratio(seconds[-1], seconds[0]),
     }
 
 
-def table(document: Mapping[str, Any]) -> str:
-    """Return the figures as Markdown, those of before and after beside each other."""
-    labels = [label for label in ("before", "after") if label in document]
-    found = {
-        label: {(cell["method"], cell["rows"], cell["budget"]): cell for cell in document[label]["cells"]}
-        for label in labels
-    }
-    keys = [(name, budget) for name in METHODS for budget in BUDGETS if name != "full" or budget == BUDGETS[-1]]
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return the figures as Markdown."""
+    by_cell = {(one["method"], one["least"], one["fused"]): one for one in found}
+    full = by_cell[cells()[0]]["milliseconds"][-1]
+    lines = []
+    for one in (by_cell[cell] for cell in cells() if cell in by_cell):
+        budgets = dict.fromkeys(percent(budget) for budget in one["budgets"])
+        lines.append(
+            [
+                one["method"] + (", own optimizer" if one["fused"] else ""),
+                ", ".join(budgets),
+                *(figure(value, 3) for value in one["milliseconds"]),
+                f"{one['growth']:.2f}×",
+                f"{one['milliseconds'][-1] / full:.2f}×",
+            ]
+        )
+    sizes = (f"{rows:,} rows, ms" for rows in by_cell[cells()[0]]["rows"])
+    return markdown_table(["method", "budget", *sizes, "growth", "times `full`"], lines)
 
-    def milliseconds(label: str, name: str, rows: int, budget: float) -> str:
-        value = found[label].get((name, rows, budget), {}).get("milliseconds")
-        return "–" if value is None else figure(value, 3)
 
-    header = ["method", "budget", *(f"{rows:,} rows, {label}" for rows in ROWS for label in labels)]
-    lines = (
-        [
-            name,
-            percent(1.0 if name == "full" else budget),
-            *(milliseconds(label, name, rows, budget) for rows in ROWS for label in labels),
-        ]
-        for name, budget in keys
-    )
-    return markdown_table(header, lines)
+def in_a_process(*arguments: Any) -> dict[str, Any]:
+    """Return what `measured` does in a new process, which gives back all of its memory."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result: dict[str, Any] = pool.apply(measured, arguments)
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    names = [method.name for method in training.methods()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
-    parser.add_argument("--rows", nargs="*", type=int, default=ROWS)
-    parser.add_argument("--label", default="after", help="what the figures are of: before a change, or after")
+    parser.add_argument("--methods", nargs="*", choices=names, default=names)
+    parser.add_argument("--rows", nargs=2, type=int, default=ROWS)
     parser.add_argument("--json", type=Path, default=RESULTS / "step_costs.json", help="the figures")
     parser.add_argument("--page", type=Path, default=DOCS / "training.md", help="the page with the table")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    ec.set_num_threads(1)
     document = read_json(options.json)
-    cells = {(c["method"], c["rows"], c["budget"]): c for c in document.get(options.label, {}).get("cells", [])}
-    for name in options.methods:
-        for rows in options.rows:
-            for budget in BUDGETS if name != "full" else BUDGETS[-1:]:
-                cell = measured(name, rows, budget)
-                cells[name, rows, budget] = cell
-                print(cell, flush=True)
-    document[options.label] = {"machine": described_machine("torch"), "cells": list(cells.values())}
-    write_json(options.json, document)
-    machine = machine_text(document[options.label]["machine"])
-    fill(options.page, {"step costs": f"{machine}\n\n{table(document)}"})
+    found = {(one["method"], one["least"], one["fused"]): one for one in document.get("cells", [])}
+    machine = described_machine("torch")
+    for cell in cells():
+        if cell[0] in options.methods:
+            found[cell] = in_a_process(*cell, options.rows)
+            print(found[cell], flush=True)
+            # What is there is kept if a later cell is stopped.
+            document = {"machine": machine, "cells": [found[cell] for cell in cells() if cell in found]}
+            write_json(options.json, document)
+    fill(options.page, {"step costs": f"{machine_text(document['machine'])}\n\n{table(document['cells'])}"})
 
 
 if __name__ == "__main__":

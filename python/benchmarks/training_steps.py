@@ -61,11 +61,16 @@ def module_of(name: str) -> tuple[training.LearnedEmbedding, float]:
 
 def step_of(module: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """Return a training step, from ids and the slope of the loss by rows."""
+    # Else torch warns that an optimizer's sparse tensors are not checked.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     tables = [module] if isinstance(module, training.LearnedEmbedding) else []
-    optimizer = torch.optim.Adagrad(tables[0].weight_parameters() if tables else module.parameters(), lr=0.01)
+    parameters = tables[0].weight_parameters() if tables else list(module.parameters())
+    # A table that has an optimizer of its own has no parameters.
+    optimizers = [torch.optim.Adagrad(parameters, lr=0.01)] if parameters else []
 
     def step(ids: torch.Tensor, slope: torch.Tensor) -> None:
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         rows = module(ids)
         loss = (rows * slope).sum()
         for table in tables:
@@ -73,7 +78,8 @@ def step_of(module: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], N
         loss.backward()  # type: ignore[no-untyped-call]
         for table in tables:
             table.before_step()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         for table in tables:
             table.after_step()
 
@@ -151,7 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "training-steps.md", help="the page")
     options = parser.parse_args(arguments)
     if not options.page_only:
-        cells = [measured(name, threads) for name in options.methods for threads in THREADS]
+        # Those of methods that are not asked for stay.
+        kept = [cell for cell in read_json(options.json).get("cells", []) if cell["method"] not in options.methods]
+        cells = kept + [measured(name, threads) for name in options.methods for threads in THREADS]
+        cells.sort(key=lambda cell: (names.index(cell["method"]), cell["threads"]))
         write_json(options.json, {"machine": described_machine("torch"), "cells": cells})
     write_text(options.page, page(read_json(options.json)))
 

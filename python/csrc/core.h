@@ -204,5 +204,6 @@ extern PyMethodDef core_quality_methods[];
 extern PyMethodDef core_fused_methods[];
 extern PyMethodDef core_groups_methods[];
 extern PyMethodDef core_training_methods[];
+extern PyMethodDef core_learning_methods[];
 
 #endif

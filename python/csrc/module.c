@@ -41,7 +41,8 @@ __attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__core(void) {
         || PyModule_AddFunctions(module, core_quality_methods) < 0
         || PyModule_AddFunctions(module, core_fused_methods) < 0
         || PyModule_AddFunctions(module, core_groups_methods) < 0
-        || PyModule_AddFunctions(module, core_training_methods) < 0) {
+        || PyModule_AddFunctions(module, core_training_methods) < 0
+        || PyModule_AddFunctions(module, core_learning_methods) < 0) {
         Py_DECREF(module);
         return NULL;
     }

@@ -32,6 +32,7 @@ import reproduce_4bit  # noqa: E402
 import small_calls  # noqa: E402
 import step_costs  # noqa: E402
 import store_lookups  # noqa: E402
+import training_bytes  # noqa: E402
 import training_steps  # noqa: E402
 
 
@@ -486,20 +487,52 @@ def test_training_steps(one_thread, tmp_path, monkeypatch):
     assert [cell["threads"] for cell in cells] == [1, 2]
     assert all(cell["milliseconds"] > 0 for cell in cells)
     assert f"({cells[1]['ratio']:.2f}×) |" in page.read_text()
+    training_steps.main(["--methods", "full", "--json", str(path), "--page", str(page)])
+    both = json.loads(path.read_text())["cells"]
+    assert [cell["method"] for cell in both] == ["full", "full", "hash", "hash"]
+    assert both[2:] == cells
     assert training_steps.page(committed("training_steps")) == (DOCS / "training-steps.md").read_text()
 
 
-def test_step_costs(one_thread, tmp_path, monkeypatch):
-    monkeypatch.setattr(step_costs, "STEPS", 2)
+def test_step_costs(tmp_path):
     path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
-    given = ["--methods", "full", "deeplight", "--rows", "5200", "--json", str(path), "--page", str(page)]
-    for label in ("before", "after"):
-        step_costs.main([*given, "--label", label])
-    document = json.loads(path.read_text())
-    assert [cell["budget"] for cell in document["after"]["cells"]] == [0.1, 0.01, 0.1]
-    assert all(cell["milliseconds"] > 0 for cell in document["before"]["cells"])
-    assert "| deeplight |" in page.read_text()
-    assert step_costs.table(committed("step_costs")) in (DOCS / "training.md").read_text()
+    given = ["--methods", "full", "robe", "--rows", "5200", "10400", "--json", str(path), "--page", str(page)]
+    step_costs.main(given)
+    cells = json.loads(path.read_text())["cells"]
+    assert [(cell["method"], cell["least"], cell["fused"]) for cell in cells] == [
+        ("full", 1.0, False), ("robe", 0.01, False), ("robe", 0.1, False), ("full", 1.0, True)
+    ]  # fmt: skip
+    assert all(len(cell["milliseconds"]) == 2 and min(cell["milliseconds"]) > 0 for cell in cells)
+    assert "| full, own optimizer | 100.0 % |" in page.read_text()
+    assert step_costs.table(committed("step_costs")["cells"]) in (DOCS / "training.md").read_text()
+
+
+def test_scattered_ids_have_the_counts_of_their_ranks():
+    data = step_costs.Generated(5200)
+    ranks = np.arange(5200)
+    starts = np.cumsum(data.sizes) - data.sizes
+    field = np.searchsorted(np.cumsum(data.sizes), ranks, side="right")
+    ids = (ranks - starts[field]) * 7919 % np.array(data.sizes)[field] + starts[field]
+    assert sorted(ids) == ranks.tolist()
+    np.testing.assert_array_equal(step_costs.counts_of(data)[ids], data.counts(1_000_000))
+    some = data.batch("train", 0, 5)[0]
+    np.testing.assert_array_equal(step_costs.scattered(data, some), ids[some])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the most memory of a process is forgotten on Linux only")
+def test_training_bytes(tmp_path):
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
+    given = ["--methods", "adapt", "int8", "--rows", "200000", "--json", str(path), "--page", str(page)]
+    training_bytes.main(given)
+    cells = json.loads(path.read_text())["cells"]
+    assert [(cell["method"], cell["fused"]) for cell in cells] == [("adapt", False), ("int8", False), ("int8", True)]
+    for cell in cells:
+        assert cell["full_bytes"] == 200_000 * 64
+    assert cells[2]["buffers"] == pytest.approx(0.375 * cells[2]["full_bytes"], rel=1e-3)
+    assert cells[2]["parameters"] == cells[2]["gradients"] == cells[2]["optimizer"] == 0
+    assert cells[1]["parameters"] == cells[1]["full_bytes"] < cells[1]["peak"]
+    assert "| int8, own optimizer | 40.0 % |" in page.read_text()
+    assert training_bytes.table(committed("training_bytes")["cells"]) in (DOCS / "training.md").read_text()
 
 
 # FBGEMM's, of what it lacks for drives.

@@ -30,8 +30,23 @@ def test_products_by_field(count):
     rows, matrices = torch.randn(count, 3, generator=random), torch.randn(5, 3, 4, generator=random)
     # Of field 2 there are none.
     field = torch.tensor([0, 1, 3, 4])[torch.randint(0, 4, (count,), generator=random)]
-    found = ByField(field, 5).product(rows, matrices)
+    batch = ByField(field, 5)
+    found = batch.product(rows, matrices)
     torch.testing.assert_close(found, torch.einsum("ni,nio->no", rows, matrices[field]))
+    tiles = batch.tiled(rows)
+    assert torch.equal(batch.untiled(tiles), rows)
+    torch.testing.assert_close(batch.sums(tiles.sum(1)), torch.zeros(5, 3).index_add(0, field, rows))
+
+
+def test_a_row_alone_in_its_field_is_normed_to_zero():
+    """It has no variance, and a division by its deviation must not make numbers of rounding errors."""
+    module = make(fields=(5, 40)).train()
+    rows = module(torch.tensor([3, 10, 11, 12, 12]))
+    assert not rows[0].any()
+    assert rows[1:].any()
+    before = module.mean.clone()
+    assert module.eval()(torch.tensor([3])).any()
+    assert torch.equal(module.mean, before)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -50,6 +50,25 @@ def test_gradients_are_those_of_an_embedding(count, sparse, as_they_are):
     torch.testing.assert_close(found[0][0], weight.detach()[ids] * 3)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("ids", [[], [4], [ROWS - 1], [ROWS - 1, 4, 4, ROWS - 1, 0]])
+def test_a_padded_row_has_no_gradient(ids, sparse, as_they_are):
+    ids = torch.tensor(ids, dtype=torch.int64)
+    weight = torch.nn.Parameter(torch.randn(ROWS, DIMENSION, generator=torch.Generator().manual_seed(2)))
+    found = []
+    for is_so in (False, True):
+        as_they_are(is_so)
+        weight.grad = None
+        batch = Distinct(ids)
+        rows = batch.spread(batch.take(weight, sparse, is_padded=True))
+        assert torch.equal(rows, weight[ids])
+        (rows * 2).sum().backward()
+        found.append(weight.grad.to_dense())
+        assert not found[-1][-1].any()
+    assert torch.equal(*found)
+    assert found[0][4].tolist() == [2.0 * ids.tolist().count(4)] * DIMENSION
+
+
 def test_ids_are_distinct_and_rise():
     batch = Distinct(torch.tensor([7, 2, 7, 7, 0]))
     assert batch.ids.tolist() == [0, 2, 7]
@@ -62,6 +81,7 @@ def test_ids_are_distinct_and_rise():
     [
         ("alpt", 0.5, {}),
         ("tt", 0.5, {}),
+        ("cce", 0.5, {}),
         ("dpq", 0.5, {}),
         ("dpq", 0.5, {"parts": 1, "bits": 4}),
         ("dpq", 0.5, {"kind": "sx"}),

@@ -247,7 +247,7 @@ def adaptive(counts, budget, dimension=16, **options):
 def test_adapt_gives_frequent_ids_rows_of_their_own(rng):
     counts = rng.permutation(np.arange(10_000))
     module = adaptive(counts, 0.1, top_percent=0.04)
-    place = module.place.numpy()
+    place = module.places(torch.arange(10_000)).numpy()
     users = np.bincount(place)
     assert (users[place[counts >= 9600]] == 1).all()
     others = np.flatnonzero(counts < 9600)

@@ -468,6 +468,80 @@ ec_status ec_trained_rows_write(
     const ec_trained_rows *table, const void *ids, int32_t id_bytes, int64_t count, const float *values,
     const float *slopes, const ec_row_rounding *how);
 
+// MARK: - Parts of tables that learn
+
+/// Hash functions ((a x + b) mod p) mod m of ids: those of a deep hash embedding.
+typedef struct ec_hash_functions {
+    /// a and b, from 0 to 2^31 - 1, and p, from 2 to 2^31 - 1: `count` of each.
+    const int64_t *factors;
+    const int64_t *summands;
+    const int64_t *moduli;
+    /// From 1 to 65,536.
+    int64_t count;
+    /// m, from 2 to 2^31 - 1. Above 2^24, hashes are rounded as they become floats.
+    int64_t buckets;
+} ec_hash_functions;
+
+/// out[i * functions->count + j] = hash j of ids[i]. On failure, such as EC_INVALID_ID for an id outside [0, 2^32), nothing
+/// is written.
+ec_status ec_hash_ids(
+    const void *ids, int32_t id_bytes, int64_t count, const ec_hash_functions *functions, float *out);
+
+/// A sketch of which ids matter, in a caller's memory: `buckets` times four slots. At the start, keys and places are -1, and
+/// scores 0.
+typedef struct ec_hot_sketch {
+    /// The id of a slot, or a negative number.
+    int64_t *keys;
+    /// How important it is.
+    float *scores;
+    /// Where the row is that it has of its own, or a negative number.
+    int32_t *places;
+    /// From 1 to 2^31.
+    int64_t buckets;
+    /// Of the hash: that of remap nodes.
+    int64_t seed;
+} ec_hot_sketch;
+
+/// out[i] = the place of ids[i], or -1.
+ec_status ec_hot_sketch_places(
+    const ec_hot_sketch *sketch, const void *ids, int32_t id_bytes, int64_t count, int64_t *out);
+/// Adds `norms` to how important ids are. Ids without a slot take those of their bucket that matter the least, and add to
+/// their score, as in SpaceSaving; ids with rows of their own count as 1.25 times as important. Of a call's new ids, four
+/// of a bucket at most take part, the most important one last. On failure, such as EC_INVALID_ID for a negative id, nothing
+/// is written.
+ec_status ec_hot_sketch_add(
+    const ec_hot_sketch *sketch, const void *ids, int32_t id_bytes, int64_t count, const float *norms);
+
+/// What rows of a tensor train are made of while it is trained. Row i is left[i] (d0 x rank) times the slice owners[i] of the
+/// middle core (rank x (d1 * rank)), as d0 * d1 x rank numbers, times right[i] (rank x d2).
+typedef struct ec_train_products {
+    /// d0, d1 and d2, and the rank: from 1 to 65,535 each.
+    int64_t columns[3];
+    int64_t rank;
+    const float *left;
+    const float *middle;
+    int64_t slices;
+    const float *right;
+} ec_train_products;
+
+/// Gradients like what they are of; those of the middle core are of the distinct slices that rows have, in rising order.
+typedef struct ec_train_gradients {
+    float *left;
+    float *middle;
+    /// How many they are.
+    int64_t slices;
+    float *right;
+} ec_train_gradients;
+
+/// Writes `count` rows of d0 * d1 * d2 floats. `owners` are int32 or int64 by `owner_bytes`. The same bits for any number of
+/// threads. On failure, such as EC_INVALID_ID for an owner outside [0, slices), nothing is written.
+ec_status ec_train_products_rows(
+    const ec_train_products *products, const void *owners, int32_t owner_bytes, int64_t count, float *out);
+/// Writes the gradients of what rows are made of, from `slopes`, those of the rows. Likewise.
+ec_status ec_train_products_gradients(
+    const ec_train_products *products, const void *owners, int32_t owner_bytes, int64_t count, const float *slopes,
+    const ec_train_gradients *gradients);
+
 // MARK: - Quality
 
 /// What a table costs against its source.

@@ -50,8 +50,8 @@ final class IDHashes: Sendable {
 
     var count: Int { functions.count }
 
-    /// The vector of an id: `count` numbers, and up to fifteen of any value after them.
-    func encode(_ id: UInt64, to target: UnsafeMutablePointer<Float>) {
+    /// The hashes of an id: `count` whole numbers below the buckets, as floats.
+    func hash(_ id: UInt64, to target: UnsafeMutablePointer<Float>) {
         let remainder = Remainder(UInt64(buckets))
         functions.withUnsafeBufferPointer { functions in
             for index in 0..<functions.count {
@@ -60,6 +60,11 @@ final class IDHashes: Sendable {
                 target[index] = Float(Int32(truncatingIfNeeded: remainder.of(hash)))
             }
         }
+    }
+
+    /// The vector of an id: `count` numbers, and up to fifteen of any value after them.
+    func encode(_ id: UInt64, to target: UnsafeMutablePointer<Float>) {
+        hash(id, to: target)
         switch encoding {
         case .uniform:
             let scale = Floats16(repeating: 2 / Float(buckets - 1))

@@ -157,6 +157,38 @@ public struct HashNetwork: Node {
         }
     }
 
+    /// Writes the hashes of ids, `ids.count` times as many as there are functions, as floats.
+    ///
+    /// - Parameters:
+    ///   - constants: Of each function ((a x + b) mod p) mod m: a, b and p, `count` of each.
+    ///   - buckets: m
+    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, 2^32)`, and
+    ///   ``EmbedCompressError/invalidArgument(_:)`` for constants that a table could not have; nothing is then written.
+    package static func write(
+        hashesOf ids: IDs,
+        constants: (factors: UnsafePointer<Int64>, summands: UnsafePointer<Int64>, moduli: UnsafePointer<Int64>),
+        count: Int, buckets: Int, to output: UnsafeMutablePointer<Float>
+    ) throws {
+        func bytes(_ numbers: UnsafePointer<Int64>) throws -> Bytes {
+            try Bytes(copying: UnsafeRawBufferPointer(start: numbers, count: 8 * count))
+        }
+        guard (1...mostHashes).contains(count), (2...mostBuckets).contains(buckets) else {
+            throw EmbedCompressError.invalidArgument(
+                "there must be from 1 to \(mostHashes) hash functions, and from 2 to \(mostBuckets) buckets")
+        }
+        let found = Constants(
+            factors: try bytes(constants.factors), summands: try bytes(constants.summands),
+            moduli: try bytes(constants.moduli))
+        let functions = try hashes(found, count: count, buckets: buckets, encoding: .uniform)
+        try ids.requireValid(rows: mostRows)
+        Parallel.forEach(count: ids.count, grain: max((1 << 13) / count, 1)) { range in
+            // Ids of a caller's memory may change; below 2^32 they stay.
+            for position in range {
+                functions.hash(UInt64(UInt32(truncatingIfNeeded: ids[position])), to: output + position &* count)
+            }
+        }
+    }
+
     /// - Parameters:
     ///   - factors: a of each hash function, from 0 to 2^31 - 1; as many summands b and moduli p, from 2 on.
     ///   - buckets: m

@@ -23,6 +23,7 @@ class ByField:
             fields: How many there are.
         """
         count = len(field)
+        self.fields = fields
         order = field.argsort()
         ordered = field[order]
         numbers = torch.arange(fields, device=field.device)
@@ -36,6 +37,27 @@ class ByField:
         places = torch.arange(count, device=field.device) - first[ordered] + begin[ordered] * _TILE
         self.place = torch.empty_like(order).scatter_(0, order, places)
 
+    def tiled(self, rows: Tensor) -> Tensor:
+        """Return rows in tiles, (tiles, tile, columns), zeros where there is none.
+
+        Args:
+            rows: (n, columns)
+        """
+        padded = rows.new_zeros(self.tiles * _TILE, rows.shape[1]).index_copy(0, self.place, rows)
+        return padded.view(self.tiles, _TILE, -1)
+
+    def untiled(self, tiles: Tensor) -> Tensor:
+        """Return the rows that are in tiles, (n, columns)."""
+        return tiles.view(-1, tiles.shape[2]).index_select(0, self.place)
+
+    def sums(self, tiles: Tensor) -> Tensor:
+        """Return what belongs to tiles, added up for each field, (fields, …).
+
+        Args:
+            tiles: (tiles, …)
+        """
+        return tiles.new_zeros(self.fields, *tiles.shape[1:]).index_add(0, self.owner, tiles)
+
     def product(self, rows: Tensor, matrices: Tensor) -> Tensor:
         """Return each row times the matrix of its field.
 
@@ -43,7 +65,4 @@ class ByField:
             rows: (n, inputs)
             matrices: (fields, inputs, outputs)
         """
-        inputs, outputs = matrices.shape[1:]
-        padded = rows.new_zeros(self.tiles * _TILE, inputs).index_copy(0, self.place, rows)
-        products = torch.bmm(padded.view(self.tiles, _TILE, inputs), matrices[self.owner])
-        return products.view(-1, outputs).index_select(0, self.place)
+        return self.untiled(torch.bmm(self.tiled(rows), matrices[self.owner]))

@@ -32,17 +32,21 @@ class Distinct:
         self.starts = self.counts.cumsum(0) - self.counts
         self.place = torch.empty_like(places).scatter_(0, self.order, places)
 
-    def take(self, parameter: Tensor, sparse: bool) -> Tensor:
+    def take(self, parameter: Tensor, sparse: bool, is_padded: bool = False) -> Tensor:
         """Return the rows of a parameter, (m, …).
 
         Args:
             parameter: (rows, …)
             sparse: Whether its gradient is.
+            is_padded: Whether the parameter's last row has no gradient.
         """
         if not self.is_sorted:
-            return functional.embedding(self.ids, parameter, sparse=sparse)
-        rows: Tensor = _Take.apply(parameter, self.ids, sparse)  # type: ignore[no-untyped-call]
-        return rows
+            padding = len(parameter) - 1 if is_padded else None
+            return functional.embedding(self.ids, parameter, padding_idx=padding, sparse=sparse)
+        ids = self.ids
+        has_padding = is_padded and len(ids) > 0 and int(ids[-1]) == len(parameter) - 1
+        rows: Tensor = _Take.apply(parameter, ids[:-1] if has_padding else ids, sparse)  # type: ignore[no-untyped-call]
+        return torch.cat([rows, parameter[-1:].detach()]) if has_padding else rows
 
     def spread(self, rows: Tensor) -> Tensor:
         """Return the row of each id of the batch, (n, d), from those of distinct ones, (m, d)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -277,6 +278,10 @@ class LearnedEmbedding(nn.Module):
         """Return uniform numbers; within the root of 1 / the largest field's rows by default, as in the study."""
         bound = max(self.spec.sizes) ** -0.5 if bound is None else bound
         return torch.empty(shape).uniform_(-bound, bound, generator=self.generator(purpose))
+
+    def forget_counts(self) -> None:
+        """Let go of the counts of ids, which take more memory than some tables, once they have decided what they do."""
+        self.spec = replace(self.spec, counts=None)
 
     def per_field(self, tables: Iterable[Table]) -> Table:
         """Return a table of all fields from one for each."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from .. import _core
 from ._hashing import hashed
 
 STAYS = 1.25
@@ -103,6 +106,10 @@ class HotSketch(Importance):
 
     def places(self, ids: Tensor) -> Tensor:
         """Return the place of each id's own row, or -1."""
+        if self._is_in_core():
+            found = torch.empty(len(ids), dtype=torch.int64)
+            _core.hot_sketch_places(*self._arrays(), ids.contiguous().numpy(), found.numpy())
+            return found
         slots = self.slots(ids)
         return torch.where(slots < 0, -1, self.place[slots.clamp(min=0)].long())
 
@@ -117,6 +124,9 @@ class HotSketch(Importance):
 
     def add(self, ids: Tensor, norms: Tensor) -> None:
         """Add to the importance of ids."""
+        if self._is_in_core():
+            _core.hot_sketch_add(*self._arrays(), ids.contiguous().numpy(), norms.contiguous().numpy())
+            return
         found, back = torch.unique(ids, return_inverse=True)
         sums = norms.new_zeros(len(found)).index_add_(0, back, norms)
         slots = self.slots(found)
@@ -139,6 +149,13 @@ class HotSketch(Importance):
         self.key[victim] = ids
         self.score[victim] += sums
         self.place[victim] = -1
+
+    def _is_in_core(self) -> bool:
+        """Return whether the core of this library does the work: where the numbers are float32 ones in its memory."""
+        return self.score.device.type == "cpu" and self.score.dtype == torch.float32
+
+    def _arrays(self) -> tuple[Any, Any, Any, int]:
+        return self.key.numpy(), self.score.numpy(), self.place.numpy(), self.seed
 
     def _bucket(self, ids: Tensor) -> Tensor:
         return hashed(ids, self.buckets, self.seed)

@@ -6,7 +6,7 @@ m shared rows. A field that would not shrink stays as it is.
 
 Bytes: 4 d for each row, and for each field in which ids do not come by falling counts, which ids have rows of their
 own: 9/8 bits for each id, or the number of its row if that takes fewer bytes. (The study's map takes 32 bits, and is
-not counted.)
+not counted.) While training, 8 for each id with a row of its own, which are searched for those of a batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from ... import Method, Table, partition, remap
 from ..._bisection import last_where
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
+from .._counts import most_used
 from .._embedding import frozen_rows, numbers
+from .._fields import of_field
 from .._formats import assignment_bytes, map_bytes
 from .._gathered import Gathered
 from .._spec import Plan, Spec, Values, largest, refuse
@@ -39,22 +41,44 @@ class Adaptive(Gathered):
     method: ClassVar[Method] = entry("adapt", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     needs_counts: ClassVar[bool] = True
-    place: Tensor
+    hot_ids: Tensor
+    before: Tensor
+    first: Tensor
+    own: Tensor
+    shared: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
-        places, first = [], 0
+        hot_ids = []
         for index, (hot, shared) in enumerate(self._counts()):
             counts = spec.counts_of(index)
             assert counts is not None
-            is_rare = np.ones(len(counts), bool)
-            is_rare[_by_count(counts)[:hot]] = False
-            rank = np.where(is_rare, hot + (np.cumsum(is_rare) - 1) % max(shared, 1), np.cumsum(~is_rare) - 1)
-            places.append(first + rank)
-            first += hot + shared
-        self.weight = nn.Parameter(self.initial(first, spec.dimension))
-        # It belongs to the state: rows mean nothing to ids that other counts put in other places.
-        self.register_buffer("place", torch.from_numpy(np.concatenate(places)).to(torch.int32))
+            if shared:
+                hot_ids.append(spec.starts[index] + np.sort(most_used(counts, hot)))
+        self._arrange()
+        self.weight = nn.Parameter(self.initial(self._row_count(), spec.dimension))
+        # They belong to the state: rows mean nothing to ids that other counts put in other places.
+        found = np.concatenate(hot_ids) if hot_ids else np.zeros(0, np.int64)
+        self.register_buffer("hot_ids", torch.from_numpy(found))
+        self.forget_counts()
+
+    def _arrange(self) -> None:
+        """Make what says where each field's rows are: it follows from the plan."""
+        hot, shared = (torch.tensor(one, device=self.device) for one in zip(*self._counts(), strict=True))
+        sizes = hot + shared
+        # A field that stays as it is shares as many rows as it has ids.
+        own = torch.where(shared > 0, hot, 0)
+        found = {
+            "before": own.cumsum(0) - own,
+            "first": sizes.cumsum(0) - sizes,
+            "own": own,
+            "shared": torch.where(shared > 0, shared, hot),
+        }
+        for name, numbers_of_fields in found.items():
+            self.register_buffer(name, numbers_of_fields, persistent=False)
+
+    def _row_count(self) -> int:
+        return sum(hot + shared for hot, shared in self._counts())
 
     def _counts(self) -> list[tuple[int, int]]:
         """Return how many rows of both kinds each field has."""
@@ -67,7 +91,7 @@ class Adaptive(Gathered):
         fields = _Fields.of(spec)
         given = options["top_percent"]
         share = MOST_SHARE if given is None else given
-        order = _by_count(spec.counts)[: int(share * spec.rows)]
+        order = most_used(spec.counts, int(share * spec.rows))
         owner = np.searchsorted(np.cumsum(spec.sizes), order, side="right")
 
         def hot(top: int) -> Values:
@@ -88,7 +112,16 @@ class Adaptive(Gathered):
 
     def places(self, ids: Tensor) -> Tensor:
         """Return an id's own row or a shared one."""
-        return self.place[ids].long()
+        field, local = self.fields.split(ids)
+        before, first, own, shared = (of_field(one, field) for one in (self.before, self.first, self.own, self.shared))
+        # Of ids with rows of their own, how many of the field come before this one.
+        below = torch.searchsorted(self.hot_ids, ids)
+        rank = below - before
+        rows = first + own + (local - rank) % shared
+        if not len(self.hot_ids):
+            return rows
+        is_hot = self.hot_ids[below.clamp(max=len(self.hot_ids) - 1)] == ids
+        return torch.where(is_hot, first + rank, rows)
 
     def structure(self) -> dict[str, Any]:
         """Return what the counts decided."""
@@ -97,31 +130,39 @@ class Adaptive(Gathered):
     def restructure(self, structure: dict[str, Any]) -> None:
         """Take what other counts decided."""
         self.planned = replace(self.planned, **structure)
-        count = sum(hot + shared for hot, shared in self._counts())
-        if count != len(self.weight):
+        self._arrange()
+        if len(self.hot_ids) != (count := int(self.own.sum())):
+            self.hot_ids = self.hot_ids.new_zeros(count)
+        if len(self.weight) != (count := self._row_count()):
             self.weight = nn.Parameter(self.weight.new_zeros(count, self.embedding_dim))
 
     def _frozen(self) -> Table:
-        tables, first, start = [], 0, 0
-        for size, how, (hot, shared) in zip(self.spec.sizes, self.planned.knobs["map"], self._counts(), strict=True):
-            rows = self.weight[first : first + hot + shared]
-            place = numbers(self.place[start : start + size]) - first
-            tables.append(_table(rows, hot, place, how))
-            first, start = first + hot + shared, start + size
+        tables = []
+        fields = zip(self.spec.sizes, self.spec.starts, self.planned.knobs["map"], self._counts(), strict=True)
+        for index, (size, start, how, (hot, shared)) in enumerate(fields):
+            first, before = int(self.first[index]), int(self.before[index])
+            hot_ids = numbers(self.hot_ids[before : before + int(self.own[index])]) - start
+            tables.append(_table(self.weight[first : first + hot + shared], hot_ids, size, how))
         return self.per_field(tables)
 
 
-def _table(rows: Tensor, hot: int, place: Values, how: str) -> Table:
-    """Return the table of a field, from its rows and the place of each id in them."""
-    shared = len(rows) - hot
-    if not shared:
+def _table(rows: Tensor, hot_ids: Values, size: int, how: str) -> Table:
+    """Return the table of a field, from its rows and the ids in it that have their own; there may be no others."""
+    hot = len(hot_ids)
+    if len(rows) == size:
         return frozen_rows(rows)
-    if how == "rows":
-        return remap(frozen_rows(rows), map=place)
-    rest = remap(frozen_rows(rows[hot:]), rows=len(place) - hot, modulo=shared)
+    shared = len(rows) - hot
+    rest = remap(frozen_rows(rows[hot:]), rows=size - hot, modulo=shared)
     if not hot:
         return rest
-    return partition([frozen_rows(rows[:hot]), rest], None if how == "none" else (place >= hot).astype(np.uint8))
+    if how == "none":
+        return partition([frozen_rows(rows[:hot]), rest])
+    is_rare = np.ones(size, bool)
+    is_rare[hot_ids] = False
+    if how == "partition":
+        return partition([frozen_rows(rows[:hot]), rest], is_rare.astype(np.uint8))
+    place = np.where(is_rare, hot + (np.cumsum(is_rare) - 1) % shared, np.cumsum(~is_rare) - 1)
+    return remap(frozen_rows(rows), map=place)
 
 
 @dataclass
@@ -170,11 +211,6 @@ def _map_choices(size: int, rows: int) -> tuple[int, int]:
     """Return the bytes that say where a field's ids have their rows: of a partition, and of a map."""
     as_map = map_bytes(size, rows)
     return assignment_bytes(size) or as_map, as_map
-
-
-def _by_count(counts: Values) -> Values:
-    """Return ids by falling counts, equal ones in their order."""
-    return np.argsort(-counts, kind="stable")
 
 
 def _study(spec: Spec, share: float) -> dict[str, Any]:

@@ -106,11 +106,47 @@ class AutoDim(LearnedEmbedding):
         assert self.table is not None
         by_field = ByField(index, len(self.fields))
         wide = functional.embedding(ids, self.table, sparse=self.spec.sparse)
-        found, matrices = [], torch.split(self.matrix, self.candidates, 1)
-        for start, matrix in zip(self._starts(), matrices, strict=True):
-            found.append(by_field.product(wide[:, start : start + matrix.shape[1]], matrix))
-        rows = self._normed(torch.stack(found, 1), index)
-        return (rows * self._weights()[index][:, :, None]).sum(1)
+        if not self.training:
+            assert self.mean is not None and self.variance is not None
+            combined, scales = self._combined(self.variance)
+            return by_field.product(wide, combined) - (self.mean * scales).sum(1)[index]
+        # Batch norm is linear in rows: less their mean, they are multiplied with one matrix for all candidates.
+        tiles, ones = by_field.tiled(wide), by_field.tiled(torch.ones_like(wide[:, :1]))
+        count = by_field.sums(ones.sum(1))[:, :, None]
+        mean = by_field.sums(tiles.sum(1))[:, None] / count.clamp(min=1)
+        centred = (tiles - mean[by_field.owner]) * ones
+        covariance = by_field.sums(torch.bmm(centred.transpose(1, 2), centred)) / count.clamp(min=1)
+        means, variances = [], []
+        for start, matrix in self._matrices():
+            columns = slice(start, start + matrix.shape[1])
+            means.append(torch.bmm(mean[:, :, columns], matrix)[:, 0])
+            variances.append((torch.bmm(covariance[:, columns, columns], matrix) * matrix).sum(1))
+        variance = torch.stack(variances, 1)
+        self._follow(torch.stack(means, 1), variance, count)
+        combined, _ = self._combined(variance)
+        return by_field.untiled(torch.bmm(centred, combined[by_field.owner]))
+
+    def _matrices(self) -> list[tuple[int, Tensor]]:
+        """Return the first column of each candidate, and its matrices, (fields, columns, d)."""
+        return list(zip(self._starts(), torch.split(self.matrix, self.candidates, 1), strict=True))
+
+    def _combined(self, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return matrices that make rows of the candidates' mean, and what normed rows are multiplied with in it.
+
+        Args:
+            variance: Of the rows of each candidate, (fields, candidates, d).
+
+        Returns:
+            (fields, columns, d) of all columns of the table; (fields, candidates, d)
+        """
+        assert self.table is not None
+        scales = self._weights()[:, :, None] * (variance + _EPSILON).rsqrt()
+        columns = self.table.shape[1]
+        parts = [
+            functional.pad(matrix * scale[:, None], (0, 0, start, columns - start - matrix.shape[1]))
+            for (start, matrix), scale in zip(self._matrices(), scales.unbind(1), strict=True)
+        ]
+        return torch.stack(parts).sum(0), scales
 
     def _starts(self) -> list[int]:
         """Return the first column of each candidate."""
@@ -132,21 +168,20 @@ class AutoDim(LearnedEmbedding):
             self.draws += 1
         return (scores / self.temperature).softmax(1)
 
-    def _normed(self, rows: Tensor, field: Tensor) -> Tensor:
-        """Return rows, (n, candidates, d), less the mean of their field and over its deviation."""
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Move the running means and variances of fields that a batch has, (fields, candidates, d) each.
+
+        Args:
+            mean: Of the rows of each candidate.
+            variance: Likewise.
+            count: The batch's rows of each field, (fields, 1, 1).
+        """
         assert self.mean is not None and self.variance is not None
-        mean, variance = self.mean, self.variance
-        if self.training:
-            count = rows.new_zeros(len(mean)).index_add(0, field, rows.new_ones(len(field)))[:, None, None]
-            zeros, divisor = torch.zeros_like(mean), count.clamp(min=1)
-            mean = zeros.index_add(0, field, rows) / divisor
-            variance = zeros.index_add(0, field, (rows - mean[field]).square()) / divisor
-            with torch.no_grad():
-                unbiased = variance * divisor / (divisor - 1).clamp(min=1)
-                moved = _MOMENTUM * (count > 0)
-                self.mean.lerp_(mean, moved.expand_as(mean))
-                self.variance.lerp_(unbiased, moved.expand_as(mean))
-        return (rows - mean[field]) * (variance + _EPSILON).rsqrt()[field]
+        unbiased = variance * count / (count - 1).clamp(min=1)
+        moved = (_MOMENTUM * (count > 0)).expand_as(mean)
+        self.mean.lerp_(mean, moved)
+        self.variance.lerp_(unbiased, moved)
 
     def _chosen_rows(self, field: Tensor, local: Tensor) -> Tensor:
         assert self.flat is not None and self.bias is not None

@@ -46,6 +46,7 @@ class AutoSrh(Pruned):
         group = np.empty(spec.rows, np.uint8)
         group[order] = np.arange(spec.rows) * groups // spec.rows
         self.register_buffer("group", torch.from_numpy(group))
+        self.forget_counts()
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows times the weights of their groups, or what will be left of them."""

@@ -28,6 +28,7 @@ from ... import Method, Table, combine, partition, remap, sparse
 from ..._bisection import last_where
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
+from .._counts import most_used
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._formats import assignment_bytes, hash_bytes, sparse_bytes
 from .._hashing import hashed, seeds
@@ -52,9 +53,9 @@ class CAFE(LearnedEmbedding):
         self.steps = Steps(spec.seed)
         self.tracked = self._tracker() if self.shared else None
         if self.tracked is not None and spec.counts is not None:
-            first = np.argsort(-spec.counts, kind="stable")[: self.hot]
-            self.tracked.begin(torch.from_numpy(first.copy()))
+            self.tracked.begin(torch.from_numpy(most_used(spec.counts, self.hot)))
         self.weight = nn.Parameter(self.initial(self.hot + self.shared, spec.dimension))
+        self.forget_counts()
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:

@@ -7,7 +7,8 @@ the centroids, h1 another hash, and T1 the mean of what is left of the ids that 
 of the paper's code do not count the map that h0 becomes, which here often takes more bytes than the tables. Each field
 has tables of its own, all of the same k; one that would not shrink stays as it is.
 
-Bytes of a field: 8 d k, and for each chunk ceil(n log2(k) / 8), log2 rounded up, for the map and 8 for the hash.
+Bytes of a field: 8 d k, and for each chunk ceil(n log2(k) / 8), log2 rounded up, for the map and 8 for the hash. While
+training, the map has whole bytes: 1, 2 or 4 for each id and chunk.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Table, columns, combine, remap
 from ..._methods import WHILE_TRAINING
@@ -30,10 +30,12 @@ from .._fields import of_field
 from .._formats import hash_bytes, map_bytes
 from .._hashing import hashed, seeds
 from .._spec import Plan, Spec, largest, refuse
-from .._steps import Steps
+from .._steps import Steps, touched
 
 CHUNKS = (4, 2, 1)
 """What the budget chooses from."""
+BLOCK = 1 << 18
+"""Ids that are hashed at a time before training."""
 MAP_SHARE = 2 / 3
 """There are the most chunks whose maps take at most this much of the budget."""
 
@@ -65,12 +67,15 @@ class CCE(LearnedEmbedding):
         self.register_buffer("is_plain", torch.tensor(self.counts) == 0, persistent=False)
         self.register_buffer("k", torch.tensor(self.counts), persistent=False)
         # Every id's row of the first table; of the second, the seed of the hash of each field.
-        self.register_buffer("map", torch.zeros(self.chunks, spec.rows, dtype=torch.int32))
+        most = max(self.counts) - 1
+        dtype = next(one for one in (torch.uint8, torch.int16, torch.int32) if most <= torch.iinfo(one).max)
+        self.register_buffer("map", torch.zeros(self.chunks, spec.rows, dtype=dtype))
         self.register_buffer("seeds", self._new_seeds(0))
         start = self._new_seeds(1)
         for field, chunk, ids in self._pieces():
-            local = ids - ids[0]
-            self.map[chunk, ids] = hashed(local, self.counts[field], int(start[chunk, field])).int()
+            for part in torch.split(ids, BLOCK):
+                places = hashed(part - ids[0], self.counts[field], int(start[chunk, field]))
+                self.map[chunk, part] = places.to(dtype)
         # The last row is what plain ids add of the tables, and the others of the plain rows: nothing.
         tables = self.initial(2 * self.chunks * self.total + 1, self.width)
         tables[-1] = 0
@@ -129,17 +134,26 @@ class CCE(LearnedEmbedding):
     def _sums(self, ids: Tensor) -> Tensor:
         total = None
         if self.tables is not None:
-            # The last row has no gradient, so that it stays zero.
-            last = len(self.tables) - 1
-            both = functional.embedding(self._places(ids), self.tables, padding_idx=last, sparse=self.spec.sparse)
-            total = both.sum(2).reshape(len(ids), self.embedding_dim)
+            places = self._places(ids)
+            both = self._rows_of(self.tables, places.flatten()).view(*places.shape, self.width)
+            total = both.sum(2).view(len(ids), self.embedding_dim)
         if self.plain is None:
             assert total is not None
             return total
         field, local = self.fields.split(ids)
         place = torch.where(of_field(self.is_plain, field), local + of_field(self.first_plain, field), self.plain_rows)
-        own = functional.embedding(place, self.plain, padding_idx=self.plain_rows, sparse=self.spec.sparse)
+        own = self._rows_of(self.plain, place)
         return own if total is None else own + total
+
+    def _rows_of(self, table: Tensor, places: Tensor) -> Tensor:
+        """Return rows at places, each read once; the last one of the table has no gradient, so that it stays zero."""
+        batch = Distinct(places)
+        return batch.spread(batch.take(table, self.spec.sparse, is_padded=True))
+
+    def before_step(self) -> None:
+        """Tell optimizers that sparse gradients have each row once: they add up nothing."""
+        for parameter in self.parameters():
+            touched(parameter)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -159,7 +173,7 @@ class CCE(LearnedEmbedding):
             centroids = clusters(sums, k, random)
             of = nearest(sums, centroids)
             after = hashed(local, k, int(new[chunk, field]))
-            self.map[chunk, ids] = of.int()
+            self.map[chunk, ids] = of.to(self.map.dtype)
             first.copy_(centroids)
             second.copy_(means(sums - centroids[of], after, k)[0])
         self.seeds.copy_(new)

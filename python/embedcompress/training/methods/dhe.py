@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import BudgetError, Method, Table, hash_network
+from ... import BudgetError, Method, Table, _core, hash_network
 from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
@@ -121,13 +121,22 @@ class DHE(LearnedEmbedding):
 
     def codes(self, local: Tensor) -> Tensor:
         """Return the numbers of ids within their field that networks are given, (n, k) f32."""
-        # Nothing is negative, where fmod is the remainder, and quicker.
-        hashes = (local[:, None] * self.factors + self.summands).fmod(self.moduli).fmod(BUCKETS)
+        hashes = self._hashes(local)
         if self.encoding == "uniform":
-            return hashes.float() * (2 / (BUCKETS - 1)) - 1
-        radius = (-2 * ((hashes[:, ::2] + 1).float() / BUCKETS).log()).sqrt()
-        angle = hashes[:, 1::2].float() * (2 * math.pi / BUCKETS)
+            return hashes.mul_(2 / (BUCKETS - 1)).sub_(1)
+        radius = (-2 * ((hashes[:, ::2] + 1) / BUCKETS).log()).sqrt()
+        angle = hashes[:, 1::2] * (2 * math.pi / BUCKETS)
         return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).flatten(1)
+
+    def _hashes(self, local: Tensor) -> Tensor:
+        """Return the hashes of ids as floats, which have room for all of their bits, (n, k)."""
+        if local.device.type == "cpu":
+            hashes = torch.empty(len(local), self.hashes)
+            constants = self.factors.numpy(), self.summands.numpy(), self.moduli.numpy()
+            _core.hash_ids(local.contiguous().numpy(), *constants, hashes.numpy(), BUCKETS)
+            return hashes
+        # Nothing is negative, where fmod is the remainder, and quicker.
+        return (local[:, None] * self.factors + self.summands).fmod(self.moduli).fmod(BUCKETS).float()
 
     def _frozen(self) -> Table:
         def table(field: int, rows: int) -> Table:

@@ -23,6 +23,7 @@ from ... import Method, Table, partition
 from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
+from .._counts import most_used
 from .._embedding import numbers
 from .._spec import Plan, Spec
 from .dpq import DPQ, frozen_codes, nearest, solve, stored_bytes
@@ -42,8 +43,9 @@ class MGQE(DPQ):
         super().__init__(spec, mode, **options)
         is_rare = np.ones(spec.rows, bool)
         assert spec.counts is not None
-        is_rare[np.argsort(-spec.counts, kind="stable")[: frequent_rows(spec, options)]] = False
+        is_rare[most_used(spec.counts, frequent_rows(spec, options))] = False
         self.register_buffer("is_rare", torch.from_numpy(is_rare))
+        self.forget_counts()
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:

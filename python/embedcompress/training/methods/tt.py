@@ -26,6 +26,7 @@ from .._grouped import grouped_product
 from .._plain import PlainFields
 from .._spec import Plan, Spec, largest
 from .._steps import touched
+from .._train_products import takes, train_products
 
 MOST_RANK = 1000
 """As in the study."""
@@ -94,13 +95,16 @@ class TTRec(LearnedEmbedding):
         last = torch.div(rest, n1, rounding_mode="floor")
         row0 = local - rest * n0 + of_field(self.first0, field)
         row1 = rest - last * n1 + of_field(self.first1, field)
+        right = _rows_of(self.core2, last + of_field(self.first2, field), sparse).view(-1, rank, d2)
+        if takes(self.core1):
+            left = _rows_of(self.core0, row0, sparse).view(-1, d0, rank)
+            return train_products(left, self.core1, right, row1, d1, sparse).view(len(local), self.embedding_dim)
         # Ids that have the same two first digits share the larger product.
         pairs, back = torch.unique(row1 * len(self.core0) + row0, return_inverse=True)
         row1 = torch.div(pairs, len(self.core0), rounding_mode="floor")
         left = _rows_of(self.core0, pairs - row1 * len(self.core0), sparse).view(-1, d0, rank)
         middle = grouped_product(left, row1, self.core1, sparse).view(-1, d0 * d1 * rank)
-        right = _rows_of(self.core2, last + of_field(self.first2, field), sparse)
-        products = torch.bmm(middle.index_select(0, back).view(-1, d0 * d1, rank), right.view(-1, rank, d2))
+        products = torch.bmm(middle.index_select(0, back).view(-1, d0 * d1, rank), right)
         return products.reshape(len(local), self.embedding_dim)
 
     def before_step(self) -> None:
