@@ -1,16 +1,15 @@
 """How training grows with the rows of a table, from results of `embedcompress bench scale`.
 
-Times are of a processor, over those of the uncompressed table of as many rows; a size at which that was not measured
-gives nothing. Bytes are over those of the table in f32.
+Times are of a processor, over those of the uncompressed table of a cell that differs in nothing else; one for which
+there is none gives nothing. Bytes are over those of the table in f32.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 from ._fit_values import FULL, Values, machines, mean, the_one
-from ._lines import Line
+from ._lines import Line, key
 
 SETTINGS = ("data", "head", "dimension", "batch", "gradients", "threads")
 
@@ -24,35 +23,39 @@ def growth(lines: Sequence[Line]) -> Values:
     settings = the_one([{name: line["request"][name] for name in SETTINGS} for line in lines], ("bench scale",))
     data, head = settings.pop("data"), settings.pop("head")
     made = [line for line in lines if "figures" in line]
-    full: dict[int, list[float]] = {}
-    for line in made:
-        if line["request"]["method"] == FULL:
-            full.setdefault(line["request"]["rows"], []).append(_time(line))
+    full = {_beside(line): _time(line) for line in made if line["request"]["method"] == FULL}
     if not full:
         raise ValueError(f"bench scale: no result of the method {FULL}, which times are measured against")
-    cells: dict[str, dict[tuple[int, float], list[Line]]] = {}
+    cells: dict[str, dict[tuple[int, float], list[tuple[Line, float]]]] = {}
     for line in made:
-        request = line["request"]
-        if request["rows"] in full:
+        if (uncompressed := full.get(_beside(line))) is not None:
+            request = line["request"]
             here = cells.setdefault(request["method"], {})
-            here.setdefault((request["rows"], request["budget"]), []).append(line)
-    times = {rows: statistics.median(found) for rows, found in full.items()}
+            here.setdefault((request["rows"], request["budget"]), []).append((line, _time(line) / uncompressed))
     curves = [
-        {"method": method, "points": [_point(*place, found, times[place[0]]) for place, found in sorted(here.items())]}
+        {"method": method, "points": [_point(*place, found) for place, found in sorted(here.items())]}
         for method, here in sorted(cells.items())
     ]
     return {"data": data, "head": head, "settings": settings, "machines": machines(made), "curves": curves}
 
 
-def _point(rows: int, budget: float, lines: Sequence[Line], full: float) -> Values:
-    f32 = 4 * rows * lines[0]["request"]["dimension"]
+def _point(rows: int, budget: float, cells: Sequence[tuple[Line, float]]) -> Values:
+    """Return means over cells and their times over the uncompressed table's."""
+    f32 = 4 * rows * cells[0][0]["request"]["dimension"]
     return {
         "rows": rows,
         "budget": budget,
-        "time": 1.0 if lines[0]["request"]["method"] == FULL else mean(lines, lambda one: _time(one) / full),
-        "training_ratio": mean(lines, lambda one: sum(_bytes(one)[name] for name in ("parameters", "buffers")) / f32),
-        "state_ratio": mean(lines, lambda one: sum(_bytes(one).values()) / f32),
+        "time": mean(cells, lambda one: one[1]),
+        "training_ratio": mean(
+            cells, lambda one: sum(_bytes(one[0])[name] for name in ("parameters", "buffers")) / f32
+        ),
+        "state_ratio": mean(cells, lambda one: sum(_bytes(one[0]).values()) / f32),
     }
+
+
+def _beside(line: Line) -> str:
+    """Return what cells have the same that are compared: all but the method and its budget."""
+    return key({name: value for name, value in line["request"].items() if name not in ("method", "budget")})
 
 
 def _time(line: Line) -> float:
