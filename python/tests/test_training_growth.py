@@ -169,9 +169,14 @@ def test_the_extrapolated_budget_still_never_comes_first(tmp_path):
 
 
 def test_the_committed_rules_know_the_size_of_criteo():
-    """A table of 33.8 million rows is said to be far from those of the losses."""
+    """A table of 33.8 million rows is said to be far from those of the losses; costs are those of its size."""
     choice = training.recommend(CRITEO, 16, budget=0.01)
     assert all("rows" in one.beyond for one in choice)
+    robe, tt = (advice(choice)[name] for name in ("robe", "tt"))
+    assert robe.beyond == tt.beyond == ("rows",)
+    # Parameters, two moments, and the gradients of a batch.
+    assert robe.state_bytes == pytest.approx(3 * 0.01 * 64 * sum(CRITEO), rel=0.05)
+    assert 0.5 < robe.training_time < 1 < tt.training_time
 
 
 def test_the_command_says_what_is_extrapolated(capsys, tmp_path):

@@ -79,18 +79,16 @@ class Growth:
     machines: tuple[str, ...]
     curves: Mapping[str, GrowthCurve]
 
-    def grown(self, method: str, here: Place, there: Place) -> tuple[float, float]:
-        """Return how many times a method's time and bytes of training, over those of the uncompressed table, grow.
+    def slower(self, method: str, here: Place, there: Place) -> float:
+        """Return how many times a method's time, over that of the uncompressed table, grows; 1 if it was not measured.
 
         Args:
-            method: 1 of each if it was not measured.
+            method: One that learns a table.
             here: Rows, and a share of the f32 size, to which it grows.
             there: Those from which.
         """
-        if method not in self.curves:
-            return 1.0, 1.0
-        last, first = (self.curves[method].at(*place) for place in (here, there))
-        return last.time / first.time, last.training_ratio / first.training_ratio
+        curve = self.curves.get(method)
+        return 1.0 if curve is None else curve.at(*here).time / curve.at(*there).time
 
     def covers(self, method: str, place: Place) -> bool:
         """Return whether rows and a share of the f32 size are near or between those that a method was measured at."""

@@ -37,16 +37,26 @@ class _Limits:
     def f32(self) -> int:
         return self.spec.full_bytes
 
+    @property
+    def far(self) -> bool:
+        """Whether the evidence is of a table of another size."""
+        return is_far(self.spec.rows, self.evidence.rows)
+
     def at(self, curve: Curve, size: int) -> Estimate:
-        """Return what to expect of a method with so many bytes, grown to this number of rows."""
+        """Return what to expect of a method with so many bytes: its time grown to this number of rows, and its bytes.
+
+        These are those of the evidence or, where it is far and they were measured at this size, those.
+        """
         share = size / self.f32
         estimate = curve.at(share)
         if self.growth is None:
             return estimate
-        time, ratio = self.growth.grown(curve.method, (self.spec.rows, share), (self.evidence.rows, share))
-        return replace(
-            estimate, training_time=estimate.training_time * time, training_ratio=estimate.training_ratio * ratio
-        )
+        place = self.spec.rows, share
+        ratio = estimate.training_ratio
+        if self.far and self.growth.covers(curve.method, place):
+            ratio = self.growth.curves[curve.method].at(*place).training_ratio
+        slower = self.growth.slower(curve.method, place, (self.evidence.rows, share))
+        return replace(estimate, training_time=estimate.training_time * slower, training_ratio=ratio)
 
     def broken(self, estimate: Estimate) -> str:
         """Return the limit that is not kept; empty if all are."""
@@ -97,9 +107,9 @@ def recommend(
     """Rank the methods that learn a table by the AUC that they are expected to lose.
 
     What a budget makes possible is solved; what it costs is read off measurements of the data set whose number of rows
-    is most like the one that is given. From there, time and bytes of training grow with the rows as `embedcompress
-    bench scale` measured it. What is further than a factor of three from the sizes that were measured is said to be
-    extrapolated.
+    is most like the one that is given. From there, the time of training grows with the rows as `embedcompress bench
+    scale` measured it; bytes are those of a table of as many rows, where it had one. What is further than a factor of
+    three from the sizes that were measured is said to be extrapolated.
 
     Losses that differ by less than a standard error, of the seeds that are usual at that budget, have one rank; within
     it, what trains faster comes first, in quarters of the uncompressed table's time, and then what is looked up faster.
@@ -238,8 +248,9 @@ def _advice(rank: int, option: _Option, rules: Rules, limits: _Limits) -> Advice
     share = option.budget / limits.f32
     place = limits.spec.rows, share
     grows = limits.growth if limits.growth and limits.growth.covers(method, place) else None
-    far = is_far(limits.spec.rows, evidence.rows)
-    unmeasured = {"budget": estimate.extrapolated, "rows": far, "training": far and grows is None}
+    unmeasured = {
+        "budget": estimate.extrapolated, "rows": limits.far, "training": limits.far and grows is None,
+    }  # fmt: skip
     planned = _plan(method, limits.spec, option.budget)
     others = [one for one in rules.evidence if one is not evidence and method in one.curves]
     return Advice(
