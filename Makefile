@@ -47,7 +47,7 @@ BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run once, at the best one.
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library swift_package import imports nn_* concurrency \
     writers mapped_files edges budgets recommend refused_memory source_changes product_compressors composed_methods \
-    compress_to_file expressions catalogue error_fields mapped_routes security* supervised argument_types verify file_limits
+    compress_to_file expressions catalogue error_fields mapped_routes security* reading supervised argument_types verify file_limits
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.
@@ -160,6 +160,8 @@ hostile: $(VENV)/.test-needs $(VENV)/.core
 	@mkdir -p .build-fuzz
 	$(BIN)/python python/tests/hostile_calls.py --seed $(SEED) --calls $(CALLS) --state .build-fuzz/hostile-$(SEED).json \
 	    $(call recorded,hostile_calls)
+	$(BIN)/python python/tests/hostile_commands.py --seed $(SEED) --calls $(CALLS) \
+	    --state .build-fuzz/commands-$(SEED).json $(call recorded,hostile_commands)
 
 fuzz: $(VENV)/.made
 	$(BIN)/python python/_build/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(SEED) $(call recorded,fuzz) $(FUZZ)

@@ -85,7 +85,7 @@ public func tablesBag(
     }
 }
 
-private func lent(_ bags: UnsafePointer<ec_bags>?) throws -> Bags {
+func lent(_ bags: UnsafePointer<ec_bags>?) throws -> Bags {
     let given = try required(bags, "bags").pointee
     return Bags(
         ids: try ids(given.ids, given.id_count, given.id_bytes, "ids"),

@@ -32,6 +32,36 @@ public func trainedRowsStep(
     }
 }
 
+@_cdecl("ec_trained_rows_pool")
+public func trainedRowsPool(
+    table: UnsafePointer<ec_trained_rows>?, bags: UnsafePointer<ec_bags>?, out: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let table = try lent(table)
+        let bags = try lent(bags)
+        try requireMemory("out", bags.count, table.dimension)
+        if table.format.isScaled { _ = try required(table.scales, "scales") }
+        try table.pool(bags, into: try output(out, bags.count))
+    }
+}
+
+@_cdecl("ec_trained_rows_step_bags")
+public func trainedRowsStepBags(
+    table: UnsafePointer<ec_trained_rows>?, bags: UnsafePointer<ec_bags>?, gradients: UnsafePointer<Float>?,
+    step: UnsafePointer<ec_row_step>?
+) -> ec_status {
+    withStatus {
+        let table = try lent(table)
+        let bags = try lent(bags)
+        let optimizer = try optimizer(try required(step, "step").pointee)
+        try requireMemory("gradients", bags.count, table.dimension)
+        // No gradients for no bags.
+        let none = try output(nil, 0)
+        let gradients = bags.count == 0 ? UnsafePointer(none) : try required(gradients, "gradients")
+        try table.step(bags, gradients: gradients, optimizer)
+    }
+}
+
 private func lent(_ table: UnsafePointer<ec_trained_rows>?) throws -> TrainedRows {
     let given = try required(table, "table").pointee
     let (rows, dimension) = (try count(given.rows, "rows"), try count(given.dimension, "dimension"))

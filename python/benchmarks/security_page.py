@@ -1,6 +1,7 @@
 """Fills the figures of docs/security.md from what the long runs left in docs/results.
 
-`make mutate`, `make hostile` and `make fuzz` write mutation.json, hostile_calls.json and fuzz.json there.
+`make mutate`, `make hostile` and `make fuzz` write mutation.json, hostile_calls.json, hostile_commands.json and
+fuzz.json there.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ def _findings(found: list[dict[str, Any]]) -> str:
     return "none" if not found else f"{sum(one['times'] for one in found):,} of {len(found)} kinds"
 
 
-def runs(mutation: Mapping[str, Any], calls: Mapping[str, Any]) -> str:
-    """The table of mutated files and hostile calls."""
+def runs(mutation: Mapping[str, Any], calls: Mapping[str, Any], commands: Mapping[str, Any]) -> str:
+    """The table of mutated files, hostile calls and hostile commands."""
     opened = mutation["counts"].get("opened", 0)
     what = {
         "mutated files": (mutation, f"{opened:,} opened"),
         "hostile calls": (calls, f"{calls['functions']} functions, {calls['counts'].get('succeeded', 0):,} succeeded"),
+        "hostile commands": (
+            commands,
+            f"{commands['command_lines']} command lines, {commands['counts'].get('exit 0', 0):,} succeeded",
+        ),
     }
     lines = [
         [name, f"{run['cases']:,}", str(run["seed"]), about, _duration(run["seconds"]), _findings(run["findings"])]
@@ -68,7 +73,7 @@ def fuzzing(results: Mapping[str, Any]) -> str:
     return markdown_table(["input", "executions", "seed", "edges reached", "time", "findings"], lines, left=1)
 
 
-def open_findings(mutation: Mapping[str, Any], calls: Mapping[str, Any]) -> str:
+def open_findings(mutation: Mapping[str, Any], calls: Mapping[str, Any], commands: Mapping[str, Any]) -> str:
     """What the runs found that is not mended, with what does each again."""
     lines = [
         [
@@ -76,26 +81,32 @@ def open_findings(mutation: Mapping[str, Any], calls: Mapping[str, Any]) -> str:
             f"{one['times']:,}",
             f"`{command} --seed {run['seed']} --case {one['case']}`",
         ]
-        for command, run in (("mutation.py", mutation), ("hostile_calls.py", calls))
+        for command, run in (
+            ("mutation.py", mutation),
+            ("hostile_calls.py", calls),
+            ("hostile_commands.py", commands),
+        )
         for one in run["findings"]
     ]
     return markdown_table(["finding", "times", "again with"], lines, left=1) if lines else "There are none."
 
 
-def tables(mutation: Mapping[str, Any], calls: Mapping[str, Any], fuzz: Mapping[str, Any]) -> dict[str, str]:
+def tables(
+    mutation: Mapping[str, Any], calls: Mapping[str, Any], commands: Mapping[str, Any], fuzz: Mapping[str, Any]
+) -> dict[str, str]:
     """Return the parts of the page by the names of their places."""
     return {
-        "runs": runs(mutation, calls),
+        "runs": runs(mutation, calls, commands),
         "fuzzing": fuzzing(fuzz),
         "refusals": refusals(mutation, calls),
         "names": names(calls),
-        "open findings": open_findings(mutation, calls),
+        "open findings": open_findings(mutation, calls, commands),
     }
 
 
 def committed() -> dict[str, str]:
     """Return the parts of the page for the committed figures."""
-    names = ("mutation", "hostile_calls", "fuzz")
+    names = ("mutation", "hostile_calls", "hostile_commands", "fuzz")
     return tables(*(read_json(RESULTS / f"{name}.json") for name in names))
 
 

@@ -67,10 +67,10 @@ static int check_overlaps(const TrainedRows *rows, const Buffer *array, const ch
     return core_check_overlap(&rows->row_state, "row_state", array, name);
 }
 
-/// Raises ValueError unless an array has a row of the table's dimension for each id.
-static int check_rows(const Buffer *array, const char *name, int64_t ids, const TrainedRows *rows) {
-    if (array->view.ndim == 2 && array->view.shape[0] == ids && array->view.shape[1] == rows->table.dimension) return 0;
-    PyErr_Format(PyExc_ValueError, "%s must have a row of the table's dimension for each id", name);
+/// Raises ValueError unless an array has a row of the table's dimension for each id, or each bag.
+static int check_rows(const Buffer *array, const char *name, int64_t count, const char *what, const TrainedRows *rows) {
+    if (array->view.ndim == 2 && array->view.shape[0] == count && array->view.shape[1] == rows->table.dimension) return 0;
+    PyErr_Format(PyExc_ValueError, "%s must have a row of the table's dimension for each %s", name, what);
     return -1;
 }
 
@@ -85,7 +85,7 @@ static PyObject *trained_rows_gather(PyObject *module, PyObject *const *args, Py
     if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
     if (core_output(objects[2], "out", ELEMENT_FLOAT32, &out) < 0) goto done;
     const int64_t total = core_buffer_count(&ids);
-    if (check_rows(&out, "out", total, &rows) < 0) goto done;
+    if (check_rows(&out, "out", total, "id", &rows) < 0) goto done;
     if (check_overlaps(&rows, &out, "out") < 0 || core_check_overlap(&out, "out", &ids, "ids") < 0) goto done;
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
@@ -99,36 +99,151 @@ done:
     return result;
 }
 
+/// Takes what a step's optimizer is: nine objects from its name to the number of the step.
+static int take_step(PyObject *const *objects, ec_row_step *step) {
+    static const char *const optimizers[] = {"sgd", "adagrad", "rowwise_adagrad", "rowwise_adam", NULL};
+    static const char *const roundings[] = {"nearest", "stochastic", NULL};
+    int optimizer = 0, rounding = 0;
+    double *const numbers[] = {&step->learning_rate, &step->eps, &step->beta1, &step->beta2, &step->weight_decay};
+    if (core_choice(objects[0], "optimizer", optimizers, &optimizer) < 0) return -1;
+    if (core_choice(objects[1], "rounding", roundings, &rounding) < 0) return -1;
+    for (int i = 0; i < 5; i++) {
+        *numbers[i] = PyFloat_AsDouble(objects[2 + i]);
+        if (*numbers[i] == -1 && PyErr_Occurred()) return -1;
+    }
+    step->optimizer = (ec_optimizer)optimizer;
+    step->rounding = (ec_rounding)rounding;
+    if (core_int64(objects[7], "seed", &step->seed) < 0) return -1;
+    return core_int64(objects[8], "step", &step->step);
+}
+
+/// Buffers of a call with bags; those that are not held were not given.
+typedef struct BagBuffers {
+    Buffer ids, offsets, weights;
+} BagBuffers;
+
+static void release_bags(BagBuffers *buffers) {
+    core_buffer_release(&buffers->ids);
+    core_buffer_release(&buffers->offsets);
+    core_buffer_release(&buffers->weights);
+}
+
+/// Takes a tuple (ids, offsets, mode, weights): each bag has the ids from its offset to the next one's; weights or None.
+static int take_bags(PyObject *object, BagBuffers *buffers, ec_bags *bags) {
+    static const char *const modes[] = {"sum", "mean", NULL};
+    if (!PyTuple_Check(object) || PyTuple_Size(object) != 4) {
+        PyErr_SetString(PyExc_TypeError, "bags must be a tuple of four");
+        return -1;
+    }
+    int mode = EC_SUM;
+    if (core_buffer(PyTuple_GetItem(object, 0), "ids", ELEMENT_ID, &buffers->ids) < 0) return -1;
+    if (core_buffer(PyTuple_GetItem(object, 1), "offsets", ELEMENT_ID, &buffers->offsets) < 0) return -1;
+    if (core_choice(PyTuple_GetItem(object, 2), "mode", modes, &mode) < 0) return -1;
+    PyObject *weights = PyTuple_GetItem(object, 3);
+    const int64_t total = core_buffer_count(&buffers->ids);
+    if (weights != Py_None) {
+        if (core_buffer(weights, "weights", ELEMENT_FLOAT32, &buffers->weights) < 0) return -1;
+        if (core_buffer_count(&buffers->weights) != total) {
+            PyErr_SetString(PyExc_ValueError, "weights must have a number for each id");
+            return -1;
+        }
+    }
+    // An empty array may have no memory; its weights still say which mode is meant.
+    static const float none = 0;
+    *bags = (ec_bags){
+        .ids = buffers->ids.view.buf,
+        .offsets = buffers->offsets.view.buf,
+        .weights = weights == Py_None ? NULL : buffers->weights.view.buf == NULL ? &none : buffers->weights.view.buf,
+        .id_count = total,
+        .offset_count = core_buffer_count(&buffers->offsets),
+        .padding_id = -1,
+        .id_bytes = (int32_t)buffers->ids.view.itemsize,
+        .offset_bytes = (int32_t)buffers->offsets.view.itemsize,
+        .mode = (ec_mode)mode,
+        .on_invalid = EC_RAISE,
+    };
+    return 0;
+}
+
+static PyObject *trained_rows_pool(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"trained_rows_pool", 3, 3, {"table", "bags", "out"}};
+    PyObject *objects[3], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    TrainedRows rows = {0};
+    BagBuffers buffers = {0};
+    Buffer out = {0};
+    ec_bags bags;
+    if (take(objects[0], &rows) < 0 || take_bags(objects[1], &buffers, &bags) < 0) goto done;
+    if (core_output(objects[2], "out", ELEMENT_FLOAT32, &out) < 0) goto done;
+    if (check_rows(&out, "out", bags.offset_count, "bag", &rows) < 0 || check_overlaps(&rows, &out, "out") < 0) goto done;
+    if (core_check_overlap(&out, "out", &buffers.ids, "ids") < 0
+        || core_check_overlap(&out, "out", &buffers.offsets, "offsets") < 0
+        || core_check_overlap(&out, "out", &buffers.weights, "weights") < 0)
+        goto done;
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_trained_rows_pool(&rows.table, &bags, out.view.buf);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    release(&rows);
+    release_bags(&buffers);
+    core_buffer_release(&out);
+    return result;
+}
+
+static PyObject *trained_rows_step_bags(
+    PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "trained_rows_step_bags", 12, 12,
+        {"table", "bags", "gradients", "optimizer", "rounding", "learning_rate", "eps", "beta1", "beta2", "weight_decay",
+         "seed", "step"}};
+    PyObject *objects[12], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    ec_row_step step = {0};
+    if (take_step(objects + 3, &step) < 0) return NULL;
+    TrainedRows rows = {0};
+    BagBuffers buffers = {0};
+    Buffer gradients = {0};
+    ec_bags bags;
+    if (take(objects[0], &rows) < 0 || take_bags(objects[1], &buffers, &bags) < 0) goto done;
+    if (core_buffer(objects[2], "gradients", ELEMENT_FLOAT32, &gradients) < 0) goto done;
+    if (check_rows(&gradients, "gradients", bags.offset_count, "bag", &rows) < 0) goto done;
+    if (check_overlaps(&rows, &gradients, "gradients") < 0 || check_overlaps(&rows, &buffers.ids, "ids") < 0
+        || check_overlaps(&rows, &buffers.offsets, "offsets") < 0
+        || check_overlaps(&rows, &buffers.weights, "weights") < 0)
+        goto done;
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_trained_rows_step_bags(&rows.table, &bags, gradients.view.buf, &step);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    release(&rows);
+    release_bags(&buffers);
+    core_buffer_release(&gradients);
+    return result;
+}
+
 static PyObject *trained_rows_step(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     (void)module;
     static const Parameters parameters = {
         "trained_rows_step", 12, 12,
         {"table", "ids", "gradients", "optimizer", "rounding", "learning_rate", "eps", "beta1", "beta2", "weight_decay",
          "seed", "step"}};
-    static const char *const optimizers[] = {"sgd", "adagrad", "rowwise_adagrad", "rowwise_adam", NULL};
-    static const char *const roundings[] = {"nearest", "stochastic", NULL};
     PyObject *objects[12], *result = NULL;
     if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
     ec_row_step step = {0};
-    int optimizer = 0, rounding = 0;
-    double *const numbers[] = {&step.learning_rate, &step.eps, &step.beta1, &step.beta2, &step.weight_decay};
-    if (core_choice(objects[3], "optimizer", optimizers, &optimizer) < 0) return NULL;
-    if (core_choice(objects[4], "rounding", roundings, &rounding) < 0) return NULL;
-    for (int i = 0; i < 5; i++) {
-        *numbers[i] = PyFloat_AsDouble(objects[5 + i]);
-        if (*numbers[i] == -1 && PyErr_Occurred()) return NULL;
-    }
-    if (core_int64(objects[10], "seed", &step.seed) < 0) return NULL;
-    if (core_int64(objects[11], "step", &step.step) < 0) return NULL;
-    step.optimizer = (ec_optimizer)optimizer;
-    step.rounding = (ec_rounding)rounding;
+    if (take_step(objects + 3, &step) < 0) return NULL;
     TrainedRows rows = {0};
     Buffer ids = {0}, gradients = {0};
     if (take(objects[0], &rows) < 0) goto done;
     if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
     if (core_buffer(objects[2], "gradients", ELEMENT_FLOAT32, &gradients) < 0) goto done;
     const int64_t total = core_buffer_count(&ids);
-    if (check_rows(&gradients, "gradients", total, &rows) < 0) goto done;
+    if (check_rows(&gradients, "gradients", total, "id", &rows) < 0) goto done;
     if (check_overlaps(&rows, &gradients, "gradients") < 0 || check_overlaps(&rows, &ids, "ids") < 0) goto done;
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
@@ -146,5 +261,7 @@ done:
 PyMethodDef core_training_methods[] = {
     {"trained_rows_gather", FAST(trained_rows_gather), "Rows of a table that is trained, into an array."},
     {"trained_rows_step", FAST(trained_rows_step), "A step of the rows of ids, in the table's own arrays."},
+    {"trained_rows_pool", FAST(trained_rows_pool), "Sums or means of rows of such a table, into an array."},
+    {"trained_rows_step_bags", FAST(trained_rows_step_bags), "A step of the rows of bags, in the table's own arrays."},
     {NULL, NULL, 0, NULL},
 };

@@ -130,6 +130,25 @@ def trained_rows_step(
     seed: int,
     step: int,
 ) -> None: ...
+
+_Bags = tuple[Any, Any, str, Any]
+"""Ids, the offset at which each bag begins, "sum" or "mean", and weights of ids or None."""
+
+def trained_rows_pool(table: _TrainedRows, bags: _Bags, out: object) -> None: ...
+def trained_rows_step_bags(
+    table: _TrainedRows,
+    bags: _Bags,
+    gradients: object,
+    optimizer: str,
+    rounding: str,
+    learning_rate: float,
+    eps: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    seed: int,
+    step: int,
+) -> None: ...
 def evaluate(
     table: Table, source: Table, progress: _Progress, queries: int = 0, k: int = 10, seed: int = 0
 ) -> tuple[tuple[float, float, float, int, float], float | None]: ...

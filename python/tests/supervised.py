@@ -101,6 +101,15 @@ def _address_space() -> int:
     return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
 
 
+def processor_seconds(process: int | None) -> float:
+    """Return the time that a process and its threads have had, or any time where the system does not tell."""
+    stat = Path(f"/proc/{process}/stat")
+    if not stat.exists():
+        return time.monotonic()
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class _Worker:
     """A process and the block it is at."""
 
@@ -122,18 +131,10 @@ class _Worker:
         self.pipe.send(block)
 
     def hangs(self) -> bool:
-        now, used, index = time.monotonic(), self._processor_seconds(), self.place[0]
+        now, used, index = time.monotonic(), processor_seconds(self.process.pid), self.place[0]
         if index != self.seen:
             self.seen, self.since, self.used = index, now, used
         return index >= 0 and (used - self.used > HANG_SECONDS or now - self.since > WAIT_SECONDS)
-
-    def _processor_seconds(self) -> float:
-        """Return the time of the process and its threads, or any time where the system does not tell."""
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        if not stat.exists():
-            return time.monotonic()
-        fields = stat.read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> int:
         self.process.kill()

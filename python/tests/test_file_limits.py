@@ -293,6 +293,18 @@ def test_many_nodes_on_one_array(path, kind):
 
 
 @needs_linux
+def test_thirty_rotations_keep_within_100_megabytes(path):
+    wide = 261_000
+    tree = {"kind": "dense", "rows": 0, "dimension": wide, "element": "f32", "tensors": {"rows": "t"}}
+    for seed in range(32):
+        tree = {"kind": "rotate", "rows": 0, "dimension": wide, "seed": seed, "children": {"inner": tree}}
+    table_file(path, tree, {"t": {"dtype": "F32", "shape": [0, wide], "data_offsets": [0, 0]}})
+    printed, megabytes = grown(LOAD, path)
+    assert printed == ["invalid_parts"]
+    assert megabytes < 100
+
+
+@needs_linux
 def test_nodes_share_what_is_read_of_an_array(path):
     leaf = {"kind": "dense", "rows": 1 << 20, "dimension": 8, "element": "f32", "tensors": {"rows": "t"}}
     tree = {

@@ -1,10 +1,12 @@
 """Short runs of the machines that look for what brings the library down, and their own tests."""
 
+import argparse
 import mmap
 import random
 
 import fuzz_corpus
 import hostile_calls
+import hostile_commands
 import mutation
 import pytest
 import supervised
@@ -12,6 +14,7 @@ from every_table import every_table
 from supervised import Finding
 
 import embedcompress as ec
+from embedcompress import cli
 
 
 def no_findings(outcome):
@@ -32,6 +35,36 @@ def test_hostile_calls_get_documented_errors(tmp_path):
     no_findings(outcome)
     assert outcome.counts["calls"] == 40 * count
     assert outcome.counts["succeeded"] < outcome.counts["ValueError"] + outcome.counts["TypeError"]
+
+
+def test_hostile_commands_end_in_a_line():
+    outcome = supervised.run(hostile_commands.cases, seed=1, total=340)
+    no_findings(outcome)
+    assert outcome.counts["exit 0"] > 30
+    assert outcome.counts["exit 1"] > 50
+
+
+def test_commands_are_right_before_they_are_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hostile_commands.files(tmp_path)
+    for words in hostile_commands.commands():
+        hostile_commands.remove(tmp_path / "out")
+        assert cli.main(words) == 0, words
+
+
+def test_every_command_is_called():
+    called = {tuple(words[: 1 + (words[0] == "bench")]) for words in hostile_commands.commands()}
+    known = set()
+    for name, command in subcommands(cli.parser()).items():
+        inner = subcommands(command)
+        known |= {(name, one) for one in inner} or {(name,)}
+    # What is timed takes seconds at the least.
+    assert known - called == {("bench", "lookup")}
+
+
+def subcommands(parser):
+    actions = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    return actions[0].choices if actions else {}
 
 
 def test_every_public_function_is_called(tmp_path):

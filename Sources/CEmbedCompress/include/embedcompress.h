@@ -441,6 +441,13 @@ ec_status ec_trained_rows_gather(
 ec_status ec_trained_rows_step(
     const ec_trained_rows *table, const void *ids, int32_t id_bytes, int64_t count, const float *gradients,
     const ec_row_step *step);
+/// out[b, :] = the sum or the mean of the rows of bag b, f32; an empty bag gives zeros. padding_id is negative, on_invalid
+/// EC_RAISE, and weights are finite: nothing is written otherwise, nor for an id outside [0, rows).
+ec_status ec_trained_rows_pool(const ec_trained_rows *table, const ec_bags *bags, float *out);
+/// Steps the rows of bags, as ec_trained_rows_step does, against the gradients of what ec_trained_rows_pool gives for them,
+/// (number of bags) x dimension numbers: an id has the gradient of its bag, times its weight or over the bag's length.
+ec_status ec_trained_rows_step_bags(
+    const ec_trained_rows *table, const ec_bags *bags, const float *gradients, const ec_row_step *step);
 
 // MARK: - Quality
 

@@ -57,7 +57,7 @@ struct NodeDecoder {
         private let find: (String) throws -> StoredArray?
         private(set) var used: Set<Key> = []
         /// Bytes that the nodes of a table may still allocate; each adds to them.
-        private var allowance = 64 << 20
+        private var allowance = 32 << 20
         private static let nodeAllowance = 1 << 20
 
         init(_ find: @escaping (String) throws -> StoredArray?) { self.find = find }
@@ -154,7 +154,7 @@ struct NodeDecoder {
     func reserve(_ bytes: Int) throws {
         guard arrays.reserve(bytes) else {
             throw EmbedCompressError.invalidArgument(
-                "the nodes of the table need more than 1 MiB each, and 64 MiB, beside their arrays")
+                "the nodes of the table need more than 1 MiB each, and 32 MiB, beside their arrays")
         }
     }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._atomic import write_file, write_text
+from .._reading import json_value
 from ._avazu import avazu
 from ._clicks import Clicks, Part
 from ._columns import csv_rows, parquet_rows
@@ -82,7 +83,7 @@ def save(data: Data, folder: Path) -> None:
 
 def load(folder: Path) -> Data:
     """Return what `save` kept."""
-    described = json.loads((folder / "described.json").read_text(encoding="utf-8"))
+    described = json_value((folder / "described.json").read_text(encoding="utf-8"))
     if GENERATED in described:
         return GeneratedClicks(**described[GENERATED] | {"numbers": ()})
     train, validation, test = (

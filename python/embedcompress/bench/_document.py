@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .._atomic import exists, write_text
+from .._reading import json_value, read_whole
 from ._cells import Cell, cell_of
 
 VERSION = 1
@@ -76,7 +77,7 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: the file is not one.
     """
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json_value(read_whole(path))
         if found["version"] == VERSION and {"settings", "machine", "cells"} <= found.keys():
             for result in found["cells"]:
                 cell_of(result)

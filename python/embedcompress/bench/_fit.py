@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .._atomic import write_text
+from .._reading import read_whole
 from ..training._rules import FORMAT
 from ._fit_growth import growth
 from ._fit_values import FULL, Values, machines, mean, rounded, the_one
@@ -35,7 +36,7 @@ def fit(paths: Sequence[Path]) -> Values:
     lines: dict[str, list[Line]] = {"train": [], "scale": []}
     seen: set[tuple[str, str]] = set()
     for path in paths:
-        content = path.read_bytes()
+        content = read_whole(path)
         found = parse(content, path)
         for number, line in enumerate(found, 1):
             place = line["bench"], key(line["request"])

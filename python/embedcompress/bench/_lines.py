@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from .._atomic import exists, write_bytes
 from .._errors import BudgetError
+from .._reading import json_value, read_whole
 from .._report import finite
 
 Line = dict[str, Any]
@@ -91,7 +92,7 @@ def read(path: Path) -> list[Line]:
     Raises:
         ValueError: a line is none; the message names it.
     """
-    return parse(path.read_bytes(), path)
+    return parse(read_whole(path), path)
 
 
 def parse(content: bytes, path: Path, bench: str | None = None) -> list[Line]:
@@ -100,7 +101,7 @@ def parse(content: bytes, path: Path, bench: str | None = None) -> list[Line]:
     for number, text in enumerate(content.splitlines(), 1):
         line: Any = None
         with contextlib.suppress(ValueError):
-            line = json.loads(text)
+            line = json_value(text)
         if not (
             isinstance(line, dict)
             and {"bench", "request", "machine"} <= line.keys()

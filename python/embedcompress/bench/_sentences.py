@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._reading import read_whole
 from .._samples import package_folder
 from .._table import Progress
 
@@ -28,7 +29,7 @@ def read_sentences(path: Path) -> tuple[list[str], np.ndarray[Any, np.dtype[np.b
     Raises:
         ValueError: a line has no rating or no sentence, or there are no sentences.
     """
-    content = path.read_bytes()
+    content = read_whole(path)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .._reading import read_whole, toml_values
 from ._clicks import SPLITS
 
 Request = dict[str, Any]
@@ -88,8 +88,7 @@ def read(path: Path) -> Config:
         ValueError: it is not TOML, or says something that can't be; the message names the file and the place.
     """
     try:
-        with path.open("rb") as file:
-            found = tomllib.load(file)
+        found = toml_values(read_whole(path))
         unknown = [name for name in found if name not in ("grid", "data")]
         if unknown:
             raise ValueError(f"unknown table {unknown[0]!r}: there are grid and data")

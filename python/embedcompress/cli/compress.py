@@ -11,6 +11,7 @@ from typing import Any
 
 import embedcompress as ec
 
+from .._reading import json_value
 from .._registry import entry
 from .._report import figure, percent, printable, size, text_table, to_json
 from ._inputs import Input, read_npy
@@ -90,7 +91,7 @@ def option(text: str) -> tuple[str, bool | int | float | str | None]:
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
     try:
-        parsed = json.loads(value)
+        parsed = json_value(value)
     except ValueError:
         return key, value
     return key, parsed if parsed is None or isinstance(parsed, (bool, int, float, str)) else value

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from .._reading import json_value
 from .._report import percent, size, text_table, to_json
 from ._inputs import read_npy, training_package
 from .compress import budget
@@ -89,6 +90,6 @@ def _option(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     try:
-        return name, json.loads(value)
+        return name, json_value(value)
     except ValueError:
         return name, value

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from .._atomic import exists, write_text
+from .._reading import json_value, read_whole
 
 _FORMAT = "embedcompress.hessian 1"
 
@@ -34,7 +35,7 @@ class Journal:
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json_value(read_whole(path))
             settings, results = document["settings"], document["results"]
             valid = isinstance(settings, dict) and isinstance(results, dict) and settings["format"] == _FORMAT
         except (ValueError, KeyError, TypeError) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from .._checks import checked_integer
+from .._reading import json_value
 
 _BERT = {"max_position_embeddings": 512, "type_vocab_size": 2}
 _BASE = {**_BERT, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
@@ -100,7 +100,10 @@ def _shape(config: object) -> dict[str, int]:
         path = Path(config)
         if not path.is_file():
             raise ValueError(f"{str(config)!r} is neither a file nor one of {', '.join(_KNOWN)}")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            config = json_value(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"'{path}' is no configuration in JSON: {error}") from None
     elif not isinstance(config, Mapping) and hasattr(config, "to_dict"):
         config = config.to_dict()
     if not isinstance(config, Mapping):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import FormatError, Table, _core
+from .._reading import json_value
 
 VERSION = 1
 
@@ -76,7 +77,7 @@ def parse(text: str) -> Expression:
         FormatError: it isn't one, or is of another version.
     """
     try:
-        fields: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = json_value(text)
         if fields["version"] != VERSION:
             raise FormatError(f"the expression has version {fields['version']!r}; this embedcompress reads {VERSION}")
         tree, listed = fields["tree"], fields["arrays"]

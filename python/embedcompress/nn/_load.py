@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from .. import FormatError, _core, contents, load
 from .._atomic import AnyPath
 from .._checks import check_type
 from .._files import Contents
+from .._reading import json_value
 from ._convert import OUT_PROJECTION, replacement, swap
 from ._fake import FakeQuantizedActivation
 from ._modules import FLOATS
@@ -67,7 +67,7 @@ def _description(metadata: Mapping[str, str]) -> dict[str, Any]:
     if MODEL not in metadata:
         raise FormatError("the file holds no model: save_compressed did not write it")
     try:
-        description: dict[str, Any] = json.loads(metadata[MODEL])
+        description: dict[str, Any] = json_value(metadata[MODEL])
         if description["version"] != VERSION:
             raise FormatError(f"the model has version {description['version']!r}; this embedcompress reads {VERSION}")
         for record in description["layers"]:

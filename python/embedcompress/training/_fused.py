@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import Table, _core, uniform
+from .. import Table, uniform
 from ._embedding import LearnedEmbedding, frozen_rows, numbers
+from ._fused_batches import Bags, Ids
+from ._memory import zeros
 from ._row_optimizers import RowOptimizer
 from ._spec import Spec
 from ._steps import Steps, rounded_at_random
@@ -52,10 +54,12 @@ class FusedRows(nn.Module):
         """
         super().__init__()
         self.form, self.optimizer = form, optimizer
-        self.register_buffer("elements", torch.zeros(rows, dimension, dtype=DTYPES[form]))
-        self.register_buffer("scales", None if form == "f32" else torch.full((rows,), scale))
-        self.register_buffer("element_state", torch.zeros(rows, dimension) if optimizer.element_state else None)
-        self.register_buffer("row_state", torch.zeros(rows) if optimizer.row_state else None)
+        self.register_buffer("elements", zeros((rows, dimension), DTYPES[form]))
+        self.register_buffer("scales", None if form == "f32" else zeros((rows,), torch.float32).fill_(scale))
+        self.register_buffer(
+            "element_state", zeros((rows, dimension), torch.float32) if optimizer.element_state else None
+        )
+        self.register_buffer("row_state", zeros((rows,), torch.float32) if optimizer.row_state else None)
         self.steps = Steps(seed)
 
     @property
@@ -76,29 +80,37 @@ class FusedRows(nn.Module):
             self.elements[place] = values
             start += len(values)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of (n,) ids, (n, d) f32, which in train mode move as a gradient comes back to them."""
-        if ids.device.type != "cpu" or self.elements.device.type != "cpu":
-            device = self.elements.device if ids.device.type == "cpu" else ids.device
+        rows: Tensor = self._moving(Ids(ids))
+        return rows
+
+    def pooled(self, bags: Bags) -> Tensor:
+        """Return sums or means of rows, (bags, d) f32, whose rows move as those of `forward` do."""
+        rows: Tensor = self._moving(bags)
+        return rows
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _moving(self, batch: Ids | Bags) -> Tensor:
+        if batch.ids.device.type != "cpu" or self.elements.device.type != "cpu":
+            device = self.elements.device if batch.ids.device.type == "cpu" else batch.ids.device
             raise ValueError(f"a table that has an optimizer of its own trains on a CPU only, not on {device}")
         if not self.training:
-            return self.gather(ids)
+            return self.gather(batch)
         # What has no gradient of its own still has to be in the graph.
-        rows: Tensor = _Rows.apply(torch.empty(0, requires_grad=True), self, ids)  # type: ignore[no-untyped-call]
+        rows: Tensor = _Rows.apply(torch.empty(0, requires_grad=True), self, batch)  # type: ignore[no-untyped-call]
         return rows
 
-    def gather(self, ids: Tensor) -> Tensor:
-        """Return the rows of (n,) ids, (n, d) f32."""
-        rows = torch.empty(len(ids), self.elements.shape[1])
-        _core.trained_rows_gather(self._table(), ids.contiguous().numpy(), rows.numpy())
+    def gather(self, batch: Ids | Bags) -> Tensor:
+        """Return what a batch takes from the table, (n, d) f32."""
+        rows = torch.empty(len(batch), self.elements.shape[1])
+        batch.gather(self._table(), rows.numpy())
         return rows
 
-    def step(self, ids: Tensor, slopes: Tensor) -> None:
-        """Move the rows of (n,) ids against their gradients, (n, d) f32."""
-        batch = ids.contiguous().numpy(), slopes.contiguous().numpy()
+    def step(self, batch: Ids | Bags, slopes: Tensor) -> None:
+        """Move the rows of a batch against the gradients of what it took, (n, d) f32."""
         own: tuple[Any, ...] = (*self.optimizer.numbers(), self.steps.seed, self.steps.count + 1)
-        _core.trained_rows_step(self._table(), *batch, *own)
+        batch.step(self._table(), slopes.contiguous().numpy(), own)
         self.steps.next()
 
     def frozen(self) -> Table:
@@ -141,6 +153,15 @@ class FusedEmbedding(LearnedEmbedding):
             for start in range(0, rows, each)
         )
 
+    def pooled(self, ids: Tensor, starts: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
+        """Return pooled rows, (bags, d); sums and means are made while rows are read, and no row exists beside them."""
+        if self.fused is None:
+            return super().pooled(ids, starts, lengths, weights)
+        learns_weights = weights is not None and weights.requires_grad and torch.is_grad_enabled()
+        if self.mode is None or self.mode == "max" or learns_weights:
+            return LearnedEmbedding.pooled(self, ids, starts, lengths, weights)
+        return self.fused.pooled(Bags(ids, starts, self.mode, weights))
+
     @property
     def optimizer(self) -> RowOptimizer | None:
         """The table's own optimizer; None if one of torch trains it."""
@@ -158,21 +179,22 @@ class FusedEmbedding(LearnedEmbedding):
 
 
 class _Rows(torch.autograd.Function):
-    """Rows of a table that step as their gradient comes."""
+    """What a batch takes from a table whose rows step as the gradient comes."""
 
     @staticmethod
-    def forward(context: Any, gate: Tensor, rows: FusedRows, ids: Tensor) -> Tensor:
-        context.rows, context.is_done = rows, False
-        context.save_for_backward(ids)
-        return rows.gather(ids)
+    def forward(context: Any, gate: Tensor, rows: FusedRows, batch: Ids | Bags) -> Tensor:
+        context.rows, context.batch, context.is_done = rows, batch, False
+        # Only so that torch sees whether they have changed.
+        context.save_for_backward(batch.ids)
+        return rows.gather(batch)
 
     @staticmethod
     def backward(context: Any, slopes: Tensor) -> tuple[None, None, None]:
-        (ids,) = context.saved_tensors
         if context.is_done:
             raise RuntimeError("backward runs a second time: a table with an optimizer of its own has stepped already")
         if torch.is_grad_enabled():
             raise RuntimeError("a table with an optimizer of its own has no second derivatives: leave out create_graph")
-        context.rows.step(ids, slopes)
+        assert context.saved_tensors
+        context.rows.step(context.batch, slopes)
         context.is_done = True
         return None, None, None

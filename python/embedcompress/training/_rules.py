@@ -10,7 +10,6 @@ between the last two; above the largest everything but training bytes, which gro
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .._reading import json_value, read_whole
 from ._growth import Growth, growth_of
 
 FORMAT = 2
@@ -171,7 +171,7 @@ def read_rules(path: str | Path) -> Rules:
         ValueError: the file is not one.
     """
     try:
-        found = json.loads(Path(path).read_bytes())
+        found = json_value(read_whole(Path(path)))
         if found["format"] != FORMAT:
             raise ValueError
         growth = None if found["growth"] is None else growth_of(found["growth"])

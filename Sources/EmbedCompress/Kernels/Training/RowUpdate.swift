@@ -5,7 +5,7 @@ struct RowUpdate<Elements: TrainedElements> {
     let row: TrainedRow<Elements>
     let elementState: UnsafeMutablePointer<Float>?
     let rowState: UnsafeMutablePointer<Float>?
-    let gradients: UnsafePointer<Float>
+    let gradients: BatchGradients
     let order: SortedPositions
     let kind: RowOptimizer.Kind
     let isStochastic: Bool
@@ -17,7 +17,7 @@ struct RowUpdate<Elements: TrainedElements> {
     let (rest1, rest2): (Float, Float)
     let (correction1, correction2): (Float, Float)
 
-    init(_ rows: TrainedRows, gradients: UnsafePointer<Float>, order: SortedPositions, optimizer: RowOptimizer) {
+    init(_ rows: TrainedRows, gradients: BatchGradients, order: SortedPositions, optimizer: RowOptimizer) {
         row = TrainedRow(rows)
         (elementState, rowState) = (rows.elementState, rows.rowState)
         (self.gradients, self.order, kind) = (gradients, order, optimizer.kind)
@@ -42,7 +42,8 @@ struct RowUpdate<Elements: TrainedElements> {
         row.prefetch(number)
         if let rowState { ec_prefetch(rowState + number) }
         if let elementState { ec_prefetch(elementState + number &* row.dimension) }
-        ec_prefetch(gradients + order.position(order.places(group).lowerBound) &* row.dimension)
+        let position = order.position(order.places(group).lowerBound)
+        ec_prefetch(gradients.values + gradients.row(position) &* row.dimension)
     }
 
     /// Steps the row of a group.
@@ -85,8 +86,11 @@ struct RowUpdate<Elements: TrainedElements> {
         each(row.dimension) { column, count in
             var sum = Floats16()
             for place in places {
-                let source = gradients + (order.position(place) &* row.dimension &+ column)
-                sum = place == places.lowerBound ? first16(source, count: count) : sum + first16(source, count: count)
+                let position = order.position(place)
+                let source = gradients.values + (gradients.row(position) &* row.dimension &+ column)
+                var values = first16(source, count: count)
+                if gradients.factors != nil { values *= gradients.factor(position) }
+                sum = place == places.lowerBound ? values : sum + values
             }
             store16(sum, to: target + column)
         }
@@ -175,7 +179,7 @@ struct RowUpdate<Elements: TrainedElements> {
 
 /// The first `count` of sixteen numbers, or all from 16 on, and zeros. Reads no others.
 @inline(__always)
-private func first16(_ source: UnsafePointer<Float>, count: Int) -> Floats16 {
+func first16(_ source: UnsafePointer<Float>, count: Int) -> Floats16 {
     if count >= 16 { return load16(source) }
     var values = Floats16()
     for lane in 0..<count { values[lane] = source[lane] }

@@ -11,30 +11,45 @@ extension TrainedRows {
     package func step(_ ids: IDs, gradients: UnsafePointer<Float>, _ optimizer: RowOptimizer) throws {
         try optimizer.check()
         try checkState(optimizer.kind)
-        guard ids.count > 0 else { return }
         try Scratch.checking {
-            try SortedPositions.with(ids, rows: rows) { order in
-                try checkFinite(gradients, count: ids.count)
-                let chunks = max(Self.grain / dimension, 1)
-                let slots = min(Parallel.threadCount, (order.groups - 1) / chunks + 1)
-                let stride = RowUpdate<TrainedFloats>.slotFloats(dimension: dimension)
-                Scratch.with(slots * stride, of: Float.self) { memory in
-                    let slots = WorkerSlots(memory, count: slots, stride: stride)
-                    switch format {
-                    case .float32: run(chunks, slots, update(TrainedFloats.self, gradients, order, optimizer))
-                    case .bfloat16: run(chunks, slots, update(TrainedBrainFloats.self, gradients, order, optimizer))
-                    case .float16: run(chunks, slots, update(TrainedHalves.self, gradients, order, optimizer))
-                    case .int16: run(chunks, slots, update(TrainedInt16.self, gradients, order, optimizer))
-                    case .int8: run(chunks, slots, update(TrainedInt8.self, gradients, order, optimizer))
-                    case .int4: run(chunks, slots, update(TrainedInt4.self, gradients, order, optimizer))
-                    }
+            try step(ids, BatchGradients(values: gradients, rows: ids.count), optimizer)
+        }
+    }
+
+    /// Steps the rows of bags against the gradients of their sums or means, `bags.count * dimension` numbers: the gradient of
+    /// a row is that of its bag, times the id's weight or over the number of ids. Otherwise as without bags.
+    package func step(_ bags: Bags, gradients: UnsafePointer<Float>, _ optimizer: RowOptimizer) throws {
+        try optimizer.check()
+        try checkState(optimizer.kind)
+        try check(bags)
+        try Scratch.checking {
+            try BatchGradients.with(bags, values: gradients) { try step(bags.ids, $0, optimizer) }
+        }
+    }
+
+    private func step(_ ids: IDs, _ gradients: BatchGradients, _ optimizer: RowOptimizer) throws {
+        guard ids.count > 0 else { return }
+        try SortedPositions.with(ids, rows: rows) { order in
+            try gradients.checkFinite(dimension: dimension)
+            let chunks = max(Self.grain / dimension, 1)
+            let slots = min(Parallel.threadCount, (order.groups - 1) / chunks + 1)
+            let stride = RowUpdate<TrainedFloats>.slotFloats(dimension: dimension)
+            Scratch.with(slots * stride, of: Float.self) { memory in
+                let slots = WorkerSlots(memory, count: slots, stride: stride)
+                switch format {
+                case .float32: run(chunks, slots, update(TrainedFloats.self, gradients, order, optimizer))
+                case .bfloat16: run(chunks, slots, update(TrainedBrainFloats.self, gradients, order, optimizer))
+                case .float16: run(chunks, slots, update(TrainedHalves.self, gradients, order, optimizer))
+                case .int16: run(chunks, slots, update(TrainedInt16.self, gradients, order, optimizer))
+                case .int8: run(chunks, slots, update(TrainedInt8.self, gradients, order, optimizer))
+                case .int4: run(chunks, slots, update(TrainedInt4.self, gradients, order, optimizer))
                 }
             }
         }
     }
 
     private func update<Elements>(
-        _: Elements.Type, _ gradients: UnsafePointer<Float>, _ order: SortedPositions, _ optimizer: RowOptimizer
+        _: Elements.Type, _ gradients: BatchGradients, _ order: SortedPositions, _ optimizer: RowOptimizer
     ) -> RowUpdate<Elements> {
         RowUpdate(self, gradients: gradients, order: order, optimizer: optimizer)
     }
@@ -60,28 +75,5 @@ extension TrainedRows {
         ] where isMissing {
             throw EmbedCompressError.invalidArgument("\(name) must not be null")
         }
-    }
-
-    private func checkFinite(_ gradients: UnsafePointer<Float>, count: Int) throws {
-        let total = count * dimension
-        let bad = AtomicInt(0)
-        Parallel.forEach(count: total, grain: 1 << 15) { range in
-            // 0 times a number that isn't finite is NaN, and stays it.
-            var (zeros, place) = (Floats16(), range.lowerBound)
-            while place &+ 16 <= range.upperBound {
-                zeros += load16(gradients + place) * 0
-                place &+= 16
-            }
-            var rest = zeros.sum()
-            while place < range.upperBound {
-                rest += gradients[place] * 0
-                place &+= 1
-            }
-            if rest != 0 { bad.value = 1 }
-        }
-        guard bad.value != 0, let place = (0..<total).first(where: { !gradients[$0].isFinite }) else { return }
-        throw EmbedCompressError.invalidArgument(
-            "gradients must be finite, but the one at position \(place / dimension) has \(gradients[place]) in column "
-                + "\(place % dimension)")
     }
 }

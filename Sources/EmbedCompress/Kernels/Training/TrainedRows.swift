@@ -83,6 +83,73 @@ package struct TrainedRows {
         }
     }
 
+    /// Writes the sums or means of the rows of bags, `bags.count * dimension` floats; an empty bag gives zeros.
+    ///
+    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`, and
+    ///   ``EmbedCompressError/invalidArgument(_:)`` for offsets that are none, and for what training has no bags of: maxima,
+    ///   ids to leave out, and invalid ids that are not errors. Nothing is then written.
+    package func pool(_ bags: Bags, into output: UnsafeMutablePointer<Float>) throws {
+        try check(bags)
+        try bags.ids.requireValid(rows: rows)
+        switch format {
+        case .float32: pool(bags, into: output, TrainedRow<TrainedFloats>(self))
+        case .bfloat16: pool(bags, into: output, TrainedRow<TrainedBrainFloats>(self))
+        case .float16: pool(bags, into: output, TrainedRow<TrainedHalves>(self))
+        case .int16: pool(bags, into: output, TrainedRow<TrainedInt16>(self))
+        case .int8: pool(bags, into: output, TrainedRow<TrainedInt8>(self))
+        case .int4: pool(bags, into: output, TrainedRow<TrainedInt4>(self))
+        }
+    }
+
+    func check(_ bags: Bags) throws {
+        try bags.check()
+        guard bags.pooling != .max else {
+            throw EmbedCompressError.invalidArgument("the mode of a table that is trained must be sum or mean")
+        }
+        guard bags.paddingID < 0, bags.onInvalid == .raise else {
+            throw EmbedCompressError.invalidArgument(
+                "a table that is trained has no padding id, and invalid ids are errors")
+        }
+        guard bags.count <= Int(Int32.max) else {
+            throw EmbedCompressError.invalidArgument("\(bags.count) bags are too many for one step")
+        }
+        guard let weights = bags.weights, let place = (0..<bags.ids.count).first(where: { !weights[$0].isFinite })
+        else {
+            return
+        }
+        throw EmbedCompressError.invalidArgument(
+            "weights must be finite, but the one at position \(place) is \(weights[place])")
+    }
+
+    private func pool<Elements>(
+        _ bags: Bags, into output: UnsafeMutablePointer<Float>, _ row: TrainedRow<Elements>
+    ) {
+        let ids = bags.ids
+        let each = max(ids.count / max(bags.count, 1), 1)
+        Parallel.forEach(count: bags.count, grain: max(Self.grain / dimension / each, 1)) { range in
+            for bag in range {
+                let target = output + bag &* dimension
+                let (first, end) = (bags.start(bag), bag == bags.count - 1 ? ids.count : bags.start(bag + 1))
+                target.update(repeating: 0, count: dimension)
+                guard first < end else { continue }
+                for position in first..<end {
+                    // What comes soon is asked for, and checked again, because a caller's array may change.
+                    if position &+ Self.idsAhead < ids.count {
+                        row.prefetch(Int(truncatingIfNeeded: ids[position &+ Self.idsAhead]))
+                    }
+                    let id = ids[position]
+                    guard UInt64(bitPattern: id) < UInt64(rows) else { continue }
+                    let factor = bags.weights.map { $0[position] } ?? 1
+                    row.read(Int(id)) { values, column, count in
+                        let sum = first16(target + column, count: count) + values * factor
+                        write16(sum, to: target + column, count: count, replaces: true)
+                    }
+                }
+                if bags.pooling == .mean { for column in 0..<dimension { target[column] /= Float(end - first) } }
+            }
+        }
+    }
+
     /// Elements that a thread works through at a time.
     static let grain = 1 << 13
     /// How many rows ahead memory is asked for: rows are read in a few nanoseconds, and stepped in tens of them.

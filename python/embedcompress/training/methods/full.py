@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ... import Method, Table
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import LearnedEmbedding, frozen_rows
+from .._embedding import frozen_rows
 from .._fused import FusedEmbedding
 from .._gathered import Gathered
 from .._spec import Plan, Spec, refuse
@@ -42,12 +42,6 @@ class Full(FusedEmbedding, Gathered):
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight."""
         return super().rows(ids) if self.fused is None else self.fused(ids)
-
-    def pooled(self, ids: Tensor, starts: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
-        """Return pooled rows, (bags, d)."""
-        if self.fused is None:
-            return super().pooled(ids, starts, lengths, weights)
-        return LearnedEmbedding.pooled(self, ids, starts, lengths, weights)
 
     def _frozen(self) -> Table:
         return frozen_rows(self.weight) if self.fused is None else self.fused.frozen()
