@@ -8,7 +8,7 @@
 # make bench-retrieval   searches of compressed sentence vectors, all cells that docs/results/retrieval.jsonl has no lines
 #              of yet
 # make bench-training    every method that learns its table: all cells of python/benchmarks/train.toml that
-#              docs/results/train.jsonl has no lines of yet; some hours
+#              docs/results/train.jsonl has no lines of yet; some hours. Then an epoch of ten million generated clicks
 # make bench-qbert   Q-BERT's experiment on a small BERT, for docs/qbert.md: all cells that docs/results/qbert.jsonl has no
 #              lines of yet; some 12 hours. QBERT="--parts ptq --seeds 0" and the like run a part, QBERT=--plan says how long
 # make report  docs/report from what these benchmarks wrote
@@ -51,7 +51,7 @@ ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library sw
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.
-REPORTED := retrieval table train
+REPORTED := retrieval scale table train
 # Arguments of `make bench` and of `make bench-qbert`.
 BENCH :=
 QBERT :=
@@ -127,6 +127,7 @@ bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/training_bytes.py
 	$(BIN)/python python/benchmarks/fused_steps.py
 	$(BIN)/embedcompress bench train --config python/benchmarks/train.toml --out docs/results/train.jsonl
+	$(BIN)/embedcompress bench train --config python/benchmarks/generated.toml --jobs 1 --out docs/results/generated.jsonl
 
 report: $(VENV)/.test-needs $(VENV)/.core
 	$(BIN)/embedcompress bench report $(REPORTED:%=docs/results/%.jsonl) --out docs/report

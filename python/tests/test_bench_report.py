@@ -137,7 +137,7 @@ def test_more_is_better_where_it_is():
 
 def test_the_committed_report_is_made_of_the_committed_results(tmp_path):
     docs = Path(__file__).resolve().parents[2] / "docs"
-    results = [docs / "results" / f"{name}.jsonl" for name in ("retrieval", "table", "train")]
+    results = [docs / "results" / f"{name}.jsonl" for name in ("retrieval", "scale", "table", "train")]
     lines = [line for path in results for line in _lines.read(path)]
     text = report.text(report.report(lines, [path.name for path in results]))
     assert (docs / "report" / "report.md").read_text(encoding="utf-8") == text
@@ -146,7 +146,7 @@ def test_the_committed_report_is_made_of_the_committed_results(tmp_path):
 def test_lines_that_have_no_section_are_refused(tmp_path):
     path = tmp_path / "other.jsonl"
     path.write_text('{"bench": "other", "request": {}, "machine": {}, "figures": {}}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"other\.jsonl' has lines of bench other: .* train, table, retrieval"):
+    with pytest.raises(ValueError, match=r"other\.jsonl' has lines of bench other: .* train, scale, table, retrieval"):
         report.make([path], tmp_path / "report")
     assert not (tmp_path / "report").exists()
 

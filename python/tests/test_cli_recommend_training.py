@@ -54,6 +54,8 @@ def test_its_json(capsys, files):
     assert document["measured_on"] == "one/dlrm"
     assert [one["method"] for one in document["advice"]] == ["mgqe", "robe", "hash"]
     names = {field.name for field in dataclasses.fields(training.Advice)}
+    names.add("extrapolated")
+    assert document["growth"] is None
     assert all(one.keys() == names and one["stored_bytes"] <= 64_000 for one in document["advice"])
     floors = {one["method"]: one["floor"] for one in document["refused"]}
     assert floors["int8"] > 64_000

@@ -50,23 +50,28 @@ def test_what_diverges_for_a_seed_is_no_point(tmp_path):
 
 
 def test_a_fit_refuses_what_can_not_be_summed_up(tmp_path):
-    with pytest.raises(ValueError, match="has no data set and head with the method full"):
-        _fit.fit(written(tmp_path, three("robe", 0.1, 0.7)))
+    with pytest.raises(ValueError, match=r"results\.jsonl': no data set and head with the method full"):
+        _fit.fit([written(tmp_path, three("robe", 0.1, 0.7))])
     other = cell("robe", 0.1, 0, 0.7)
     other["request"]["dimension"] = 8
     with pytest.raises(ValueError, match="cells of one/dlrm differ in dimension"):
-        _fit.fit(written(tmp_path, [*FULL, other]))
+        _fit.fit([written(tmp_path, [*FULL, other])])
     with pytest.raises(ValueError, match="line 1: a result of bench lookup"):
-        _fit.fit(written(tmp_path, [full(0) | {"bench": "lookup"}]))
+        _fit.fit([written(tmp_path, [full(0) | {"bench": "lookup"}])])
+    path = written(tmp_path, FULL)
+    with pytest.raises(ValueError, match="line 1: its cell has a result before it"):
+        _fit.fit([path, path])
 
 
 def test_the_digest_is_that_of_the_file(tmp_path):
     path = written(tmp_path, [*FULL, *three("robe", 0.1, 0.79)])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert _fit.fit(path)["results"]["sha256"] == digest
+    assert _fit.fit([path])["results"]["files"] == [{"file": "results.jsonl", "sha256": digest, "cells": 6}]
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', '{"format": 1, "results": {}, "evidence": []}', "[1]"])
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"format": 1}', '{"format": 2, "results": {}, "evidence": [], "growth": null}', "[1]"]
+)
 def test_what_is_no_rules(tmp_path, content):
     path = tmp_path / "rules.json"
     path.write_text(content)

@@ -15,14 +15,16 @@ from embedcompress.bench import _fit
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results" / "train.jsonl"
+SCALE = ROOT / "docs" / "results" / "scale.jsonl"
 RULES = ROOT / "python" / "embedcompress" / "training" / "rules.json"
 
 
 def test_the_committed_rules_are_fitted_to_the_committed_results():
     if not RESULTS.exists():
         pytest.skip("there are no committed results")
-    refit = f"embedcompress bench fit {RESULTS.relative_to(ROOT)} --out {RULES.relative_to(ROOT)}"
-    assert json.loads(RULES.read_text(encoding="utf-8")) == json.loads(json.dumps(_fit.fit(RESULTS))), refit
+    files = " ".join(str(path.relative_to(ROOT)) for path in (RESULTS, SCALE))
+    refit = f"embedcompress bench fit {files} --out {RULES.relative_to(ROOT)}"
+    assert json.loads(RULES.read_text(encoding="utf-8")) == json.loads(json.dumps(_fit.fit([RESULTS, SCALE]))), refit
 
 
 FLIGHTS = [12, 31, 19, 1020, 16, 3835, 4037, 3, 104, 44173, 44932, 19432, 11979]
@@ -107,7 +109,8 @@ def test_situations_get_what_the_results_support(situation, fields, arguments):
     noise = max(spreads, default=0.0) * math.sqrt(2 / min(len(found["loss"]) for found in cells.values()))
     expected = first.cold_auc_loss if cold else first.auc_loss
     assert expected <= best + noise + 1e-5, f"{first.method} loses {expected}; the best measured at {budget}, {best}"
-    assert not first.extrapolated
+    assert "budget" not in first.beyond
+    assert ("rows" in first.beyond) == (sum(fields) > 3 * choice.evidence.rows)
     assert first.training_bytes <= arguments.get("train_memory", math.inf)
     assert first.lookup_ns_per_row <= arguments.get("latency", math.inf)
     budgets = []

@@ -1,4 +1,4 @@
-"""Results of `embedcompress bench train` that were never run, and rules fitted to them."""
+"""Results of `embedcompress bench train` and `bench scale` that were never run, and rules fitted to them."""
 
 import json
 
@@ -46,8 +46,21 @@ def written(folder, lines):
 
 def rules_of(folder, lines):
     out = folder / "rules.json"
-    _fit.write(_fit.fit(written(folder, lines)), out)
+    _fit.write(_fit.fit([written(folder, lines)]), out)
     return training.read_rules(out)
+
+
+def scaled(method, rows, budget=0.1, time=100.0, samples=1000, **changed):
+    """A line of `bench scale`: milliseconds of a step; parameters and buffers as the budget, with Adam three times."""
+    request = {
+        "data": "generated", "rows": rows, "method": method, "budget": budget, "seed": 0, "head": "dlrm",
+        "dimension": 16, "batch": 256, "samples": samples, "test_samples": 500, "warm_up": 2, "gradients": "sparse",
+        "threads": 1,
+    }  # fmt: skip
+    own = round(budget * rows * 64)
+    parts = {"parameters": own - 64, "buffers": 64, "gradients": 0, "optimizer": 2 * own} | changed
+    figures = {"step_ms": {"median": 2 * time}, "step_cpu_ms": {"median": time}, "table_bytes": parts}
+    return {"bench": "scale", "machine": MACHINE, "request": request, "figures": figures}
 
 
 def three(method, budget, auc, **figures):

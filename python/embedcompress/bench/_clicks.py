@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,18 @@ class Part:
     def __len__(self) -> int:
         """Return how many rows there are."""
         return len(self.labels)
+
+    def batches(self, size: int, random: np.random.Generator | None = None) -> Iterator[tuple[Values, Values, Values]]:
+        """Yield ids, numbers and labels, a batch after the other.
+
+        Args:
+            size: Rows of a batch; the last one has those that are left.
+            random: Draws the order of the rows; None leaves them as they are.
+        """
+        order = None if random is None else random.permutation(len(self))
+        for start in range(0, len(self), size):
+            rows: Any = slice(start, start + size) if order is None else order[start : start + size]
+            yield self.ids[rows], self.numbers[rows], self.labels[rows]
 
 
 @dataclass(frozen=True)
@@ -52,10 +65,15 @@ class Clicks:
         """Ids of all fields."""
         return sum(self.sizes)
 
-    @property
+    @cached_property
     def counts(self) -> Values:
         """How often each id is used in training, (rows,)."""
         return np.bincount(self.train.ids.ravel(), minlength=self.rows)
+
+    def uses(self, ids: Values) -> Values:
+        """Return how often these ids, of any shape, are used in training."""
+        found: Values = self.counts[ids]
+        return found
 
 
 def split(

@@ -1,7 +1,8 @@
-"""The rules of `training.recommend`, fitted to the results of `embedcompress bench train`.
+"""The rules of `training.recommend`, fitted to the results of `embedcompress bench train` and of `bench scale`.
 
 For each data set and head, and each method: a point for each measured budget, with means over seeds. Losses are
-differences to the uncompressed table of the same seed, so that what a seed does to both falls out.
+differences to the uncompressed table of the same seed, so that what a seed does to both falls out. How training grows
+with the rows is in `_fit_growth`.
 """
 
 from __future__ import annotations
@@ -10,44 +11,56 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .._atomic import write_text
 from .._reading import read_whole
 from ..training._rules import FORMAT
-from ._lines import Line, parse
+from ._fit_growth import growth
+from ._fit_values import FULL, Values, machines, mean, rounded, the_one
+from ._lines import Line, key, parse
 
 SETTINGS = ("split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience")
-FULL = "full"
-
-Values = dict[str, Any]
 
 
-def fit(path: Path) -> Values:
-    """Return the rules that a file of results gives, as JSON has them.
+def fit(paths: Sequence[Path]) -> Values:
+    """Return the rules that files of results give, as JSON has them.
 
     Raises:
-        ValueError: it has no results of `bench train`, two kinds of training for one data set and head, or no
-            uncompressed tables.
+        ValueError: there are no results of `bench train`, two kinds of training for one data set and head, a cell
+            twice, or no uncompressed tables; a file has results of another benchmark.
     """
-    content = read_whole(path)
+    files: list[Values] = []
+    lines: dict[str, list[Line]] = {"train": [], "scale": []}
+    seen: set[tuple[str, str]] = set()
+    for path in paths:
+        content = read_whole(path)
+        found = parse(content, path)
+        for number, line in enumerate(found, 1):
+            place = line["bench"], key(line["request"])
+            if line["bench"] not in lines:
+                raise ValueError(
+                    f"'{path}', line {number}: a result of bench {line['bench']}, not of bench {' or '.join(lines)}"
+                )
+            if place in seen:
+                raise ValueError(f"'{path}', line {number}: its cell has a result before it")
+            seen.add(place)
+            lines[line["bench"]].append(line)
+        files.append({"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "cells": len(found)})
     groups: dict[tuple[str, str], list[Line]] = {}
-    for line in parse(content, path, "train"):
+    for line in lines["train"]:
         groups.setdefault((line["request"]["data"], line["request"]["head"]), []).append(line)
-    evidence = [one for place, lines in sorted(groups.items()) if (one := _evidence(path, place, lines))]
+    evidence = [one for place, cells in sorted(groups.items()) if (one := _evidence(place, cells))]
     if not evidence:
-        raise ValueError(f"'{path}' has no data set and head with the method {FULL}, which losses are measured against")
+        names = ", ".join(f"'{path}'" for path in paths)
+        raise ValueError(f"{names}: no data set and head with the method {FULL}, which losses are measured against")
     return {
         "format": FORMAT,
-        "results": {
-            "file": path.name,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "cells": sum(map(len, groups.values())),
-            "machines": sorted({_machine(line["machine"]) for lines in groups.values() for line in lines}),
-        },
+        "results": {"files": files, "machines": machines(lines["train"])},
         "evidence": evidence,
+        "growth": growth(lines["scale"]) if lines["scale"] else None,
     }
 
 
@@ -56,9 +69,9 @@ def write(rules: Values, path: Path) -> None:
     write_text(path, _text(rules) + "\n")
 
 
-def _evidence(path: Path, place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
+def _evidence(place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
     """Return what is known of a data set under a head; None if nothing there is uncompressed."""
-    settings = _the_one([{name: line["request"].get(name) for name in SETTINGS} for line in lines], path, place)
+    settings = the_one([{name: line["request"].get(name) for name in SETTINGS} for line in lines], place)
     full = {line["request"]["seed"]: line["figures"] for line in lines
             if line["request"]["method"] == FULL and "figures" in line}  # fmt: skip
     if not full:
@@ -67,7 +80,7 @@ def _evidence(path: Path, place: tuple[str, str], lines: Sequence[Line]) -> Valu
     curves = []
     for method in sorted(methods):
         own = [line for line in lines if line["request"]["method"] == method]
-        _the_one([line["request"].get("options", {}) for line in own], path, (*place, method))
+        the_one([line["request"].get("options", {}) for line in own], (*place, method))
         curves.append({"method": method} | _curve(own, full))
     f32_bytes = statistics.mean(map(_f32, full.values()))
     return {
@@ -77,9 +90,9 @@ def _evidence(path: Path, place: tuple[str, str], lines: Sequence[Line]) -> Valu
         "settings": settings,
         "full": {
             "seeds": sorted(full),
-            "auc": _mean(full.values(), lambda one: one["auc"]),
-            "cold_auc": _mean(full.values(), lambda one: one["cold_auc"]),
-            "train_seconds": _mean(full.values(), lambda one: one["train_seconds"]),
+            "auc": mean(full.values(), lambda one: one["auc"]),
+            "cold_auc": mean(full.values(), lambda one: one["cold_auc"]),
+            "train_seconds": mean(full.values(), lambda one: one["train_seconds"]),
         },
         "spread": _spread(lines, full),
         "curves": curves,
@@ -113,14 +126,14 @@ def _point(budget: float, pairs: dict[int, tuple[Values, Values]]) -> Values:
     return {
         "budget": budget,
         "seeds": list(pairs),
-        "ratio": _mean(values, lambda pair: pair[0]["ratio"]),
-        "loss": _mean(values, lambda pair: pair[1]["auc"] - pair[0]["auc"]),
+        "ratio": mean(values, lambda pair: pair[0]["ratio"]),
+        "loss": mean(values, lambda pair: pair[1]["auc"] - pair[0]["auc"]),
         "error": _error(values, "auc"),
-        "cold_loss": _mean(values, lambda pair: pair[1]["cold_auc"] - pair[0]["cold_auc"]),
+        "cold_loss": mean(values, lambda pair: pair[1]["cold_auc"] - pair[0]["cold_auc"]),
         "cold_error": _error(values, "cold_auc"),
-        "training_ratio": _mean(values, lambda pair: pair[0]["training_bytes"] / _f32(pair[0])),
-        "training_time": _mean(values, lambda pair: pair[0]["train_seconds"] / pair[1]["train_seconds"]),
-        "lookup_ns": _mean(values, lambda pair: pair[0]["lookup_ns_per_row"]),
+        "training_ratio": mean(values, lambda pair: pair[0]["training_bytes"] / _f32(pair[0])),
+        "training_time": mean(values, lambda pair: pair[0]["train_seconds"] / pair[1]["train_seconds"]),
+        "lookup_ns": mean(values, lambda pair: pair[0]["lookup_ns_per_row"]),
     }  # fmt: skip
 
 
@@ -135,7 +148,7 @@ def _spread(lines: Sequence[Line], full: dict[int, Values]) -> list[Values]:
         if several:
             found.append(
                 {"budget": budget}
-                | {name: _round(statistics.median(_deviation(cell, of) for cell in several))
+                | {name: rounded(statistics.median(_deviation(cell, of) for cell in several))
                    for name, of in (("loss", "auc"), ("cold_loss", "cold_auc"))}
             )  # fmt: skip
     return found
@@ -152,30 +165,7 @@ def _f32(figures: Values) -> float:
 def _error(pairs: Iterable[tuple[Values, Values]], name: str) -> float | None:
     """Return the standard error of a mean loss; None of one seed."""
     values = list(pairs)
-    return _round(_deviation(values, name) / math.sqrt(len(values))) if len(values) > 1 else None
-
-
-def _mean(values: Iterable[Any], of: Callable[[Any], float]) -> float:
-    return _round(statistics.mean(map(of, values)))
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
-
-
-def _the_one(values: Sequence[Values], path: Path, place: Sequence[str]) -> Values:
-    """Return the settings that all cells have."""
-    for other in values:
-        if other != values[0]:
-            names = [name for name in {**values[0], **other} if values[0].get(name) != other.get(name)]
-            raise ValueError(
-                f"'{path}': cells of {'/'.join(place)} differ in {names[0]}: fit rules to one way of training at a time"
-            )
-    return values[0]
-
-
-def _machine(machine: Values) -> str:
-    return f"{machine['cpu']}, {machine['processors']} processors, {machine['isa']}"
+    return rounded(_deviation(values, name) / math.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _text(value: Any, indent: str = "") -> str:

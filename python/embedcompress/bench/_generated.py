@@ -84,6 +84,14 @@ class Generated:
         """Return how often each id is used in so many rows, as expected, (rows,) f64."""
         return np.concatenate([samples * _shares(size) for size in self.sizes])
 
+    def uses(self, ids: Values, samples: int) -> Values:
+        """Return `counts` of these ids, (any, 26), without those of all others."""
+        sizes = np.asarray(self.sizes)
+        places = ids - (np.cumsum(sizes) - sizes) + 1.0
+        power = 1 - SKEW
+        found: Values = samples * ((places + 1) ** power - places**power) / ((sizes + 1.0) ** power - 1)
+        return found
+
 
 def effects(ids: Values, seed: int) -> Values:
     """Return the effect of each id, of any shape: SplitMix64's (Steele et al. 2014) two halves, added up."""

@@ -56,6 +56,8 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     )
     trainer.fit(batches("train"), lambda epoch: _stream(data, "validation", request["samples"], request["batch"]))
     peak = peak_memory()
+    # Moments of a large table are twice its size: they go before there is a frozen copy beside it.
+    trainer.optimizers.clear()
     table = module.freeze()
     auc, best = _evaluated(model, table, data, request["test_samples"])
     if auc is None:

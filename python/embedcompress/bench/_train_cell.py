@@ -21,8 +21,11 @@ from torch.nn import functional
 import embedcompress as ec
 
 from .. import training
+from ..training._registry import class_of
 from ..training._row_optimizers import named
-from ._clicks import Clicks, Part, Values
+from ._clicks import Part, Values
+from ._data import Data
+from ._generated_clicks import GeneratedClicks, GeneratedPart
 from ._heads import HEADS
 from ._lines import refusal
 
@@ -34,30 +37,32 @@ COLD_SHARE = 0.25
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def run(request: Mapping[str, Any], data: Clicks) -> dict[str, Any]:
+def run(request: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """Return a cell's outcome: its figures, or why there are none.
 
     Returns:
         `figures`; or `refused` and `floor`, the least bytes that the method needs; or `stopped`.
     """
+    options = request.get("options", {})
     try:
         module = training.embedding(
             request["method"],
             data.rows,
             request["dimension"],
             budget=request["budget"],
-            counts=data.counts,
+            # What a method may use but does not need, its options ask for.
+            counts=data.counts if class_of(request["method"]).needs_counts or options else None,
             fields=data.sizes,
             seed=request["seed"],
             optimizer=named(request["optimizer"]) if "optimizer" in request else None,
-            **request.get("options", {}),
+            **options,
         )
     except ec.BudgetError as error:
         return refusal(error)
     return trained(module, request, data)
 
 
-def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Clicks) -> dict[str, Any]:
+def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """Return the outcome of a cell whose table somebody else has made."""
     torch.set_num_threads(1)
     ec.set_num_threads(1)
@@ -68,8 +73,8 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
 
     def evaluate(model: torch.nn.Module) -> float:
         with evaluating.running():
-            found = probabilities(model, data.validation)
-            return float(roc_auc_score(data.validation.labels, found)) if np.isfinite(found).all() else 0.0
+            found, labels = predicted(model, data.validation)
+            return float(roc_auc_score(labels, found)) if np.isfinite(found).all() else 0.0
 
     def adam(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=request["rate"])
@@ -89,24 +94,24 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
     all_of_it = _Clock()
     with all_of_it.running():
         history = trainer.fit(
-            lambda epoch: _batches(data.train, request["batch"], seed, epoch),
-            lambda epoch: _batches(data.validation, request["batch"], seed, epoch),
+            lambda epoch: _shuffled(data.train, request["batch"], seed, epoch),
+            lambda epoch: _shuffled(data.validation, request["batch"], seed, epoch),
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     freezing = _Clock()
     with freezing.running():
         table = module.freeze()
-    learned = probabilities(model, data.test)
+    learned, labels = predicted(model, data.test)
     model.embedding = Frozen(table)
-    found = probabilities(model, data.test)
+    found, _ = predicted(model, data.test)
     if not (np.isfinite(found).all() and np.isfinite(learned).all()):
         return {"stopped": "training diverged: predictions are not finite"}
-    cold = _coldest(data)
+    cold = _coldest(data, labels)
     return {
         "figures": {
-            "auc": float(roc_auc_score(data.test.labels, found)),
-            "log_loss": float(log_loss(data.test.labels, found)),
-            "cold_auc": float(roc_auc_score(data.test.labels[cold], found[cold])),
+            "auc": float(roc_auc_score(labels, found)),
+            "log_loss": float(log_loss(labels, found)),
+            "cold_auc": float(roc_auc_score(labels[cold], found[cold])),
             "validation_auc": max(one.score for one in history if one.stage == history[-1].stage),
             "frozen_apart": float(np.abs(found - learned).max()),
             "stored_bytes": table.stored_bytes,
@@ -120,17 +125,19 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
             "freeze_seconds": freezing.seconds,
             "lookup_ns_per_row": _lookup_time(table, data.test),
         }
+        | _best(data)
     }
 
 
-def probabilities(model: torch.nn.Module, part: Part) -> Values:
-    """Return what a model predicts of every row, (rows,)."""
-    found = []
+def predicted(model: torch.nn.Module, part: Part | GeneratedPart) -> tuple[Values, Values]:
+    """Return what a model predicts of every row, (rows,) f64, and the labels, (rows,) f32."""
+    found, labels = [], []
     with torch.no_grad():
-        for start in range(0, len(part), CHUNK):
-            ids, numbers, _ = _tensors(part, slice(start, start + CHUNK))
+        for batch in part.batches(CHUNK):
+            ids, numbers, clicked = _tensors(batch)
             found.append(model(ids, numbers))
-    return torch.cat(found).sigmoid().double().numpy()
+            labels.append(clicked)
+    return torch.cat(found).sigmoid().double().numpy(), torch.cat(labels).numpy()
 
 
 class _Clock:
@@ -164,33 +171,41 @@ def _loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return functional.binary_cross_entropy_with_logits(model(ids, numbers), labels)
 
 
-def _tensors(part: Part, rows: Any) -> Batch:
+def _tensors(batch: tuple[Values, Values, Values]) -> Batch:
+    ids, numbers, labels = batch
     return (
-        torch.from_numpy(part.ids[rows].astype(np.int64)),
-        torch.from_numpy(np.array(part.numbers[rows])),
-        torch.from_numpy(np.array(part.labels[rows])),
+        torch.from_numpy(ids.astype(np.int64)),
+        torch.from_numpy(np.array(numbers)),
+        torch.from_numpy(np.array(labels)),
     )
 
 
-def _batches(part: Part, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+def _shuffled(part: Part | GeneratedPart, size: int, seed: int, epoch: int) -> Iterator[Batch]:
     """Yield batches as they are made, in an order that the epoch decides."""
-    order = np.random.default_rng((seed, epoch)).permutation(len(part))
-    for start in range(0, len(order), size):
-        yield _tensors(part, order[start : start + size])
+    return map(_tensors, part.batches(size, np.random.default_rng((seed, epoch))))
 
 
-def _coldest(data: Clicks) -> Values:
+def _coldest(data: Data, labels: Values) -> Values:
     """Return the test rows whose ids were seen the least in training: a quarter, by the mean logarithm of uses.
 
     All rows, where that quarter has labels of one kind only.
     """
-    uses = np.log1p(data.counts)[data.test.ids].mean(1)
+    uses = np.concatenate([np.log1p(data.uses(ids)).mean(1) for ids, _, _ in data.test.batches(CHUNK)])
     rows: Values = np.argsort(uses, kind="stable")[: max(1, round(COLD_SHARE * len(uses)))]
-    return rows if len(np.unique(data.test.labels[rows])) > 1 else np.arange(len(uses))
+    return rows if len(np.unique(labels[rows])) > 1 else np.arange(len(uses))
 
 
-def _lookup_time(table: ec.Table, part: Part) -> float:
-    ids = np.ascontiguousarray(part.ids[:LOOKUP_ROWS]).ravel()
+def _best(data: Data) -> dict[str, float]:
+    """Return the AUC of the probabilities that labels were drawn with, where they are known."""
+    if not isinstance(data, GeneratedClicks):
+        return {}
+    labels, chances = data.test.truth()
+    return {"bayes_auc": float(roc_auc_score(labels, chances))}
+
+
+def _lookup_time(table: ec.Table, part: Part | GeneratedPart) -> float:
+    first, _, _ = next(iter(part.batches(LOOKUP_ROWS)))
+    ids = np.ascontiguousarray(first).ravel()
     seconds = []
     for _ in range(LOOKUP_TURNS):
         start = time.thread_time()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .._atomic import write_text
 from .._report import markdown_table
-from . import _lines, _report_claims, _report_retrieval, _report_tables, _report_train
+from . import _lines, _report_claims, _report_retrieval, _report_scale, _report_tables, _report_train
 from ._lines import Line
 from ._report_claims import Finding
 from ._report_post import NOISE, Contest
@@ -144,6 +144,37 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     return pieces
 
 
+def large_tables(lines: Sequence[Line]) -> list[Piece]:
+    """Return the section on training of large tables."""
+    pieces: list[Piece] = [
+        "## Training large tables",
+        "Models are trained on a stream of *generated* clicks: their fields are in proportion to Criteo's, ids and "
+        "labels are drawn, and the AUC of the probabilities that they are drawn with is known, the best there can be. "
+        "They are no data set: see how costs grow with the ids of the table, and how cells of a number of ids differ. "
+        "Each cell is a process of its own. A step is forward, backward and optimizer; milliseconds are medians over "
+        "steps, those of a processor change less on a busy machine than those of the clock. *Bytes of the table in "
+        "training* are parameters, buffers, gradients and the optimizer's state after a step, *most memory* is that of "
+        "the whole process, some 0.45 GB of it Python, PyTorch and the head.",
+    ]
+    for number, group in enumerate(_report_scale.groups(lines), 1):
+        pieces += [f"### After {_report_scale.title(group)}", _report_scale.described(group)]
+        if sentences := _report_scale.summary(group):
+            pieces.append("\n".join(f"- {sentence}" for sentence in sentences))
+        for budget, drawing in _report_scale.plots(group).items():
+            share = f"{100 * budget:g} %"
+            pieces.append(
+                Plot(
+                    _slug(f"scale-{share}" if number == 1 else f"scale-{number}-{share}"),
+                    f"Large tables at {share}: time, bytes and quality against ids",
+                    "Time of a step, bytes and quality against the ids of the table, a line for each method; dashed is "
+                    "the uncompressed table.",
+                    drawing,
+                )
+            )
+        pieces += _report_scale.tables(group)
+    return pieces
+
+
 def tables(lines: Sequence[Line]) -> list[Piece]:
     """Return the sections on tables that were compressed after training."""
     pieces: list[Piece] = []
@@ -181,6 +212,7 @@ def _subject(
 
 SECTIONS: dict[str, Callable[[Sequence[Line]], list[Piece]]] = {
     "train": training,
+    "scale": large_tables,
     "table": tables,
     "retrieval": retrieval,
 }

@@ -57,6 +57,7 @@ def _document(choice: Choice, arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | {
         "cold": bool(arguments.cold),
         "measured_on": choice.evidence.name,
+        "growth": None if choice.growth is None else {"data": choice.growth.data, "sizes": list(choice.growth.sizes)},
         "results": dict(choice.results),
         "advice": [one.as_dict() for one in choice],
         "refused": [one.as_dict() for one in choice.refused],
@@ -66,10 +67,11 @@ def _document(choice: Choice, arguments: argparse.Namespace) -> dict[str, Any]:
 def _text(choice: Choice, arguments: argparse.Namespace) -> str:
     evidence = choice.evidence
     full = 4 * sum(arguments.fields) * arguments.dim
-    header = ("", "method", "bytes", "of f32", "AUC lost", "cold rows", "trains in", "time", "lookup")
+    header = ("", "method", "bytes", "of f32", "AUC lost", "cold rows", "trains in", "with Adam", "time", "lookup")
     parts = [
         f"{sum(arguments.fields):,} x {arguments.dim}, {size(full)} in f32. Measured on {evidence.name}, "
-        f"{evidence.rows:,} x {evidence.settings['dimension']}: AUC {evidence.full['auc']:.4f} uncompressed.",
+        f"{evidence.rows:,} x {evidence.settings['dimension']}: AUC {evidence.full['auc']:.4f} uncompressed.\n"
+        f"{_growth(choice)}",
         text_table(header, map(_row, choice), left=2),
         "\n".join(_lines(choice[:SHOWN])),
     ]
@@ -77,18 +79,44 @@ def _text(choice: Choice, arguments: argparse.Namespace) -> str:
         parts.append("\n".join(["Refused:", *(f"  {one.reason}" for one in choice.refused)]))
     sizes_text = ", ".join(map(str, arguments.fields))
     counts = "" if arguments.counts is None else ", counts=counts"
-    if any(one.extrapolated for one in choice):
-        parts.append("* Extrapolated: nothing of this size was measured.")
+    if notes := _notes(choice, sum(arguments.fields)):
+        parts.append("\n".join(notes))
     machine = choice.results["machines"][0]
     parts.append(
-        "Methods train in the bytes of parameters and buffers; the optimizer's moments come on top. Time is that of\n"
-        f"training, over the uncompressed table's. Lookups are of a row, on one thread of {machine}."
+        "Methods train in the bytes of parameters and buffers; with Adam, gradients and moments are counted, too.\n"
+        f"Time is that of training, over the uncompressed table's. Lookups are of a row, on one thread of {machine}."
     )
     parts.append(
         f'The first one: training.embedding("{choice[0].method}", {sum(arguments.fields)}, {arguments.dim}, '
         f"budget={choice[0].budget}, fields=[{sizes_text}]{counts})"
     )
     return "\n\n".join(parts)
+
+
+def _growth(choice: Choice) -> str:
+    if choice.growth is None:
+        return "How training grows with the rows was not measured."
+    sizes = choice.growth.sizes
+    return (
+        f"Training grows with the rows as on {choice.growth.data} clicks, under {choice.growth.head}: "
+        f"{sizes[0]:,} to {sizes[-1]:,} rows."
+    )
+
+
+def _notes(choice: Choice, rows: int) -> list[str]:
+    """Return what is extrapolated, a line for each kind."""
+    said = {
+        "budget": "no such budget was measured",
+        "rows": f"losses were measured with {choice.evidence.rows:,} rows, not with {rows:,}",
+        "training": "time and bytes of training were not measured at this size",
+    }
+    notes = []
+    for kind, text in said.items():
+        found = [one.method for one in choice if kind in one.beyond]
+        if found:
+            of = "all" if len(found) == len(choice) else ", ".join(found)
+            notes.append(f"* Extrapolated ({of}): {text}.")
+    return notes
 
 
 def _row(one: Advice) -> Sequence[str]:
@@ -101,6 +129,7 @@ def _row(one: Advice) -> Sequence[str]:
         _loss(one.auc_loss, one.auc_loss_error),
         _loss(one.cold_auc_loss, one.cold_auc_loss_error),
         size(one.training_bytes),
+        "-" if one.state_bytes is None else size(one.state_bytes),
         f"x {one.training_time:.2f}",
         f"{figure(one.lookup_ns_per_row, 3)} ns",
     )

@@ -34,7 +34,9 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with [[grid]] and [data.NAME] tables")
     grid = parser.add_argument_group("a grid, instead of a file")
-    grid.add_argument("--data", nargs="+", metavar="NAME", help="flights or movielens; files need --config")
+    grid.add_argument(
+        "--data", nargs="+", metavar="NAME", help="flights or movielens; files and generated clicks need --config"
+    )
     grid.add_argument("--heads", nargs="+", metavar="NAME", help="dlrm, wdl, dcn, deepfm, mf (default: dlrm)")
     grid.add_argument("--methods", nargs="+", metavar="NAME", help="all of them by default")
     grid.add_argument("--budgets", nargs="+", type=float, metavar="SHARE", help="of f32 (default: 0.5 0.1 0.01)")

@@ -32,12 +32,15 @@ class Advice:
     cold_auc_loss_error: float | None
     training_bytes: int
     """Parameters and buffers while it trains; gradients and the optimizer's moments come on top."""
+    state_bytes: int | None
+    """With these, of Adam and, where the method allows, sparse gradients; None if it was not measured at this size."""
     training_time: float
-    """Over that of the uncompressed table."""
+    """Over that of the uncompressed table of as many rows."""
     lookup_ns_per_row: float
     """Of the frozen table on one thread, on the machine of the results."""
-    extrapolated: bool
-    """Whether nothing of this size was measured."""
+    beyond: tuple[str, ...]
+    """What was not measured, so that something is extrapolated: "budget", a share of bytes such as this; "rows", losses
+    of a table of about as many; "training", time and bytes of training at this size."""
     reason: str
     """A sentence or two."""
     cells: tuple[str, ...]
@@ -45,10 +48,17 @@ class Advice:
     elsewhere: Mapping[str, float]
     """The loss in AUC at this share of bytes on other data and under other heads, where that was measured."""
 
+    @property
+    def extrapolated(self) -> bool:
+        """Whether something of it is."""
+        return bool(self.beyond)
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures by name."""
+        """Return the figures by name, and whether it is extrapolated."""
         plain = {"knobs": dict(self.knobs), "cells": list(self.cells), "elsewhere": dict(self.elsewhere)}
-        return {name: plain.get(name, getattr(self, name)) for name in self.__dataclass_fields__}
+        plain |= {"beyond": list(self.beyond)}
+        found = {name: plain.get(name, getattr(self, name)) for name in self.__dataclass_fields__}
+        return found | {"extrapolated": self.extrapolated}
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,8 @@ class Choice(list[Advice]):
     Attributes:
         refused: Methods that are no choice, with their floors.
         evidence: The data set and the head that figures are from.
-        results: The file of results that rules were fitted to, its digest and machines.
+        results: The files of results that rules were fitted to, their digests, and machines.
+        growth: Where training at other numbers of rows is from; None if it is not known.
     """
 
     def __init__(self, advice: Sequence[Advice], refused: Sequence[Refused], evidence: Evidence, rules: Rules) -> None:
@@ -84,3 +95,4 @@ class Choice(list[Advice]):
         self.refused = list(refused)
         self.evidence = evidence
         self.results = rules.results
+        self.growth = rules.growth

@@ -12,6 +12,7 @@ from .._bisection import last_where
 from .._checks import check_type, checked_number
 from .._report import figure
 from ._advice import Advice, Choice, Refused
+from ._growth import Growth, is_far
 from ._registry import METHODS, plan
 from ._rules import FULL, Curve, Estimate, Evidence, Rules, committed_rules
 from ._spec import Spec
@@ -30,10 +31,32 @@ class _Limits:
     latency: float
     cold: bool
     evidence: Evidence
+    growth: Growth | None
 
     @property
     def f32(self) -> int:
         return self.spec.full_bytes
+
+    @property
+    def far(self) -> bool:
+        """Whether the evidence is of a table of another size."""
+        return is_far(self.spec.rows, self.evidence.rows)
+
+    def at(self, curve: Curve, size: int) -> Estimate:
+        """Return what to expect of a method with so many bytes: its time grown to this number of rows, and its bytes.
+
+        These are those of the evidence or, where it is far and they were measured at this size, those.
+        """
+        share = size / self.f32
+        estimate = curve.at(share)
+        if self.growth is None:
+            return estimate
+        place = self.spec.rows, share
+        ratio = estimate.training_ratio
+        if self.far and self.growth.covers(curve.method, place):
+            ratio = self.growth.curves[curve.method].at(*place).training_ratio
+        slower = self.growth.slower(curve.method, place, (self.evidence.rows, share))
+        return replace(estimate, training_time=estimate.training_time * slower, training_ratio=ratio)
 
     def broken(self, estimate: Estimate) -> str:
         """Return the limit that is not kept; empty if all are."""
@@ -56,7 +79,7 @@ class _Limits:
             return ""
         if advice.budget >= most:
             return f"Give it {advice.budget:,} bytes: more was not measured."
-        broken = self.broken(curve.at(most / self.f32))
+        broken = self.broken(self.at(curve, most))
         why = {"train_memory": "more breaks the limit of training memory", "latency": "with more it is too slow"}
         return f"Give it {advice.budget:,} bytes: {why.get(broken, 'it was worse with more')}."
 
@@ -84,11 +107,15 @@ def recommend(
     """Rank the methods that learn a table by the AUC that they are expected to lose.
 
     What a budget makes possible is solved; what it costs is read off measurements of the data set whose number of rows
-    is most like the one that is given. Losses that differ by less than a standard error, of the seeds that are usual at
-    that budget, have one rank; within it, what trains faster comes first, in quarters of the uncompressed table's time,
-    and then what is looked up faster. What was not measured at such a size is extrapolated, and never comes first if
-    something was. A smaller budget than the one that is given is advised where a method is better there by more than
-    the noise, where only that keeps within the limits, and where more was not measured.
+    is most like the one that is given. From there, the time of training grows with the rows as `embedcompress bench
+    scale` measured it; bytes are those of a table of as many rows, where it had one. What is further than a factor of
+    three from the sizes that were measured is said to be extrapolated.
+
+    Losses that differ by less than a standard error, of the seeds that are usual at that budget, have one rank; within
+    it, what trains faster comes first, in quarters of the uncompressed table's time, and then what is looked up faster.
+    A budget at which a method was not measured never comes first if another was. A smaller budget than the one that is
+    given is advised where a method is better there by more than the noise, where only that keeps within the limits, and
+    where more was not measured.
 
     Args:
         fields: Ids of each categorical field.
@@ -113,7 +140,7 @@ def recommend(
         rules = committed_rules()
     check_type(rules, Rules, "rules", "Rules")
     evidence = rules.nearest(spec.rows)
-    limits = _Limits(spec, train_memory or math.inf, latency or math.inf, cold, evidence)
+    limits = _Limits(spec, train_memory or math.inf, latency or math.inf, cold, evidence, rules.growth)
     options: list[_Option] = []
     refused: list[Refused] = []
     for method in METHODS:
@@ -126,7 +153,8 @@ def recommend(
         raise nothing_left(refused, spec.budget)
     found = [_advice(rank, option, rules, limits) for rank, option in _ranked(options, limits)]
     advice = [
-        replace(one, reason=reason(place, found, cold, limits.why_smaller(one))) for place, one in enumerate(found)
+        replace(one, reason=reason(place, found, cold, evidence.rows, limits.why_smaller(one)))
+        for place, one in enumerate(found)
     ]
     return Choice(advice, refused, evidence, rules)
 
@@ -147,11 +175,11 @@ def _options(method: str, curve: Curve | None, limits: _Limits) -> list[_Option]
     tried = {most, floor} | {int(point.budget * limits.f32) for point in curve.points}
 
     def trains_in(size: int) -> float:
-        return curve.at(size / limits.f32).training_ratio * limits.f32
+        return limits.at(curve, size).training_ratio * limits.f32
 
     if math.isfinite(limits.train_memory) and trains_in(floor) <= limits.train_memory:
         tried.add(last_where(floor, most, lambda size: trains_in(size) <= limits.train_memory))
-    estimates = {size: curve.at(size / limits.f32) for size in sorted(tried) if floor <= size <= most}
+    estimates = {size: limits.at(curve, size) for size in sorted(tried) if floor <= size <= most}
     kept = [_Option(method, size, estimate) for size, estimate in estimates.items() if not limits.broken(estimate)]
     if kept:
         return [option for option in kept if not option.estimate.extrapolated] or kept
@@ -218,6 +246,11 @@ def _advice(rank: int, option: _Option, rules: Rules, limits: _Limits) -> Advice
     """Return an option as it is told, but for the reason."""
     method, estimate, evidence = option.method, option.estimate, limits.evidence
     share = option.budget / limits.f32
+    place = limits.spec.rows, share
+    grows = limits.growth if limits.growth and limits.growth.covers(method, place) else None
+    unmeasured = {
+        "budget": estimate.extrapolated, "rows": limits.far, "training": limits.far and grows is None,
+    }  # fmt: skip
     planned = _plan(method, limits.spec, option.budget)
     others = [one for one in rules.evidence if one is not evidence and method in one.curves]
     return Advice(
@@ -232,9 +265,10 @@ def _advice(rank: int, option: _Option, rules: Rules, limits: _Limits) -> Advice
         cold_auc_loss=estimate.cold_loss,
         cold_auc_loss_error=_error(option, estimate.cold_error, evidence.deviation(share, cold=True)),
         training_bytes=round(estimate.training_ratio * limits.f32),
+        state_bytes=None if grows is None else round(grows.curves[method].at(*place).state_ratio * limits.f32),
         training_time=estimate.training_time,
         lookup_ns_per_row=estimate.lookup_ns,
-        extrapolated=estimate.extrapolated,
+        beyond=tuple(name for name, is_so in unmeasured.items() if is_so),
         reason="",
         cells=evidence.cells(method, estimate.points),
         elsewhere={one.name: there.loss for one in others if not (there := one.curves[method].at(share)).extrapolated},

@@ -1,5 +1,7 @@
 """What is known of methods from measurements: curves over the budget, fitted by `embedcompress bench fit`.
 
+They are of the size of table of their data; how time and bytes of training grow with it is in `_growth`.
+
 A point stands for budgets from the bytes that its tables had to the budget that they were given, as any of these makes
 the same table. Between points, losses are linear in the logarithm of the budget, and bytes, seconds and nanoseconds
 are power laws. Below the smallest budget everything stays as it is there but losses, which go on as they rose
@@ -16,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from .._reading import json_value, read_whole
+from ._growth import Growth, growth_of
 
-FORMAT = 1
+FORMAT = 2
 FULL = "full"
 SLACK = 0.99
 """A budget that is less by a hundredth is the same: budgets are whole bytes."""
@@ -148,11 +151,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything that was fitted to a file of results."""
+    """Everything that was fitted to files of results."""
 
     results: Mapping[str, Any]
-    """The `file`, its `sha256`, how many `cells` it has, and the `machines` that they ran on."""
+    """The `files`, each with its `sha256` and how many `cells` it has, and the `machines` of what was trained."""
     evidence: tuple[Evidence, ...]
+    growth: Growth | None
+    """None: how training grows with the rows was not measured."""
 
     def nearest(self, rows: int) -> Evidence:
         """Return the data set whose rows are most like as many, under the head with which most was measured."""
@@ -169,7 +174,8 @@ def read_rules(path: str | Path) -> Rules:
         found = json_value(read_whole(Path(path)))
         if found["format"] != FORMAT:
             raise ValueError
-        rules = Rules(found["results"], tuple(_evidence(one) for one in found["evidence"]))
+        growth = None if found["growth"] is None else growth_of(found["growth"])
+        rules = Rules(found["results"], tuple(_evidence(one) for one in found["evidence"]), growth)
         if rules.evidence:
             return rules
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -179,7 +185,7 @@ def read_rules(path: str | Path) -> Rules:
 
 @cache
 def committed_rules() -> Rules:
-    """Return the rules that come with the library, fitted to docs/results/train.jsonl."""
+    """Return the rules that come with the library, fitted to train.jsonl and scale.jsonl of docs/results."""
     return read_rules(Path(__file__).with_name("rules.json"))
 
 

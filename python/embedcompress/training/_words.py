@@ -8,13 +8,21 @@ from .. import BudgetError
 from ._advice import Advice, Refused
 
 
-def reason(place: int, advice: Sequence[Advice], cold: bool, why_smaller: str) -> str:
-    """Return what speaks for advice, and how far it is from the first."""
+def reason(place: int, advice: Sequence[Advice], cold: bool, rows: int, why_smaller: str) -> str:
+    """Return what speaks for advice, how far it is from the first, and what of it is extrapolated.
+
+    Args:
+        place: Of the advice among all.
+        advice: All of it.
+        cold: Whether it is ranked by cold rows.
+        rows: Of the table that losses were measured with.
+        why_smaller: Why it is not for the whole budget, as a sentence; empty if it is.
+    """
     one, first = advice[place], advice[0]
     same = [other for other in advice if other.rank == one.rank and other is not one]
-    rows = " on cold rows" if cold else ""
+    where = " on cold rows" if cold else ""
     loss, error = (one.cold_auc_loss, one.cold_auc_loss_error) if cold else (one.auc_loss, one.auc_loss_error)
-    text = f"Expected to {_lose(loss)}{'' if error is None else f' ± {error:.4f}'} of AUC{rows}"
+    text = f"Expected to {_lose(loss)}{'' if error is None else f' ± {error:.4f}'} of AUC{where}"
     if place == 0:
         if same:
             text += f"; {_list([other.method for other in same])} {'are' if len(same) > 1 else 'is'} within the noise "
@@ -30,10 +38,14 @@ def reason(place: int, advice: Sequence[Advice], cold: bool, why_smaller: str) -
         if gains := _gains(one, first):
             text += f"; it {_list(gains)}"
     sentences = [f"{text}."]
-    if one.extrapolated:
-        sentences.append("This is extrapolated: nothing of this size was measured.")
+    if "budget" in one.beyond:
+        sentences.append("This is extrapolated: no such budget was measured.")
     elif error is None:
         sentences.append("It was measured with one seed, so the noise is not known.")
+    if "rows" in one.beyond:
+        sentences.append(f"The loss was measured with {rows:,} rows, and is extrapolated to as many as here.")
+    if "training" in one.beyond:
+        sentences.append("So are time and bytes of training.")
     return " ".join([*sentences, *([why_smaller] if why_smaller else [])])
 
 
