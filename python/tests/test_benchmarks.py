@@ -9,7 +9,7 @@ import pytest
 
 import embedcompress as ec
 from embedcompress import _core, cli
-from embedcompress.bench import _cells, _ids, _memory, _summary, lookup
+from embedcompress.bench import _cells, _clicks, _ids, _memory, _summary, lookup
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torch")
@@ -27,6 +27,7 @@ import levels  # noqa: E402
 import linear_algebra  # noqa: E402
 import lookup_page  # noqa: E402
 import many_tables  # noqa: E402
+import packed_auc  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 import small_calls  # noqa: E402
@@ -533,6 +534,28 @@ def test_training_bytes(tmp_path):
     assert cells[1]["parameters"] == cells[1]["full_bytes"] < cells[1]["peak"]
     assert "| int8, own optimizer | 40.0 % |" in page.read_text()
     assert training_bytes.table(committed("training_bytes")["cells"]) in (DOCS / "training.md").read_text()
+
+
+def test_packed_auc(one_thread, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = {"few": random.integers(0, 5, 900), "many": random.integers(0, 60, 900)}
+    labels = (columns["few"] + columns["many"]) % 3 == 0
+    data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
+    monkeypatch.setattr(packed_auc._data, "read", lambda source, by: data)
+    monkeypatch.setattr(packed_auc, "FEW", 20)
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
+    given = ["--json", str(path), "--page", str(page)]
+    packed_auc.main([*given, "--forms", "f32", "int8 and int4", "alpt, 8 and 4 bits", "--seeds", "0", "1"])
+    cells = json.loads(path.read_text())["cells"]
+    assert [(cell["form"], cell["seed"]) for cell in cells][:2] == [("f32", 0), ("int8 and int4", 0)]
+    assert len(cells) == 6
+    assert all(cell["frozen_apart"] < 1e-6 for cell in cells)
+    assert "| int8 and int4 | 2 | 0." in page.read_text()
+    packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
+    assert json.loads(path.read_text())["cells"] == cells
+    found = committed("packed_auc")
+    assert packed_auc.table(found) in (DOCS / "training.md").read_text()
+    assert {cell["form"] for cell in found["cells"]} == set(packed_auc.FORMS)
 
 
 # FBGEMM's, of what it lacks for drives.

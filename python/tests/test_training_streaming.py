@@ -180,7 +180,7 @@ def test_a_table_without_parameters_trains_by_itself():
             return found
 
     model = Model("full")
-    model.embedding = Own(model.embedding.spec)
+    model.embedding = Own(model.embedding.spec, dtype="f32")
     before = model.embedding.weight.clone()
     asked = []
     trainer = training.Trainer(model, loss, optimizer=asked.append)

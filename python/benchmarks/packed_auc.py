@@ -1,0 +1,176 @@
+"""What training on packed rows costs in AUC: flight delays, under DLRM, each form beside f32 with the same optimizer.
+
+All forms train by row-wise Adagrad of the same rate, the head by Adam; whatever else there is is that of
+`embedcompress bench train`. Forms of two widths have codes of 8 bits for the fields of fewer than `FEW` ids, which
+stand first, and of 4 bits for the others. The rate is that of the best validation AUC of f32 among .02, .05, .1 and .2.
+Cells that docs/results/packed_auc.json has are not run again; the table goes to docs/training.md. Some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from _pages import DOCS, RESULTS, described_machine, fill, machine_text, read_json, write_json
+
+import embedcompress as ec
+from embedcompress import training
+from embedcompress._report import markdown_table
+from embedcompress.bench import _data, _train_cell
+from embedcompress.bench._clicks import Clicks
+from embedcompress.training._spec import Plan, Spec
+
+SETTINGS = {"dimension": 16, "batch": 256, "epochs": 1, "rate": 2e-3, "dropout": 0.0, "evaluations": 4, "patience": 3}
+OWN_RATE = 0.1
+FEW = 10_000
+"""Fields of fewer ids have codes of 8 bits in forms of two widths."""
+SEEDS = (0, 1, 2)
+
+
+class ByFieldSize(training.LearnedEmbedding):
+    """Two tables: that of the first fields, which have few ids, and that of the others."""
+
+    method = ec.Method(
+        name="by_field_size",
+        title="By field size",
+        family="uniform quantization",
+        stage="while training",
+        paper="-",
+        summary="codes of 8 bits for fields of few ids, of 4 bits for the others",
+        bytes_per_row="d / 2 + 8, or d + 8",
+        cost="that of both tables",
+        options=(),
+    )
+
+    def __init__(self, spec: Spec, few: training.LearnedEmbedding, many: training.LearnedEmbedding) -> None:
+        """Take both tables."""
+        super().__init__(spec)
+        self.few, self.many = few, many
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Leave that to the tables."""
+        return Plan(spec.budget, {})
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the rows of either table."""
+        rows = torch.empty(len(ids), self.embedding_dim)
+        is_few = ids < self.few.num_embeddings
+        here, there = is_few.nonzero().view(-1), (~is_few).nonzero().view(-1)
+        rows = rows.index_copy(0, here, self.few(ids[here]))
+        return rows.index_copy(0, there, self.many(ids[there] - self.few.num_embeddings))
+
+    def _frozen(self) -> ec.Table:
+        return ec.partition([self.few.freeze(), self.many.freeze()])
+
+
+def one(method: str, **options: Any) -> Callable[[Clicks, int], training.LearnedEmbedding]:
+    """Return what makes a table of one form."""
+
+    def make(data: Clicks, seed: int) -> training.LearnedEmbedding:
+        return _made(method, data.sizes, seed, options)
+
+    return make
+
+
+def two(method: str, few: Mapping[str, Any], other: str, many: Mapping[str, Any]) -> Any:
+    """Return what makes a table of two forms."""
+
+    def make(data: Clicks, seed: int) -> training.LearnedEmbedding:
+        first = next(place for place, size in enumerate(data.sizes) if size >= FEW)
+        tables = _made(method, data.sizes[:first], seed, few), _made(other, data.sizes[first:], seed, many)
+        spec = Spec.of(data.rows, SETTINGS["dimension"], 1.0, fields=data.sizes, seed=seed)
+        return ByFieldSize(spec, *tables)
+
+    return make
+
+
+def _made(method: str, sizes: Sequence[int], seed: int, options: Mapping[str, Any]) -> training.LearnedEmbedding:
+    own = training.RowwiseAdagrad(OWN_RATE)
+    shape = sum(sizes), int(SETTINGS["dimension"])
+    return training.embedding(method, *shape, budget=1.0, fields=sizes, seed=seed, optimizer=own, **options)
+
+
+FORMS: dict[str, Callable[[Clicks, int], training.LearnedEmbedding]] = {
+    "f32": one("full"),
+    "bf16": one("full", dtype="bf16"),
+    "f16": one("full", dtype="f16"),
+    "int16": one("int16"),
+    "int8": one("int8"),
+    "alpt, 8 bits": one("alpt", bits=8),
+    "int8 and int4": two("int8", {}, "int4", {}),
+    "alpt, 8 and 4 bits": two("alpt", {"bits": 8}, "alpt", {"bits": 4}),
+    "int4": one("int4"),
+    "alpt, 4 bits": one("alpt", bits=4),
+    "alpt, 4 bits, one pass": one("alpt", bits=4, passes=1),
+}
+
+
+def cell(form: str, seed: int, data: Clicks) -> dict[str, Any]:
+    """Train one form."""
+    request = SETTINGS | {"head": "dlrm", "seed": seed}
+    module = FORMS[form](data, seed)
+    figures = _train_cell.trained(module, request, data)["figures"]
+    return {
+        "form": form,
+        "seed": seed,
+        "auc": figures["auc"],
+        "cold_auc": figures["cold_auc"],
+        "log_loss": figures["log_loss"],
+        "training_share": figures["training_bytes"] / (4 * data.rows * module.embedding_dim),
+        "frozen_apart": figures["frozen_apart"],
+        "train_seconds": figures["train_seconds"],
+    }
+
+
+def table(document: Mapping[str, Any]) -> str:
+    """Return the table of the page: means over seeds, and what forms lose against f32 of the same seeds."""
+    by_form: dict[str, dict[int, Any]] = {}
+    for found in document["cells"]:
+        by_form.setdefault(found["form"], {})[found["seed"]] = found
+    rows = []
+    for form in (form for form in FORMS if form in by_form):
+        cells = by_form[form]
+        lost = [by_form["f32"][seed]["auc"] - found["auc"] for seed, found in cells.items()]
+        error = statistics.stdev(lost) / len(lost) ** 0.5 if len(lost) > 1 else 0.0
+        rows.append(
+            [
+                form,
+                str(len(cells)),
+                f"{statistics.mean(found['training_share'] for found in cells.values()):.3f}",
+                f"{statistics.mean(found['auc'] for found in cells.values()):.4f}",
+                "" if form == "f32" else f"{statistics.mean(lost):.4f} ± {error:.4f}",
+                f"{statistics.mean(found['cold_auc'] for found in cells.values()):.4f}",
+            ]
+        )
+    return markdown_table(["rows", "seeds", "table and state, of f32", "AUC", "lost against f32", "cold AUC"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what is missing, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--forms", nargs="*", choices=list(FORMS), default=list(FORMS), help="beside f32")
+    parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
+    parser.add_argument("--json", type=Path, default=RESULTS / "packed_auc.json", help="the figures")
+    parser.add_argument("--page", type=Path, default=DOCS / "training.md", help="the page with the table")
+    options = parser.parse_args(arguments)
+    data = _data.read({"reader": "flights"}, "random")
+    document = read_json(options.json)
+    cells = {(found["form"], found["seed"]): found for found in document.get("cells", [])}
+    document["machine"] = described_machine("torch", "scikit-learn")
+    for seed in options.seeds:
+        for form in dict.fromkeys(["f32", *options.forms]):
+            if (form, seed) not in cells:
+                cells[form, seed] = cell(form, seed, data)
+                print(cells[form, seed], flush=True)
+            document["cells"] = list(cells.values())
+            write_json(options.json, document)
+    fill(options.page, {"packed auc": f"{machine_text(document['machine'])}\n\n{table(document)}"})
+
+
+if __name__ == "__main__":
+    main()
