@@ -104,7 +104,7 @@ def test_takes_options(capsys):
     ("arguments", "message"),
     [
         (["--fields", "1,x"], "'1,x' is not a list of whole numbers"),
-        (["--fields", "10", "--option", "bits"], "'bits' is not NAME=VALUE"),
+        (["--fields", "10", "--option", "bits"], "'bits' is not KEY=VALUE"),
     ],
 )
 def test_refuses_bad_arguments(capsys, arguments, message):

@@ -187,5 +187,5 @@ def test_a_table_without_parameters_trains_by_itself():
     trainer.fit(batches)
     assert not asked
     assert not torch.equal(before, model.embedding.weight)
-    alone = Own(model.embedding.spec)
+    alone = Own(model.embedding.spec, dtype="f32")
     training.Trainer(alone, lambda model, batch: model(batch[0]).square().mean()).fit(batches)

@@ -37,7 +37,7 @@ def add(subparsers: Any) -> None:
         action="append",
         default=[],
         type=option,
-        metavar="NAME=VALUE",
+        metavar="KEY=VALUE",
         help="an option of the method; can be given several times",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
