@@ -37,6 +37,13 @@ int core_bind(
     return 0;
 }
 
+int core_double(PyObject *value, const char *name, double *target) {
+    *target = PyFloat_AsDouble(value);
+    if (*target != -1 || !PyErr_Occurred()) return 0;
+    if (PyErr_ExceptionMatches(PyExc_TypeError)) PyErr_Format(PyExc_TypeError, "%s must be a number", name);
+    return -1;
+}
+
 int core_int64(PyObject *value, const char *name, int64_t *target) {
     if (value == NULL) return 0;
     PyObject *index = PyNumber_Index(value);

@@ -36,6 +36,8 @@ int core_bind(
 int core_int64(PyObject *value, const char *name, int64_t *target);
 int core_optional_int64(PyObject *value, const char *name, int64_t *target);
 int core_bool(PyObject *value, const char *name, int32_t *target);
+/// Takes a number, which must be given; TypeError names the argument.
+int core_double(PyObject *value, const char *name, double *target);
 /// The UTF-8 of a string without null characters, where C would end it; NULL with an exception for anything else.
 const char *core_string(PyObject *value, const char *name);
 /// The position of a string among `names`, which ends with NULL.

@@ -105,12 +105,12 @@ done:
 static int take_step(PyObject *const *objects, ec_row_step *step) {
     static const char *const optimizers[] = {"sgd", "adagrad", "rowwise_adagrad", "rowwise_adam", NULL};
     int optimizer = 0, rounding = 0;
+    static const char *const names[] = {"learning_rate", "eps", "beta1", "beta2", "weight_decay"};
     double *const numbers[] = {&step->learning_rate, &step->eps, &step->beta1, &step->beta2, &step->weight_decay};
     if (core_choice(objects[0], "optimizer", optimizers, &optimizer) < 0) return -1;
     if (core_choice(objects[1], "rounding", roundings, &rounding) < 0) return -1;
     for (int i = 0; i < 5; i++) {
-        *numbers[i] = PyFloat_AsDouble(objects[2 + i]);
-        if (*numbers[i] == -1 && PyErr_Occurred()) return -1;
+        if (core_double(objects[2 + i], names[i], numbers[i]) < 0) return -1;
     }
     step->optimizer = (ec_optimizer)optimizer;
     step->rounding = (ec_rounding)rounding;
@@ -268,8 +268,7 @@ static PyObject *trained_rows_write(PyObject *module, PyObject *const *args, Py_
     ec_row_rounding how = {0};
     int rounding = 0;
     if (core_choice(objects[4], "rounding", roundings, &rounding) < 0) return NULL;
-    how.scale_rate = PyFloat_AsDouble(objects[5]);
-    if (how.scale_rate == -1 && PyErr_Occurred()) return NULL;
+    if (core_double(objects[5], "scale_rate", &how.scale_rate) < 0) return NULL;
     if (core_int64(objects[6], "seed", &how.seed) < 0) return NULL;
     if (core_int64(objects[7], "step", &how.step) < 0) return NULL;
     how.rounding = (ec_rounding)rounding;

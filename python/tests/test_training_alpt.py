@@ -153,13 +153,52 @@ def test_a_second_pass_that_fails_can_be_taken_again():
 
     with pytest.raises(OSError, match="no batch"):
         training.second_pass(module, fails)
-    with pytest.raises(ValueError, match="slopes must be finite"):
+    with pytest.raises(ValueError, match="gradients of the second pass must be finite"):
         training.second_pass(module, lambda: loss_of(module, ids) * torch.nan)
     with pytest.raises(RuntimeError, match="wait for their second pass"):
         module(ids)
     for one in (module, twin):
         training.second_pass(one, lambda one=one: loss_of(one, ids))
     np.testing.assert_array_equal(values(module), values(twin))
+
+
+def test_a_loss_without_the_rows_is_an_error_and_none_does_without():
+    module, twin, ids = make(), make(), torch.arange(9)
+    for one in (module, twin):
+        loss_of(one, ids).backward()
+    other = torch.ones(1, requires_grad=True)
+    with pytest.raises(RuntimeError, match="does not depend on any of the rows"):
+        training.second_pass(module, lambda: other.sum())
+    scales = module.fused.scales.clone()
+    training.second_pass(module, None)
+    assert torch.equal(module.fused.scales, scales)
+    assert module.freeze().rows == ROWS
+    training.second_pass(twin, lambda: loss_of(twin, ids))
+    assert not torch.equal(twin.fused.scales, scales)
+
+
+@pytest.mark.parametrize("fails", ["gradient", "begin"])
+def test_a_table_that_fails_leaves_no_other_one_behind(fails, monkeypatch):
+    model, ids = torch.nn.ModuleList([make(), make()]), torch.arange(9)
+    expected = copy.deepcopy(model)
+
+    def loss(one):
+        return loss_of(one[0], ids) + loss_of(one[1], ids)
+
+    loss(model).backward()
+    loss(expected).backward()
+    with monkeypatch.context() as patch:
+        if fails == "begin":
+            patch.setattr(model[1], "begin_second_pass", lambda: 1 / 0)
+        with pytest.raises((ValueError, ZeroDivisionError)):
+            training.second_pass(model, lambda: loss_of(model[0], ids) * torch.nan + loss_of(model[1], ids))
+    for table in model:
+        with pytest.raises(RuntimeError, match="wait for their second pass"):
+            table(ids)
+    for one in (model, expected):
+        training.second_pass(one, lambda one=one: loss(one))
+    for table, twin in zip(model, expected, strict=True):
+        np.testing.assert_array_equal(values(table), values(twin))
 
 
 def test_a_state_that_is_loaded_ends_a_step():

@@ -459,7 +459,8 @@ ec_status ec_trained_rows_pool(const ec_trained_rows *table, const ec_bags *bags
 /// (number of bags) x dimension numbers: an id has the gradient of its bag, times its weight or over the bag's length.
 ec_status ec_trained_rows_step_bags(
     const ec_trained_rows *table, const ec_bags *bags, const float *gradients, const ec_row_step *step);
-/// Row ids[i] = values[i, :], rounded; values beyond the codes become the last of them. `ids` rise. With slopes g of rows of
+/// Row ids[i] = values[i, :], rounded; values beyond the codes become the last of them, NaN
+/// the least. `ids` rise. With slopes g of rows of
 /// codes, count x dimension numbers, or null, the scale s of a row w is learnt first: if it is less than half or more than
 /// twice of what the row fits in, it becomes that; then, with v = w / s, u the sum of g * (nearest code of v - v), where
 /// beyond the codes v counts as 0, s *= 1 - scale_rate * u / |g|, by factors of 1/2 to 2.
@@ -508,7 +509,7 @@ ec_status ec_hot_sketch_places(
 /// Adds `norms` to how important ids are. Ids without a slot take those of their bucket that matter the least, and add to
 /// their score, as in SpaceSaving; ids with rows of their own count as 1.25 times as important. Of a call's new ids, four
 /// of a bucket at most take part, the most important one last. On failure, such as EC_INVALID_ID for a negative id, nothing
-/// is written.
+/// is written, but that EC_OUT_OF_MEMORY may come after norms were added to ids with slots.
 ec_status ec_hot_sketch_add(
     const ec_hot_sketch *sketch, const void *ids, int32_t id_bytes, int64_t count, const float *norms);
 

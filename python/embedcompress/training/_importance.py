@@ -107,7 +107,7 @@ class HotSketch(Importance):
     def places(self, ids: Tensor) -> Tensor:
         """Return the place of each id's own row, or -1."""
         if self._is_in_core():
-            found = torch.empty(len(ids), dtype=torch.int64)
+            found = torch.empty(len(ids), dtype=torch.int64, device="cpu")
             _core.hot_sketch_places(*self._arrays(), ids.contiguous().numpy(), found.numpy())
             return found
         slots = self.slots(ids)

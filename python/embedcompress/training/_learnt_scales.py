@@ -143,5 +143,5 @@ class LearntScales(FusedRows):
     def _waits() -> RuntimeError:
         return RuntimeError(
             "the rows of the last step wait for their second pass: call training.second_pass(model, loss) after each "
-            "step, or make the table with passes=1"
+            "step, training.second_pass(model, None) to do without it, or make the table with passes=1"
         )

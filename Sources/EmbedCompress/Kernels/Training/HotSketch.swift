@@ -50,11 +50,17 @@ package struct HotSketch {
     /// Of ids that are new to a bucket, the `depth` that are most important in the batch take part, the most important one
     /// last. Those whose importance in the batch is not above 0 don't.
     ///
-    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for a negative id; nothing has then changed.
+    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for a negative id, and
+    ///   ``EmbedCompressError/invalidArgument(_:)`` for one too large to be sorted with its position; nothing has then
+    ///   changed. Where memory is refused, ids with slots may have become more important.
     package func add(_ ids: IDs, _ norms: UnsafePointer<Float>) throws {
         guard ids.count > 0 else { return }
         var most: Int64 = 0
         for position in 0..<ids.count { most = max(most, ids[position]) }
+        guard most.leadingZeroBitCount + (ids.count - 1).leadingZeroBitCount >= 64 else {
+            throw EmbedCompressError.invalidArgument(
+                "ids of up to \(most) are too large for a batch of \(ids.count): both have more than 64 bits together")
+        }
         try Scratch.checking {
             try SortedPositions.with(ids, rows: Int(min(most, .max - 1)) + 1) { order in
                 try Scratch.with(order.groups, of: New.self) { new in

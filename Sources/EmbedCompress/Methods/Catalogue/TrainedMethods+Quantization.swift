@@ -57,7 +57,7 @@ extension TrainedMethods {
                 "for a table with an optimizer of its own: whether scales learn from a second pass over the batch, as "
                     + "in the paper, or from the first one; 2 if not given"),
             Option(
-                "scale_rate", .number(0 ... .infinity), default: .null,
+                "scale_rate", .number(0...1), default: .null,
                 "for such a table: how far a step moves a scale; 0.005 if not given"),
         ])
 

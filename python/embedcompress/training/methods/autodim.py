@@ -120,7 +120,7 @@ class AutoDim(LearnedEmbedding):
         for start, matrix in self._matrices():
             columns = slice(start, start + matrix.shape[1])
             means.append(torch.bmm(mean[:, :, columns], matrix)[:, 0])
-            variances.append((torch.bmm(covariance[:, columns, columns], matrix) * matrix).sum(1))
+            variances.append((torch.bmm(covariance[:, columns, columns], matrix) * matrix).sum(1).clamp(min=0))
         variance = torch.stack(variances, 1)
         self._follow(torch.stack(means, 1), variance, count)
         combined, _ = self._combined(variance)

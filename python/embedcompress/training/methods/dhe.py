@@ -131,7 +131,7 @@ class DHE(LearnedEmbedding):
     def _hashes(self, local: Tensor) -> Tensor:
         """Return the hashes of ids as floats, which have room for all of their bits, (n, k)."""
         if local.device.type == "cpu":
-            hashes = torch.empty(len(local), self.hashes)
+            hashes = torch.empty(len(local), self.hashes, dtype=torch.float32, device="cpu")
             constants = self.factors.numpy(), self.summands.numpy(), self.moduli.numpy()
             _core.hash_ids(local.contiguous().numpy(), *constants, hashes.numpy(), BUCKETS)
             return hashes
