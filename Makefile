@@ -51,7 +51,7 @@ ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library sw
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.
-REPORTED := retrieval scale table train
+REPORTED := generated retrieval scale table train
 # Arguments of `make bench` and of `make bench-qbert`.
 BENCH :=
 QBERT :=
