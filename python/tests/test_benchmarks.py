@@ -31,6 +31,7 @@ import many_tables  # noqa: E402
 import packed_auc  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
+import scale_page  # noqa: E402
 import small_calls  # noqa: E402
 import step_costs  # noqa: E402
 import store_lookups  # noqa: E402
@@ -533,6 +534,14 @@ def test_step_costs_keep_the_machine_if_nothing_was_measured(tmp_path, monkeypat
     assert path.read_text() == before
     kept = _pages.read_cells(path)
     assert f"{_pages.machines_text(kept, 'method')}\n\n{step_costs.table(kept)}" in page.read_text()
+
+
+def test_the_page_has_the_cells_of_scale(tmp_path):
+    page = empty_page(tmp_path / "page.md", DOCS / "benchmark.md")
+    scale_page.main(["--page", str(page)])
+    (first, *_) = rows = [line for line in page.read_text().splitlines() if line.startswith("| ")][2:]
+    assert first.startswith("| full | 100 % |") and len(rows) > 10
+    assert "\n".join(rows) in (DOCS / "benchmark.md").read_text(encoding="utf-8")
 
 
 def test_scattered_ids_have_the_counts_of_their_ranks():
