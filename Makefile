@@ -11,7 +11,7 @@
 #              docs/results/train.jsonl has no lines of yet; some hours. Then an epoch of ten million generated clicks
 # make bench-qbert   Q-BERT's experiment on a small BERT, for docs/qbert.md: all cells that docs/results/qbert.jsonl has no
 #              lines of yet; some 12 hours. QBERT="--parts ptq --seeds 0" and the like run a part, QBERT=--plan says how long
-# make report  docs/report from what these benchmarks wrote
+# make report  docs/report, the table of docs/benchmark.md and the rules of the advice, from what these benchmarks wrote
 # make reproduce   the figures and tables of the 4-bit paper, for docs/four-bit-paper.md
 # make install PREFIX=/usr/local   the C library, embedcompress.h and a file for pkg-config, for docs/c.md; no .venv is made.
 #              make c-library compiles only, make uninstall removes. LEVELS=native (the default), all, or a list such as v2,v3
@@ -51,7 +51,7 @@ ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library sw
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.
-REPORTED := retrieval scale table train
+REPORTED := generated retrieval scale table train
 # Arguments of `make bench` and of `make bench-qbert`.
 BENCH :=
 QBERT :=
@@ -130,7 +130,9 @@ bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/embedcompress bench train --config python/benchmarks/generated.toml --jobs 1 --out docs/results/generated.jsonl
 
 report: $(VENV)/.test-needs $(VENV)/.core
+	$(BIN)/embedcompress bench fit docs/results/train.jsonl docs/results/scale.jsonl --out python/embedcompress/training/rules.json
 	$(BIN)/embedcompress bench report $(REPORTED:%=docs/results/%.jsonl) --out docs/report
+	$(BIN)/python python/benchmarks/scale_page.py
 
 bench-retrieval: $(VENV)/.sentences $(VENV)/.core-levels
 	$(BIN)/embedcompress bench retrieval --sentences $(SENTENCES) --vectors $(VENV)/movieReviewSnippets.npy --limit 30 \

@@ -7,7 +7,7 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,32 @@ def machine_text(found: Mapping[str, Any]) -> str:
         f"Machine: {found['cpu']}, {found['processors']} processors, {found['system']}, kernels for {found['isa']}, "
         f"load average before the run {found['load_before']}; {versions}."
     )
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """Return the cells that an earlier run left, each with its `machine`; none if there was no run."""
+    document = read_json(path)
+    return [cell | {"machine": document["machines"][cell["machine"]]} for cell in document.get("cells", [])]
+
+
+def write_cells(path: Path, cells: Sequence[Mapping[str, Any]], **more: Any) -> None:
+    """Write cells, and each of their machines once."""
+    machines: list[Any] = []
+    for cell in cells:
+        if cell["machine"] not in machines:
+            machines.append(cell["machine"])
+    numbered = [{**cell, "machine": machines.index(cell["machine"])} for cell in cells]
+    write_json(path, {"machines": machines, **more, "cells": numbered})
+
+
+def machines_text(cells: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return a sentence on the machine of cells, or one for each run, with the names of its cells."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        found.setdefault(machine_text(cell["machine"]), []).append(f"`{cell[name]}`")
+    if len(found) == 1:
+        return next(iter(found))
+    return "\n\n".join(f"{text} So: {', '.join(dict.fromkeys(names))}." for text, names in found.items())
 
 
 def fill(page: Path, parts: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _pages import DOCS, RESULTS, described_machine, fill, machine_text, read_json, write_json
+from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, read_json, write_cells
 
 import embedcompress as ec
 from embedcompress import training
@@ -28,6 +28,8 @@ SETTINGS = {"dimension": 16, "batch": 256, "epochs": 1, "rate": 2e-3, "dropout":
 OWN_RATE = 0.1
 FEW = 10_000
 """Fields of fewer ids have codes of 8 bits in forms of two widths."""
+TRAINED = SETTINGS | {"own_rate": OWN_RATE, "few": FEW}
+"""All that decides a cell beside its form and seed."""
 SEEDS = (0, 1, 2)
 
 
@@ -82,6 +84,8 @@ def two(method: str, few: Mapping[str, Any], other: str, many: Mapping[str, Any]
 
     def make(data: Clicks, seed: int) -> training.LearnedEmbedding:
         first = next(place for place, size in enumerate(data.sizes) if size >= FEW)
+        if min(data.sizes[first:]) < FEW:
+            raise ValueError(f"fields of fewer than {FEW:,} ids must stand first, not {data.sizes}")
         tables = _made(method, data.sizes[:first], seed, few), _made(other, data.sizes[first:], seed, many)
         spec = Spec.of(data.rows, SETTINGS["dimension"], 1.0, fields=data.sizes, seed=seed)
         return ByFieldSize(spec, *tables)
@@ -114,7 +118,10 @@ def cell(form: str, seed: int, data: Clicks) -> dict[str, Any]:
     """Train one form."""
     request = SETTINGS | {"head": "dlrm", "seed": seed}
     module = FORMS[form](data, seed)
-    figures = _train_cell.trained(module, request, data)["figures"]
+    outcome = _train_cell.trained(module, request, data)
+    if "figures" not in outcome:
+        raise RuntimeError(f"{form}, seed {seed}: {outcome['stopped']}")
+    figures = outcome["figures"]
     return {
         "form": form,
         "seed": seed,
@@ -127,24 +134,24 @@ def cell(form: str, seed: int, data: Clicks) -> dict[str, Any]:
     }
 
 
-def table(document: Mapping[str, Any]) -> str:
+def table(cells: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of the page: means over seeds, and what forms lose against f32 of the same seeds."""
     by_form: dict[str, dict[int, Any]] = {}
-    for found in document["cells"]:
+    for found in cells:
         by_form.setdefault(found["form"], {})[found["seed"]] = found
     rows = []
     for form in (form for form in FORMS if form in by_form):
-        cells = by_form[form]
-        lost = [by_form["f32"][seed]["auc"] - found["auc"] for seed, found in cells.items()]
-        error = statistics.stdev(lost) / len(lost) ** 0.5 if len(lost) > 1 else 0.0
+        here = by_form[form]
+        lost = [by_form["f32"][seed]["auc"] - found["auc"] for seed, found in here.items()]
+        error = f" ± {statistics.stdev(lost) / len(lost) ** 0.5:.4f}" if len(lost) > 1 else ""
         rows.append(
             [
                 form,
-                str(len(cells)),
-                f"{statistics.mean(found['training_share'] for found in cells.values()):.3f}",
-                f"{statistics.mean(found['auc'] for found in cells.values()):.4f}",
-                "" if form == "f32" else f"{statistics.mean(lost):.4f} ± {error:.4f}",
-                f"{statistics.mean(found['cold_auc'] for found in cells.values()):.4f}",
+                str(len(here)),
+                f"{statistics.mean(found['training_share'] for found in here.values()):.3f}",
+                f"{statistics.mean(found['auc'] for found in here.values()):.4f}",
+                "" if form == "f32" else f"{statistics.mean(lost):.4f}{error}",
+                f"{statistics.mean(found['cold_auc'] for found in here.values()):.4f}",
             ]
         )
     return markdown_table(["rows", "seeds", "table and state, of f32", "AUC", "lost against f32", "cold AUC"], rows)
@@ -159,17 +166,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "training.md", help="the page with the table")
     options = parser.parse_args(arguments)
     data = _data.read({"reader": "flights"}, "random")
-    document = read_json(options.json)
-    cells = {(found["form"], found["seed"]): found for found in document.get("cells", [])}
-    document["machine"] = described_machine("torch", "scikit-learn")
+    # Cells that were trained in another way are not kept.
+    known = read_cells(options.json) if read_json(options.json).get("settings") == TRAINED else []
+    cells = {(found["form"], found["seed"]): found for found in known}
+    machine = described_machine("torch", "scikit-learn")
     for seed in options.seeds:
         for form in dict.fromkeys(["f32", *options.forms]):
             if (form, seed) not in cells:
-                cells[form, seed] = cell(form, seed, data)
-                print(cells[form, seed], flush=True)
-            document["cells"] = list(cells.values())
-            write_json(options.json, document)
-    fill(options.page, {"packed auc": f"{machine_text(document['machine'])}\n\n{table(document)}"})
+                found = cell(form, seed, data)
+                print(found, flush=True)
+                cells[form, seed] = found | {"machine": machine}
+                write_cells(options.json, list(cells.values()), settings=TRAINED)
+    kept = list(cells.values())
+    fill(options.page, {"packed auc": f"{machines_text(kept, 'form')}\n\n{table(kept)}"})
 
 
 if __name__ == "__main__":

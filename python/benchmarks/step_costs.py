@@ -6,7 +6,7 @@ Adagrad, one thread. Budgets are 1 %, or the least of some larger ones that the 
 Methods of several stages are in the one named in `STAGES`, or in their first. Both sizes take turns. A figure is the
 median of steps, in milliseconds of a processor, which other work on the machine moves less than the clock's, and the
 growth that of the ratios of neighbouring steps. Each cell has a process of its own. Figures go to
-docs/results/step_costs.json, and from there to docs/training.md. A quarter of an hour, and 10 GB of memory.
+docs/results/step_costs.json, and from there to docs/training-costs.md. A quarter of an hour, and 10 GB of memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _pages import DOCS, RESULTS, described_machine, fill, machine_text, median_ratio, read_json, write_json
+from _pages import DOCS, RESULTS, described_machine, fill, machines_text, median_ratio, read_cells, write_cells
 from training_steps import step_of
 
 import embedcompress as ec
@@ -136,6 +136,11 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(["method", "budget", *sizes, "growth", "times `full`"], lines)
 
 
+def in_order(found: Mapping[tuple[str, float, bool], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures that there are, in the order of the table."""
+    return [found[cell] for cell in cells() if cell in found]
+
+
 def in_a_process(*arguments: Any) -> dict[str, Any]:
     """Return what `measured` does in a new process, which gives back all of its memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -149,19 +154,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="*", choices=names, default=names)
     parser.add_argument("--rows", nargs=2, type=int, default=ROWS)
     parser.add_argument("--json", type=Path, default=RESULTS / "step_costs.json", help="the figures")
-    parser.add_argument("--page", type=Path, default=DOCS / "training.md", help="the page with the table")
+    parser.add_argument("--page", type=Path, default=DOCS / "training-costs.md", help="the page with the table")
     options = parser.parse_args(arguments)
-    document = read_json(options.json)
-    found = {(one["method"], one["least"], one["fused"]): one for one in document.get("cells", [])}
+    found = {(one["method"], one["least"], one["fused"]): one for one in read_cells(options.json)}
     machine = described_machine("torch")
     for cell in cells():
         if cell[0] in options.methods:
-            found[cell] = in_a_process(*cell, options.rows)
-            print(found[cell], flush=True)
+            measured_now = in_a_process(*cell, options.rows)
+            print(measured_now, flush=True)
+            found[cell] = measured_now | {"machine": machine}
             # What is there is kept if a later cell is stopped.
-            document = {"machine": machine, "cells": [found[cell] for cell in cells() if cell in found]}
-            write_json(options.json, document)
-    fill(options.page, {"step costs": f"{machine_text(document['machine'])}\n\n{table(document['cells'])}"})
+            write_cells(options.json, in_order(found))
+    kept = in_order(found)
+    fill(options.page, {"step costs": f"{machines_text(kept, 'method')}\n\n{table(kept)}"})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ method can meet. Each method has a process of its own, which makes the table and
 parameters, buffers, gradients and the state of the optimizer after the last one. The peak is the most memory that the
 process then had, over what it had after doing the same with 10,000 rows, and with the counts of ids, 80 MB, that some
 methods are given. Methods of several stages are in their first. Figures go to docs/results/training_bytes.json, and
-from there to docs/training.md. Linux; some minutes, and 6 GB of memory.
+from there to docs/training-costs.md. Linux; some minutes, and 6 GB of memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _pages import DOCS, RESULTS, described_machine, fill, machine_text, read_json, write_json
+from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, write_cells
 from step_costs import BATCH, BUDGETS, DIMENSION, FUSED, counts_of, scattered
 
 import embedcompress as ec
@@ -95,6 +95,11 @@ def measured(name: str, fused: bool, rows: int) -> dict[str, Any]:
     return {"method": name, "fused": fused, "rows": rows, **found, "peak": resident("VmHWM") - before}
 
 
+def in_order(found: Mapping[tuple[str, bool], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures that there are, in the order of the table."""
+    return [found[cell] for cell in cells() if cell in found]
+
+
 def in_a_process(name: str, fused: bool, rows: int) -> dict[str, Any]:
     """Return what `measured` does in a process of its own, which has had no other memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -128,19 +133,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="*", choices=names, default=names)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--json", type=Path, default=RESULTS / "training_bytes.json", help="the figures")
-    parser.add_argument("--page", type=Path, default=DOCS / "training.md", help="the page with the table")
+    parser.add_argument("--page", type=Path, default=DOCS / "training-costs.md", help="the page with the table")
     options = parser.parse_args(arguments)
-    document = read_json(options.json)
-    found = {(one["method"], one["fused"]): one for one in document.get("cells", [])}
+    found = {(one["method"], one["fused"]): one for one in read_cells(options.json)}
     machine = described_machine("torch")
     for cell in cells():
         if cell[0] in options.methods:
-            found[cell] = in_a_process(*cell, options.rows)
-            print(found[cell], flush=True)
+            measured_now = in_a_process(*cell, options.rows)
+            print(measured_now, flush=True)
+            found[cell] = measured_now | {"machine": machine}
             # What is there is kept if a later cell is stopped.
-            document = {"machine": machine, "cells": [found[cell] for cell in cells() if cell in found]}
-            write_json(options.json, document)
-    fill(options.page, {"training bytes": f"{machine_text(document['machine'])}\n\n{table(document['cells'])}"})
+            write_cells(options.json, in_order(found))
+    kept = in_order(found)
+    fill(options.page, {"training bytes": f"{machines_text(kept, 'method')}\n\n{table(kept)}"})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from embedcompress import cli  # noqa: E402
-from embedcompress.bench import _data, _lines, _train_cell, _train_config  # noqa: E402
+from embedcompress.bench import _data, _lines, _train_cell, _train_config, report  # noqa: E402
 from embedcompress.bench._generated_clicks import BLOCK, GeneratedPart, generated  # noqa: E402
 
 SMALL = generated(500, 2 * BLOCK + 100, 300, 1000)
@@ -117,6 +117,8 @@ def test_the_command_runs_it(tmp_path, capsys):
         ('reader = "generated"', 'reader = "flights"', "'generated': data of the reader generated, and no other"),
         ("rows = 2000", "", "the reader generated needs 'rows'"),
         ("rows = 2000", "rows = 2000\npath = 'x'", "'path' is no setting of the reader generated, which has rows,"),
+        ("samples = 10000", "samples = 0", "data 'generated': samples must be a whole number from 1, not 0"),
+        ("batch = 4096", 'batch = 4096\nsplit = "temporal"', "generated clicks have no time: split must be random"),
     ],
 )
 def test_configurations_that_can_not_be(tmp_path, old, new, message):
@@ -154,6 +156,16 @@ def test_memory_does_not_grow_with_the_samples(tmp_path):
         peaks.append(_lines.read(out)[0]["figures"]["peak_bytes"])
     assert peaks[1] < 1e9
     assert peaks[1] - peaks[0] < 60e6
+
+
+def test_its_report_has_the_cells_and_the_best_there_can_be():
+    root = Path(__file__).resolve().parents[2]
+    lines = _lines.read(root / "docs" / "results" / "generated.jsonl")
+    text = report.text(report.report(lines, ["generated.jsonl"]))
+    assert "No data set was run at several budgets" in text
+    assert "### generated, DLRM: at 1 %" in text
+    assert '<a id="generated-dlrm-compo-0_01"></a>compo' in text
+    assert "The best AUC that there can be is 0.8258." in text
 
 
 def test_the_committed_run_is_that_of_its_configuration():

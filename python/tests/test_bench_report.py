@@ -137,10 +137,16 @@ def test_more_is_better_where_it_is():
 
 def test_the_committed_report_is_made_of_the_committed_results(tmp_path):
     docs = Path(__file__).resolve().parents[2] / "docs"
-    results = [docs / "results" / f"{name}.jsonl" for name in ("retrieval", "scale", "table", "train")]
+    results = [docs / "results" / f"{name}.jsonl" for name in ("generated", "retrieval", "scale", "table", "train")]
     lines = [line for path in results for line in _lines.read(path)]
     text = report.text(report.report(lines, [path.name for path in results]))
     assert (docs / "report" / "report.md").read_text(encoding="utf-8") == text
+
+
+def test_every_cell_has_a_row_also_of_heads_with_one_budget():
+    text = report.text(report.report(results(), ["train.jsonl"]))
+    assert '<a id="flights-dcn-robe-0_5"></a>robe' in text
+    assert "### Flight delays, DCN: the advice" not in text
 
 
 def test_lines_that_have_no_section_are_refused(tmp_path):

@@ -45,7 +45,7 @@ LINES = [
 def test_cells_are_compared_that_were_trained_in_one_way():
     first, second = _report_scale.groups(LINES)
     assert (len(first), len(second)) == (len(LINES) - 1, 1)
-    assert _report_scale.title(second) == "800,000 samples"
+    assert _report_scale.titles([first, second]) == ["200,000 samples", "800,000 samples"]
     assert "391 steps of 2,048 samples" in _report_scale.described(second)
 
 
@@ -59,8 +59,23 @@ def test_what_is_said_of_a_size():
     assert "At 30 %, a step takes 1.00 (int8) times as long, in 192 kB (int8); the most is" in large
 
 
-def test_nothing_is_said_without_the_uncompressed_table():
-    assert _report_scale.summary([line("robe", 1000)]) == []
+def test_headings_are_told_apart():
+    dense = line("full", 1000, 1.0)
+    dense["request"] |= {"gradients": "dense", "threads": 2}
+    found = _report_scale.groups([*LINES, dense])
+    assert _report_scale.titles(found) == [
+        "200,000 samples, gradients sparse, threads 1", "800,000 samples", "200,000 samples, gradients dense, threads 2"
+    ]  # fmt: skip
+
+
+def test_it_is_said_what_is_not_compared():
+    (text,) = _report_scale.summary([line("robe", 1000)])
+    assert text == ("**1,000 ids**: nothing is compared, as the uncompressed table was not run, or has no figures.")
+    lines = [line("full", 1000, 1.0), refused("robe", 90_000)]
+    assert "**90,000 ids**: nothing is compared" in _report_scale.summary(lines)[1]
+    text = "\n".join(_report_scale.tables(lines))
+    assert "nan" not in text and "| *the best there can be* |  | 0.8000 | - |" in text
+    assert _report_scale.plots([*lines, line("hash", 1000), line("robe", 1000)])
 
 
 def test_tables_have_every_cell():

@@ -18,7 +18,7 @@ pytest.importorskip("sklearn")
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from embedcompress import cli, training  # noqa: E402
-from embedcompress.bench import _generated, _lines, _scale_cell, scale  # noqa: E402
+from embedcompress.bench import _generated, _lines, _peak, _scale_cell, scale  # noqa: E402
 from embedcompress.bench._generated import Generated, effects, field_sizes  # noqa: E402
 
 TINY = ["--rows", "300", "--batch", "64", "--samples", "1000", "--test-samples", "500", "--warm-up", "2",
@@ -269,12 +269,12 @@ def test_the_command_lists_cells(tmp_path, capsys):
 def test_the_peak_of_a_process_is_its_own():
     """What the process that began it had used does not count, as it does in `ru_maxrss`."""
     large = np.ones(200 << 20, np.uint8)
-    code = "from embedcompress.bench._scale_cell import peak_memory; print(peak_memory())"
+    code = "from embedcompress.bench._peak import peak_memory; print(peak_memory())"
     alone = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
     more = code.replace(";", "; import numpy; numpy.ones(100 << 20, numpy.uint8);")
     with_it = int(subprocess.run([sys.executable, "-c", more], capture_output=True, check=True, text=True).stdout)
     assert with_it - alone == pytest.approx(100 << 20, rel=0.2)
-    assert _scale_cell.peak_memory() > len(large)
+    assert _peak.peak_memory() > len(large)
 
 
 def test_results_that_are_committed(capsys):

@@ -16,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from embedcompress import cli  # noqa: E402
+from embedcompress import cli, training  # noqa: E402
 from embedcompress.bench import _clicks, _data, _lines, _train_cell, _train_config, train  # noqa: E402
 from embedcompress.bench._heads import HEADS  # noqa: E402
 
@@ -191,6 +191,31 @@ def test_refusals_name_the_least_bytes():
     outcome = _train_cell.run(request(method="int16", budget=0.1), data)
     assert outcome["floor"] == data.rows * 8 * 2 + 8
     assert "cannot meet a budget" in outcome["refused"]
+
+
+@pytest.mark.parametrize("method", ["dedup", "optembed", "pep", "autodim", "hash"])
+def test_training_bytes_are_those_of_the_stage_with_the_most(method):
+    data = clicks()
+    one = request(method=method, budget=0.5, evaluations=1)
+    figures = _train_cell.run(one, data)["figures"]
+    begun = training.embedding(method, data.rows, 8, budget=0.5, fields=data.sizes)
+    begun.enter(begun.stages[0])
+    assert figures["training_bytes"] >= begun.training_bytes >= 0.5 * 4 * 8 * data.rows
+
+
+def test_options_make_counts_of_methods_that_use_them(monkeypatch):
+    seen = {}
+    made = training.embedding
+
+    def spy(method, *arguments, **keywords):
+        seen[method] = keywords["counts"] is not None
+        return made(method, *arguments, **keywords)
+
+    monkeypatch.setattr(training, "embedding", spy)
+    data = clicks(400)
+    for method, options in (("cafe", {"interval": 5}), ("dpq", {"kind": "sx"}), ("autosrh", {}), ("hash", {})):
+        assert "figures" in _train_cell.run(request(method=method, budget=0.6, options=options), data)
+    assert seen == {"cafe": True, "dpq": False, "autosrh": True, "hash": False}
 
 
 def test_divergence_is_said():

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ import many_tables  # noqa: E402
 import packed_auc  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
+import scale_page  # noqa: E402
 import small_calls  # noqa: E402
 import step_costs  # noqa: E402
 import store_lookups  # noqa: E402
@@ -496,7 +498,7 @@ def test_training_steps(one_thread, tmp_path, monkeypatch):
 
 
 def test_step_costs(tmp_path):
-    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training-costs.md")
     given = ["--methods", "full", "robe", "--rows", "5200", "10400", "--json", str(path), "--page", str(page)]
     step_costs.main(given)
     cells = json.loads(path.read_text())["cells"]
@@ -505,7 +507,41 @@ def test_step_costs(tmp_path):
     ]  # fmt: skip
     assert all(len(cell["milliseconds"]) == 2 and min(cell["milliseconds"]) > 0 for cell in cells)
     assert "| full, own optimizer | 100.0 % |" in page.read_text()
-    assert step_costs.table(committed("step_costs")["cells"]) in (DOCS / "training.md").read_text()
+    assert step_costs.table(committed("step_costs")["cells"]) in (DOCS / "training-costs.md").read_text()
+
+
+def test_cells_keep_the_machine_that_they_ran_on(tmp_path):
+    machine = {"cpu": "one", "processors": 2, "system": "Linux", "isa": "v3", "load_before": 1, "versions": {"a": "1"}}
+    cells = [{"method": name, "machine": machine} for name in ("full", "hash")]
+    path = tmp_path / "figures.json"
+    _pages.write_cells(path, cells)
+    assert _pages.read_cells(path) == cells
+    assert _pages.machines_text(cells, "method").count("Machine: one") == 1
+    cells[1] = {"method": "hash", "machine": machine | {"cpu": "two"}}
+    _pages.write_cells(path, cells)
+    assert _pages.read_cells(path) == cells
+    assert len(json.loads(path.read_text())["machines"]) == 2
+    first, second = _pages.machines_text(cells, "method").split("\n\n")
+    assert first.endswith("So: `full`.") and second.startswith("Machine: two") and second.endswith("So: `hash`.")
+
+
+def test_step_costs_keep_the_machine_if_nothing_was_measured(tmp_path, monkeypatch):
+    page = empty_page(tmp_path / "page.md", DOCS / "training-costs.md")
+    path = tmp_path / "figures.json"
+    path.write_text((DOCS / "results" / "step_costs.json").read_text())
+    before = path.read_text()
+    step_costs.main(["--methods", "--json", str(path), "--page", str(page)])
+    assert path.read_text() == before
+    kept = _pages.read_cells(path)
+    assert f"{_pages.machines_text(kept, 'method')}\n\n{step_costs.table(kept)}" in page.read_text()
+
+
+def test_the_page_has_the_cells_of_scale(tmp_path):
+    page = empty_page(tmp_path / "page.md", DOCS / "benchmark.md")
+    scale_page.main(["--page", str(page)])
+    (first, *_) = rows = [line for line in page.read_text().splitlines() if line.startswith("| ")][2:]
+    assert first.startswith("| full | 100 % |") and len(rows) > 10
+    assert "\n".join(rows) in (DOCS / "benchmark.md").read_text(encoding="utf-8")
 
 
 def test_scattered_ids_have_the_counts_of_their_ranks():
@@ -522,7 +558,7 @@ def test_scattered_ids_have_the_counts_of_their_ranks():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the most memory of a process is forgotten on Linux only")
 def test_training_bytes(tmp_path):
-    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training-costs.md")
     given = ["--methods", "adapt", "int8", "--rows", "200000", "--json", str(path), "--page", str(page)]
     training_bytes.main(given)
     cells = json.loads(path.read_text())["cells"]
@@ -533,7 +569,7 @@ def test_training_bytes(tmp_path):
     assert cells[2]["parameters"] == cells[2]["gradients"] == cells[2]["optimizer"] == 0
     assert cells[1]["parameters"] == cells[1]["full_bytes"] < cells[1]["peak"]
     assert "| int8, own optimizer | 40.0 % |" in page.read_text()
-    assert training_bytes.table(committed("training_bytes")["cells"]) in (DOCS / "training.md").read_text()
+    assert training_bytes.table(committed("training_bytes")["cells"]) in (DOCS / "training-costs.md").read_text()
 
 
 def test_packed_auc(one_thread, tmp_path, monkeypatch):
@@ -553,8 +589,21 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     assert "| int8 and int4 | 2 | 0." in page.read_text()
     packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
     assert json.loads(path.read_text())["cells"] == cells
+    # One seed has no error; nothing new leaves the machine as it is, and another rate begins anew.
+    assert "±" not in packed_auc.table([cell for cell in cells if cell["seed"] == 0])
+    before = path.read_text()
+    monkeypatch.setattr(packed_auc, "described_machine", lambda *packages: {"cpu": "another"})
+    packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
+    assert path.read_text() == before
+    with pytest.raises(ValueError, match="fields of fewer than 20 ids must stand first"):
+        packed_auc.FORMS["int8 and int4"](replace(data, sizes=(60, 5)), 0)
+    monkeypatch.setitem(packed_auc.TRAINED, "own_rate", 0.2)
+    monkeypatch.setattr(packed_auc, "cell", lambda form, seed, data: cells[0])
+    monkeypatch.setattr(packed_auc, "machines_text", lambda cells, name: "")
+    packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
+    assert [cell["form"] for cell in json.loads(path.read_text())["cells"]] == ["f32"]
     found = committed("packed_auc")
-    assert packed_auc.table(found) in (DOCS / "training.md").read_text()
+    assert packed_auc.table(found["cells"]) in (DOCS / "training.md").read_text()
     assert {cell["form"] for cell in found["cells"]} == set(packed_auc.FORMS)
 
 

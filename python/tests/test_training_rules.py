@@ -56,11 +56,30 @@ def test_a_fit_refuses_what_can_not_be_summed_up(tmp_path):
     other["request"]["dimension"] = 8
     with pytest.raises(ValueError, match="cells of one/dlrm differ in dimension"):
         _fit.fit([written(tmp_path, [*FULL, other])])
+    for name, value in (("optimizer", {"name": "RowwiseAdagrad", "lr": 0.1}), ("source", {"reader": "csv", "rows": 5})):
+        other = cell("robe", 0.1, 0, 0.7)
+        other["request"][name] = value
+        with pytest.raises(ValueError, match=f"cells of one/dlrm differ in {name}"):
+            _fit.fit([written(tmp_path, [*FULL, cell("robe", 0.1, 0, 0.7), other])])
+    other = cell("robe", 0.1, 0, 0.7)
+    other["request"]["note"] = "again"
+    with pytest.raises(ValueError, match=r"one/dlrm has two results of robe with the budget 0\.1 and seed 0"):
+        _fit.fit([written(tmp_path, [*FULL, cell("robe", 0.1, 0, 0.7), other])])
     with pytest.raises(ValueError, match="line 1: a result of bench lookup"):
         _fit.fit([written(tmp_path, [full(0) | {"bench": "lookup"}])])
     path = written(tmp_path, FULL)
     with pytest.raises(ValueError, match="line 1: its cell has a result before it"):
         _fit.fit([path, path])
+
+
+def test_generated_clicks_are_no_evidence(tmp_path):
+    made = cell("robe", 0.1, 0, 0.7, data="generated")
+    made["request"]["source"] = {"reader": "generated", "rows": 1000, "samples": 500}
+    rules = rules_of(tmp_path, [*FULL, made, *three("robe", 0.1, 0.79)])
+    assert [one.data for one in rules.evidence] == ["one"]
+    assert rules.results["left_out"] == ["1 cell of generated clicks: an AUC on them says nothing of one on data"]
+    with pytest.raises(ValueError, match=r"no data set and head with the method full.*left out: 1 cell of generated"):
+        rules_of(tmp_path, [made])
 
 
 def test_the_digest_is_that_of_the_file(tmp_path):
@@ -70,12 +89,19 @@ def test_the_digest_is_that_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", '{"format": 1}', '{"format": 2, "results": {}, "evidence": [], "growth": null}', "[1]"]
+    "content", ["", "{}", '{"format": [1]}', '{"format": 2, "results": {}, "evidence": [], "growth": null}', "[1]"]
 )
 def test_what_is_no_rules(tmp_path, content):
     path = tmp_path / "rules.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="has no rules of `embedcompress bench fit`"):
+        training.read_rules(path)
+
+
+def test_rules_of_another_version_say_so(tmp_path):
+    path = tmp_path / "rules.json"
+    path.write_text('{"format": 1}')
+    with pytest.raises(ValueError, match="has rules of format 1; this version reads format 2: fit them again with"):
         training.read_rules(path)
 
 

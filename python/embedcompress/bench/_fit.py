@@ -20,9 +20,12 @@ from .._reading import read_whole
 from ..training._rules import FORMAT
 from ._fit_growth import growth
 from ._fit_values import FULL, Values, machines, mean, rounded, the_one
+from ._generated_clicks import READER
 from ._lines import Line, key, parse
 
-SETTINGS = ("split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience")
+SETTINGS = (
+    "split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience", "optimizer", "source",
+)  # fmt: skip
 
 
 def fit(paths: Sequence[Path]) -> Values:
@@ -30,7 +33,8 @@ def fit(paths: Sequence[Path]) -> Values:
 
     Raises:
         ValueError: there are no results of `bench train`, two kinds of training for one data set and head, a cell
-            twice, or no uncompressed tables; a file has results of another benchmark.
+            twice, or no uncompressed tables; those of `bench scale` have other heads or columns; a file has results of
+            another benchmark.
     """
     files: list[Values] = []
     lines: dict[str, list[Line]] = {"train": [], "scale": []}
@@ -49,24 +53,61 @@ def fit(paths: Sequence[Path]) -> Values:
             seen.add(place)
             lines[line["bench"]].append(line)
         files.append({"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "cells": len(found)})
+    left_out: list[str] = []
+    real = [line for line in lines["train"] if line["request"].get("source", {}).get("reader") != READER]
+    if made := len(lines["train"]) - len(real):
+        left_out.append(
+            f"{made} cell{'s' * (made > 1)} of generated clicks: an AUC on them says nothing of one on data"
+        )
     groups: dict[tuple[str, str], list[Line]] = {}
-    for line in lines["train"]:
+    for line in real:
         groups.setdefault((line["request"]["data"], line["request"]["head"]), []).append(line)
     evidence = [one for place, cells in sorted(groups.items()) if (one := _evidence(place, cells))]
     if not evidence:
         names = ", ".join(f"'{path}'" for path in paths)
-        raise ValueError(f"{names}: no data set and head with the method {FULL}, which losses are measured against")
+        raise ValueError(
+            f"{names}: no data set and head with the method {FULL}, which losses are measured against"
+            + "".join(f"; left out: {one}" for one in left_out)
+        )
+    grows = growth(lines["scale"], left_out) if lines["scale"] else None
+    if grows is not None:
+        _check_alike(evidence, grows)
     return {
         "format": FORMAT,
-        "results": {"files": files, "machines": machines(lines["train"])},
+        "results": {"files": files, "machines": machines(real), "left_out": left_out},
         "evidence": evidence,
-        "growth": growth(lines["scale"]) if lines["scale"] else None,
+        "growth": grows,
     }
 
 
 def write(rules: Values, path: Path) -> None:
     """Write rules, a line for each point, atomically."""
     write_text(path, _text(rules) + "\n")
+
+
+def _check_alike(evidence: Sequence[Values], grows: Values) -> None:
+    """Raise an error if no training of a data set was like those of `bench scale`."""
+    for name, there, here in (
+        ("head", grows["head"], {one["head"] for one in evidence}),
+        ("dimension", grows["settings"]["dimension"], {one["settings"]["dimension"] for one in evidence}),
+    ):
+        if there not in here:
+            raise ValueError(
+                f"cells of bench scale have the {name} {there}, those of bench train "
+                f"{', '.join(map(str, sorted(here)))}: fit rules to results that have the same"
+            )
+
+
+def _check_once(place: tuple[str, str], lines: Sequence[Line]) -> None:
+    """Raise an error if a method has two results with one budget and seed."""
+    seen = set()
+    for line in lines:
+        one = tuple(line["request"][name] for name in ("method", "budget", "seed"))
+        if one in seen:
+            raise ValueError(
+                f"{'/'.join(place)} has two results of {one[0]} with the budget {one[1]:g} and seed {one[2]}"
+            )
+        seen.add(one)
 
 
 def _evidence(place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
@@ -76,6 +117,7 @@ def _evidence(place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
             if line["request"]["method"] == FULL and "figures" in line}  # fmt: skip
     if not full:
         return None
+    _check_once(place, lines)
     methods = dict.fromkeys(line["request"]["method"] for line in lines)
     curves = []
     for method in sorted(methods):
@@ -87,7 +129,7 @@ def _evidence(place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
         "data": place[0],
         "head": place[1],
         "rows": round(f32_bytes / (4 * settings["dimension"])),
-        "settings": settings,
+        "settings": {name: value for name, value in settings.items() if value is not None},
         "full": {
             "seeds": sorted(full),
             "auc": mean(full.values(), lambda one: one["auc"]),

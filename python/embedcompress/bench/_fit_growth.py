@@ -1,7 +1,7 @@
 """How training grows with the rows of a table, from results of `embedcompress bench scale`.
 
 Times are of a processor, over those of the uncompressed table of a cell that differs in nothing else; one for which
-there is none gives nothing. Bytes are over those of the table in f32.
+there is none is left out. Bytes are over those of the table in f32.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from ._lines import Line, key
 SETTINGS = ("data", "head", "dimension", "batch", "gradients", "threads")
 
 
-def growth(lines: Sequence[Line]) -> Values:
+def growth(lines: Sequence[Line], left_out: list[str]) -> Values:
     """Return what each method costs at each number of rows and budget, means over cells that differ in nothing else.
+
+    Args:
+        lines: Results.
+        left_out: What is not in it, in sentences, is added.
 
     Raises:
         ValueError: cells were trained in several ways, or no uncompressed table was.
@@ -28,10 +32,13 @@ def growth(lines: Sequence[Line]) -> Values:
         raise ValueError(f"bench scale: no result of the method {FULL}, which times are measured against")
     cells: dict[str, dict[tuple[int, float], list[tuple[Line, float]]]] = {}
     for line in made:
-        if (uncompressed := full.get(_beside(line))) is not None:
-            request = line["request"]
-            here = cells.setdefault(request["method"], {})
-            here.setdefault((request["rows"], request["budget"]), []).append((line, _time(line) / uncompressed))
+        request = line["request"]
+        if (uncompressed := full.get(_beside(line))) is None:
+            cell = f"{request['method']} at {request['budget']:g} with {request['rows']:,} rows"
+            left_out.append(f"bench scale, {cell}: no result of {FULL} beside it, which its time is measured against")
+            continue
+        here = cells.setdefault(request["method"], {})
+        here.setdefault((request["rows"], request["budget"]), []).append((line, _time(line) / uncompressed))
     curves = [
         {"method": method, "points": [_point(*place, found) for place, found in sorted(here.items())]}
         for method, here in sorted(cells.items())

@@ -39,15 +39,20 @@ class GeneratedPart:
             size: Rows of a batch; the last one has those that are left.
             random: Draws the order of the blocks, and of the rows of each; None leaves rows as they are.
         """
-        ids, labels = np.empty((0, len(self.stream.sizes)), np.int64), np.empty(0, np.float32)
+        waiting: list[tuple[Values, Values]] = []
+        count = 0
         for more_ids, more_labels, _ in self._blocks(random):
-            ids, labels = np.concatenate((ids, more_ids)), np.concatenate((labels, more_labels))
-            whole = len(labels) // size * size
+            waiting.append((more_ids, more_labels))
+            count += len(more_labels)
+            if count < size:
+                continue
+            ids, labels = (np.concatenate(column) for column in zip(*waiting, strict=True))
+            whole = count // size * size
             for start in range(0, whole, size):
                 yield _batch(ids[start : start + size], labels[start : start + size])
-            ids, labels = ids[whole:], labels[whole:]
-        if len(labels):
-            yield _batch(ids, labels)
+            waiting, count = [(ids[whole:], labels[whole:])], count - whole
+        if count:
+            yield _batch(*(np.concatenate(column) for column in zip(*waiting, strict=True)))
 
     def truth(self) -> tuple[Values, Values]:
         """Return the labels, (rows,) f32, and the probabilities that they were drawn with, (rows,) f64."""

@@ -62,9 +62,15 @@ def groups(lines: Sequence[Line]) -> list[list[Line]]:
     return sorted(found.values(), key=len, reverse=True)
 
 
-def title(lines: Sequence[Line]) -> str:
-    """Return a heading of a group."""
-    return f"{lines[0]['request']['samples']:,} samples"
+def titles(found: Sequence[Sequence[Line]]) -> list[str]:
+    """Return a heading of each group: its samples and, where others have as many, what else it does not share."""
+    requests = [lines[0]["request"] for lines in found]
+    result = []
+    for one in requests:
+        like = [other for other in requests if other["samples"] == one["samples"]]
+        apart = [name for name in one if name not in VARIED and any(other.get(name) != one[name] for other in like)]
+        result.append(", ".join([f"{one['samples']:,} samples", *(f"{name} {one[name]}" for name in apart)]))
+    return result
 
 
 def described(lines: Sequence[Line]) -> str:
@@ -85,6 +91,8 @@ def summary(lines: Sequence[Line]) -> list[str]:
     for rows in _sizes(lines):
         full = _of(lines, FULL, 1.0, rows)
         if not full:
+            why = "was not run, or has no figures" if _any(lines, rows) else "has no figures, nor has any method"
+            found.append(f"**{rows:,} ids**: nothing is compared, as the uncompressed table {why}.")
             continue
         text = f"**{rows:,} ids**: uncompressed, a step takes {figure(_value(full, step), 3)} ms and the table "
         text += f"{size(round(_value(full, held)))} in training"
@@ -116,7 +124,8 @@ def tables(lines: Sequence[Line]) -> list[str]:
             for method, budget in sorted(places, key=lambda place: (-place[1], place[0]))
         ]
         if of is auc:
-            rows.append(["*the best there can be*", "", *(f"{_best(lines, size):.4f}" for size in sizes)])
+            known = (_best(lines, size) for size in sizes)
+            rows.append(["*the best there can be*", "", *("-" if best is None else f"{best:.4f}" for best in known)])
         parts += [f"**{name[0].upper()}{name[1:]}**", markdown_table(header, rows)]
     return parts
 
@@ -153,7 +162,7 @@ def _plot(lines: Sequence[Line], budget: float) -> Figure:
             if points:
                 axes.plot(*zip(*points, strict=True), style, color=color, marker=marker, lw=1.4, ms=4.5, label=label)
         if of is auc:
-            best = [(rows, _best(lines, rows)) for rows in _sizes(lines)]
+            best = [(rows, value) for rows in _sizes(lines) if (value := _best(lines, rows)) is not None]
             axes.plot(*zip(*best, strict=True), ":", color="black", lw=1.2, label="best there can be")
         _dress(axes, name, of is not auc)
     drawing.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=8)
@@ -210,10 +219,14 @@ def _value(cell: Sequence[dict[str, Any]], of: Callable[[dict[str, Any]], float]
     return statistics.median(map(of, cell))
 
 
-def _best(lines: Sequence[Line], rows: int) -> float:
-    """Return the AUC of the true probabilities; NaN if no cell of the size has figures."""
+def _any(lines: Sequence[Line], rows: int) -> bool:
+    return any(line["request"]["rows"] == rows and "figures" in line for line in lines)
+
+
+def _best(lines: Sequence[Line], rows: int) -> float | None:
+    """Return the AUC of the true probabilities; None if no cell of the size has figures."""
     found = [line["figures"]["bayes_auc"] for line in lines if line["request"]["rows"] == rows and "figures" in line]
-    return statistics.median(found) if found else float("nan")
+    return statistics.median(found) if found else None
 
 
 def _cell(

@@ -107,6 +107,11 @@ def places(found: Sequence[Group]) -> list[tuple[str, str]]:
     return [place for place, values in budgets.items() if len(values - {1.0}) > 1]
 
 
+def all_places(found: Sequence[Group]) -> list[tuple[str, str]]:
+    """Return all data sets and heads, those that were run at several budgets first."""
+    return list(dict.fromkeys([*places(found), *((group.data, group.head) for group in found)]))
+
+
 def title(data: str, head: str) -> str:
     """Return a heading, for Markdown and for HTML."""
     names = {"flights": "Flight delays", "movielens": "MovieLens-100k"}
@@ -117,6 +122,7 @@ def tables(found: Sequence[Group], data: str, head: str) -> list[str]:
     """Return a heading and a table for each budget, best first."""
     here = [group for group in found if (group.data, group.head) == (data, head)]
     best = {id(group) for group in front([group for group in here if group.lines])}
+    known = [line["figures"]["bayes_auc"] for group in here for line in group.lines if "bayes_auc" in line["figures"]]
     parts = []
     for budget in sorted({group.budget for group in here}, reverse=True):
         made = sorted(
@@ -129,6 +135,8 @@ def tables(found: Sequence[Group], data: str, head: str) -> list[str]:
             header = ("method", "family", "AUC", "cold rows", "log loss", "stored", "of f32", "train s",
                       "table in training", "peak", "lookup, ns/row")  # fmt: skip
             parts += [markdown_table(header, [_row(group, id(group) in best) for group in made], left=2)]
+            if known:
+                parts += [f"The best AUC that there can be is {statistics.fmean(known):.4f}."]
         if refused:
             parts += ["Not possible: " + "; ".join(map(_refusal, refused)) + "."]
     return parts

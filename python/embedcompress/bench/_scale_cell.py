@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ from ..training._registry import class_of
 from ._generated import Generated, Values
 from ._heads import HEADS
 from ._lines import refusal
+from ._peak import peak_memory
 from ._timing import spread
 from ._train_cell import CHUNK, Frozen
 
@@ -77,16 +75,6 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
             "bayes_auc": best,
         }
     }
-
-
-def peak_memory() -> int:
-    """Return the most bytes of memory that this process has had so far, those of before it was begun not included."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        if line is not None:
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def training_bytes(

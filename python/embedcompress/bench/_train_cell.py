@@ -5,9 +5,7 @@ Times are CPU time, as other cells run beside it; peak memory is that of the pro
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from ._data import Data
 from ._generated_clicks import GeneratedClicks, GeneratedPart
 from ._heads import HEADS
 from ._lines import refusal
+from ._peak import peak_memory
 
 CHUNK = 8192
 """Rows that are evaluated at once."""
@@ -44,6 +43,7 @@ def run(request: Mapping[str, Any], data: Data) -> dict[str, Any]:
         `figures`; or `refused` and `floor`, the least bytes that the method needs; or `stopped`.
     """
     options = request.get("options", {})
+    kind = class_of(request["method"])
     try:
         module = training.embedding(
             request["method"],
@@ -51,7 +51,7 @@ def run(request: Mapping[str, Any], data: Data) -> dict[str, Any]:
             request["dimension"],
             budget=request["budget"],
             # What a method may use but does not need, its options ask for.
-            counts=data.counts if class_of(request["method"]).needs_counts or options else None,
+            counts=data.counts if kind.needs_counts or (kind.uses_counts and options) else None,
             fields=data.sizes,
             seed=request["seed"],
             optimizer=named(request["optimizer"]) if "optimizer" in request else None,
@@ -79,6 +79,13 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
     def adam(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=request["rate"])
 
+    held = 0
+
+    def see(step: int, steps: int) -> None:
+        nonlocal held
+        if step == 1:
+            held = max(held, module.training_bytes)
+
     trainer = training.Trainer(
         model,
         _loss,
@@ -89,6 +96,7 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
         evaluate=evaluate,
         evaluations=request["evaluations"],
         patience=request["patience"],
+        progress=see,
         seed=seed,
     )
     all_of_it = _Clock()
@@ -97,7 +105,7 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
             lambda epoch: _shuffled(data.train, request["batch"], seed, epoch),
             lambda epoch: _shuffled(data.validation, request["batch"], seed, epoch),
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak, ended = peak_memory(), module.training_bytes
     freezing = _Clock()
     with freezing.running():
         table = module.freeze()
@@ -116,7 +124,8 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
             "frozen_apart": float(np.abs(found - learned).max()),
             "stored_bytes": table.stored_bytes,
             "ratio": table.stored_bytes / (4 * data.rows * dimension),
-            "training_bytes": module.training_bytes,
+            # Of the stage with the most, or of the table that it ends with.
+            "training_bytes": max(held, ended),
             "peak_bytes": peak,
             "train_seconds": all_of_it.seconds - evaluating.seconds,
             "steps": sum(

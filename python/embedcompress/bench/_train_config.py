@@ -134,6 +134,7 @@ def checked(config: Config) -> Config:
     """
     from ..training._registry import class_of
     from . import _data
+    from ._generated_clicks import READER
     from ._heads import HEADS
 
     for name, source in config.data.items():
@@ -149,6 +150,9 @@ def checked(config: Config) -> Config:
         _known(place, "data", one.data, [*PACKAGED, *config.data])
         _known(place, "heads", one.heads, list(HEADS))
         _known(place, "split", [one.split], SPLITS)
+        for name in one.data:
+            if config.source(name)["reader"] == READER:
+                _check_generated(name, config.source(name), one.split)
         for budget in one.budgets:
             if not 0 < budget <= 1:
                 raise ValueError(
@@ -162,6 +166,15 @@ def checked(config: Config) -> Config:
         if not 0 <= one.dropout < 1:
             raise ValueError(f"grid {place}: dropout must be at least 0 and below 1, not {one.dropout}")
     return replace(config, grids=tuple(grids))
+
+
+def _check_generated(name: str, source: Mapping[str, Any], split: str) -> None:
+    from . import _data
+
+    try:
+        _data.read(source, split)
+    except ValueError as error:
+        raise ValueError(f"data {name!r}: {error}") from None
 
 
 def _check_optimizer(place: int, one: Grid) -> None:

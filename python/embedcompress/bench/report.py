@@ -101,6 +101,8 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     found = _report_train.groups(lines)
     places = _report_train.places(found)
     pieces: list[Piece] = ["## Training a table: which method"]
+    if not places:
+        pieces.append("No data set was run at several budgets, so that there is no advice.")
     for data, head in places:
         pieces += [
             f"### {_report_train.title(data, head)}: the advice",
@@ -135,10 +137,10 @@ def training(lines: Sequence[Line]) -> list[Piece]:
         "AUC and log loss are of the test part, with the frozen table that the core looks up: means over seeds, the "
         "standard deviation behind ±. *Cold rows* is the AUC of the quarter of test rows whose ids were seen the "
         "least. Times are CPU time on one thread, medians over seeds; *table in training* is its parameters and "
-        "buffers, without the optimizer's moments; *peak* is the memory of the whole process, some 300 MB of it Python "
-        "and PyTorch. Bold is what no other method beats in bytes and AUC.",
+        "buffers in the stage that holds the most, without the optimizer's moments; *peak* is the memory of the whole "
+        "process, some 300 MB of it Python and PyTorch. Bold is what no other method beats in bytes and AUC.",
     ]
-    for data, head in places:
+    for data, head in _report_train.all_places(found):
         pieces += _report_train.tables(found, data, head)
     pieces += _report_train.heads_table(found)
     return pieces
@@ -156,10 +158,10 @@ def large_tables(lines: Sequence[Line]) -> list[Piece]:
         "training* are parameters, buffers, gradients and the optimizer's state after a step, *most memory* is that of "
         "the whole process, some 0.45 GB of it Python, PyTorch and the head.",
     ]
-    for number, group in enumerate(_report_scale.groups(lines), 1):
-        pieces += [f"### After {_report_scale.title(group)}", _report_scale.described(group)]
-        if sentences := _report_scale.summary(group):
-            pieces.append("\n".join(f"- {sentence}" for sentence in sentences))
+    groups = _report_scale.groups(lines)
+    for number, (group, title) in enumerate(zip(groups, _report_scale.titles(groups), strict=True), 1):
+        pieces += [f"### After {title}", _report_scale.described(group)]
+        pieces.append("\n".join(f"- {sentence}" for sentence in _report_scale.summary(group)))
         for budget, drawing in _report_scale.plots(group).items():
             share = f"{100 * budget:g} %"
             pieces.append(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Reasons are printed of so many."""
+MARKS = {"budget": "b", "rows": "r", "training": "t"}
+"""What stands behind a method for what of it is extrapolated."""
 
 
 def add_arguments(parser: Any) -> list[str]:
@@ -82,8 +84,10 @@ def _text(choice: Choice, arguments: argparse.Namespace) -> str:
     if notes := _notes(choice, sum(arguments.fields)):
         parts.append("\n".join(notes))
     machine = choice.results["machines"][0]
+    batch = "" if choice.growth is None else f", those of a batch of {choice.growth.settings['batch']:,} samples,"
     parts.append(
-        "Methods train in the bytes of parameters and buffers; with Adam, gradients and moments are counted, too.\n"
+        f"Methods train in the bytes of parameters and buffers; with Adam, gradients{batch} and moments are counted, "
+        "too.\n"
         f"Time is that of training, over the uncompressed table's. Lookups are of a row, on one thread of {machine}."
     )
     parts.append(
@@ -115,12 +119,12 @@ def _notes(choice: Choice, rows: int) -> list[str]:
         found = [one.method for one in choice if kind in one.beyond]
         if found:
             of = "all" if len(found) == len(choice) else ", ".join(found)
-            notes.append(f"* Extrapolated ({of}): {text}.")
+            notes.append(f"{MARKS[kind]}: extrapolated ({of}): {text}.")
     return notes
 
 
 def _row(one: Advice) -> Sequence[str]:
-    mark = "*" if one.extrapolated else ""
+    mark = f" ({''.join(MARKS[kind] for kind in one.beyond)})" if one.beyond else ""
     return (
         str(one.rank),
         one.method + mark,

@@ -49,3 +49,5 @@ def run(arguments: argparse.Namespace) -> None:
     if growth := rules["growth"]:
         sizes = [point["rows"] for curve in growth["curves"] for point in curve["points"]]
         print(f"training, by rows: {len(growth['curves'])} methods, {min(sizes):,} to {max(sizes):,} rows")
+    for sentence in rules["results"]["left_out"]:
+        print(f"left out: {sentence}")

@@ -33,9 +33,12 @@ class Advice:
     training_bytes: int
     """Parameters and buffers while it trains; gradients and the optimizer's moments come on top."""
     state_bytes: int | None
-    """With these, of Adam and, where the method allows, sparse gradients; None if it was not measured at this size."""
+    """With these, of Adam and, where the method allows, sparse gradients of a batch as large as that of the results,
+    2,048 rows of 26 ids in the committed ones: `Choice.growth.settings["batch"]`; None if it was not measured at this
+    size."""
     training_time: float
-    """Over that of the uncompressed table of as many rows."""
+    """Over that of the uncompressed table of as many rows. If "rows" is in `beyond` and "training" is not, of a step
+    of `bench scale`; else of a whole training of `bench train`."""
     lookup_ns_per_row: float
     """Of the frozen table on one thread, on the machine of the results."""
     beyond: tuple[str, ...]

@@ -41,6 +41,8 @@ class LearnedEmbedding(nn.Module):
     values that have the types and are in the ranges that it says."""
     needs_counts: ClassVar[bool] = False
     """Whether it can't do without knowing how often ids are used."""
+    uses_counts: ClassVar[bool] = False
+    """Whether it does without, but makes use of it."""
     stages: ClassVar[tuple[str, ...]] = ("train",)
     """What training consists of, in order."""
     looked_up: ClassVar[tuple[str, ...]] = ()

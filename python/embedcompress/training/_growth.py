@@ -1,19 +1,22 @@
 """How training grows with the rows of a table, from `embedcompress bench scale`.
 
 The time of a step is taken over that of the uncompressed table of as many rows, bytes over those in f32. Between the
-sizes and the budgets that were measured all of them are power laws; beyond, they stay as they are at the nearest.
+sizes and the budgets that were measured all of them are power laws; beyond the sizes, they stay as they are at the
+nearest. Beyond the budgets, the time does, too; of the bytes, as many as the budget grow with it, and so do their
+moments.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 FAR = 3.0
 """Up to so many times the rows, or as few of them, a measurement stands for a table of another size."""
-
+MOMENTS = 2
+"""Of Adam, for each parameter."""
 
 Place = tuple[int, float]
 """Rows, and a share of the f32 size."""
@@ -46,6 +49,11 @@ class GrowthCurve:
     method: str
     points: tuple[Cost, ...]
 
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """Shares of the f32 size that were measured, ascending."""
+        return tuple(sorted({point.budget for point in self.points}))
+
     def covers(self, rows: int, budget: float) -> bool:
         """Return whether a size and a budget are near or between those that were measured."""
         near = self._near(budget)
@@ -55,7 +63,7 @@ class GrowthCurve:
         """Return what to expect at a number of rows and a share of the f32 size."""
         sizes = self._near(budget) or sorted({point.rows for point in self.points})
         costs = [
-            _between(sorted((one for one in self.points if one.rows == size), key=_budget), _budget, budget)
+            _with_budget(sorted((one for one in self.points if one.rows == size), key=_budget), budget)
             for size in sizes
         ]
         return _between(costs, _rows, rows)
@@ -101,7 +109,13 @@ class Growth:
 
 
 def growth_of(found: Mapping[str, Any]) -> Growth:
-    """Return what a file of rules says of it."""
+    """Return what a file of rules says of it.
+
+    Raises:
+        ValueError: there is no method, or one without points.
+    """
+    if not found["curves"] or not all(one["points"] for one in found["curves"]):
+        raise ValueError("growth without points")
     curves = {
         one["method"]: GrowthCurve(one["method"], tuple(Cost(**point) for point in one["points"]))
         for one in found["curves"]
@@ -112,6 +126,24 @@ def growth_of(found: Mapping[str, Any]) -> Growth:
 def _is_covered(wanted: float, measured: Sequence[float]) -> bool:
     """Return whether something is between the least and the most that was measured, or not far from them."""
     return not is_far(wanted, min(max(wanted, min(measured)), max(measured)))
+
+
+def _with_budget(costs: Sequence[Cost], budget: float) -> Cost:
+    """Return a cost at a share of the f32 size, from those of one number of rows, by their budgets.
+
+    Beyond these, what is as large as the nearest budget is taken for what is stored, which grows with it; what a method
+    has beside that, such as something of every id or the gradients of a batch, stays.
+    """
+    found = _between(costs, _budget, budget)
+    stored = min(found.training_ratio, found.budget)
+    more = stored * (budget / found.budget - 1)
+    moments = min(found.state_ratio - found.training_ratio, MOMENTS * stored) * (budget / found.budget - 1)
+    return replace(
+        found,
+        budget=budget,
+        training_ratio=found.training_ratio + more,
+        state_ratio=found.state_ratio + more + moments,
+    )
 
 
 def _between(costs: Sequence[Cost], place: Callable[[Cost], float], wanted: float) -> Cost:

@@ -12,7 +12,7 @@ from .._bisection import last_where
 from .._checks import check_type, checked_number
 from .._report import figure
 from ._advice import Advice, Choice, Refused
-from ._growth import Growth, is_far
+from ._growth import Cost, Growth, is_far
 from ._registry import METHODS, plan
 from ._rules import FULL, Curve, Estimate, Evidence, Rules, committed_rules
 from ._spec import Spec
@@ -43,20 +43,36 @@ class _Limits:
         return is_far(self.spec.rows, self.evidence.rows)
 
     def at(self, curve: Curve, size: int) -> Estimate:
-        """Return what to expect of a method with so many bytes: its time grown to this number of rows, and its bytes.
+        """Return what to expect of a method with so many bytes at this number of rows.
 
-        These are those of the evidence or, where it is far and they were measured at this size, those.
+        Bytes are those that were measured at this size, if any were, and so is the time where the evidence is far.
+        Otherwise both are of the evidence, the time grown to this number of rows.
         """
         share = size / self.f32
         estimate = curve.at(share)
         if self.growth is None:
             return estimate
-        place = self.spec.rows, share
-        ratio = estimate.training_ratio
-        if self.far and self.growth.covers(curve.method, place):
-            ratio = self.growth.curves[curve.method].at(*place).training_ratio
-        slower = self.growth.slower(curve.method, place, (self.evidence.rows, share))
-        return replace(estimate, training_time=estimate.training_time * slower, training_ratio=ratio)
+        cost = self.cost(curve, size)
+        if cost is not None:
+            estimate = replace(estimate, training_ratio=cost.training_ratio)
+            if self.far:
+                return replace(estimate, training_time=cost.time)
+        share = self.same(curve, share)
+        slower = self.growth.slower(curve.method, (self.spec.rows, share), (self.evidence.rows, share))
+        return replace(estimate, training_time=estimate.training_time * slower)
+
+    def cost(self, curve: Curve, size: int) -> Cost | None:
+        """Return what training of a method costs with so many bytes; None if it was not measured at this size."""
+        place = self.spec.rows, self.same(curve, size / self.f32)
+        if self.growth is None or not self.growth.covers(curve.method, place):
+            return None
+        return self.growth.curves[curve.method].at(*place)
+
+    def same(self, curve: Curve, share: float) -> float:
+        """Return the budget of growth that makes the same table, or the one that is given if there is none."""
+        known = self.growth.curves.get(curve.method) if self.growth else None
+        budgets = known.budgets if known else ()
+        return next((one for one in budgets if curve.is_same(one, share)), share)
 
     def broken(self, estimate: Estimate) -> str:
         """Return the limit that is not kept; empty if all are."""
@@ -107,9 +123,10 @@ def recommend(
     """Rank the methods that learn a table by the AUC that they are expected to lose.
 
     What a budget makes possible is solved; what it costs is read off measurements of the data set whose number of rows
-    is most like the one that is given. From there, the time of training grows with the rows as `embedcompress bench
-    scale` measured it; bytes are those of a table of as many rows, where it had one. What is further than a factor of
-    three from the sizes that were measured is said to be extrapolated.
+    is most like the one that is given. Where `embedcompress bench scale` had a table of as many rows, bytes of training
+    are those, and so is the time if the data set has not about as many. Otherwise the time is that of the data set,
+    grown with the rows as it did in `bench scale`. What is further than a factor of three from the sizes that were
+    measured is said to be extrapolated.
 
     Losses that differ by less than a standard error, of the seeds that are usual at that budget, have one rank; within
     it, what trains faster comes first, in quarters of the uncompressed table's time, and then what is looked up faster.
@@ -246,10 +263,9 @@ def _advice(rank: int, option: _Option, rules: Rules, limits: _Limits) -> Advice
     """Return an option as it is told, but for the reason."""
     method, estimate, evidence = option.method, option.estimate, limits.evidence
     share = option.budget / limits.f32
-    place = limits.spec.rows, share
-    grows = limits.growth if limits.growth and limits.growth.covers(method, place) else None
+    cost = limits.cost(evidence.curves[method], option.budget)
     unmeasured = {
-        "budget": estimate.extrapolated, "rows": limits.far, "training": limits.far and grows is None,
+        "budget": estimate.extrapolated, "rows": limits.far, "training": limits.far and cost is None,
     }  # fmt: skip
     planned = _plan(method, limits.spec, option.budget)
     others = [one for one in rules.evidence if one is not evidence and method in one.curves]
@@ -265,7 +281,7 @@ def _advice(rank: int, option: _Option, rules: Rules, limits: _Limits) -> Advice
         cold_auc_loss=estimate.cold_loss,
         cold_auc_loss_error=_error(option, estimate.cold_error, evidence.deviation(share, cold=True)),
         training_bytes=round(estimate.training_ratio * limits.f32),
-        state_bytes=None if grows is None else round(grows.curves[method].at(*place).state_ratio * limits.f32),
+        state_bytes=None if cost is None else round(cost.state_ratio * limits.f32),
         training_time=estimate.training_time,
         lookup_ns_per_row=estimate.lookup_ns,
         beyond=tuple(name for name, is_so in unmeasured.items() if is_so),

@@ -105,6 +105,11 @@ class Curve:
             points=points,
         )
 
+    def is_same(self, one: float, other: float) -> bool:
+        """Return whether two budgets are of one point, which makes the same table."""
+        least, most = min(one, other), max(one, other)
+        return any(point.ratio <= least and most <= point.budget for point in self.points)
+
     def _nodes(self) -> list[tuple[float, Point]]:
         nodes: list[tuple[float, Point]] = []
         before = 0.0
@@ -154,7 +159,8 @@ class Rules:
     """Everything that was fitted to files of results."""
 
     results: Mapping[str, Any]
-    """The `files`, each with its `sha256` and how many `cells` it has, and the `machines` of what was trained."""
+    """The `files`, each with its `sha256` and how many `cells` it has, the `machines` of what was trained, and what was
+    `left_out`, in sentences."""
     evidence: tuple[Evidence, ...]
     growth: Growth | None
     """None: how training grows with the rows was not measured."""
@@ -168,11 +174,13 @@ def read_rules(path: str | Path) -> Rules:
     """Return rules from a file that `embedcompress bench fit` wrote.
 
     Raises:
-        ValueError: the file is not one.
+        ValueError: the file is not one, or is one of another version.
     """
+    other = None
     try:
         found = json_value(read_whole(Path(path)))
         if found["format"] != FORMAT:
+            other = int(found["format"])
             raise ValueError
         growth = None if found["growth"] is None else growth_of(found["growth"])
         rules = Rules(found["results"], tuple(_evidence(one) for one in found["evidence"]), growth)
@@ -180,7 +188,12 @@ def read_rules(path: str | Path) -> Rules:
             return rules
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise ValueError(f"'{path}' has no rules of `embedcompress bench fit`, in the format {FORMAT}")
+    if other is not None:
+        raise ValueError(
+            f"'{path}' has rules of format {other}; this version reads format {FORMAT}: fit them again with "
+            "`embedcompress bench fit`"
+        )
+    raise ValueError(f"'{path}' has no rules of `embedcompress bench fit`")
 
 
 @cache

@@ -41,6 +41,7 @@ class CAFE(LearnedEmbedding):
     """`training.embedding("cafe", …)`. Counts are used if given."""
 
     method: ClassVar[Method] = entry("cafe", WHILE_TRAINING)
+    uses_counts: ClassVar[bool] = True
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     compiles: ClassVar[str] = "what the sketch does depends on which ids a batch has"
 

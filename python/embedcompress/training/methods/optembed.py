@@ -39,6 +39,7 @@ class OptEmbed(LearnedEmbedding):
     """`training.embedding("optembed", …)`."""
 
     method: ClassVar[Method] = entry("optembed", WHILE_TRAINING)
+    uses_counts: ClassVar[bool] = True
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     stages: ClassVar[tuple[str, ...]] = ("supernet", "retrain")
     compiles: ClassVar[str] = "training draws random columns from a generator of its own"
