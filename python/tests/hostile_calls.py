@@ -201,6 +201,11 @@ def functions(folder: Path) -> dict[str, Call]:
             lambda: {"fields": [300, 400], "embedding_dim": 16, "budget": 0.2},
         ),
         "training.register": (training.register, lambda: {"cls": int}),
+        "training.second_pass": (training.second_pass, lambda: {"model": model(), "loss": lambda: torch.zeros(1)}),
+        "training.SGD": (training.SGD, lambda: {"lr": 0.1}),
+        "training.Adagrad": (training.Adagrad, lambda: {"lr": 0.1}),
+        "training.RowwiseAdagrad": (training.RowwiseAdagrad, lambda: {"lr": 0.1}),
+        "training.RowwiseAdam": (training.RowwiseAdam, lambda: {"lr": 0.1}),
         "hessian.allocate": (
             hessian.allocate,
             lambda: {"sensitivities": {"a": 1.0, "b": 2.0}, "sizes": {"a": (8, 8), "b": (8, 8)}, "budget": 0.2},
@@ -223,6 +228,11 @@ def functions(folder: Path) -> dict[str, Call]:
         calls[f"training.embedding {method.name}"] = (
             training.embedding,
             lambda name=method.name: {"method": name, **learned, "counts": np.arange(200)},
+        )
+    for name in ("full", "int8", "alpt"):
+        calls[f"training.embedding {name} with an optimizer"] = (
+            training.embedding,
+            lambda name=name: {"method": name, **learned, "optimizer": training.RowwiseAdagrad(0.1)},
         )
     for method in ec.methods():
         calls[f"compress {method.name}"] = (

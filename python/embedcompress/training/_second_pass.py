@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from .._checks import check_type
 from ._embedding import LearnedEmbedding
 
 
@@ -23,9 +24,13 @@ def second_pass(model: nn.Module, loss: Callable[[], Tensor] | None) -> None:
             None ends the step without a second pass: rows are written, and nothing is learnt from it.
 
     Raises:
+        TypeError: an argument is of another type.
         RuntimeError: the loss does not depend on any of the rows.
         ValueError: a gradient is not finite.
     """
+    check_type(model, nn.Module, "model", "a torch.nn.Module")
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss must be a function or None, not {type(loss).__name__}")
     waiting: list[tuple[LearnedEmbedding, Sequence[Tensor]]] = []
     found: list[Tensor | None] | None = None
     errors: list[Exception] = []
