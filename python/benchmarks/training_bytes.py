@@ -69,11 +69,16 @@ def trained(name: str, data: Generated, own: Mapping[str, Any]) -> dict[str, Any
         for optimizer in optimizers:
             optimizer.zero_grad()
         ids = torch.from_numpy(scattered(data, data.batch("train", turn, BATCH)[0]))
-        (module(ids).square().mean() + module.regularization()).backward()  # type: ignore[no-untyped-call]
+
+        def loss(ids: torch.Tensor = ids) -> torch.Tensor:
+            return module(ids).square().mean() + module.regularization()
+
+        loss().backward()  # type: ignore[no-untyped-call]
         module.before_step()
         for optimizer in optimizers:
             optimizer.step()
         module.after_step()
+        training.second_pass(module, loss)
     held = training_bytes(module.parameters(), module.buffers(), optimizers)
     return {"budget": budget, "full_bytes": module.spec.full_bytes, **held}
 

@@ -71,17 +71,21 @@ def step_of(module: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], N
     def step(ids: torch.Tensor, slope: torch.Tensor) -> None:
         for optimizer in optimizers:
             optimizer.zero_grad()
-        rows = module(ids)
-        loss = (rows * slope).sum()
-        for table in tables:
-            loss = loss + table.regularization()
-        loss.backward()  # type: ignore[no-untyped-call]
+
+        def loss() -> torch.Tensor:
+            found = (module(ids) * slope).sum()
+            for table in tables:
+                found = found + table.regularization()
+            return found
+
+        loss().backward()  # type: ignore[no-untyped-call]
         for table in tables:
             table.before_step()
         for optimizer in optimizers:
             optimizer.step()
         for table in tables:
             table.after_step()
+        training.second_pass(module, loss)
 
     return step
 
