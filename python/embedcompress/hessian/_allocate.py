@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from .. import BudgetError
 from .._budget import budget_bytes
-from .._checks import checked_integer
+from .._checks import check_type, checked_integer
 from .._report import figure, text_table
 from ._knapsack import least_cost
 from ._result import Sensitivity
@@ -133,12 +133,16 @@ def allocate(
         Bits by block.
 
     Raises:
+        TypeError: an argument is of another type.
         BudgetError: the least bits of all don't fit; the message names the bytes that they take.
         ValueError: blocks of which something is missing, or numbers that make no sense; the message names them.
     """
     levels = _levels(choices)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    for name, given in (("sensitivities", sensitivities), ("sizes", sizes), ("errors", errors), ("fixed", fixed)):
+        if given is not None or name in ("sensitivities", "sizes"):
+            check_type(given, Mapping, name, "a mapping by block")
     if not sensitivities:
         raise ValueError("there are no blocks")
     _check_names(sensitivities, sizes, errors, fixed)
