@@ -7,15 +7,18 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from embedcompress._atomic import write_text
 from embedcompress._report import machine, to_json
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = DOCS / "results"
+
+
+Cell = TypeVar("Cell")
 
 
 def described_machine(*packages: str) -> dict[str, Any]:
@@ -49,6 +52,17 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
     """Return the cells that an earlier run left, each with its `machine`; none if there was no run."""
     document = read_json(path)
     return [cell | {"machine": document["machines"][cell["machine"]]} for cell in document.get("cells", [])]
+
+
+def measured_cells(
+    cells: Iterable[Cell], measure: Callable[[Cell], dict[str, Any]]
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Measure cells, print what each gives, and yield it with the machine as it was before the first one."""
+    machine = described_machine("torch")
+    for cell in cells:
+        found = measure(cell)
+        print(found, flush=True)
+        yield cell, found | {"machine": machine}
 
 
 def write_cells(path: Path, cells: Sequence[Mapping[str, Any]], **more: Any) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, write_cells
+from _pages import DOCS, RESULTS, fill, machines_text, measured_cells, read_cells, write_cells
 from step_costs import BATCH, BUDGETS, DIMENSION, FUSED, counts_of, scattered
 
 import embedcompress as ec
@@ -141,14 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "training-costs.md", help="the page with the table")
     options = parser.parse_args(arguments)
     found = {(one["method"], one["fused"]): one for one in read_cells(options.json)}
-    machine = described_machine("torch")
-    for cell in cells():
-        if cell[0] in options.methods:
-            measured_now = in_a_process(*cell, options.rows)
-            print(measured_now, flush=True)
-            found[cell] = measured_now | {"machine": machine}
-            # What is there is kept if a later cell is stopped.
-            write_cells(options.json, in_order(found))
+    wanted = [cell for cell in cells() if cell[0] in options.methods]
+    for cell, figures in measured_cells(wanted, lambda cell: in_a_process(*cell, options.rows)):
+        found[cell] = figures
+        # What is there is kept if a later cell is stopped.
+        write_cells(options.json, in_order(found))
     kept = in_order(found)
     fill(options.page, {"training bytes": f"{machines_text(kept, 'method')}\n\n{table(kept)}"})
 

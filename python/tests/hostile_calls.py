@@ -11,7 +11,6 @@ is counted whether the message names it.
 from __future__ import annotations
 
 import inspect
-import json
 import random
 import re
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from hostile_values import Provoked, hostile
-from supervised import Case, Finding, Teller, arguments, run
+from supervised import Case, Finding, arguments, run_and_tell
 
 import embedcompress as ec
 from embedcompress import hessian, nn, training
@@ -332,13 +331,7 @@ def main(given: list[str] | None = None) -> int:
             print(cases(options.seed, Path(folder))(options.case))
             return 0
     total = options.total or options.calls * count
-    print(f"seed {options.seed}, {count} functions, {total:,} calls, {options.workers} processes", flush=True)
-    outcome = run(cases, options.seed, total, workers=options.workers, state=options.state, told=Teller(total))
-    figures = outcome.as_dict() | {"functions": count}
-    print(json.dumps(figures, indent=1))
-    if options.out is not None:
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return 1 if outcome.findings else 0
+    return run_and_tell(cases, options, total, f"{count} functions, {total:,} calls", functions=count)
 
 
 if __name__ == "__main__":

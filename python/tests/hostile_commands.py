@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from supervised import Case, Finding, Teller, arguments, run
+from supervised import Case, Finding, arguments, run_and_tell
 
 import embedcompress as ec
 from embedcompress import cli, training
@@ -230,13 +230,7 @@ def main(given: list[str] | None = None) -> int:
             return 0
     count = len(commands())
     total = options.total or options.calls * count
-    print(f"seed {options.seed}, {count} command lines, {total:,} calls, {options.workers} processes", flush=True)
-    outcome = run(cases, options.seed, total, workers=options.workers, state=options.state, told=Teller(total))
-    figures = outcome.as_dict() | {"command_lines": count}
-    print(json.dumps(figures, indent=1))
-    if options.out is not None:
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return 1 if outcome.findings else 0
+    return run_and_tell(cases, options, total, f"{count} command lines, {total:,} calls", command_lines=count)
 
 
 if __name__ == "__main__":

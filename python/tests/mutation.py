@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from every_table import every_table
-from supervised import Case, Finding, Teller, arguments, run
+from supervised import Case, Finding, arguments, run_and_tell
 
 import embedcompress as ec
 
@@ -628,14 +628,7 @@ def main(given: list[str] | None = None) -> int:
                 if options.keep is not None:
                     options.keep.write_bytes((Path(folder) / "table").read_bytes())
         return 0
-    print(f"seed {options.seed}, {options.total:,} files, {options.workers} processes", flush=True)
-    outcome = run(
-        cases, options.seed, options.total, workers=options.workers, state=options.state, told=Teller(options.total)
-    )
-    print(json.dumps(outcome.as_dict(), indent=1))
-    if options.out is not None:
-        options.out.write_text(json.dumps(outcome.as_dict(), indent=1) + "\n", encoding="utf-8")
-    return 1 if outcome.findings else 0
+    return run_and_tell(cases, options, options.total, f"{options.total:,} files")
 
 
 if __name__ == "__main__":

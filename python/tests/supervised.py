@@ -288,3 +288,22 @@ class Teller:
             self.last = time.monotonic()
             rate = outcome.cases / max(outcome.seconds, 1e-9)
             print(f"{outcome.cases:,} of {self.total:,} cases, {rate:,.0f} a second", flush=True)
+
+
+def run_and_tell(factory: Factory, options: argparse.Namespace, total: int, what: str, **more: Any) -> int:
+    """Run cases as the command line of `arguments` says, tell what they gave, and return the exit code.
+
+    Args:
+        factory: As for `run`.
+        options: What `arguments` parsed.
+        total: How many cases.
+        what: What they are, in words.
+        **more: Goes with the figures.
+    """
+    print(f"seed {options.seed}, {what}, {options.workers} processes", flush=True)
+    outcome = run(factory, options.seed, total, workers=options.workers, state=options.state, told=Teller(total))
+    figures = json.dumps(outcome.as_dict() | more, indent=1)
+    print(figures)
+    if options.out is not None:
+        options.out.write_text(figures + "\n", encoding="utf-8")
+    return 1 if outcome.findings else 0
