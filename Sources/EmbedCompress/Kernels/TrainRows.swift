@@ -71,14 +71,51 @@ struct TrainShape: Sendable, Equatable {
     }
 }
 
+/// Where the slices of a core are.
+protocol TrainCore {
+    /// The numbers of a slice, where they are or in `space`, and fifteen more that may be read after them.
+    func slice(_ index: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> UnsafePointer<Float>
+    /// Writes the numbers of a slice, and up to fifteen of any value after them.
+    func copySlice(_ index: Int, size: Int, to target: UnsafeMutablePointer<Float>)
+}
+
+extension NumberPlaces: TrainCore {
+    @inline(__always)
+    func slice(_ index: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> UnsafePointer<Float> {
+        floats(index &* size, size, in: space)
+    }
+
+    @inline(__always)
+    func copySlice(_ index: Int, size: Int, to target: UnsafeMutablePointer<Float>) {
+        copy(index &* size, size, to: target)
+    }
+}
+
+/// A core with a slice in each row of a table.
+struct TableCore: TrainCore {
+    let table: any Node
+    let context: LookupContext
+
+    func slice(_ index: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> UnsafePointer<Float> {
+        copySlice(index, size: size, to: space)
+        return UnsafePointer(space)
+    }
+
+    func copySlice(_ index: Int, size: Int, to target: UnsafeMutablePointer<Float>) {
+        withUnsafePointer(to: Int64(index)) {
+            table.gather(IDBlock(ids: $0, count: 1), into: RowBlock(base: target, stride: size), context: context)
+        }
+    }
+}
+
 /// The rows of a block of ids.
 ///
 /// Ids are put in the order of the middle core's slice, and within that of the slice that it is multiplied with first:
 /// each product of two slices, and each slice that has to be converted, is made once in a block. The order of
 /// multiplication is the table's, not the block's, so that a row is the same bits in every block.
-struct TrainRows {
+struct TrainRows<Core: TrainCore> {
     let shape: TrainShape
-    let cores: (NumberPlaces, NumberPlaces, NumberPlaces)
+    let cores: (Core, Core, Core)
 
     func gather(_ ids: IDBlock, offset: Int, into output: RowBlock) {
         let dimension = shape.columns.0 &* shape.columns.1 &* shape.columns.2
@@ -130,7 +167,7 @@ struct TrainRows {
             var place = 0
             while place < count {
                 let middle = middles[order[place]]
-                let b = c1.floats(middle &* size1, size1, in: slice)
+                let b = c1.slice(middle, size: size1, in: slice)
                 while place < count, middles[order[place]] == middle {
                     // The pairs of a matrix, and where the ids after them begin.
                     var (end, pairs) = (place, 0)
@@ -138,7 +175,7 @@ struct TrainRows {
                         let first = firsts[order[end]]
                         if end == place || first != firsts[order[end &- 1]] {
                             if pairs == most { break }
-                            c0.copy(first &* size0, size0, to: left + pairs &* size0)
+                            c0.copySlice(first, size: size0, to: left + pairs &* size0)
                             pairs &+= 1
                         }
                         end &+= 1
@@ -149,7 +186,7 @@ struct TrainRows {
                     for index in place..<end {
                         let id = order[index]
                         if index > place, firsts[id] != firsts[order[index &- 1]] { pair += pairSize }
-                        let g2 = c2.floats(lasts[id] &* size2, size2, in: right)
+                        let g2 = c2.slice(lasts[id], size: size2, in: right)
                         SmallProduct.multiply(
                             pair, rows: d0 &* d1, inner: r2, g2, columns: d2, into: output.row(id), space: space)
                     }
@@ -174,14 +211,14 @@ struct TrainRows {
                 let id = order[place]
                 let previous = place > 0 ? order[place &- 1] : id
                 let isNewMiddle = place == 0 || middles[id] != middles[previous]
-                if isNewMiddle { a = c1.floats(middles[id] &* size1, size1, in: slice) }
+                if isNewMiddle { a = c1.slice(middles[id], size: size1, in: slice) }
                 guard let a else { return }
                 if isNewMiddle || lasts[id] != lasts[previous] {
-                    let b = c2.floats(lasts[id] &* size2, size2, in: right)
+                    let b = c2.slice(lasts[id], size: size2, in: right)
                     SmallProduct.multiply(
                         a, rows: r1 &* d1, inner: r2, b, columns: d2, into: product, space: space)
                 }
-                let g0 = c0.floats(firsts[id] &* size0, size0, in: left)
+                let g0 = c0.slice(firsts[id], size: size0, in: left)
                 SmallProduct.multiply(
                     g0, rows: d0, inner: r1, product, columns: d1 &* d2, into: output.row(id), space: space)
             }
