@@ -121,6 +121,10 @@ def functions(folder: Path) -> dict[str, Call]:
             ec.shared_array,
             lambda: {"array": np.ones(9, np.float32), "rows": 20, "dimension": 5, "block": 2},
         ),
+        "shared_array of a table": (
+            ec.shared_array,
+            lambda: {"array": table, "rows": 20, "dimension": 5, "block": 2, "count": 24 * 16 - 3},
+        ),
         "sparse": (ec.sparse, lambda: {"matrix": np.eye(5, dtype=np.float32)}),
         "sparse of parts": (
             ec.sparse,
@@ -132,6 +136,10 @@ def functions(folder: Path) -> dict[str, Call]:
         "tensor_train": (
             ec.tensor_train,
             lambda: {"cores": [np.ones(shape, np.float32) for shape in ((2, 2, 3), (3, 3, 2, 2), (4, 2, 2))]},
+        ),
+        "tensor_train of tables": (
+            ec.tensor_train,
+            lambda: {"cores": [table] * 3, "rows": 30, "columns": (4, 1, 4), "ranks": (4, 4)},
         ),
         "to_fused_rows": (ec.to_fused_rows, lambda: {"table": table}),
         "uniform": (ec.uniform, lambda: {"codes": codes, "scales": np.ones(24), "biases": np.ones(24), "bits": 4}),
