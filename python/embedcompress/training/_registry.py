@@ -150,9 +150,9 @@ def embedding(
         mode: "sum", "mean" or "max" to pool like EmbeddingBag; None for rows.
         seed: Of initial values and hashes.
         sparse: Whether gradients are sparse where the method allows, for optimizers such as torch.optim.SparseAdam.
-        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for full, int16, int8, int4 and alpt: the
-            table is held as it is stored, and its rows move during backward. It then has no parameters; see
-            docs/training.md.
+        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for methods that are made of rows alone:
+            full, hash, adapt, dedup, compo, mde, tt, robe, cafe, cce, and int16, int8, int4 and alpt, which are then
+            held as they are stored. Rows move during backward, and the table has no parameters; see docs/training.md.
         **options: The method's own.
 
     Raises:
