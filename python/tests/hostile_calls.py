@@ -236,7 +236,7 @@ def functions(folder: Path) -> dict[str, Call]:
             training.embedding,
             lambda name=method.name: {"method": name, **learned, "counts": np.arange(200)},
         )
-    for name in ("full", "int8", "alpt"):
+    for name in ("full", "int8", "alpt", "hash", "cafe", "compo", "mde", "tt", "cce", "robe"):
         calls[f"training.embedding {name} with an optimizer"] = (
             training.embedding,
             lambda name=name: {"method": name, **learned, "optimizer": training.RowwiseAdagrad(0.1)},

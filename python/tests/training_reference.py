@@ -109,6 +109,7 @@ def autodim(module, parameters, ids):
 
 def rows(module, parameters, ids):
     """Rows of a batch of ids in training mode, from float64 parameters."""
+    parameters = {key.removesuffix(".elements"): value for key, value in parameters.items()}
     name = module.method.name
     if name in BATCHES:
         return BATCHES[name](module, parameters, ids)

@@ -178,7 +178,7 @@ def _check_generated(name: str, source: Mapping[str, Any], split: str) -> None:
 
 
 def _check_optimizer(place: int, one: Grid) -> None:
-    from ..training._registry import class_of, takes_optimizer
+    from ..training._registry import class_of
     from ..training._row_optimizers import named
 
     try:
@@ -188,7 +188,7 @@ def _check_optimizer(place: int, one: Grid) -> None:
     if not one.methods:
         raise ValueError(f"grid {place}: optimizer: not all methods take one of their own: list those that do")
     for method in one.methods:
-        if not takes_optimizer(class_of(method)):
+        if not class_of(method).takes_optimizer:
             raise ValueError(f"grid {place}: optimizer: {method} takes none of its own")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import Method, Table, dense, partition
+from ._blocks import blocks
 from ._fields import Fields
+from ._row_optimizers import RowOptimizer, Stepping
 from ._spec import Plan, Spec
 
 MODES = ("sum", "mean", "max")
@@ -48,6 +50,10 @@ class LearnedEmbedding(nn.Module):
     looked_up: ClassVar[tuple[str, ...]] = ()
     """Names of parameters, or of modules and lists with parameters, whose gradients are sparse tensors where the spec
     says so. Where it does not, and for all other parameters, they are dense."""
+    takes_optimizer: ClassVar[bool] = False
+    """Whether tables can have an optimizer of their own, which is `spec.optimizer`."""
+    own_options: ClassVar[Mapping[str, Any]] = {}
+    """Options that have another default with an optimizer of the table's own."""
     compiles: ClassVar[str] = ""
     """Why torch.compile does not work on it; empty if it does."""
 
@@ -157,6 +163,25 @@ class LearnedEmbedding(nn.Module):
         """Take shapes from what `structure` returned, so that the state can be loaded."""
 
     # What all methods share
+
+    @property
+    def optimizer(self) -> RowOptimizer | None:
+        """The table's own optimizer; None if one of torch trains it."""
+        return self.spec.optimizer
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Change the learning rate of the table's own optimizer.
+
+        Raises:
+            ValueError: it is not finite or negative, or the table has no optimizer of its own.
+        """
+        if self.spec.optimizer is None:
+            raise ValueError("the table has no optimizer of its own; the learning rate is that of torch's")
+        optimizer = replace(self.spec.optimizer, lr=lr)
+        self.spec = replace(self.spec, optimizer=optimizer)
+        for part in self.modules():
+            if isinstance(part, Stepping):
+                part.optimizer = optimizer
 
     @property
     def device(self) -> torch.device:
@@ -278,8 +303,19 @@ class LearnedEmbedding(nn.Module):
 
     def initial(self, *shape: int, purpose: int = 0, bound: float | None = None) -> Tensor:
         """Return uniform numbers; within the root of 1 / the largest field's rows by default, as in the study."""
-        bound = max(self.spec.sizes) ** -0.5 if bound is None else bound
+        bound = self._bound(bound)
         return torch.empty(shape).uniform_(-bound, bound, generator=self.generator(purpose))
+
+    def initial_blocks(
+        self, rows: int, dimension: int, purpose: int = 0, bound: float | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the numbers of `initial(rows, dimension)` in blocks of rows: there is nothing of the table's size."""
+        bound, random = self._bound(bound), self.generator(purpose)
+        for block in blocks(rows, dimension):
+            yield torch.empty(block.stop - block.start, dimension).uniform_(-bound, bound, generator=random)
+
+    def _bound(self, bound: float | None) -> float:
+        return max(self.spec.sizes) ** -0.5 if bound is None else bound
 
     def forget_counts(self) -> None:
         """Let go of the counts of ids, which take more memory than some tables, once they have decided what they do."""

@@ -6,7 +6,7 @@ line in `METHODS`. Other packages call `register`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from .._methods import WHILE_TRAINING
 from .._registry import add, checked_options, method_name
 from .._registry import methods as catalogued
 from ._embedding import LearnedEmbedding
-from ._fused import FusedEmbedding
 from ._row_optimizers import RowOptimizer
 from ._spec import Plan, Spec
 from .methods.adapt import Adaptive
@@ -151,9 +150,9 @@ def embedding(
         mode: "sum", "mean" or "max" to pool like EmbeddingBag; None for rows.
         seed: Of initial values and hashes.
         sparse: Whether gradients are sparse where the method allows, for optimizers such as torch.optim.SparseAdam.
-        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for full, int16, int8, int4 and alpt: the
-            table is held as it is stored, and its rows move during backward. It then has no parameters; see
-            docs/training.md.
+        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for methods that are made of rows alone:
+            full, hash, adapt, dedup, compo, mde, tt, robe, cafe, cce, and int16, int8, int4 and alpt, which are then
+            held as they are stored. Rows move during backward, and the table has no parameters; see docs/training.md.
         **options: The method's own.
 
     Raises:
@@ -207,23 +206,18 @@ def _checked(
 ) -> tuple[type[LearnedEmbedding], dict[str, Any]]:
     """Return the method's class, and its options with those that were not given."""
     if optimizer is not None:
-        options = _fused_options(method) | options
+        options = {**_own_options(method), **options}
     kind = class_of(method)
     return kind, checked_options(kind.method.name, WHILE_TRAINING, options)
 
 
-def takes_optimizer(kind: type[LearnedEmbedding]) -> bool:
-    """Return whether tables of a method can have an optimizer of their own."""
-    return issubclass(kind, FusedEmbedding)
-
-
-def _fused_options(method: str) -> dict[str, Any]:
+def _own_options(method: str) -> Mapping[str, Any]:
     """Return the options that differ for a table with an optimizer of its own; ValueError if the method has none."""
     kind = class_of(method)
-    if not issubclass(kind, FusedEmbedding):
-        taking = ", ".join(sorted(name for name, other in METHODS.items() if takes_optimizer(other)))
+    if not kind.takes_optimizer:
+        taking = ", ".join(sorted(name for name, other in METHODS.items() if other.takes_optimizer))
         raise ValueError(f"{kind.method.name} takes no optimizer; the methods that do are {taking}")
-    return dict(kind.fused_options)
+    return kind.own_options
 
 
 def _with_counts(kind: type[LearnedEmbedding], spec: Spec) -> Spec:

@@ -48,6 +48,12 @@ class RowOptimizer:
         return (self.name, rounding, *named, float(beta1), float(beta2), float(decay))
 
 
+class Stepping:
+    """What moves its rows by an optimizer of its own."""
+
+    optimizer: RowOptimizer
+
+
 @dataclass(frozen=True)
 class SGD(RowOptimizer):
     """w -= lr * g. Keeps nothing."""

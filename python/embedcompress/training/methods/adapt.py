@@ -16,17 +16,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, partition, remap
 from ..._bisection import last_where
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._counts import most_used
-from .._embedding import frozen_rows, numbers
+from .._embedding import numbers
 from .._fields import of_field
 from .._formats import assignment_bytes, map_bytes
 from .._gathered import Gathered
+from .._new_rows import uniform_rows
+from .._rows import Rows
 from .._spec import Plan, Spec, Values, largest, refuse
 
 MOST_SHARE = 0.1
@@ -39,7 +41,6 @@ class Adaptive(Gathered):
     """`training.embedding("adapt", …)`."""
 
     method: ClassVar[Method] = entry("adapt", WHILE_TRAINING)
-    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     needs_counts: ClassVar[bool] = True
     hot_ids: Tensor
     before: Tensor
@@ -56,7 +57,7 @@ class Adaptive(Gathered):
             if shared:
                 hot_ids.append(spec.starts[index] + np.sort(most_used(counts, hot)))
         self._arrange()
-        self.weight = nn.Parameter(self.initial(self._row_count(), spec.dimension))
+        self.weight = uniform_rows(self, self._row_count(), spec.dimension)
         # They belong to the state: rows mean nothing to ids that other counts put in other places.
         found = np.concatenate(hot_ids) if hot_ids else np.zeros(0, np.int64)
         self.register_buffer("hot_ids", torch.from_numpy(found))
@@ -134,7 +135,7 @@ class Adaptive(Gathered):
         if len(self.hot_ids) != (count := int(self.own.sum())):
             self.hot_ids = self.hot_ids.new_zeros(count)
         if len(self.weight) != (count := self._row_count()):
-            self.weight = nn.Parameter(self.weight.new_zeros(count, self.embedding_dim))
+            self.weight.resize(count)
 
     def _frozen(self) -> Table:
         tables = []
@@ -142,27 +143,27 @@ class Adaptive(Gathered):
         for index, (size, start, how, (hot, shared)) in enumerate(fields):
             first, before = int(self.first[index]), int(self.before[index])
             hot_ids = numbers(self.hot_ids[before : before + int(self.own[index])]) - start
-            tables.append(_table(self.weight[first : first + hot + shared], hot_ids, size, how))
+            tables.append(_table(self.weight, first, hot + shared, hot_ids, size, how))
         return self.per_field(tables)
 
 
-def _table(rows: Tensor, hot_ids: Values, size: int, how: str) -> Table:
+def _table(rows: Rows, first: int, count: int, hot_ids: Values, size: int, how: str) -> Table:
     """Return the table of a field, from its rows and the ids in it that have their own; there may be no others."""
     hot = len(hot_ids)
-    if len(rows) == size:
-        return frozen_rows(rows)
-    shared = len(rows) - hot
-    rest = remap(frozen_rows(rows[hot:]), rows=size - hot, modulo=shared)
+    if count == size:
+        return rows.frozen(slice(first, first + count))
+    shared = count - hot
+    rest = remap(rows.frozen(slice(first + hot, first + count)), rows=size - hot, modulo=shared)
     if not hot:
         return rest
     if how == "none":
-        return partition([frozen_rows(rows[:hot]), rest])
+        return partition([rows.frozen(slice(first, first + hot)), rest])
     is_rare = np.ones(size, bool)
     is_rare[hot_ids] = False
     if how == "partition":
-        return partition([frozen_rows(rows[:hot]), rest], is_rare.astype(np.uint8))
+        return partition([rows.frozen(slice(first, first + hot)), rest], is_rare.astype(np.uint8))
     place = np.where(is_rare, hot + (np.cumsum(is_rare) - 1) % shared, np.cumsum(~is_rare) - 1)
-    return remap(frozen_rows(rows), map=place)
+    return remap(rows.frozen(slice(first, first + count)), map=place)
 
 
 @dataclass

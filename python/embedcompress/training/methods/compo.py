@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ... import Method, Table, combine, remap
 from ..._bisection import first_where
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import LearnedEmbedding, frozen_rows
+from .._embedding import LearnedEmbedding
 from .._fields import of_field
+from .._new_rows import given_rows, uniform_rows
 from .._spec import Plan, Spec, refuse
 
 
@@ -31,6 +31,7 @@ class Compositional(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("compo", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("quotient", "remainder")
+    takes_optimizer: ClassVar[bool] = True
     divisor: Tensor
     first_quotient: Tensor
     first_remainder: Tensor
@@ -48,14 +49,14 @@ class Compositional(LearnedEmbedding):
             self.register_buffer(name, ends - torch.tensor(counts), persistent=False)
         self.register_buffer("divisor", torch.tensor(divisors), persistent=False)
         self.register_buffer("is_plain", torch.tensor(self.remainders) == 0, persistent=False)
-        self.quotient = nn.Parameter(self.initial(sum(self.quotients), spec.dimension))
+        self.quotient = uniform_rows(self, sum(self.quotients), spec.dimension)
         # Rows of remainders begin near the neutral element, or products would begin near zero. The last one is it.
         is_product = self.operation == "product"
         self.neutral = sum(self.remainders)
         bound = 0.5 if is_product else None
         remainder = self.initial(self.neutral + 1, spec.dimension, purpose=1, bound=bound) + float(is_product)
         remainder[-1] = float(is_product)
-        self.remainder = nn.Parameter(remainder)
+        self.remainder = given_rows(spec, remainder, is_padded=True)
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -78,25 +79,22 @@ class Compositional(LearnedEmbedding):
         quotient = torch.div(local, divisor, rounding_mode="floor")
         remainder = local - quotient * divisor + of_field(self.first_remainder, field)
         remainder = torch.where(of_field(self.is_plain, field), self.neutral, remainder)
-        left = functional.embedding(
-            quotient + of_field(self.first_quotient, field), self.quotient, sparse=self.spec.sparse
-        )
-        # The neutral row has no gradient.
-        right = functional.embedding(remainder, self.remainder, padding_idx=self.neutral, sparse=self.spec.sparse)
+        left: Tensor = self.quotient(quotient + of_field(self.first_quotient, field))
+        right: Tensor = self.remainder(remainder)
         return left * right if self.operation == "product" else left + right
 
     def _frozen(self) -> Table:
-        lefts = torch.split(self.quotient, self.quotients)
-        rights = torch.split(self.remainder[: self.neutral], self.remainders)
-
-        def table(size: int, k: int, left: Tensor, right: Tensor) -> Table:
+        def table(index: int) -> Table:
+            size, k = self.spec.sizes[index], self.planned.knobs["k"][index]
+            first, second = int(self.first_quotient[index]), int(self.first_remainder[index])
+            left = self.quotient.frozen(slice(first, first + self.quotients[index]))
             if k == 1:
-                return frozen_rows(left)
-            parts = [remap(frozen_rows(left), rows=size, divisor=k), remap(frozen_rows(right), rows=size, modulo=k)]
+                return left
+            right = self.remainder.frozen(slice(second, second + k))
+            parts = [remap(left, rows=size, divisor=k), remap(right, rows=size, modulo=k)]
             return combine(parts, self.operation)
 
-        fields = zip(self.spec.sizes, self.planned.knobs["k"], lefts, rights, strict=True)
-        return self.per_field(table(*field) for field in fields)
+        return self.per_field(table(index) for index in range(len(self.spec.sizes)))
 
 
 def _rows(size: int, k: int) -> int:

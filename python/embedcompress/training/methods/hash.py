@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, remap
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import frozen_rows
 from .._fields import of_field
 from .._gathered import Gathered
+from .._new_rows import uniform_rows
 from .._spec import Plan, Spec, refuse
 
 
@@ -21,7 +21,6 @@ class Hash(Gathered):
     """`training.embedding("hash", …)`: each field has rows in proportion to its size. Bytes: 4 d for each row."""
 
     method: ClassVar[Method] = entry("hash", WHILE_TRAINING)
-    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     first: Tensor
     count: Tensor
 
@@ -30,7 +29,7 @@ class Hash(Gathered):
         counts = self.planned.knobs["rows"]
         self.register_buffer("count", torch.tensor(counts), persistent=False)
         self.register_buffer("first", self.count.cumsum(0) - self.count, persistent=False)
-        self.weight = nn.Parameter(self.initial(sum(counts), spec.dimension))
+        self.weight = uniform_rows(self, sum(counts), spec.dimension)
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -52,11 +51,12 @@ class Hash(Gathered):
         return places if field is None else places + self.first[field]
 
     def _frozen(self) -> Table:
-        parts = torch.split(self.weight, self.planned.knobs["rows"])
-        return self.per_field(
-            frozen_rows(part) if len(part) == size else remap(frozen_rows(part), rows=size, modulo=len(part))
-            for part, size in zip(parts, self.spec.sizes, strict=True)
-        )
+        def table(first: int, count: int, size: int) -> Table:
+            rows = self.weight.frozen(slice(first, first + count))
+            return rows if count == size else remap(rows, rows=size, modulo=count)
+
+        fields = zip(self.first.tolist(), self.planned.knobs["rows"], self.spec.sizes, strict=True)
+        return self.per_field(table(*field) for field in fields)
 
 
 def shared_out(total: int, sizes: tuple[int, ...]) -> list[int]:

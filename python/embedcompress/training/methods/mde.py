@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Table, project
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
 from .._grouped import grouped_product
+from .._new_rows import uniform_rows
 from .._plain import PlainFields
+from .._rows import Rows
 from .._spec import Plan, Spec, largest
 
 STEPS = 1 << 20
@@ -36,6 +37,7 @@ class MDE(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("mde", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("plain", "tables", "matrices")
+    takes_optimizer: ClassVar[bool] = True
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     group: Tensor
     first: Tensor
@@ -57,16 +59,13 @@ class MDE(LearnedEmbedding):
             matrices[index] += 1
         for name, numbers_of_fields in (("group", group), ("first", first), ("matrix", matrix)):
             self.register_buffer(name, torch.tensor(numbers_of_fields), persistent=False)
-        plain = self.initial(rows[-1], spec.dimension)
-        self.plain = PlainFields(spec.sizes, [width == spec.dimension for width in found], plain, spec.sparse)
+        self.plain = PlainFields(self, [width == spec.dimension for width in found])
         # Products of both begin as far from zero as rows of a full table do.
-        self.tables, self.matrices = nn.ParameterList(), nn.ParameterList()
+        self.tables, self.matrices = nn.ModuleList(), nn.ModuleList()
         for index, width in enumerate(self.widths):
-            values = self.initial(
-                matrices[index], width * spec.dimension, purpose=2 * index + 1, bound=math.sqrt(3 / width)
-            )
-            self.tables.append(nn.Parameter(self.initial(rows[index], width, purpose=2 * index + 2)))
-            self.matrices.append(nn.Parameter(values))
+            self.tables.append(uniform_rows(self, rows[index], width, purpose=2 * index + 2))
+            matrix_size, bound = width * spec.dimension, math.sqrt(3 / width)
+            self.matrices.append(uniform_rows(self, matrices[index], matrix_size, purpose=2 * index + 1, bound=bound))
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -120,9 +119,14 @@ class MDE(LearnedEmbedding):
         return rows
 
     def _of_width(self, index: int, places: Tensor, owner: Tensor) -> Tensor:
-        narrow = functional.embedding(places, self.tables[index], sparse=self.spec.sparse)
-        wide = grouped_product(narrow[:, None], owner, self.matrices[index], self.spec.sparse)
+        table, matrices = self._rows_of(index)
+        narrow: Tensor = table(places)
+        wide = grouped_product(narrow[:, None], owner, matrices)
         return wide.view(len(places), self.embedding_dim)
+
+    def _rows_of(self, index: int) -> tuple[Rows, Rows]:
+        """Return the rows and the matrices of a width."""
+        return cast(Rows, self.tables[index]), cast(Rows, self.matrices[index])
 
     def _frozen(self) -> Table:
         def table(index: int) -> Table:
@@ -130,9 +134,10 @@ class MDE(LearnedEmbedding):
             if group == len(self.widths):
                 return self.plain.frozen(index)
             start = int(self.first[index])
-            narrow = self.tables[group][start : start + self.spec.sizes[index]]
-            wide = self.matrices[group][int(self.matrix[index])]
-            return project(frozen_rows(narrow), numbers(wide.view(-1, self.spec.dimension)))
+            table, matrices = self._rows_of(group)
+            wide = matrices.values()[int(self.matrix[index])]
+            narrow = table.frozen(slice(start, start + self.spec.sizes[index]))
+            return project(narrow, numbers(wide.view(-1, self.spec.dimension)))
 
         return self.per_field(table(index) for index in range(len(self.spec.sizes)))
 

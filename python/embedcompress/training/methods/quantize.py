@@ -48,7 +48,7 @@ class Quantized(FusedEmbedding):
 
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     bits: ClassVar[int]
-    fused_options: ClassVar[Mapping[str, Any]] = {"scope": "row"}
+    own_options: ClassVar[Mapping[str, Any]] = {"scope": "row"}
     scale: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:

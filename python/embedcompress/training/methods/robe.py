@@ -2,8 +2,10 @@
 
 Desai, Chou and Shrivastava, "Random Offset Block Embedding", MLSys 2022 (arXiv 2108.02191). A row is cut into runs of
 `block` columns; a hash of id and run says where in the array the run begins, and its sign. The hash is that of
-`ec.shared_array`, of 64 bits, where the study's has 31. A sparse gradient has the lines of the parameter that a batch
-reads, one or two for each run: an optimizer that moves numbers without a gradient moves their neighbours in a line.
+`ec.shared_array`, of 64 bits, where the study's has 31. The array lies in lines of a run's length, the rows that an
+optimizer knows: a sparse gradient has the lines that a batch reads, one or two for each run, and what is kept for a
+row is kept for a line. So does an optimizer of the table's own. One that moves numbers without a gradient moves their
+neighbours in a line.
 
 Bytes: 4 for each number of the array, and 16.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ... import Method, Table, shared_array
@@ -22,6 +24,7 @@ from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._embedding import LearnedEmbedding, numbers
 from .._hashing import mixed, scaled
+from .._new_rows import given_rows
 from .._spec import Plan, Spec, refuse
 
 MOST_NUMBERS = 2**31 - 1
@@ -33,6 +36,7 @@ class ROBE(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("robe", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("array",)
+    takes_optimizer: ClassVar[bool] = True
     hash_seed: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
@@ -42,10 +46,10 @@ class ROBE(LearnedEmbedding):
         # It belongs to the state: numbers mean nothing under another seed.
         self.register_buffer("hash_seed", torch.tensor(spec.seed))
         self.count: int = self.planned.knobs["numbers"]
-        # In lines of a run's length, the last one with zeros at its end: optimizers take sparse gradients by lines.
+        # The last line has zeros at its end.
         lines = torch.zeros(-(-self.count // self.block), self.block)
         lines.view(-1)[: self.count] = self.initial(self.count)
-        self.array = nn.Parameter(lines)
+        self.array = given_rows(spec, lines)
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -70,14 +74,26 @@ class ROBE(LearnedEmbedding):
         run = torch.arange(runs, device=ids.device)
         hashes = mixed(ids[:, None] * runs + run, self.hash_seed)
         start = scaled(hashes, self.count)
-        found: Tensor = _Runs.apply(self.array, start, self.count, self.spec.sparse)  # type: ignore[no-untyped-call]
+        found = self._runs(start)
         if self.signs:
             found = found * (1 - 2 * (hashes & 1)).to(found.dtype)[:, :, None]
         return found.flatten(1)[:, : self.embedding_dim]
 
+    def _runs(self, start: Tensor) -> Tensor:
+        """Return runs, (n, runs, block), from (n, runs) places on; the first number comes after the last."""
+        if not len(start):
+            return self.array.take(start.flatten()).view(*start.shape, self.block)
+        if self.spec.sparse or self.spec.optimizer is not None:
+            lines, start, count = lines_of(start, self.count, self.block, len(self.array))
+            rows = self.array.take(lines)
+        else:
+            rows, count = self.array.whole(), self.count
+        found: Tensor = _Runs.apply(rows, start, count)  # type: ignore[no-untyped-call]
+        return found
+
     def _frozen(self) -> Table:
         return shared_array(
-            numbers(self.array).reshape(-1)[: self.count],
+            numbers(self.array.values()).reshape(-1)[: self.count],
             rows=self.spec.rows,
             dimension=self.spec.dimension,
             block=self.block,
@@ -91,17 +107,50 @@ def _stored_bytes(spec: Spec, count: int) -> int:
     return plan_bytes(described("shared_array", spec.rows, spec.dimension, count=count, element="f32"))
 
 
+def lines_of(start: Tensor, count: int, block: int, lines: int) -> tuple[Tensor, Tensor, int]:
+    """Return the lines that runs can have numbers of, and where runs begin in an array of only these.
+
+    A run is in two lines that follow each other, also among these lines alone. One that passes the end of the array
+    goes on in the first line, as it does in the array of these lines.
+
+    Args:
+        start: Places at which runs begin, at least one, of any shape.
+        count: Numbers of the array.
+        block: Numbers of a run, and of a line.
+        lines: Of the array.
+
+    Returns:
+        The lines, (m,) int64, rising; places among their numbers, of the shape of `start`; how many numbers they have.
+    """
+    first = start.flatten().div(block, rounding_mode="floor")
+    passes = bool((start > count - block).any())
+    ordered, order = (torch.cat([first, first.new_zeros(1)]) if passes else first).sort()
+    # Of lines in order, those of a run that no later one has: both, one, or none.
+    each = min(block, 2)
+    after = ordered.diff(append=ordered[-1:] + each).clamp(max=each)
+    ends = after.cumsum(0)
+    begin = torch.empty_like(ends).scatter_(0, order, ends - after)[: len(first)]
+    steps = torch.arange(int(after.sum()), device=start.device)
+    found = torch.repeat_interleave(ordered - (ends - after), after) + steps
+    # The last run may be in the last line alone.
+    found = found[: int(torch.searchsorted(found, lines))]
+    kept = len(found) * block
+    if int(found[-1]) == lines - 1:
+        kept -= lines * block - count
+    return found, (begin * block).view(start.shape) + start % block, kept
+
+
 class _Runs(torch.autograd.Function):
     """Runs of an array, each a row of a view in which rows overlap: many times as fast as one number at a time."""
 
     @staticmethod
-    def forward(ctx: Any, lines: Tensor, start: Tensor, count: int, sparse: bool) -> Tensor:
+    def forward(ctx: Any, lines: Tensor, start: Tensor, count: int) -> Tensor:
         """Return runs, (n, runs, block), from (n, runs) places on, of the first `count` numbers of (m, block) lines.
 
         After the last number comes the first.
         """
         ctx.save_for_backward(start)
-        ctx.shape, ctx.count, ctx.sparse = lines.shape, count, sparse
+        ctx.shape, ctx.count = lines.shape, count
         block = lines.shape[1]
         array = lines.reshape(-1)[:count]
         if block == 1:
@@ -115,11 +164,10 @@ class _Runs(torch.autograd.Function):
         return torch.where((start < inner)[:, :, None], within, past)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Add each column of the runs where it came from."""
         (start,) = ctx.saved_tensors
-        gradient_of = _sparse_gradient if ctx.sparse else _dense_gradient
-        return gradient_of(start.flatten(), gradient.flatten(0, 1), ctx.count, ctx.shape), None, None, None
+        return _gradient(start.flatten(), gradient.flatten(0, 1), ctx.count, ctx.shape), None, None
 
 
 def _ends(array: Tensor, inner: int, block: int) -> Tensor:
@@ -130,7 +178,7 @@ def _ends(array: Tensor, inner: int, block: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _dense_gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size) -> Tensor:
+def _gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size) -> Tensor:
     """Return the gradient of an array in lines, from that of runs, (n, block), and where they begin, (n,)."""
     sums = _added(start, slopes, count + shape[1] - 1)
     for first in range(count, len(sums), count):
@@ -138,38 +186,6 @@ def _dense_gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size
         sums[: len(past)] += past
     sums[count:] = 0
     return sums[: shape.numel()].view(shape)
-
-
-def _sparse_gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size) -> Tensor:
-    """Return the same gradient as a sparse tensor of the lines that runs can have numbers of, in order and each once.
-
-    A run is in two lines that follow each other, also among these lines alone: its numbers are added up in an array of
-    them, in the order in which `_dense_gradient` adds them.
-    """
-    block = shape[1]
-    first = start.div(block, rounding_mode="floor")
-    passes = bool((start > count - block).any())
-    # A run that passes the end goes on in the first two lines.
-    ordered, order = (torch.cat([first, first.new_zeros(1)]) if passes else first).sort()
-    lines = min(block, 2)
-    after = ordered.diff(append=ordered[-1:] + lines).clamp(max=lines)
-    ends = after.cumsum(0)
-    # Of lines in order, those of a run that no later one has are numbered from `ends - after` on.
-    begin = torch.empty_like(ends).scatter_(0, order, ends - after)[: len(start)]
-    found = torch.repeat_interleave(ordered - (ends - after), after) + torch.arange(
-        int(after.sum()), device=start.device
-    )
-    sums = _added(begin * block + start - first * block, slopes, len(found) * block)
-    if passes:
-        places = (found[-3:, None] * block + torch.arange(block, device=start.device)).view(-1)
-        is_past = places >= count
-        past, places = sums[-len(places) :][is_past], places[is_past] % count
-        sums.index_add_(0, places, past)
-    whole = int(torch.searchsorted(found, shape[0]))
-    sums = sums[: whole * block].view(-1, block)
-    if whole and int(found[whole - 1]) == shape[0] - 1:
-        sums[-1, count - shape.numel() + block :] = 0
-    return torch.sparse_coo_tensor(found[None, :whole], sums, shape, check_invariants=False, is_coalesced=True)
 
 
 def _added(start: Tensor, slopes: Tensor, count: int) -> Tensor:

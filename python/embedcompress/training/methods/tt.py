@@ -14,7 +14,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, tensor_train
 from ..._methods import WHILE_TRAINING
@@ -23,7 +23,9 @@ from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
 from .._grouped import grouped_product
+from .._new_rows import given_rows
 from .._plain import PlainFields
+from .._rows import Rows
 from .._spec import Plan, Spec, largest
 from .._steps import touched
 from .._train_products import takes, train_products
@@ -37,15 +39,16 @@ class TTRec(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("tt", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("plain", "core0", "core1", "core2")
+    takes_optimizer: ClassVar[bool] = True
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     digit0: Tensor
     digit1: Tensor
     first0: Tensor
     first1: Tensor
     first2: Tensor
-    core0: nn.Parameter
-    core1: nn.Parameter
-    core2: nn.Parameter
+    core0: Rows
+    core1: Rows
+    core2: Rows
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
@@ -59,15 +62,14 @@ class TTRec(LearnedEmbedding):
             self.register_buffer(f"first{position}", ends - torch.tensor(counts), persistent=False)
         self.register_buffer("digit0", torch.tensor(self.slices[0]).clamp(min=1), persistent=False)
         self.register_buffer("digit1", torch.tensor(self.slices[1]).clamp(min=1), persistent=False)
-        kept = sum(n for n, plain in zip(spec.sizes, is_plain, strict=True) if plain)
-        self.plain = PlainFields(spec.sizes, is_plain, self.initial(kept, spec.dimension, purpose=3), spec.sparse)
+        self.plain = PlainFields(self, is_plain, purpose=3)
         if not all(is_plain):
             (d0, d1, d2), rank = self.columns, self.rank
             # Numbers of rows are sums of rank^2 products of three: they begin as far from zero as those of `initial`.
             deviation = (1 / (3 * max(spec.sizes) * rank**2)) ** (1 / 6)
             for position, width in enumerate((d0 * rank, rank * d1 * rank, rank * d2)):
                 values = without_centre((sum(self.slices[position]), width), self.generator(position))
-                self.register_parameter(f"core{position}", nn.Parameter(values * deviation))
+                self.add_module(f"core{position}", given_rows(spec, values * deviation))
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -89,21 +91,21 @@ class TTRec(LearnedEmbedding):
         return batch.spread(self.plain.beside(*self.fields.split(batch.ids), self._products))
 
     def _products(self, field: Tensor | None, local: Tensor) -> Tensor:
-        (d0, d1, d2), rank, sparse = self.columns, self.rank, self.spec.sparse
+        (d0, d1, d2), rank = self.columns, self.rank
         n0, n1 = of_field(self.digit0, field), of_field(self.digit1, field)
         rest = torch.div(local, n0, rounding_mode="floor")
         last = torch.div(rest, n1, rounding_mode="floor")
         row0 = local - rest * n0 + of_field(self.first0, field)
         row1 = rest - last * n1 + of_field(self.first1, field)
-        right = _rows_of(self.core2, last + of_field(self.first2, field), sparse).view(-1, rank, d2)
-        if takes(self.core1):
-            left = _rows_of(self.core0, row0, sparse).view(-1, d0, rank)
-            return train_products(left, self.core1, right, row1, d1, sparse).view(len(local), self.embedding_dim)
+        right = self.core2.once(last + of_field(self.first2, field)).view(-1, rank, d2)
+        if takes(right):
+            left = self.core0.once(row0).view(-1, d0, rank)
+            return train_products(left, self.core1, right, row1, d1).view(len(local), self.embedding_dim)
         # Ids that have the same two first digits share the larger product.
         pairs, back = torch.unique(row1 * len(self.core0) + row0, return_inverse=True)
         row1 = torch.div(pairs, len(self.core0), rounding_mode="floor")
-        left = _rows_of(self.core0, pairs - row1 * len(self.core0), sparse).view(-1, d0, rank)
-        middle = grouped_product(left, row1, self.core1, sparse).view(-1, d0 * d1 * rank)
+        left = self.core0.once(pairs - row1 * len(self.core0)).view(-1, d0, rank)
+        middle = grouped_product(left, row1, self.core1).view(-1, d0 * d1 * rank)
         products = torch.bmm(middle.index_select(0, back).view(-1, d0 * d1, rank), right)
         return products.reshape(len(local), self.embedding_dim)
 
@@ -128,16 +130,10 @@ class TTRec(LearnedEmbedding):
                 strict=True,
             ):
                 start, count = int(first[index]), counts[index]
-                parts.append(numbers(core[start : start + count].view(count, *shape)))
+                parts.append(numbers(core.values(slice(start, start + count)).view(count, *shape)))
             return tensor_train(parts, rows=self.spec.sizes[index])
 
         return self.per_field(table(index) for index in range(len(self.spec.sizes)))
-
-
-def _rows_of(core: Tensor, places: Tensor, sparse: bool) -> Tensor:
-    """Return slices of a core, (n, …), each read once however many of the batch have it."""
-    batch = Distinct(places)
-    return batch.spread(batch.take(core, sparse))
 
 
 def column_factors(dimension: int) -> tuple[int, int, int]:
