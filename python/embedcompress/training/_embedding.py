@@ -52,6 +52,8 @@ class LearnedEmbedding(nn.Module):
     says so. Where it does not, and for all other parameters, they are dense."""
     takes_optimizer: ClassVar[bool] = False
     """Whether tables can have an optimizer of their own, which is `spec.optimizer`."""
+    takes_bits: ClassVar[bool] = False
+    """Whether arrays of tables can be codes of `spec.bits` bits."""
     own_options: ClassVar[Mapping[str, Any]] = {}
     """Options that have another default with an optimizer of the table's own."""
     compiles: ClassVar[str] = ""

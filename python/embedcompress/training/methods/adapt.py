@@ -42,6 +42,7 @@ class Adaptive(Gathered):
 
     method: ClassVar[Method] = entry("adapt", WHILE_TRAINING)
     needs_counts: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     hot_ids: Tensor
     before: Tensor
     first: Tensor
@@ -174,6 +175,8 @@ class _Fields:
     are_sorted: Values
     """Whether a field's ids come by falling counts."""
     row_bytes: int
+    book_bytes: int
+    """Of what an array of rows has beside them."""
 
     @staticmethod
     def of(spec: Spec) -> _Fields:
@@ -182,7 +185,8 @@ class _Fields:
         # Where a field ends, the next one may begin with any count.
         falls[np.cumsum(spec.sizes) - 1] = True
         are_sorted = np.logical_and.reduceat(falls, spec.starts)
-        return _Fields(np.asarray(spec.sizes), are_sorted, 4 * spec.dimension)
+        book = spec.array_bytes(0)
+        return _Fields(np.asarray(spec.sizes), are_sorted, spec.array_bytes(1) - book, book)
 
     def arranged(self, hot: Values, shared: int) -> Plan:
         """Return the plan of so many ids with rows of their own in each field, and shared rows in all.
@@ -195,11 +199,15 @@ class _Fields:
             [_map_choices(int(size), int(rows)) for size, rows in zip(self.sizes, hot + each, strict=True)]
         ).T
         needs_none = (hot == 0) | (rare == 0) | self.are_sorted
-        found = self.row_bytes * (hot + each) + np.where(needs_none, 0, choices.min(0))
-        is_plain = found >= self.row_bytes * self.sizes
+        # A map leads into one array of both kinds of rows; else each kind has its own.
+        choices[0] += self.book_bytes
+        mapped = np.where(needs_none, self.book_bytes * ((hot > 0) & (rare > 0)), choices.min(0))
+        found = self.row_bytes * (hot + each) + self.book_bytes + mapped
+        whole = self.row_bytes * self.sizes + self.book_bytes
+        is_plain = found >= whole
         kinds = np.where(needs_none | is_plain, 0, 1 + choices.argmin(0))
         return Plan(
-            int(np.where(is_plain, self.row_bytes * self.sizes, found).sum()),
+            int(np.where(is_plain, whole, found).sum()),
             {
                 "hot": np.where(is_plain, self.sizes, hot).tolist(),
                 "shared": np.where(is_plain, 0, each).tolist(),

@@ -32,6 +32,7 @@ class Compositional(LearnedEmbedding):
     method: ClassVar[Method] = entry("compo", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("quotient", "remainder")
     takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     divisor: Tensor
     first_quotient: Tensor
     first_remainder: Tensor
@@ -61,10 +62,9 @@ class Compositional(LearnedEmbedding):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the smallest k that fits."""
-        row = 4 * spec.dimension
 
         def size(k: int) -> int:
-            return row * sum(_rows(n, d) for n, d in zip(spec.sizes, _divisors(spec.sizes, k), strict=True))
+            return sum(_bytes(spec, n, d) for n, d in zip(spec.sizes, _divisors(spec.sizes, k), strict=True))
 
         most = math.isqrt(max(spec.sizes)) + 1
         if size(most) > spec.budget:
@@ -99,6 +99,12 @@ class Compositional(LearnedEmbedding):
 
 def _rows(size: int, k: int) -> int:
     return size if k == 1 else -(-size // k) + k
+
+
+def _bytes(spec: Spec, size: int, k: int) -> int:
+    if k == 1:
+        return spec.array_bytes(size)
+    return spec.array_bytes(-(-size // k)) + spec.array_bytes(k)
 
 
 def _divisors(sizes: Sequence[int], k: int) -> list[int]:

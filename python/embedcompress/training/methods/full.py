@@ -23,6 +23,7 @@ class Full(Gathered):
     """`training.embedding("full", …)`. Bytes: 4 n d, or 2 n d of bf16 or f16."""
 
     method: ClassVar[Method] = entry("full", WHILE_TRAINING)
+    takes_bits: ClassVar[bool] = True
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
@@ -37,6 +38,8 @@ class Full(Gathered):
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """There is nothing to choose."""
         size = spec.rows * spec.dimension * DTYPES[options["dtype"]].itemsize
+        if spec.bits is not None:
+            size = spec.array_bytes(spec.rows)
         if size > spec.budget:
             raise refuse("full", spec, size)
         return Plan(size, {})

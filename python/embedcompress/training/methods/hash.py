@@ -20,6 +20,8 @@ from .._spec import Plan, Spec, refuse
 class Hash(Gathered):
     """`training.embedding("hash", …)`: each field has rows in proportion to its size. Bytes: 4 d for each row."""
 
+    takes_bits: ClassVar[bool] = True
+
     method: ClassVar[Method] = entry("hash", WHILE_TRAINING)
     first: Tensor
     count: Tensor
@@ -34,15 +36,16 @@ class Hash(Gathered):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Share rows out among fields."""
-        total = spec.budget // (4 * spec.dimension)
+        row = spec.array_bytes(1) - spec.array_bytes(0)
+        # Each field's table has a codebook if rows are codes.
+        total = (spec.budget - len(spec.sizes) * spec.array_bytes(0)) // row
         if total < len(spec.sizes):
-            raise refuse("hash", spec, 4 * spec.dimension * len(spec.sizes))
+            raise refuse("hash", spec, len(spec.sizes) * spec.array_bytes(1))
         counts = shared_out(min(total, spec.rows), spec.sizes)
         ratio = min(spec.budget / spec.full_bytes, 1)
         study = [-int(-ratio * size // 1) for size in spec.sizes]
-        return Plan(
-            4 * spec.dimension * sum(counts), {"rows": counts}, {"rows": study, "ratio": sum(study) / spec.rows}
-        )
+        size = sum(spec.array_bytes(count) for count in counts)
+        return Plan(size, {"rows": counts}, {"rows": study, "ratio": sum(study) / spec.rows})
 
     def places(self, ids: Tensor) -> Tensor:
         """Return rows of the smaller table."""

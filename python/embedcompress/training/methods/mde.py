@@ -38,6 +38,7 @@ class MDE(LearnedEmbedding):
     method: ClassVar[Method] = entry("mde", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("plain", "tables", "matrices")
     takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     group: Tensor
     first: Tensor
@@ -65,7 +66,9 @@ class MDE(LearnedEmbedding):
         for index, width in enumerate(self.widths):
             self.tables.append(uniform_rows(self, rows[index], width, purpose=2 * index + 2))
             matrix_size, bound = width * spec.dimension, math.sqrt(3 / width)
-            self.matrices.append(uniform_rows(self, matrices[index], matrix_size, purpose=2 * index + 1, bound=bound))
+            self.matrices.append(
+                uniform_rows(self, matrices[index], matrix_size, purpose=2 * index + 1, bound=bound, is_coded=False)
+            )
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -95,7 +98,7 @@ class MDE(LearnedEmbedding):
             if _stored_bytes(spec, found) > spec.budget:
                 found[index] = width
         final = [
-            width if _words(rows, width, spec.dimension) < rows * spec.dimension else spec.dimension
+            width if _narrow_bytes(spec, rows, width) < spec.array_bytes(rows) else spec.dimension
             for rows, width in zip(spec.sizes, found, strict=True)
         ]
         chosen = dict(zip(("alpha", "scale"), knobs(step), strict=True))
@@ -161,9 +164,14 @@ def _words(rows: int, width: int, dimension: int) -> int:
     return width * (rows + dimension)
 
 
+def _narrow_bytes(spec: Spec, rows: int, width: int) -> int:
+    """Return the bytes of a field's narrow rows, and of its matrix, which is f32."""
+    return spec.array_bytes(rows, width) + 4 * width * spec.dimension
+
+
 def _stored_bytes(spec: Spec, widths: Sequence[int]) -> int:
     fields = zip(spec.sizes, widths, strict=True)
-    return 4 * sum(min(rows * spec.dimension, _words(rows, width, spec.dimension)) for rows, width in fields)
+    return sum(min(spec.array_bytes(rows), _narrow_bytes(spec, rows, width)) for rows, width in fields)
 
 
 def _study(spec: Spec) -> dict[str, Any]:

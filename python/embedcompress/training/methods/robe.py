@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ... import Method, Table, shared_array
+from ..._bisection import last_where
 from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
@@ -29,6 +30,8 @@ from .._spec import Plan, Spec, refuse
 
 MOST_NUMBERS = 2**31 - 1
 """What the frozen form holds."""
+CODED_LINE = 16
+"""Numbers of a line of codes, if runs are no longer."""
 
 
 class ROBE(LearnedEmbedding):
@@ -37,6 +40,7 @@ class ROBE(LearnedEmbedding):
     method: ClassVar[Method] = entry("robe", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("array",)
     takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     hash_seed: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
@@ -47,7 +51,8 @@ class ROBE(LearnedEmbedding):
         self.register_buffer("hash_seed", torch.tensor(spec.seed))
         self.count: int = self.planned.knobs["numbers"]
         # The last line has zeros at its end.
-        lines = torch.zeros(-(-self.count // self.block), self.block)
+        width = line_width(self.block, spec.bits)
+        lines = torch.zeros(-(-self.count // width), width)
         lines.view(-1)[: self.count] = self.initial(self.count)
         self.array = given_rows(spec, lines)
 
@@ -57,13 +62,14 @@ class ROBE(LearnedEmbedding):
         block = spec.dimension if options["block"] is None else options["block"]
         if block > spec.dimension:
             raise ValueError(f"robe: block must be at most the {spec.dimension} columns, not {block}")
-        floor = _stored_bytes(spec, 1)
+        floor = _stored_bytes(spec, 1, block)
         if floor > spec.budget:
             raise refuse("robe", spec, floor)
-        count = min(1 + (spec.budget - floor) // 4, spec.rows * spec.dimension, MOST_NUMBERS)
+        most = min(spec.rows * spec.dimension, MOST_NUMBERS)
+        count = last_where(1, most, lambda count: _stored_bytes(spec, count, block) <= spec.budget)
         study = min(spec.budget, spec.full_bytes) // 4
         return Plan(
-            _stored_bytes(spec, count),
+            _stored_bytes(spec, count, block),
             {"numbers": count, "block": block},
             {"numbers": study, "ratio": 4 * study / spec.full_bytes},
         )
@@ -83,31 +89,41 @@ class ROBE(LearnedEmbedding):
         """Return runs, (n, runs, block), from (n, runs) places on; the first number comes after the last."""
         if not len(start):
             return self.array.take(start.flatten()).view(*start.shape, self.block)
-        if self.spec.sparse or self.spec.optimizer is not None:
-            lines, start, count = lines_of(start, self.count, self.block, len(self.array))
+        if self.spec.sparse or self.spec.optimizer is not None or self.spec.bits is not None:
+            lines, start, count = lines_of(start, self.count, self.block, len(self.array), self.array.dimension)
             rows = self.array.take(lines)
         else:
             rows, count = self.array.whole(), self.count
-        found: Tensor = _Runs.apply(rows, start, count)  # type: ignore[no-untyped-call]
+        found: Tensor = _Runs.apply(rows, start, count, self.block)  # type: ignore[no-untyped-call]
         return found
 
     def _frozen(self) -> Table:
-        return shared_array(
-            numbers(self.array.values()).reshape(-1)[: self.count],
-            rows=self.spec.rows,
-            dimension=self.spec.dimension,
-            block=self.block,
-            seed=int(self.hash_seed),
-            signs=self.signs,
-        )
+        fields: dict[str, Any] = {
+            "rows": self.spec.rows,
+            "dimension": self.spec.dimension,
+            "block": self.block,
+            "seed": int(self.hash_seed),
+            "signs": self.signs,
+        }
+        if self.spec.bits is not None:
+            return shared_array(self.array.frozen(), count=self.count, **fields)
+        return shared_array(numbers(self.array.values()).reshape(-1)[: self.count], **fields)
 
 
-def _stored_bytes(spec: Spec, count: int) -> int:
+def line_width(block: int, bits: int | None) -> int:
+    """Return the numbers of a line: those of a run, or of short runs that share the scale of their codes."""
+    return block if bits is None else block * max(CODED_LINE // block, 1)
+
+
+def _stored_bytes(spec: Spec, count: int, block: int) -> int:
     """Return the bytes of so many numbers, and of what the hash needs."""
-    return plan_bytes(described("shared_array", spec.rows, spec.dimension, count=count, element="f32"))
+    width = line_width(block, spec.bits)
+    own = plan_bytes(described("shared_array", spec.rows, spec.dimension, count=count, element="f32")) - 4 * count
+    # In f32 the last line may be short.
+    return own + (4 * count if spec.bits is None else spec.array_bytes(-(-count // width), width))
 
 
-def lines_of(start: Tensor, count: int, block: int, lines: int) -> tuple[Tensor, Tensor, int]:
+def lines_of(start: Tensor, count: int, block: int, lines: int, width: int) -> tuple[Tensor, Tensor, int]:
     """Return the lines that runs can have numbers of, and where runs begin in an array of only these.
 
     A run is in two lines that follow each other, also among these lines alone. One that passes the end of the array
@@ -116,17 +132,18 @@ def lines_of(start: Tensor, count: int, block: int, lines: int) -> tuple[Tensor,
     Args:
         start: Places at which runs begin, at least one, of any shape.
         count: Numbers of the array.
-        block: Numbers of a run, and of a line.
+        block: Numbers of a run.
         lines: Of the array.
+        width: Numbers of a line, at least those of a run.
 
     Returns:
         The lines, (m,) int64, rising; places among their numbers, of the shape of `start`; how many numbers they have.
     """
-    first = start.flatten().div(block, rounding_mode="floor")
+    first = start.flatten().div(width, rounding_mode="floor")
     passes = bool((start > count - block).any())
     ordered, order = (torch.cat([first, first.new_zeros(1)]) if passes else first).sort()
     # Of lines in order, those of a run that no later one has: both, one, or none.
-    each = min(block, 2)
+    each = min(width, 2)
     after = ordered.diff(append=ordered[-1:] + each).clamp(max=each)
     ends = after.cumsum(0)
     begin = torch.empty_like(ends).scatter_(0, order, ends - after)[: len(first)]
@@ -134,24 +151,23 @@ def lines_of(start: Tensor, count: int, block: int, lines: int) -> tuple[Tensor,
     found = torch.repeat_interleave(ordered - (ends - after), after) + steps
     # The last run may be in the last line alone.
     found = found[: int(torch.searchsorted(found, lines))]
-    kept = len(found) * block
+    kept = len(found) * width
     if int(found[-1]) == lines - 1:
-        kept -= lines * block - count
-    return found, (begin * block).view(start.shape) + start % block, kept
+        kept -= lines * width - count
+    return found, (begin * width).view(start.shape) + start % width, kept
 
 
 class _Runs(torch.autograd.Function):
     """Runs of an array, each a row of a view in which rows overlap: many times as fast as one number at a time."""
 
     @staticmethod
-    def forward(ctx: Any, lines: Tensor, start: Tensor, count: int) -> Tensor:
-        """Return runs, (n, runs, block), from (n, runs) places on, of the first `count` numbers of (m, block) lines.
+    def forward(ctx: Any, lines: Tensor, start: Tensor, count: int, block: int) -> Tensor:
+        """Return runs, (n, runs, block), from (n, runs) places on, of the first `count` numbers of (m, width) lines.
 
         After the last number comes the first.
         """
         ctx.save_for_backward(start)
-        ctx.shape, ctx.count = lines.shape, count
-        block = lines.shape[1]
+        ctx.shape, ctx.count, ctx.block = lines.shape, count, block
         array = lines.reshape(-1)[:count]
         if block == 1:
             return functional.embedding(start, array[:, None])
@@ -164,10 +180,11 @@ class _Runs(torch.autograd.Function):
         return torch.where((start < inner)[:, :, None], within, past)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """Add each column of the runs where it came from."""
         (start,) = ctx.saved_tensors
-        return _gradient(start.flatten(), gradient.flatten(0, 1), ctx.count, ctx.shape), None, None
+        slopes = gradient.flatten(0, 1)
+        return _gradient(start.flatten(), slopes, ctx.count, ctx.shape, ctx.block), None, None, None
 
 
 def _ends(array: Tensor, inner: int, block: int) -> Tensor:
@@ -178,10 +195,10 @@ def _ends(array: Tensor, inner: int, block: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size) -> Tensor:
+def _gradient(start: Tensor, slopes: Tensor, count: int, shape: torch.Size, block: int) -> Tensor:
     """Return the gradient of an array in lines, from that of runs, (n, block), and where they begin, (n,)."""
-    sums = _added(start, slopes, count + shape[1] - 1)
-    for first in range(count, len(sums), count):
+    sums = _added(start, slopes, max(count + block - 1, shape.numel()))
+    for first in range(count, count + block - 1, count):
         past = sums[first : first + count]
         sums[: len(past)] += past
     sums[count:] = 0

@@ -26,7 +26,7 @@ from .._grouped import grouped_product
 from .._new_rows import given_rows
 from .._plain import PlainFields
 from .._rows import Rows
-from .._spec import Plan, Spec, largest
+from .._spec import MOST_COLUMNS, Plan, Spec, largest
 from .._steps import touched
 from .._train_products import takes, train_products
 
@@ -40,6 +40,7 @@ class TTRec(LearnedEmbedding):
     method: ClassVar[Method] = entry("tt", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("plain", "core0", "core1", "core2")
     takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     digit0: Tensor
     digit1: Tensor
@@ -75,14 +76,14 @@ class TTRec(LearnedEmbedding):
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the largest rank that fits; it is the study's."""
         columns = column_factors(spec.dimension)
-        full = [size * spec.dimension for size in spec.sizes]
+        full = [spec.array_bytes(size) for size in spec.sizes]
 
         def size(rank: int) -> int:
-            found = [words(size, columns, rank) for size in spec.sizes]
-            return 4 * sum(min(pair) for pair in zip(full, found, strict=True))
+            found = [_stored_bytes(spec, size, columns, rank) for size in spec.sizes]
+            return sum(min(pair) for pair in zip(full, found, strict=True))
 
         rank = largest("tt", spec, 1, MOST_RANK, size)
-        is_plain = [words(n, columns, rank) >= all_words for n, all_words in zip(spec.sizes, full, strict=True)]
+        is_plain = [_stored_bytes(spec, n, columns, rank) >= whole for n, whole in zip(spec.sizes, full, strict=True)]
         return Plan(size(rank), {"rank": rank, "columns": columns, "plain": is_plain})
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -120,18 +121,19 @@ class TTRec(LearnedEmbedding):
         def table(index: int) -> Table:
             if self.planned.knobs["plain"][index]:
                 return self.plain.frozen(index)
-            shapes = ((d0, rank), (rank, d1, rank), (rank, d2))
-            parts = []
-            for core, first, counts, shape in zip(
-                (self.core0, self.core1, self.core2),
-                (self.first0, self.first1, self.first2),
-                self.slices,
-                shapes,
-                strict=True,
-            ):
-                start, count = int(first[index]), counts[index]
-                parts.append(numbers(core.values(slice(start, start + count)).view(count, *shape)))
-            return tensor_train(parts, rows=self.spec.sizes[index])
+            cores = (self.core0, self.core1, self.core2)
+            starts = [int(first[index]) for first in (self.first0, self.first1, self.first2)]
+            places = [slice(start, start + self.slices[part][index]) for part, start in enumerate(starts)]
+            rows = self.spec.sizes[index]
+            if self.spec.bits is not None:
+                coded = [core.frozen(place) for core, place in zip(cores, places, strict=True)]
+                return tensor_train(coded, rows=rows, columns=(d0, d1, d2), ranks=(rank, rank))
+            shapes = ((-1, d0, rank), (-1, rank, d1, rank), (-1, rank, d2))
+            parts = [
+                numbers(core.values(place).view(shape))
+                for core, place, shape in zip(cores, places, shapes, strict=True)
+            ]
+            return tensor_train(parts, rows=rows)
 
         return self.per_field(table(index) for index in range(len(self.spec.sizes)))
 
@@ -157,10 +159,13 @@ def digits(rows: int) -> tuple[int, int, int]:
     return math.ceil(rows / last / middle), middle, last
 
 
-def words(rows: int, columns: tuple[int, int, int], rank: int) -> int:
-    """Return the numbers in a field's cores."""
-    n0, n1, n2 = digits(rows)
-    return (n0 * columns[0] + n1 * columns[1] * rank + n2 * columns[2]) * rank
+def _stored_bytes(spec: Spec, rows: int, columns: tuple[int, int, int], rank: int) -> int:
+    """Return the bytes of a field's cores."""
+    widths = columns[0] * rank, rank * columns[1] * rank, rank * columns[2]
+    if spec.bits is not None and max(widths) > MOST_COLUMNS:
+        # Slices of codes are rows of a table, and this is more than any budget.
+        return 1 << 62
+    return sum(spec.array_bytes(count, width) for count, width in zip(digits(rows), widths, strict=True))
 
 
 def without_centre(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
