@@ -103,7 +103,9 @@ public struct TensorTrain: Node {
     }
 
     var ownScratchBytes: Int {
-        blockScratchBytes + tileBytes(dimension: dimension) + (shape.scratchBytes ?? Scratch.most)
+        let own = blockScratchBytes + tileBytes(dimension: dimension) + (shape.scratchBytes ?? Scratch.most)
+        guard case .tables = cores else { return own }
+        return own + TrainRows<TableCore>.aheadBytes
     }
 
     /// Copies of three cores, row after row: of N0 x d0 x R1, N1 x R1 x d1 x R2 and N2 x R2 x d2 numbers.
