@@ -29,6 +29,7 @@ import linear_algebra  # noqa: E402
 import lookup_page  # noqa: E402
 import loss_aware  # noqa: E402
 import many_tables  # noqa: E402
+import multipoint  # noqa: E402
 import packed_auc  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
@@ -594,6 +595,19 @@ def test_loss_aware(one_thread, tmp_path, monkeypatch):
     loss_aware.main(given)
     assert path.read_text() == before
     assert loss_aware.table(committed("loss_aware")["cells"]) in (DOCS / "four-bit-paper.md").read_text()
+
+
+def test_multipoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(multipoint, "TABLES", {"GloVe": multipoint.TABLES["GloVe"]})
+    monkeypatch.setattr(multipoint, "BITS", (3,))
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "methods.md")
+    multipoint.main(["--json", str(path), "--page", str(page)])
+    cells = json.loads(path.read_text())["cells"]
+    assert [cell["table"] for cell in cells] == ["GloVe", "GloVe, norms spread"]
+    # Points of few bits win only where rows differ.
+    assert cells[0]["multipoint, 2 bits"] > cells[0]["least squares"]
+    assert cells[1]["multipoint, 2 bits"] < cells[1]["least squares"]
+    assert multipoint.table(committed("multipoint")["cells"]) in (DOCS / "methods.md").read_text()
 
 
 def test_packed_auc(one_thread, tmp_path, monkeypatch):

@@ -32,8 +32,8 @@ public struct Method: Sendable {
     /// Methods from outside this module.
     static let registered = Registry<Method>([])
     static let builtIn: [Method] = [
-        .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
-        .kmeansClusters, .eden, .int8, .int16, .pq, .rq, .prune, .dedup,
+        .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .multipoint,
+        .kmeans, .kmeansClusters, .eden, .int8, .int16, .pq, .rq, .prune, .dedup,
         .magnitudeProduct, .optimizedProduct, .svd, .magnitudeSVD, .tensorTrain, .hotCold,
     ]
 }

@@ -43,6 +43,7 @@ final class ConfiguredMethodTests: XCTestCase {
                 .leastSquares(
                     bits: 3, budget: size, group: 8, scaleType: .float32, bins: 20, fits: 2, rangeFactors: factors)
             ),
+            (.multipoint(), .multipoint(bits: 3, points: 2, threshold: 0.2, scaleType: .float32, budget: size)),
             (.kmeans(), .kmeans(bits: 3, budget: size, entryType: .float32, solver: .lloyd, rounds: 9)),
             (
                 .kmeansClusters(),

@@ -194,6 +194,24 @@ extension ConfiguredMethod {
             ])
     }
 
+    /// Multipoint: a sum of rows of few bits, of more of them where they take more error away (Liu et al. 2021, arXiv
+    /// 2002.09049).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a point's codes, 1 to 8.
+    ///   - points: The most points of a row, 1 to 16.
+    ///   - threshold: A row has the fewest points with which its error is at most so much of its norm, 0 to 1; 0.1 if
+    ///     neither threshold nor a budget is given.
+    ///   - scaleType: The type of scales and biases; nil is f16, or f32 where f16 costs more than a tenth of the error.
+    ///   - budget: The most bytes of the result, in place of `threshold`: spent on the points that take most error away.
+    public static func multipoint(
+        bits: Int = 2, points: Int = 4, threshold: Double? = nil, scaleType: ScaleType? = nil, budget: Budget? = nil
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "multipoint",
+            ["bits": bits, "points": points, "threshold": threshold, "scale_dtype": scaleType, "budget": budget])
+    }
+
     /// INT8: 8-bit whole numbers, at a scale of each row, or of the table with stochastic rounding (Zhang et al. 2024, arXiv
     /// 2311.15578).
     ///
