@@ -31,7 +31,7 @@ from embedcompress import hessian, nn, training
 
 ALLOWED = (ValueError, TypeError, IndexError, MemoryError, OSError, KeyboardInterrupt, RuntimeError, Provoked)
 
-WORK = ("runs", "iterations", "probes", "points")
+WORK = ("runs", "iterations", "probes", "points", "rounds")
 """Arguments that say how much is to be done: who asks for 2^64 runs gets them, so only small numbers are tried."""
 MOST_WORK = 64
 
@@ -85,6 +85,10 @@ def functions(folder: Path) -> dict[str, Call]:
     tables = ec.TableSet([table, dense])
 
     calls: dict[str, Call] = {
+        "calibrate_ranges": (
+            ec.calibrate_ranges,
+            lambda: {"weight": weight(), "loss": lambda table: float(table.decode().sum()), "method": "asym"},
+        ),
         "codebook": (ec.codebook, lambda: {"codes": codes, "codebooks": np.zeros(16, np.float32), "bits": 4}),
         "columns": (ec.columns, lambda: {"tables": [table, dense]}),
         "combine": (ec.combine, lambda: {"tables": [table, dense], "operation": "sum"}),
@@ -209,6 +213,10 @@ def functions(folder: Path) -> dict[str, Call]:
         ),
         "training.register": (training.register, lambda: {"cls": int}),
         "training.second_pass": (training.second_pass, lambda: {"model": model(), "loss": lambda: torch.zeros(1)}),
+        "training.squared_gradients": (
+            training.squared_gradients,
+            lambda: {"model": trained, "table": trained[0], "batches": batches, "loss": loss},
+        ),
         "training.SGD": (training.SGD, lambda: {"lr": 0.1}),
         "training.Adagrad": (training.Adagrad, lambda: {"lr": 0.1}),
         "training.RowwiseAdagrad": (training.RowwiseAdagrad, lambda: {"lr": 0.1}),

@@ -27,7 +27,9 @@ import fused_steps  # noqa: E402
 import levels  # noqa: E402
 import linear_algebra  # noqa: E402
 import lookup_page  # noqa: E402
+import loss_aware  # noqa: E402
 import many_tables  # noqa: E402
+import multipoint  # noqa: E402
 import packed_auc  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
@@ -575,6 +577,42 @@ def test_training_bytes(tmp_path):
     assert cells[1]["parameters"] == cells[1]["full_bytes"] < cells[1]["peak"]
     assert "| int8, own optimizer | 40.0 % |" in page.read_text()
     assert training_bytes.table(committed("training_bytes")["cells"]) in (DOCS / "training-costs.md").read_text()
+
+
+def test_loss_aware(one_thread, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = {"few": random.integers(0, 5, 900), "many": random.integers(0, 60, 900)}
+    labels = (columns["few"] + columns["many"]) % 3 == 0
+    data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
+    monkeypatch.setattr(loss_aware._data, "read", lambda source, by: data)
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "four-bit-paper.md")
+    given = ["--json", str(path), "--page", str(page), "--seeds", "0"]
+    loss_aware.main(given)
+    cells = {cell["form"]: cell for cell in json.loads(path.read_text())["cells"]}
+    assert len(cells) == 1 + len(loss_aware.PLAIN) + len(loss_aware.CALIBRATED)
+    for form in loss_aware.CALIBRATED:
+        found = cells[f"{form}, calibrated"]
+        assert found["validation_after"] <= found["validation_before"]
+    weighted = cells["least squares, squared gradients"]["weighted_error"]
+    assert 0 == cells["f32"]["weighted_error"] < weighted < cells["least squares"]["weighted_error"]
+    before = path.read_text()
+    monkeypatch.setattr(loss_aware, "cells", lambda data, seed: pytest.fail("a seed that is there ran again"))
+    loss_aware.main(given)
+    assert path.read_text() == before
+    assert loss_aware.table(committed("loss_aware")["cells"]) in (DOCS / "four-bit-paper.md").read_text()
+
+
+def test_multipoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(multipoint, "TABLES", {"GloVe": multipoint.TABLES["GloVe"]})
+    monkeypatch.setattr(multipoint, "BITS", (3,))
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "methods.md")
+    multipoint.main(["--json", str(path), "--page", str(page)])
+    cells = json.loads(path.read_text())["cells"]
+    assert [cell["table"] for cell in cells] == ["GloVe", "GloVe, norms spread"]
+    # Points of few bits win only where rows differ.
+    assert cells[0]["multipoint, 2 bits"] > cells[0]["least squares"]
+    assert cells[1]["multipoint, 2 bits"] < cells[1]["least squares"]
+    assert multipoint.table(committed("multipoint")["cells"]) in (DOCS / "methods.md").read_text()
 
 
 def test_packed_auc(one_thread, tmp_path, monkeypatch):

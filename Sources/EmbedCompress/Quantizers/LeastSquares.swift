@@ -30,7 +30,7 @@ struct LeastSquares: RangeSearch {
 
     func ranges(of batch: RowBatch) -> Ranges {
         var best = batch.widest
-        var bestErrors = batch.squaredErrors(best)
+        var bestErrors = batch.errors(best)
         descend(batch, &best, &bestErrors)
         fit(batch, from: best, &best, &bestErrors, fits: fits)
         if Float(batch.count) >= Self.columnsForCode * (batch.format.lastCode + 1) {
@@ -52,7 +52,7 @@ struct LeastSquares: RangeSearch {
         for _ in 1..<Int(steps) {
             let left = batch.format.ranges(low + step, high)
             let right = batch.format.ranges(low, high - step)
-            let (leftErrors, rightErrors) = batch.squaredErrors(left, right)
+            let (leftErrors, rightErrors) = batch.errors(left, right)
             let goesLeft = leftErrors .< rightErrors
             batch.keep(&best, &bestErrors, left, leftErrors)
             batch.keep(&best, &bestErrors, right, rightErrors)
@@ -87,7 +87,7 @@ struct LeastSquares: RangeSearch {
             if all(errors .>= lastErrors * (1 - Self.settled)) { break }
             lastErrors = errors
         }
-        batch.keep(&best, &bestErrors, current, batch.squaredErrors(current))
+        batch.keep(&best, &bestErrors, current, batch.errors(current))
     }
 
     /// The errors under `ranges`, and the ranges that fit its codes best.
