@@ -88,7 +88,7 @@ def test_tables_with_an_optimizer_of_their_own():
             {"optimizer": {"name": "SGD", "lr": 0.1, "betas": [0, 0]}},
             "SGD has no betas; it has lr, weight_decay, round",
         ),
-        ({"methods": ["hash"]}, "grid 1: optimizer: hash takes none of its own"),
+        ({"methods": ["dhe"]}, "grid 1: optimizer: dhe takes none of its own"),
         ({"methods": []}, "grid 1: optimizer: not all methods take one"),
         ({"optimizer": 0.1}, "grid 1: optimizer is 0.1, not a table"),
     ]:

@@ -263,7 +263,7 @@ def test_backward_steps_once(name):
         loss.backward()
     with pytest.raises(RuntimeError, match="no second derivatives"):
         module(torch.arange(0, ROWS, 9)).square().sum().backward(create_graph=True)
-    with pytest.raises(ValueError, match="gradients must be finite"):
+    with pytest.raises(ValueError, match="must be finite"):
         (module(torch.arange(0, ROWS, 9)) * torch.nan).sum().backward()
     for key, value in module.state_dict().items():
         if isinstance(value, torch.Tensor) and "tracked" not in key:

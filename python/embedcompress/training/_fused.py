@@ -16,7 +16,7 @@ from ._fused_batches import Bags, Ids
 from ._memory import zeros
 from ._nibbles import packed
 from ._row_optimizers import Stepping
-from ._rows import Rows, Use
+from ._rows import Rows, StepKernel, Use
 from ._spec import Spec
 from ._steps import Steps, rounded_at_random
 
@@ -171,8 +171,11 @@ class FusedRows(Rows, Stepping):
         if self.is_padded and isinstance(batch, Ids) and bool((is_still := batch.ids == len(self) - 1).any()):
             moving = (~is_still).nonzero().view(-1)
             batch, slopes = Ids(batch.ids[moving]), slopes[moving]
-        own: tuple[Any, ...] = (*self.optimizer.numbers(), self.steps.seed, self.steps.count + 1)
-        batch.step(self._table(), slopes.contiguous().numpy(), own)
+        self.step_by(lambda table, own: batch.step(table, slopes.contiguous().numpy(), own))
+
+    def step_by(self, kernel: StepKernel) -> None:
+        """Have rows stepped by the core."""
+        kernel(self._table(), (*self.optimizer.numbers(), self.steps.seed, self.steps.count + 1))
         self.steps.next()
 
     def frozen(self, part: slice = slice(None)) -> Table:
@@ -262,11 +265,23 @@ class FusedUse:
 
     def step(self, batch: Ids | Bags, slopes: Tensor) -> None:
         """Step the rows of a batch."""
+        self._keep_others()
+        self.rows.step(batch, slopes)
+        self.is_done = True
+
+    def step_by(self, kernel: StepKernel) -> bool:
+        """Have a kernel step the rows, if they are where it reads them."""
+        if self.kept is not None or self.rows.is_padded:
+            return False
+        self._keep_others()
+        self.rows.step_by(kernel)
+        self.is_done = True
+        return True
+
+    def _keep_others(self) -> None:
         for other in self.rows.uses:
             if other is not self:
                 other.keep()
-        self.rows.step(batch, slopes)
-        self.is_done = True
 
 
 class _Rows(torch.autograd.Function):

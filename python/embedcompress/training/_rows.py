@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from ._distinct import Distinct, gradient_of, take
 from ._embedding import frozen_rows
 from ._fused_batches import Bags
 from ._spec import Spec
+
+StepKernel = Callable[[Any, tuple[Any, ...]], None]
+"""Steps rows, from a table and an optimizer with the number of the step, as functions of the core take them."""
 
 
 class Use(Protocol):
@@ -34,6 +37,9 @@ class Use(Protocol):
 
     def give(self, found: Tensor, sums: Tensor) -> Tensor | None:
         """Take the gradients of rows, (m, width), each row once and in order; return that of `gate`."""
+
+    def step_by(self, kernel: StepKernel) -> bool:
+        """Have a kernel step the rows, in place of `give`; False if it is not to, and nothing is done."""
 
 
 class Rows(nn.Module):
@@ -193,6 +199,10 @@ class _ParameterUse:
 
     def check(self) -> None:
         """Parameters can be asked for gradients as often as one likes."""
+
+    def step_by(self, kernel: StepKernel) -> bool:
+        """A parameter is given gradients."""
+        return False
 
     def give(self, found: Tensor, sums: Tensor) -> Tensor:
         return gradient_of(self.gate.shape, found, sums, self.is_sparse)

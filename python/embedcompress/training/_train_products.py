@@ -57,14 +57,22 @@ class _Products(torch.autograd.Function):
 @once_differentiable
 def _gradients(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
     left, _, right, owner = ctx.saved_tensors
-    found = torch.unique(owner)
     of_left, of_right = torch.empty_like(left), torch.empty_like(right)
+    slopes = slopes.contiguous()
+    sides, outputs = (left.detach().numpy(), right.detach().numpy()), (of_left.numpy(), of_right.numpy())
+
+    def kernel(table: Any, own: tuple[Any, ...]) -> None:
+        _core.train_products_step(table, owner.contiguous().numpy(), *sides, slopes.numpy(), *outputs, *own)
+
+    if ctx.use.step_by(kernel):
+        return of_left, None, of_right, None, None, None
+    found = torch.unique(owner)
     rank = left.shape[2]
     of_slices = left.new_empty(len(found), rank, ctx.columns, rank)
     middle, places = ctx.use.read(owner)
-    rows = places.contiguous().numpy(), slopes.contiguous().numpy()
-    outputs = of_left.numpy(), of_slices.numpy(), of_right.numpy()
-    _core.train_products_gradients(*_arrays(left, middle, right, ctx.columns), *rows, *outputs)
+    rows = places.contiguous().numpy(), slopes.numpy()
+    arrays = _arrays(left, middle, right, ctx.columns)
+    _core.train_products_gradients(*arrays, *rows, outputs[0], of_slices.numpy(), outputs[1])
     return of_left, ctx.use.give(found, of_slices.flatten(1)), of_right, None, None, None
 
 
