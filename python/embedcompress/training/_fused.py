@@ -80,17 +80,21 @@ class FusedRows(nn.Module):
 
     @torch.no_grad()
     def fill(self, values: Iterator[Tensor]) -> None:
-        """Take the rows of blocks, (…, d) f32, one after the other: codes at random, floats to the nearest."""
+        """Take the rows of blocks, (…, d) f32, one after the other."""
         start, random = 0, self.steps.generator()
         for block in values:
-            place = slice(start, start + len(block))
-            if self.scales is None:
-                self.elements[place] = block
-            else:
-                scales = self.scales[place, None]
-                block = rounded_at_random(block, scales, -self.limit, self.limit - 1, random).div_(scales).round_()
-                self.elements[place] = packed(block) if self.form == "int4" else block
+            self.put(start, block, random)
             start += len(block)
+
+    def put(self, start: int, values: Tensor, random: torch.Generator) -> None:
+        """Take rows from one on, (n, d) f32: codes at random, floats to the nearest."""
+        place = slice(start, start + len(values))
+        if self.scales is None:
+            self.elements[place] = values
+        else:
+            scales = self.scales[place, None]
+            codes = rounded_at_random(values, scales, -self.limit, self.limit - 1, random).div_(scales).round_()
+            self.elements[place] = packed(codes) if self.form == "int4" else codes
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of (n,) ids, (n, d) f32, which in train mode move as a gradient comes back to them."""
@@ -104,7 +108,7 @@ class FusedRows(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _moving(self, batch: Ids | Bags) -> Tensor:
-        devices = [one.device for one in (self.elements, *batch.tensors) if one.device.type != "cpu"]
+        devices = [one.device for one in (*self.buffers(), *batch.tensors) if one.device.type != "cpu"]
         if devices:
             device = devices[0]
             raise ValueError(f"a table that has an optimizer of its own trains on a CPU only, not on {device}")
