@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ._fused import FusedRows
 from ._fused_batches import Bags, Ids
 from ._high_precision import Flags, Ranges
 
@@ -33,28 +34,33 @@ class DividedBatch:
         return len(self.whole)
 
     @cached_property
-    def _places(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Which ids have rows of f16, which have not, and the numbers of their rows."""
-        is_high, rows = self._kinds.split(self.whole.ids)
-        return is_high.nonzero().view(-1), is_high.logical_not().nonzero().view(-1), rows
+    def _kinds_and_rows(self) -> tuple[Tensor, Tensor]:
+        """Whether each id's row is f16, and its number among the rows of its kind."""
+        return self._kinds.split(self.whole.ids)
 
     @cached_property
-    def high(self) -> Ids | Bags:
-        """What has rows of f16."""
-        return self._part(self._places[0])
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """Which ids have rows of codes, and which of f16."""
+        is_high, _ = self._kinds_and_rows
+        return is_high.logical_not().nonzero().view(-1), is_high.nonzero().view(-1)
 
     @cached_property
-    def low(self) -> Ids | Bags:
-        """What has rows of codes."""
-        return self._part(self._places[1])
+    def ids(self) -> tuple[Tensor, Tensor]:
+        """The numbers of rows of codes, and of those of f16."""
+        _, rows = self._kinds_and_rows
+        low, high = self._places
+        return rows.index_select(0, low), rows.index_select(0, high)
 
-    def _part(self, places: Tensor) -> Ids | Bags:
-        whole, ids = self.whole, self._places[2].index_select(0, places)
-        if isinstance(whole, Ids):
-            return Ids(ids)
-        # Where a bag begins among the ids of one kind.
-        starts = torch.searchsorted(places, whole.starts)
-        return Bags(ids, starts, "sum", None if whole.weights is None else whole.weights.index_select(0, places))
+    def _part(self, kind: int) -> Bags:
+        """Return what rows of codes or of f16 add to each bag; an id that is no bag's is one of its own."""
+        whole, places, ids = self.whole, self._places[kind], self.ids[kind]
+        if isinstance(whole, Bags):
+            # Where a bag begins among the ids of one kind.
+            starts = torch.searchsorted(places, whole.starts)
+            return Bags(ids, starts, "sum", None if whole.weights is None else whole.weights.index_select(0, places))
+        is_high, _ = self._kinds_and_rows
+        before = is_high.cumsum(0) - is_high.long()
+        return Bags(ids, before if kind else torch.arange(len(before)) - before, "sum", None)
 
     @cached_property
     def _lengths(self) -> Tensor:
@@ -63,22 +69,37 @@ class DividedBatch:
         starts = self.whole.starts
         return torch.diff(starts, append=starts.new_tensor([len(self.whole.ids)]))[:, None]
 
-    def joined(self, high: Tensor, low: Tensor) -> Tensor:
-        """Return what the whole batch takes, (n, d), from what its parts take."""
-        if isinstance(self.whole, Ids):
-            rows = low.new_empty(len(self), low.shape[1])
-            return rows.index_copy_(0, self._places[1], low).index_copy_(0, self._places[0], high)
-        pooled = low.add_(high)
-        return pooled.div_(self._lengths.clamp(min=1)) if self.whole.mode == "mean" else pooled
+    def gather(self, low: FusedRows, high: FusedRows) -> Tensor:
+        """Return what the whole batch takes from both tables, (n, d)."""
+        if isinstance(self.whole, Bags):
+            pooled = low.gather(self._part(0)).add_(high.gather(self._part(1)))
+            return pooled.div_(self._lengths.clamp(min=1)) if self.whole.mode == "mean" else pooled
+        is_high, rows = self._kinds_and_rows
+        few = 0 if len(self._places[0]) < len(self._places[1]) else 1
+        tables = low, high
+        # The kind that most ids have is read for all of them, which is faster than to put its rows where they belong.
+        others = rows.masked_fill(is_high if few else is_high.logical_not(), 0)
+        found = tables[1 - few].gather(Ids(others))
+        return found.index_copy_(0, self._places[few], tables[few].gather(Ids(self.ids[few])))
 
-    def divided(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients of what the parts take, from those of the whole batch, (n, d)."""
-        if isinstance(self.whole, Ids):
-            return slopes.index_select(0, self._places[0]), slopes.index_select(0, self._places[1])
-        own = slopes / self._lengths.clamp(min=1) if self.whole.mode == "mean" else slopes
-        return own, own
+    def joined(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return the rows of the whole batch, (n, d), from those of either kind."""
+        rows = low.new_empty(len(self), low.shape[1])
+        return rows.index_copy(0, self._places[0], low).index_copy(0, self._places[1], high)
 
-    def check(self, slopes: Tensor) -> None:
+    def step(self, low: FusedRows, high: FusedRows, slopes: Tensor) -> None:
+        """Move the rows of both tables against the gradients of what the batch took, (n, d)."""
+        # An error of either table has to leave both as they are.
+        self._check(slopes)
+        if isinstance(self.whole, Bags) and self.whole.mode == "mean":
+            slopes = slopes / self._lengths.clamp(min=1)
+        for kind, rows in enumerate((low, high)):
+            if rows.pools:
+                rows.step(self._part(kind), slopes)
+            else:
+                rows.step(Ids(self.ids[kind]), slopes.index_select(0, self._places[kind]))
+
+    def _check(self, slopes: Tensor) -> None:
         """Raise ValueError for a gradient that is not finite; that of an empty bag does not matter."""
         if bool(slopes.sum().isfinite()):
             return

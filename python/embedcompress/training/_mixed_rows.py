@@ -85,7 +85,7 @@ class MixedRows(FusedRows):
         """Return the rows of (n,) ids, (n, d) f32; in a second pass, those of the step as they are to become."""
         if isinstance(self.low, LearntScales) and self.low.held is not None:
             batch = DividedBatch(Ids(ids), self.kinds)
-            return batch.joined(self.high.gather(batch.high), self.low(batch.low.ids))
+            return batch.joined(self.low(batch.ids[0]), self.high.gather(Ids(batch.ids[1])))
         rows: Tensor = super().forward(ids)
         return rows
 
@@ -95,16 +95,12 @@ class MixedRows(FusedRows):
 
     def gather(self, batch: Any) -> Tensor:
         """Return what a batch takes from both tables, (n, d) f32."""
-        joined: Tensor = batch.joined(self.high.gather(batch.high), self.low.gather(batch.low))
-        return joined
+        rows: Tensor = batch.gather(self.low, self.high)
+        return rows
 
     def step(self, batch: Any, slopes: Tensor) -> None:
         """Move the rows of a batch against the gradients of what it took, (n, d) f32."""
-        # An error of either table has to leave both as they are.
-        batch.check(slopes)
-        high, low = batch.divided(slopes)
-        self.high.step(batch.high, high)
-        self.low.step(batch.low, low)
+        batch.step(self.low, self.high, slopes)
 
     def frozen(self) -> Table:
         """Return the table as it is, on memory of its own."""
