@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -621,15 +620,14 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     labels = (columns["few"] + columns["many"]) % 3 == 0
     data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
     monkeypatch.setattr(packed_auc._data, "read", lambda source, by: data)
-    monkeypatch.setattr(packed_auc, "FEW", 20)
     path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
     given = ["--json", str(path), "--page", str(page)]
-    packed_auc.main([*given, "--forms", "f32", "int8 and int4", "alpt, 8 and 4 bits", "--seeds", "0", "1"])
+    packed_auc.main([*given, "--forms", "f32", "int8, f16 by fields", "int4, f16 by counts", "--seeds", "0", "1"])
     cells = json.loads(path.read_text())["cells"]
-    assert [(cell["form"], cell["seed"]) for cell in cells][:2] == [("f32", 0), ("int8 and int4", 0)]
+    assert [(cell["form"], cell["seed"]) for cell in cells][:2] == [("f32", 0), ("int8, f16 by fields", 0)]
     assert len(cells) == 6
     assert all(cell["frozen_apart"] < 1e-6 for cell in cells)
-    assert "| int8 and int4 | 2 | 0." in page.read_text()
+    assert "| int8, f16 by fields | 2 | 0." in page.read_text()
     packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
     assert json.loads(path.read_text())["cells"] == cells
     # One seed has no error; nothing new leaves the machine as it is, and another rate begins anew.
@@ -638,8 +636,6 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     monkeypatch.setattr(packed_auc, "described_machine", lambda *packages: {"cpu": "another"})
     packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
     assert path.read_text() == before
-    with pytest.raises(ValueError, match="fields of fewer than 20 ids must stand first"):
-        packed_auc.FORMS["int8 and int4"](replace(data, sizes=(60, 5)), 0)
     monkeypatch.setitem(packed_auc.TRAINED, "own_rate", 0.2)
     monkeypatch.setattr(packed_auc, "cell", lambda form, seed, data: cells[0])
     monkeypatch.setattr(packed_auc, "machines_text", lambda cells, name: "")

@@ -20,7 +20,7 @@ from ._distinct import Distinct, gradient_of
 from ._embedding import numbers
 from ._formats import SHORT
 from ._fused_batches import Bags
-from ._rows import ParameterRows, Use
+from ._rows import ParameterRows, StepKernel, Use
 from ._spec import Spec
 
 
@@ -112,7 +112,7 @@ def long_codes(rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
     missing = -rows.shape[1] % SHORT
     # A last group that is short has copies of its last number: they change neither of its ends.
     padded = torch.cat([rows, rows[:, -1:].expand(-1, missing)], 1) if missing else rows
-    groups = padded.unflatten(1, (-1, SHORT))
+    groups = padded.reshape(len(rows), padded.shape[1] // SHORT, SHORT)
     biases = halves(groups.amin(2, keepdim=True))
     # The bias may have been rounded up to more than the largest number.
     scales = halves((groups.amax(2, keepdim=True) - biases).clamp(min=0) / most)
@@ -154,6 +154,10 @@ class _CodedUse:
 
     def check(self) -> None:
         """Parameters can be asked for gradients as often as one likes."""
+
+    def step_by(self, kernel: StepKernel) -> bool:
+        """An optimizer of torch steps the parameter."""
+        return False
 
     def give(self, found: Tensor, sums: Tensor) -> Tensor:
         return gradient_of(self.gate.shape, found, sums, self.rows.is_sparse)

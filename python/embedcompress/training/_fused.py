@@ -90,15 +90,16 @@ class FusedRows(Rows, Stepping):
         """Take the rows of blocks, (…, d) f32, one after the other: codes at random, floats to the nearest."""
         start, random = 0, self.steps.generator()
         for block in values:
-            self._put(slice(start, start + len(block)), block, random)
+            self.put(slice(start, start + len(block)), block, random)
             start += len(block)
 
     def write(self, place: slice | Tensor, values: Tensor) -> None:
         """Change rows, (n, d): codes at random, floats to the nearest. The state of the optimizer stays."""
-        self._put(place, values, self.steps.generator())
+        self.put(place, values, self.steps.generator())
 
     @torch.no_grad()
-    def _put(self, place: slice | Tensor, values: Tensor, random: torch.Generator) -> None:
+    def put(self, place: slice | Tensor, values: Tensor, random: torch.Generator) -> None:
+        """Change rows, (n, d): codes by these random numbers, floats to the nearest."""
         if self.scales is not None:
             scales = self.scales[place, None]
             values = rounded_at_random(values, scales, -self.limit, self.limit - 1, random).div_(scales).round_()
@@ -156,7 +157,7 @@ class FusedRows(Rows, Stepping):
 
     def check_device(self, *given: Tensor) -> None:
         """Refuse tensors that are not on a CPU, these or the table's."""
-        devices = [one.device for one in (self.elements, *given) if one.device.type != "cpu"]
+        devices = [one.device for one in (*self.buffers(), *given) if one.device.type != "cpu"]
         if devices:
             raise ValueError(f"a table that has an optimizer of its own trains on a CPU only, not on {devices[0]}")
 

@@ -95,6 +95,9 @@ class LearntScales(FusedRows):
             self._write(Held(distinct, values), torch.zeros_like(values).index_add_(0, places, slopes))
         elif len(distinct):
             self.held = Held(distinct, values)
+        else:
+            # Nothing is to be written, but it is a step.
+            self.steps.next()
 
     def begin_second_pass(self) -> list[Tensor]:
         """Return what the second pass gives a gradient, if there has to be one: the rows of the step, (m, d)."""

@@ -1,0 +1,176 @@
+"""Which rows of a table of codes are kept in f16: those of ids that are used often, as many as the budget has room for.
+
+What rounding at random adds to a row at each step adds up in rows that every batch has. Mixed precision by frequency is
+that of the high-precision cache of Yang et al., "Mixed-Precision Embedding Using a Cache", arXiv 2010.11305; here it is
+decided before training: by counts of ids where they are known, or by fields, those of fewest ids first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._bisection import last_where
+from ._counts import most_used
+from ._formats import assignment_bytes
+from ._spec import Spec, Values
+
+SHARE = 0.1
+"""Of rows that can be f16, if not given."""
+_MOST_TABLES = 4096
+"""Of a partition."""
+
+
+def high_rows(spec: Spec, share: float, low_bytes: Callable[[int], int]) -> tuple[int, list[int]]:
+    """Return the bytes of a frozen table, and how many rows of each field are f16.
+
+    Args:
+        spec: Has fields, counts and the budget, which has room for a table without rows of f16.
+        share: Of rows that can be f16 at most.
+        low_bytes: Bytes of so many rows of codes in a table of their own.
+    """
+    most = int(share * spec.rows)
+    if _by_counts(spec):
+        return _by_use(spec, most, low_bytes)
+    chosen, found = np.zeros(len(spec.sizes), bool), low_bytes(spec.rows)
+    best = found, chosen.copy()
+    sizes = np.asarray(spec.sizes)
+    for field in np.argsort(sizes, kind="stable"):
+        chosen[field] = True
+        if int(sizes[chosen].sum()) > most:
+            break
+        runs = _runs(spec, chosen)
+        found = sum(2 * spec.dimension * rows if is_high else low_bytes(rows) for is_high, rows in runs)
+        if found <= spec.budget and len(runs) <= _MOST_TABLES:
+            best = found, chosen.copy()
+    return best[0], np.where(best[1], sizes, 0).tolist()
+
+
+def _by_use(spec: Spec, most: int, low_bytes: Callable[[int], int]) -> tuple[int, list[int]]:
+    assert spec.counts is not None
+    # Ids that are never used have nothing that adds up.
+    most = min(most, int(np.count_nonzero(spec.counts)))
+    flags = assignment_bytes(spec.rows) or 0
+
+    def size(high: int) -> int:
+        rest = spec.rows - high
+        return 2 * spec.dimension * high + (low_bytes(rest) if rest else 0) + (flags if high and rest else 0)
+
+    def fits(high: int) -> bool:
+        return not high or size(high) <= spec.budget
+
+    high = most if fits(most) else last_where(0, most, fits)
+    owner = np.searchsorted(np.cumsum(spec.sizes), most_used(spec.counts, high), side="right")
+    return size(high), np.bincount(owner, minlength=len(spec.sizes)).tolist()
+
+
+def _by_counts(spec: Spec) -> bool:
+    return spec.counts is not None and assignment_bytes(spec.rows) is not None
+
+
+def _runs(spec: Spec, chosen: Values) -> list[tuple[bool, int]]:
+    """Return how many rows come after each other that are f16, or that are not."""
+    changes = np.flatnonzero(np.diff(chosen)) + 1
+    ends = np.cumsum(spec.sizes)
+    bounds = [0, *(int(ends[change - 1]) for change in changes), spec.rows]
+    first = bool(chosen[0])
+    return [(first ^ bool(number % 2), end - start) for number, (start, end) in enumerate(pairwise(bounds))]
+
+
+class Ranges(nn.Module):
+    """Rows that are f16 by field: of runs of ids."""
+
+    ends: Tensor
+    is_high: Tensor
+    shift: Tensor
+
+    def __init__(self, spec: Spec, high: list[int]) -> None:
+        """Take how many rows of each field are f16: all or none."""
+        super().__init__()
+        self.runs = _runs(spec, np.asarray(high) > 0)
+        is_high = torch.tensor([one for one, _ in self.runs])
+        rows = torch.tensor([count for _, count in self.runs])
+        ends = rows.cumsum(0)
+        before = torch.where(is_high, (rows * is_high).cumsum(0), (rows * ~is_high).cumsum(0)) - rows
+        found = {"ends": ends, "is_high": is_high, "shift": before - (ends - rows)}
+        for name, numbers in found.items():
+            self.register_buffer(name, numbers, persistent=False)
+
+    @property
+    def count(self) -> int:
+        """How many rows are f16."""
+        return sum(rows for is_high, rows in self.runs if is_high)
+
+    def split(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whether each id's row is f16, and the number it has among the rows of its kind."""
+        run = torch.bucketize(ids, self.ends, right=True, out_int32=True)
+        return self.is_high.index_select(0, run), ids + self.shift.index_select(0, run)
+
+
+class Flags(nn.Module):
+    """Rows that are f16 by counts: a bit for each id, in words of 64, and how many are before each word."""
+
+    bits: Tensor
+    before: Tensor
+
+    def __init__(self, spec: Spec, high: list[int]) -> None:
+        """Take how many rows of each field are f16, which are those of the largest counts of all."""
+        super().__init__()
+        assert spec.counts is not None
+        self.count = sum(high)
+        words = -(-spec.rows // 64)
+        flags = np.zeros(words * 8, np.uint8)
+        ids = most_used(spec.counts, self.count)
+        np.bitwise_or.at(flags, ids >> 3, (1 << (ids & 7)).astype(np.uint8))
+        each = np.bincount(ids >> 6, minlength=words)
+        # They belong to the state: rows mean nothing to ids that other counts put in other places.
+        self.register_buffer("bits", torch.from_numpy(flags.view("<i8").astype(np.int64, copy=False)))
+        self.register_buffer("before", torch.from_numpy((np.cumsum(each) - each).astype(np.int32)))
+
+    def split(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whether each id's row is f16, and the number it has among the rows of its kind."""
+        word, bit = ids >> 6, ids & 63
+        bits = self.bits.index_select(0, word)
+        # A shift of a negative number brings ones from the left, of which the last bit is not one.
+        is_high = (bits >> bit & 1).bool()
+        rank = self.before.index_select(0, word) + _ones(bits & ((1 << bit) - 1))
+        return is_high, torch.where(is_high, rank, ids - rank)
+
+    def are_high(self, rows: int) -> Values:
+        """Return the flag of each id, (rows,) uint8."""
+        flags = self.bits.cpu().numpy().astype("<i8", copy=False).view(np.uint8)
+        return np.unpackbits(flags, count=rows, bitorder="little")
+
+
+def _ones(words: Tensor) -> Tensor:
+    """Return how many bits of numbers from 0 to 2^63 - 1 are ones."""
+    words = words - (words >> 1 & 0x5555555555555555)
+    words = (words & 0x3333333333333333) + (words >> 2 & 0x3333333333333333)
+    words = words + (words >> 4) & 0x0F0F0F0F0F0F0F0F
+    return words * 0x0101010101010101 >> 56
+
+
+def splitter(spec: Spec, high: list[int]) -> Ranges | Flags:
+    """Return what says which rows are f16, of a plan that has some."""
+    return Flags(spec, high) if _by_counts(spec) else Ranges(spec, high)
+
+
+def given_share(options: Any, spec: Spec) -> float:
+    """Return the share of the option `high_precision`, 0 without an optimizer of the table's own.
+
+    Raises:
+        ValueError: it is given for a table without one.
+    """
+    share = options["high_precision"]
+    if spec.optimizer is None:
+        if share is not None:
+            raise ValueError(
+                "high_precision is for a table with an optimizer of its own: give optimizer, or leave it out"
+            )
+        return 0.0
+    return SHARE if share is None else float(share)
