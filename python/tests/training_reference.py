@@ -254,6 +254,7 @@ ROWS = {
     "compo": compo,
     "dpq": dpq,
     "deeplight": full,
+    "gmp": full,
     "pep": pep,
     "autosrh": autosrh,
     "tt": tt,

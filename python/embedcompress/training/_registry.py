@@ -30,6 +30,7 @@ from .methods.deeplight import DeepLight
 from .methods.dhe import DHE
 from .methods.dpq import DPQ
 from .methods.full import Full
+from .methods.gmp import GMP
 from .methods.hash import Hash
 from .methods.mde import MDE
 from .methods.mgqe import MGQE
@@ -47,6 +48,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Compositional,
         DPQ,
         DeepLight,
+        GMP,
         PEP,
         AutoSrh,
         OptEmbed,
