@@ -80,16 +80,16 @@ def run_all(requests: Sequence[Mapping[str, Any]], data: Data) -> list[dict[str,
         )
     except ec.BudgetError as error:
         return [refusal(error)] * len(requests)
-    ended = _trained(module, request, data)
+    ended = train(module, request, data)
     return [_outcome(ended, one, data) for one in requests]
 
 
 def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """Return the outcome of a cell whose table somebody else has made."""
-    return _outcome(_trained(module, request, data), request, data)
+    return _outcome(train(module, request, data), request, data)
 
 
-def _trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Data) -> Trained:
+def train(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Data) -> Trained:
     torch.set_num_threads(1)
     ec.set_num_threads(1)
     dimension, seed = request["dimension"], request["seed"]
