@@ -139,6 +139,11 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(header, rows)
 
 
+def part(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Return what stands in the page."""
+    return f"{machines_text(cells, 'form')}\n\n{table(cells)}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is missing, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -163,8 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(found, flush=True)
             cells[form, bits, seed] = found | {"machine": machine}
         write_cells(options.json, list(cells.values()), settings=SETTINGS)
-    kept = list(cells.values())
-    fill(options.page, {"log loss": f"{machines_text(kept, 'form')}\n\n{table(kept)}"})
+    fill(options.page, {"log loss": part(list(cells.values()))})
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from embedcompress.bench._generated import CRITEO_SIZES, Generated
 BATCH, DIMENSION = 256, 16
 ROWS = (100_000, sum(CRITEO_SIZES))
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.27, 0.3, 0.4, 0.6, 1.0)
-STAGES = {"deeplight": "prune", "autosrh": "search"}
+STAGES = {"autosrh": "search"}
 """Stages that cost most, where that is not the first."""
 FUSED = ("full", "int16", "int8", "int4", "alpt")
 """Methods that are measured with an optimizer of their own, too."""

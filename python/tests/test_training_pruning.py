@@ -79,7 +79,6 @@ def test_what_the_study_keeps(ratio, kept):
 
 def test_deeplight_prunes_by_its_schedule():
     module = make("deeplight", interval=5, decay_steps=2).train()
-    module.enter("prune")
     for step in range(1, 31):
         with torch.no_grad():
             module.weight.add_(0.01 * torch.randn(200, 8, generator=torch.Generator().manual_seed(step)))
@@ -97,11 +96,9 @@ def test_deeplight_prunes_by_its_schedule():
     assert fresh.steps == 30
 
 
-def test_deeplight_is_evaluated_as_it_is_deployed():
-    module = make("deeplight")
-    whole = rows_of(module.eval())
-    assert np.count_nonzero(whole) == 1600
-    module.enter("prune")
+@pytest.mark.parametrize("name", ["deeplight", "gmp"])
+def test_rows_are_evaluated_as_they_are_deployed(name):
+    module = make(name)
     for _ in range(2):
         pruned = rows_of(module.eval())
         assert np.count_nonzero(pruned) == module.nonzeros
@@ -110,28 +107,31 @@ def test_deeplight_is_evaluated_as_it_is_deployed():
         )
         with torch.no_grad():
             module.weight.mul_(torch.rand(200, 8, generator=torch.Generator().manual_seed(3)))
+    assert torch.count_nonzero(module.weight) == 1600
     pruned = rows_of(module.eval())
     module.finish()
     np.testing.assert_array_equal(rows_of(module), pruned)
 
 
-def test_deeplight_is_done_pruning_before_the_steps_are_over():
-    module = make("deeplight")
+def test_deeplight_prunes_after_its_warm_up_and_before_the_steps_are_over():
+    module = make("deeplight", interval=1).train()
+    assert module.to_prune(100) > 0
     module.schedule(1000)
     most = 1600 - module.nonzeros
-    assert module.to_prune(750) == int(0.999 * most)
+    assert (module.to_prune(0), module.to_prune(300)) == (0, 0)
+    assert 0 < module.to_prune(310) < module.to_prune(400) < module.to_prune(825) == int(0.999 * most)
+    fresh = make("deeplight", interval=1)
+    fresh.load_state_dict(module.state_dict())
+    assert fresh.to_prune(600) == module.to_prune(600)
+    for step in range(825):
+        assert step > 300 or torch.count_nonzero(module.weight) == 1600
+        module.after_step()
+    assert int((module.weight == 0).sum()) == int(0.999 * most)
     module.schedule(10**6)
     assert module.decay_steps == 100
     given = make("deeplight", decay_steps=7)
     given.schedule(1000)
-    assert given.decay_steps == 7
-
-
-def test_deeplight_does_not_prune_in_its_first_stage():
-    module = make("deeplight")
-    for _ in range(20):
-        module.after_step()
-    assert torch.count_nonzero(module.weight) == 1600
+    assert (given.decay_steps, given.begin) == (7, 300)
 
 
 def test_the_cubic_schedule():
@@ -140,7 +140,6 @@ def test_the_cubic_schedule():
 
 def test_gmp_prunes_from_its_begin_to_its_end():
     module = make("gmp", interval=5, begin=0.2, end=0.6).train()
-    module.enter("prune")
     module.schedule(100)
     for step in range(1, 101):
         with torch.no_grad():
@@ -189,7 +188,6 @@ def test_deeplight_prunes_large_tables_by_samples(sparse):
     """Rows that are used have what pruning all rows at every threshold leaves; bytes at the end are exact."""
     rows = 30_000
     module = make("deeplight", rows=rows, interval=3, decay_steps=0.5, sparse=sparse).train()
-    module.enter("prune")
     assert module.weight.numel() > _sparse.SAMPLE
     wanted = module.weight.detach().clone()
     optimizer = torch.optim.SGD([module.weight], lr=0.002)

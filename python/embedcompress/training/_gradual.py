@@ -1,4 +1,4 @@
-"""Tables whose smallest numbers become zero, more and more of them, in the course of a stage.
+"""Tables whose smallest numbers become zero, more and more of them, in the course of the training.
 
 Every `interval` steps the smallest |w| of the whole table become zero, as many as a schedule says; training may bring
 them back until the next time. `finish()` prunes to the budget, and so do rows in eval mode in that stage, so that an
@@ -33,9 +33,10 @@ def cubic(done: float) -> float:
 
 
 class GraduallyPruned(Pruned):
-    """A method with a stage "prune"."""
+    """A method whose one stage prunes."""
 
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
+    stages: ClassVar[tuple[str, ...]] = ("prune",)
     threshold: Tensor
     is_current: Tensor
 
@@ -43,7 +44,7 @@ class GraduallyPruned(Pruned):
         super().__init__(spec, mode, **options)
         self.interval = options["interval"]
         self.steps = 0
-        """Steps of the stage "prune"."""
+        """Steps of the training."""
         self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
         self.is_sampled = self.weight.numel() > SAMPLE
         self.is_lazy = self.is_sampled and spec.sparse
@@ -55,29 +56,27 @@ class GraduallyPruned(Pruned):
 
     @abstractmethod
     def pruned_share(self, steps: int) -> float:
-        """Return which share of the numbers to be pruned is zero after so many steps of pruning."""
+        """Return which share of the numbers to be pruned is zero after so many steps."""
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight, or of what will be left of it."""
-        if self.stage != "prune" or self.is_finished:
-            return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
-        if not self.training:
-            return functional.embedding(ids, self.pruned())
         rows = functional.embedding(ids, self.weight, sparse=self.spec.sparse)
-        if not self.is_lazy:
+        if not (self.training or self.is_finished):
+            return rows * (functional.embedding(ids, self.pruned()) != 0)
+        if self.is_finished or not self.is_lazy:
             return rows
         # Pruned numbers have gradients, as zeros in the table have.
         late = (rows.detach().abs() < self.threshold) & ~self.is_current[ids][:, None]
         return rows - torch.where(late, rows.detach(), 0)
 
     def to_prune(self, steps: int) -> int:
-        """Return how many numbers are zero after so many steps of pruning."""
+        """Return how many numbers are zero after so many steps."""
         return int((self.weight.numel() - self.nonzeros) * self.pruned_share(steps))
 
     @torch.no_grad()
     def before_step(self) -> None:
         """Apply the threshold to the rows that the optimizer is going to move, if it was not since it was found."""
-        if self.stage != "prune" or not self.is_lazy or self.weight.grad is None:
+        if not self.is_lazy or self.weight.grad is None:
             return
         rows = touched(self.weight)
         late = (~self.is_current).nonzero().view(-1) if rows is None else rows[~self.is_current[rows]]
@@ -88,9 +87,7 @@ class GraduallyPruned(Pruned):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Prune, every interval of the last stage."""
-        if self.stage != "prune":
-            return
+        """Prune, every interval."""
         self.steps += 1
         if self.steps % self.interval:
             return

@@ -23,7 +23,6 @@ class GMP(GraduallyPruned):
     """`training.embedding("gmp", …)`."""
 
     method: ClassVar[Method] = entry("gmp", WHILE_TRAINING)
-    stages: ClassVar[tuple[str, ...]] = ("prune",)
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
@@ -38,7 +37,7 @@ class GMP(GraduallyPruned):
         self.total = steps
 
     def pruned_share(self, steps: int) -> float:
-        """Return which share of the numbers to be pruned is zero after so many steps of pruning."""
+        """Return which share of the numbers to be pruned is zero after so many steps."""
         if self.total is None:
             return 0.0
         return cubic((steps / self.total - self.begin) / (self.end - self.begin))
