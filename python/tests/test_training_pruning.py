@@ -341,13 +341,19 @@ def test_autosrh_retrains_what_it_keeps(optimizer):
     assert np.count_nonzero(rows_of(module.eval())) == module.nonzeros
 
 
-def test_autosrh_prunes_gradually_while_it_retrains():
-    module = make("autosrh", schedule="gradual")
+def test_autosrh_can_search_and_prune_in_one_pass():
+    module = make("autosrh", schedule="gradual").train()
+    assert module.stages == ("search",) and not module.is_finished
+    assert module.architecture_parameters()
     with torch.no_grad():
         module.alpha.copy_(torch.rand(6, 8, generator=torch.Generator().manual_seed(1)))
-    module.enter("retrain")
-    module.schedule(100)
+    module.enter("search")
+    for _ in range(30):
+        module.after_step()
+    assert torch.count_nonzero(module.weight) == 1600
+    module.schedule(50)
     wanted = largest(module)
+    # A step of weights, and one of alpha.
     for step in range(1, 101):
         module.after_step()
         done = min(max((step // 10 * 10 / 100 - 0.3) / 0.6, 0), 1)

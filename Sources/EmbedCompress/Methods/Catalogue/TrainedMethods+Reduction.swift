@@ -98,7 +98,7 @@ extension TrainedMethods {
             Option("l1", .number(0 ... .infinity), default: 1e-5, "weight of the sum of alpha in the loss"),
             Option(
                 "schedule", .choice(["once", "gradual"]), default: "once",
-                "whether numbers are pruned before retraining, or more and more of them in the course of it"),
+                "whether numbers are pruned before retraining, or more and more of them in one pass that also searches"),
             valuesOption,
         ])
 }

@@ -4,8 +4,9 @@ Kong, Cheng, Shen and Huang, "AutoSrh: An Embedding Dimensionality Search Framew
 35(7), 2023 (its precursor DNIS is arXiv 2006.04466). Ids are in groups of near-equal size by how often they are used; a
 row is E[id] * alpha[group]. alpha is 1 in "warmup", trained in "search" (its gradient is divided by the mean |gradient|
 of its group, it is kept from 0 to 1, and its sum is added to the loss), and fixed in "retrain", which trains the
-numbers with the largest |E * alpha| and has zeros in place of the others: from its beginning, or with the schedule
-"gradual" more and more of them, as in `gmp`, from .3 to .9 of its steps.
+numbers with the largest |E * alpha| and has zeros in place of the others. With the schedule "gradual" there is the
+stage "search" alone: as in `gmp`, more and more of the smallest products become zero from .3 to .9 of its steps. Three
+passes are more than some data bears without overfitting.
 
 From "search" on, rows in eval mode have the largest |E * alpha| only, so that an evaluation is of what would be
 deployed. The state before the search, all of whose alpha are 1, is scored like that, too, and kept if no state of the
@@ -31,7 +32,7 @@ from .._sparse import Pruned, largest_mask
 from .._spec import Spec
 
 BEGIN, END = 0.3, 0.9
-"""Shares of the steps of "retrain" between which numbers are pruned gradually."""
+"""Shares of the steps between which numbers are pruned gradually."""
 INTERVAL = 10
 """Steps from one such pruning to the next."""
 
@@ -51,9 +52,12 @@ class AutoSrh(Pruned):
         self.l1 = options["l1"]
         self.is_gradual = options["schedule"] == "gradual"
         self.steps = 0
-        """Steps of the stage "retrain"."""
+        """Steps of weights and of alpha, if pruning is gradual."""
         self.total: int | None = None
-        """Those that it is going to have, where that is known."""
+        """Those that there are going to be, where that is known."""
+        if self.is_gradual:
+            self.stages = ("search",)  # type: ignore[misc]
+            self.stage = "search"
         self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
         self.alpha = nn.Parameter(torch.ones(groups, spec.dimension))
         assert spec.counts is not None
@@ -76,15 +80,15 @@ class AutoSrh(Pruned):
 
     @torch.no_grad()
     def enter(self, stage: str) -> None:
-        """Prune before retraining, unless that is to be done in the course of it."""
+        """Prune before retraining."""
         super().enter(stage)
-        if stage == "retrain" and not self.is_gradual:
+        if stage == "retrain":
             self._prune(self.nonzeros)
 
     def schedule(self, steps: int) -> None:
-        """Take the steps of the stage."""
-        if self.stage == "retrain":
-            self.total = steps
+        """Take the steps: after each one of weights there is one of alpha."""
+        if self.is_gradual:
+            self.total = 2 * steps
 
     def _prune(self, count: int) -> None:
         self.weight.mul_(largest_mask(self.products().abs(), count))
@@ -117,7 +121,7 @@ class AutoSrh(Pruned):
         """Keep alpha from 0 to 1; prune, if that is gradual."""
         if self.stage == "search":
             self.alpha.clamp_(0, 1)
-        if self.stage != "retrain" or not self.is_gradual or self.total is None:
+        if self.total is None:
             return
         self.steps += 1
         share = cubic((self.steps / self.total - BEGIN) / (END - BEGIN))
