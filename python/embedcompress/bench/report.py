@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .._atomic import write_text
 from .._report import markdown_table
-from . import _lines, _report_claims, _report_retrieval, _report_scale, _report_tables, _report_train
+from . import _lines, _report_claims, _report_retrieval, _report_scale, _report_tables, _report_train, _report_trials
 from ._lines import Line
 from ._report_claims import Finding
 from ._report_post import NOISE, Contest
@@ -143,7 +143,7 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     for data, head in _report_train.all_places(found):
         pieces += _report_train.tables(found, data, head)
     pieces += _report_train.heads_table(found)
-    if trials := _report_train.choices(lines):
+    if trials := _report_trials.choices(lines):
         pieces += [
             "## Training a table: which optimizer",
             "Every method, and the uncompressed table, has as many trials at each budget, with one seed: of an "
