@@ -33,7 +33,7 @@ from embedcompress.training._registry import class_of
 BATCH, DIMENSION = 256, 16
 ROWS = (100_000, sum(CRITEO_SIZES))
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.27, 0.3, 0.4, 0.6, 1.0)
-STAGES = {"deeplight": "prune", "autosrh": "search"}
+STAGES = {"autosrh": "search"}
 """Stages that cost most, where that is not the first."""
 FUSED = tuple(method.name for method in training.methods() if class_of(method.name).takes_optimizer)
 """Methods that are measured with an optimizer of their own, too."""

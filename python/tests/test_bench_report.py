@@ -250,3 +250,34 @@ def test_errors_of_the_command(tmp_path, capsys):
         assert cli.main(["bench", "report", str(path), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_trials_are_shown_and_count_in_no_mean():
+    lines = results()
+    before = report.text(report.report(lines, ["train.jsonl"]))
+    assert "which optimizer" not in before
+    adam, own = {"name": "Adam", "lr": 0.002}, {"name": "RowwiseAdagrad", "lr": 0.1}
+    for optimizer, auc in ((adam, 0.7123), (own, 0.7345)):
+        trial = line("full", 1.0, 0.1, validation_auc=auc)
+        trial["request"] |= {"optimizer": optimizer, "trial": True}
+        lines.append(trial)
+    trial = refused("pep", 0.01, 1000)
+    trial["request"] |= {"optimizer": adam, "trial": True}
+    found = report.text(report.report([*lines, trial], ["train.jsonl"]))
+    head, table = found.split("## Training a table: which optimizer")
+    assert "| method | budget | trials | Adam 0.002 | RowwiseAdagrad 0.1 |" in re.sub(" +", " ", table)
+    assert "| full | 100 % | 2 | 0.7123 | **0.7345** |" in re.sub(" +", " ", table)
+    assert "pep" not in table
+    # All else is as without the trials, but for the count and time of results.
+    assert without_origin(head) == without_origin(before)
+
+
+def without_origin(text):
+    return [one for one in text.strip().splitlines() if not one.startswith("- `bench train`: ")]
+
+
+def test_tables_that_were_compressed_after_training_are_a_family():
+    lines = [*results(), *(line("full + eden", 0.01, 0.79 + 0.001 * seed, seed) for seed in range(3))]
+    found = report.text(report.report(lines, ["train.jsonl"]))
+    assert "| full + eden | after training |" in re.sub(" +", " ", re.sub("<a[^>]*></a>", "", found))
+    assert 'id="flights-dlrm-full+eden-0_01"' in found and "(#flights-dlrm-full+eden-0_01)" in found

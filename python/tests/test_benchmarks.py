@@ -30,6 +30,7 @@ import loss_aware  # noqa: E402
 import many_tables  # noqa: E402
 import multipoint  # noqa: E402
 import packed_auc  # noqa: E402
+import quantized_log_loss  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 import scale_page  # noqa: E402
@@ -196,6 +197,7 @@ def test_many_tables():
 def test_the_pages_quote_the_committed_figures():
     text = (DOCS / "four-bit-paper.md").read_text(encoding="utf-8")
     tables = report.tables(committed("reproduce_4bit")) | quantizer_speed.tables(committed("quantizer_speed"))
+    tables["log loss"] = quantized_log_loss.part(_pages.read_cells(DOCS / "results" / "quantized_log_loss.json"))
     for name, table in tables.items():
         assert f"<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->" in text, f"the page should have\n{table}"
     assert text.count("<!-- /") == len(tables)
@@ -644,6 +646,45 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     found = committed("packed_auc")
     assert packed_auc.table(found["cells"]) in (DOCS / "training.md").read_text()
     assert {cell["form"] for cell in found["cells"]} == set(packed_auc.FORMS)
+
+
+def test_quantized_log_loss(one_thread, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = {"few": random.integers(0, 5, 900), "many": random.integers(0, 60, 900)}
+    labels = (columns["few"] + columns["many"]) % 3 == 0
+    data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
+    monkeypatch.setattr(quantized_log_loss._data, "read", lambda source, by: data)
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "four-bit-paper.md")
+    given = ["--json", str(path), "--page", str(page)]
+    quantized_log_loss.main([*given, "--forms", "ASYM", "KMEANS", "--seeds", "0", "1"])
+    cells = json.loads(path.read_text())["cells"]
+    names = [("f32", 32), ("ASYM", 4), ("KMEANS", 4), ("ASYM", 2), ("KMEANS", 2)]
+    assert [(cell["form"], cell["bits"], cell["seed"]) for cell in cells] == [
+        (*name, seed) for seed in (0, 1) for name in names
+    ]
+    by_name = {(cell["form"], cell["bits"]): cell for cell in cells if cell["seed"] == 0}
+    assert by_name["f32", 32]["normalized_l2"] == 0
+    for form in ("ASYM", "KMEANS"):
+        assert 0 < by_name[form, 4]["normalized_l2"] < by_name[form, 2]["normalized_l2"] < 0.5
+        assert by_name[form, 2]["log_loss"] != by_name["f32", 32]["log_loss"]
+    assert "| KMEANS | 2 | 2 |" in page.read_text() and "±" in page.read_text()
+    # A form may look at the model and the data. What is known is not measured again.
+    seen = []
+
+    def aware(subject, bits):
+        assert subject.trained.model.embedding is subject.trained.module
+        seen.append((len(subject.data.train), bits))
+        return ec.compress(subject.weight, "least_squares", bits=bits)
+
+    monkeypatch.setitem(quantized_log_loss.FORMS, "Aware", aware)
+    quantized_log_loss.main([*given, "--forms", "ASYM", "Aware", "--seeds", "0"])
+    assert seen == [(len(data.train), 4), (len(data.train), 2)]
+    assert json.loads(path.read_text())["cells"][: len(cells)] == cells
+    assert "| Aware | 2 | 1 |" in page.read_text()
+    found = committed("quantized_log_loss")
+    monkeypatch.delitem(quantized_log_loss.FORMS, "Aware")
+    assert found["settings"] == quantized_log_loss.SETTINGS
+    assert {cell["form"] for cell in found["cells"]} == {"f32", *quantized_log_loss.FORMS}
 
 
 # FBGEMM's, of what it lacks for drives.

@@ -68,7 +68,7 @@ def test_ends_like_a_run_that_was_not_stopped(method, tmp_path):
     model, wanted_history = fitted(method)
     wanted = stored(model, tmp_path, "whole")
     steps = EPOCHS * EACH * len(model.embedding.stages)
-    places = range(1, steps + 1) if method in ("full", "deeplight") else (3, 8, steps - EACH - 2, steps)
+    places = range(1, steps + 1) if method in ("full", "dedup") else (3, 8, steps - EACH - 2, steps)
     for last in places:
         folder = tmp_path / str(last)
         with pytest.raises(StoppedError):
@@ -84,7 +84,7 @@ def test_ends_like_a_run_that_was_not_stopped(method, tmp_path):
 
 @pytest.mark.parametrize("options", [{"patience": 1}, {"patience": 2, "steps_per_epoch": EACH}, {"evaluate": None}])
 def test_stops_early_as_without(options, tmp_path):
-    for method in ("hash", "deeplight"):
+    for method in ("hash", "dedup"):
         model, wanted_history = fitted(method, **options)
         wanted = stored(model, tmp_path, "whole")
         for last in range(1, 9):
@@ -223,7 +223,7 @@ model.embedding.freeze().save(folder / "resumed.safetensors")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("method", "last"), [("full", 3), ("int8", 8), ("compo", 5), ("deeplight", 18)])
+@pytest.mark.parametrize(("method", "last"), [("full", 3), ("int8", 8), ("compo", 5), ("dedup", 18)])
 def test_goes_on_after_being_killed(method, last, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -235,7 +235,7 @@ def test_goes_on_after_being_killed(method, last, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     killed = subprocess.run([*command, str(last)], env=environment, timeout=300)
     assert killed.returncode == -signal.SIGKILL
-    assert "stage-0-part.pt" in os.listdir(tmp_path / "run") or method == "deeplight"
+    assert "stage-0-part.pt" in os.listdir(tmp_path / "run") or method == "dedup"
     subprocess.run([*command, "0"], check=True, env=environment, timeout=300)
     assert (tmp_path / "resumed.safetensors").read_bytes() == table
     assert json.loads((tmp_path / "head.json").read_text()) == head

@@ -83,13 +83,13 @@ def test_epochs_of_other_lengths_end_with_an_evaluation():
 
 def test_schedules_are_told_where_the_number_is_known(monkeypatch):
     told = []
-    monkeypatch.setattr(METHODS["deeplight"], "schedule", lambda self, steps: told.append((self.stage, steps)))
-    fitted(batches, "deeplight")
-    assert told == [("train", 12), ("prune", 12)]
+    monkeypatch.setattr(METHODS["dedup"], "schedule", lambda self, steps: told.append((self.stage, steps)))
+    fitted(batches, "dedup")
+    assert told == [("train", 12), ("tune", 12)]
     told.clear()
     # The first stage counts.
-    fitted(stream, "deeplight")
-    assert told == [("prune", 12)]
+    fitted(stream, "dedup")
+    assert told == [("tune", 12)]
 
 
 def test_an_epoch_without_batches_is_an_error():

@@ -35,6 +35,8 @@ class Position:
     """The best score; None before there is one."""
     best_step: int = 0
     """The step of the best score."""
+    best_trained: float | None = None
+    """The best score since the first step, which `waited` goes by."""
     total: int | None = None
     """Steps of the stage; None where that was not known as it began."""
     validation_epoch: int = 0

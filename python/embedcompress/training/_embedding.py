@@ -32,6 +32,7 @@ class LearnedEmbedding(nn.Module):
     - `regularization()` is added to the loss.
     - `architecture_parameters()` are trained on validation batches.
     - `begin_second_pass()` and `end_second_pass(gradients)` let it learn from the batch once more, after the step.
+    - `is_over()` ends a stage before its epochs are.
     - `search(score)` may choose what the next stage has by a score on validation data; called at the end of a stage.
     - `finish()` brings the table into its frozen form, after the last stage.
 
@@ -47,6 +48,8 @@ class LearnedEmbedding(nn.Module):
     """Whether it does without, but makes use of it."""
     stages: ClassVar[tuple[str, ...]] = ("train",)
     """What training consists of, in order."""
+    ends_with_last: ClassVar[tuple[str, ...]] = ()
+    """Stages that end with their last state, as their scores are not of what they look for; others with their best."""
     looked_up: ClassVar[tuple[str, ...]] = ()
     """Names of parameters, or of modules and lists with parameters, whose gradients are sparse tensors where the spec
     says so. Where it does not, and for all other parameters, they are dense."""
@@ -113,6 +116,10 @@ class LearnedEmbedding(nn.Module):
 
     def after_step(self) -> None:
         """Do what the method does after the optimizer's step."""
+
+    def is_over(self) -> bool | None:
+        """Return whether the stage has what it is for; None, if it is over when its epochs are."""
+        return None
 
     def begin_second_pass(self) -> Sequence[Tensor]:
         """Return what has to have a gradient once more, after the step; nothing if no second pass is needed.

@@ -29,6 +29,7 @@ from .methods.deeplight import DeepLight
 from .methods.dhe import DHE
 from .methods.dpq import DPQ
 from .methods.full import Full
+from .methods.gmp import GMP
 from .methods.hash import Hash
 from .methods.mde import MDE
 from .methods.mgqe import MGQE
@@ -46,6 +47,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Compositional,
         DPQ,
         DeepLight,
+        GMP,
         PEP,
         AutoSrh,
         OptEmbed,

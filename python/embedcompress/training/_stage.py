@@ -56,7 +56,17 @@ class Stage:
             raise ValueError(f"the stage {self.name!r} trains architecture parameters: give validation batches")
         if searched and any(table.spec.optimizer for table in trainer.tables):
             raise ValueError("a table with an optimizer of its own would learn from validation batches, too")
-        self.weights = weight_optimizers(trainer.model, trainer.tables, trainer.optimizer, trainer.head_optimizer)
+        self.ends_with_last = any(
+            stage in table.ends_with_last for table, stage in zip(trainer.tables, trainer.stages[index], strict=True)
+        )
+        """Whether scores of the stage don't say which of its states is the best."""
+        self.weights = weight_optimizers(
+            trainer.model, trainer.tables, trainer.optimizer, trainer.sparse_optimizer, trainer.head_optimizer
+        )
+        for optimizer in self.weights if part is None else ():
+            for group in optimizer.param_groups:
+                optimizer.state.update((one, trainer.moments[one]) for one in group["params"] if one in trainer.moments)
+        trainer.moments = {}
         self.search = [trainer.search_optimizer(searched)] if searched else []
         trainer.optimizers = [*self.weights, *self.search]
         self.position = Position()
@@ -72,9 +82,9 @@ class Stage:
         self._saved_best = at.best_step if part is not None and at.best is not None else None
 
     def run(self, batches: Batches) -> None:
-        """Train the rest of the stage, bring its best state back, and search."""
+        """Train the rest of the stage, bring its best state back unless it ends with its last, and search."""
         trainer, at = self.trainer, self.position
-        if trainer.evaluate and self.part is None and 0 < self.index == len(trainer.stages) - 1:
+        if trainer.evaluate and self.part is None and self.index:
             # More training may only make worse what stages before have made.
             self._evaluate()
         epochs = trainer.epochs if isinstance(trainer.epochs, int) else trainer.epochs.get(self.name, 1)
@@ -126,6 +136,8 @@ class Stage:
             if trainer.checkpoint_steps is not None and at.step % trainer.checkpoint_steps == 0:
                 self._save()
             if self._is_over():
+                if trainer.evaluate and at.evaluated != at.done:
+                    self._evaluate()
                 return
         if not at.done:
             raise ValueError(f"epoch {at.epoch} has no batch: batches must begin anew each time")
@@ -156,8 +168,11 @@ class Stage:
         second_pass(trainer.model, loss)
 
     def _is_over(self) -> bool:
-        patience = self.trainer.patience
-        return patience is not None and self.position.waited >= patience
+        trainer = self.trainer
+        ends = [over for table in trainer.tables if (over := table.is_over()) is not None]
+        if ends and all(ends):
+            return True
+        return trainer.patience is not None and self.position.waited >= trainer.patience
 
     def _evaluate(self) -> None:
         trainer, at = self.trainer, self.position
@@ -166,12 +181,15 @@ class Stage:
         score = float(trainer.evaluate(trainer.model))
         trainer.history.append(Evaluation(self.name, at.epoch, at.step, score, trainer.seconds))
         at.evaluated = at.done
+        if self.ends_with_last:
+            return
+        if at.step:
+            is_better = at.best_trained is None or score > at.best_trained
+            at.waited = 0 if is_better else at.waited + 1
+            at.best_trained = score if is_better else at.best_trained
         if at.best is None or score > at.best:
-            at.waited = 0
             at.best, at.best_step = score, at.step
             self._keep_best()
-        else:
-            at.waited += 1
 
     def _keep_best(self) -> None:
         files, state = self.trainer.checkpoints, self.trainer.model.state_dict()

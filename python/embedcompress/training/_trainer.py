@@ -22,10 +22,12 @@ from ._weight_optimizers import MakeOptimizer, adam, sgd
 class Trainer:
     """Runs every stage of a model's learned tables through their public hooks.
 
-    A stage begins with the best state of the one before; the last of several may end with the state it began with.
-    Each has its own optimizers. Parameters that a table names in `architecture_parameters()` are trained on validation
-    batches, one for each training batch, by an optimizer of their own. After the last stage the tables are finished,
-    and the model is in eval mode.
+    A stage begins with the best state of the one before, and may end with the state it began with, which has a score
+    before the first step. A stage that a table names in `ends_with_last` ends with its last state instead, and
+    `is_over` ends it sooner where all tables that have an opinion agree. Optimizers go on with what they know of
+    parameters that are the same ones as in the stage before. Parameters that a table names in
+    `architecture_parameters()` are trained on validation batches, one for each training batch, by an optimizer of their
+    own. After the last stage the tables are finished, and the model is in eval mode.
 
     Batches are read as they come and never listed. How many an epoch has is their `len()`; where they have none,
     `steps_per_epoch`; without that, the count of the first epoch, which then is evaluated at its end only, in a stage
@@ -49,6 +51,7 @@ class Trainer:
         epochs: int | Mapping[str, int] = 1,
         steps_per_epoch: int | None = None,
         optimizer: MakeOptimizer | None = None,
+        sparse_optimizer: MakeOptimizer | None = None,
         head_optimizer: MakeOptimizer | None = None,
         search_optimizer: MakeOptimizer | None = None,
         evaluate: Callable[[nn.Module], float] | None = None,
@@ -66,14 +69,18 @@ class Trainer:
             loss: From the model and a batch to a scalar; what tables add by `regularization()` is added to it.
             epochs: Of every stage, or by the name of the stage.
             steps_per_epoch: Batches of an epoch that has no `len()`.
-            optimizer: From the tables' parameters. If not given, Adam with a learning rate of 1e-3, and SparseAdam
-                with the same for those that a table names in `sparse_parameters()`. Not called where tables have none.
+            optimizer: From the tables' parameters; Adam with a learning rate of 1e-3 if not given. Not called where
+                tables have none.
+            sparse_optimizer: From those that a table names in `sparse_parameters()`. If not given, `optimizer` has
+                them, too, and without that, SparseAdam with a learning rate of 1e-3.
             head_optimizer: From all other parameters of the model; Adam with a learning rate of 1e-3 if not given.
             search_optimizer: Of architecture parameters; SGD with a learning rate of 1e-3 if not given.
             evaluate: From the model in eval mode to a score; larger is better. The best state of a stage is kept, in
-                the folder of checkpoints if there is one, else in memory; the last one if there is no score.
+                the folder of checkpoints if there is one, else in memory; the last one if there is no score, or where
+                a table's stage ends with that.
             evaluations: Of each epoch; the last is at its end.
-            patience: Evaluations without a better score after which a stage ends.
+            patience: Evaluations without a better score after which a stage ends; that of the state it began with,
+                which pruning may first fall behind, does not count.
             checkpoints: A folder for the state after each stage. `fit` goes on after the last stage that it has.
             checkpoint_steps: Save the state within a stage there, too, after every so many steps: `fit` goes on after
                 the last of them, to the same table bit for bit where the batches, the loss and the score are the same.
@@ -102,7 +109,8 @@ class Trainer:
         if checkpoint_steps is not None and checkpoints is None:
             raise ValueError("checkpoint_steps needs checkpoints, a folder")
         self.model, self.loss, self.evaluate = model, loss, evaluate
-        self.optimizer, self.head_optimizer = optimizer, head_optimizer or adam
+        self.optimizer, self.sparse_optimizer = optimizer, sparse_optimizer
+        self.head_optimizer = head_optimizer or adam
         self.search_optimizer = search_optimizer or sgd
         self.epochs, self.evaluations, self.patience = epochs, evaluations, patience
         self.steps_per_epoch, self.checkpoint_steps = steps_per_epoch, checkpoint_steps
@@ -113,6 +121,8 @@ class Trainer:
         """Of training, without evaluations."""
         self.optimizers: list[torch.optim.Optimizer] = []
         """Those of the stage that is being trained."""
+        self.moments: dict[Tensor, dict[str, Any]] = {}
+        """What optimizers know of parameters after a stage that is not the last."""
         self.counted: int | None = None
         """Batches of the first epoch, once it has ended."""
 
@@ -150,8 +160,13 @@ class Trainer:
                     if index == 0 or stage != before:
                         table.enter(stage)
             Stage(self, index, validation, part).run(batches)
+            is_last = index == len(self.stages) - 1
+            self.moments = {} if is_last else {one: state for optimizer in self.optimizers
+                                               for one, state in optimizer.state.items()}  # fmt: skip
             if self.checkpoints:
-                self.checkpoints.write(self.checkpoints.stage(index), self.state())
+                moments = {name: self.moments[one] for name, one in self.model.named_parameters()
+                           if one in self.moments}  # fmt: skip
+                self.checkpoints.write(self.checkpoints.stage(index), self.state() | {"moments": moments})
                 self.checkpoints.clean(index)
             part = None
         for table in self.tables:
@@ -174,7 +189,10 @@ class Trainer:
             return 0, None
         for index in reversed(range(len(self.stages))):
             if exists(path := self.checkpoints.stage(index)):
-                self._take(self.checkpoints.read(path))
+                state = self.checkpoints.read(path)
+                self._take(state)
+                named = dict(self.model.named_parameters())
+                self.moments = {named[name]: moments for name, moments in state["moments"].items()}
                 return index + 1, None
             if exists(path := self.checkpoints.part(index)):
                 state = self.checkpoints.read(path)
