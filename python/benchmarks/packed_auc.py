@@ -61,8 +61,8 @@ FORMS: dict[str, Callable[[Clicks, int], training.LearnedEmbedding]] = {
 
 def cell(form: str, seed: int, data: Clicks) -> dict[str, Any]:
     """Train one form."""
-    request = SETTINGS | {"head": "dlrm", "seed": seed}
     module = FORMS[form](data, seed)
+    request = SETTINGS | {"method": module.method.name, "head": "dlrm", "seed": seed}
     outcome = _train_cell.trained(module, request, data)
     if "figures" not in outcome:
         raise RuntimeError(f"{form}, seed {seed}: {outcome['stopped']}")

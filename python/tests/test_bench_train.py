@@ -381,7 +381,7 @@ def tuned(tmp_path_factory):
 
 def tuning(**changed):
     values = {
-        "data": ["movielens"], "heads": ["mf"], "methods": ["full", "hash", "int16"], "budgets": [0.3, 0.001],
+        "data": ["movielens"], "heads": ["mf"], "methods": ["full", "hash", "dpq", "int16"], "budgets": [0.3, 0.001],
         "seeds": [0, 1], "batch": 4000, "rate": 0.03, "trials": TRIALS, "after": ["least_squares", "pq"],
     }  # fmt: skip
     return checked(**(values | changed))
@@ -392,9 +392,9 @@ def test_trials_choose_the_optimizer_of_all_seeds(tuned):
     lines = _lines.read(path)
     trials = [line for line in lines if "trial" in line["request"]]
     assert [line for line in lines if "trial" not in line["request"]] == found
-    assert len(trials) == 3 * 5 and {line["request"]["seed"] for line in trials} == {0}
+    assert len(trials) == 3 * 7 and {line["request"]["seed"] for line in trials} == {0}
     own = {"name": "RowwiseAdagrad", "lr": 0.05}
-    wanted = {"full": own, "hash": TRIALS[1]["otherwise"], "full + least_squares": own, "full + pq": own}
+    wanted = {"full": own, "hash": own, "dpq": TRIALS[1]["otherwise"], "full + least_squares": own, "full + pq": own}
     made = [line for line in found if "figures" in line and line["request"]["budget"] > 0.001]
     assert {line["request"]["method"]: line["request"]["optimizer"] for line in made} == wanted
     assert {(line["request"]["method"], line["request"]["seed"]) for line in made} == {
