@@ -141,7 +141,16 @@ def test_optimizers_of_torch_by_name(name, sparse):
     ("values", "message"),
     [
         ({"optimizer": {"name": "Adagrad"}}, "grid 1: optimizer: Adagrad needs lr"),
-        ({"optimizer": {"name": "Adam", "lr": -1}}, "grid 1: optimizer: Invalid learning rate: -1"),
+        ({"optimizer": {"name": "Adam", "lr": -1}}, "grid 1: optimizer: lr must be finite and not negative, not -1"),
+        ({"optimizer": {"name": "Adam", "lr": float("inf")}}, "optimizer: lr must be finite and not negative, not inf"),
+        ({"optimizer": {"name": "Adam", "lr": True}}, "optimizer: lr must be a number, not True"),
+        ({"optimizer": {"name": "SGD", "lr": "x"}}, "optimizer: lr must be a number, not str"),
+        ({"optimizer": {"name": "Adam", "lr": 0.1, "betas": 0.9}}, "optimizer: betas must be two numbers, not 0.9"),
+        ({"optimizer": {"name": "Adam", "lr": 0.1, "betas": [0.9, 1]}}, "betas must be at least 0 and below 1"),
+        ({"optimizer": {"name": ["Adam"], "lr": 0.1}}, r"optimizer: name must be one of .*, not \['Adam'\]"),
+        ({"optimizer": {"name": ["SGD"], "lr": 0.1, "own": True}}, r"name must be one of .*, not \['SGD'\]"),
+        ({"optimizer": {"name": "RowwiseAdam", "lr": True}, "methods": ["robe"]}, "lr must be a number, not True"),
+        ({"optimizer": {"name": "RowwiseAdam", "lr": 1, "own": False}, "methods": ["robe"]}, "own can't be false"),
         ({"optimizer": {"name": "SGD", "lr": 0.1, "momentum": 0.9}}, "SGD has no momentum; it has lr, weight_decay"),
         (
             {"optimizer": {"name": "Adam", "lr": 0.1, "weight_decay": 0.1}, "sparse": True},
@@ -415,9 +424,55 @@ def test_the_line_of_a_chosen_trial_is_not_run_again(tuned, monkeypatch):
     for line in found:
         if line["request"]["seed"] == 0 and " + " not in line["request"]["method"]:
             trial = lines[_lines.key(line["request"] | {"trial": True})]
+            # The time of one training is not there twice.
+            assert trial.pop("seconds") > 0
             assert trial | {"request": line["request"]} == line
     monkeypatch.setattr(train, "_Worker", None)
     assert train.run(tuning(), path) == found
+
+
+def test_cells_that_overlap_are_run_once(tmp_path):
+    """A request that trials choose may be one of another grid, or one that other trials chose, and may run already."""
+    trials = TRIALS[::2]
+    values = {"data": ["movielens"], "heads": ["mf"], "methods": ["hash"], "budgets": [0.3]}
+    plain = [{**values, "seeds": [1, 2], "optimizer": one} for one in trials]
+    other = {"name": "SGD", "lr": 0.5}
+    tried = [{**values, "seeds": [0, 1, 2], "trials": found} for found in (trials, [*trials, other])]
+    config = _train_config.Config(tuple(_train_config.grid(one, "grid") for one in [*plain, *tried]))
+    with _lines.Lines(tmp_path / "train.jsonl", "train") as lines:
+        cells = train._Cells(config.cells(), lines)
+        ran = []
+        while cells.waiting:
+            (request,) = cells.next_job()
+            ran.append(_lines.key(request))
+            score = 0.9 if request["optimizer"] == trials[0] else 0.5
+            figures = {"validation_auc": score}
+            assert cells.done < cells.total
+            lines.add({"bench": "train", "request": request, "machine": {}, "figures": figures, "seconds": 1.0})
+            cells.take_chosen()
+        # Two seeds of each plain grid, three trials, and what they chose: of seed 0 it is a trial's.
+        assert len(ran) == len(set(ran)) == 4 + 3
+        assert cells.done == cells.total == 4 + 3 + 1
+        assert sum("seconds" in line for line in lines.found.values()) == 7
+    estimate = train.Estimate(lines.found.values())
+    assert estimate.seconds(cells.results()[:1]) == 1.0
+
+
+@pytest.mark.parametrize("name", ["RowwiseAdagrad", "Adagrad"])
+def test_gradients_are_sparse_where_the_table_has_no_optimizer_of_its_own(name):
+    given = {"name": name, "lr": 0.05} | ({"own": True} if name == "Adagrad" else {})
+    shape = {"methods": ["robe"], "budgets": [0.5], "batch": 64, "dimension": 8, "optimizer": given}
+    dense, sparse = (checked(**shape, sparse=sparse).requests()[0] for sparse in (False, True))
+    figures = [_train_cell.run(one, clicks(1000))["figures"]["auc"] for one in (dense, sparse)]
+    assert figures[0] == figures[1]
+
+
+def test_the_score_is_that_of_the_state_that_is_kept():
+    def scored(*history):
+        return [training.Evaluation(stage, 0, 1, score, 0.0, counts) for stage, score, counts in history]
+
+    assert _train_cell._kept_score(scored(("a", 9, True), ("b", 8, False), ("b", 5, True), ("b", 4, True))) == 5
+    assert _train_cell._kept_score(scored(("b", 8, False), ("b", 5, False))) == 5
 
 
 def test_trials_that_a_file_has_are_not_run_again(tuned, tmp_path):

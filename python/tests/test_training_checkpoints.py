@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from test_training_methods import METHODS
-from test_training_trainer import Model, batches, loss, score
+from test_training_trainer import Model, Searching, batches, loss, score, with_table
 
 from embedcompress import training
 from embedcompress.training._batches import Endless, begun
+from embedcompress.training._sparse import SAMPLE
 
 EPOCHS, EACH = 2, 6
 
@@ -94,6 +95,89 @@ def test_stops_early_as_without(options, tmp_path):
             model, history = fitted(method, folder, checkpoint_steps=2, **options)
             assert history == wanted_history
             assert stored(model, tmp_path, last) == wanted
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_stage_that_ends_by_itself_is_evaluated_once(last, tmp_path):
+    """Where its last step has a checkpoint, the evaluation that closes the stage must not be missing."""
+
+    def run(folder=None, last=0):
+        torch.manual_seed(0)
+        model = with_table(Searching(5))
+        evaluations = Stop(last)
+
+        def evaluate(model):
+            evaluations(0, 0)
+            return score(model)
+
+        trainer = training.Trainer(model, loss, evaluate=evaluate, checkpoints=folder, checkpoint_steps=folder and 1)
+        history = trainer.fit(batches)
+        return model, [(one.stage, one.step, one.score, one.counts) for one in history]
+
+    whole, wanted = run()
+    assert [(stage, step) for stage, step, _, _ in wanted] == [("first", 5), ("second", 0), ("second", 6)]
+    with pytest.raises(StoppedError):
+        run(tmp_path, last)
+    resumed, history = run(tmp_path)
+    assert history == wanted
+    assert torch.equal(resumed.embedding.weight, whole.embedding.weight)
+
+
+@pytest.mark.parametrize("method", ["deeplight", "gmp"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_large_tables_that_are_pruned_go_on(method, sparse, tmp_path):
+    """Rows that were moved since the last threshold are known again."""
+    rows = 20_000
+
+    def run(folder=None, last=0):
+        torch.manual_seed(0)
+        module = training.embedding(method, rows, 8, budget=0.2, sparse=sparse, interval=3)
+        assert module.weight.numel() > SAMPLE
+        losses = []
+
+        def loss_of(model, ids):
+            found = (model(ids) - 0.01).square().sum()
+            losses.append(float(found.detach()))
+            return found
+
+        def found(epoch):
+            random = torch.Generator().manual_seed(epoch)
+            return ((torch.rand(20, 300, generator=random) ** 3) * rows).long()
+
+        training.Trainer(
+            module,
+            loss_of,
+            optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05),
+            checkpoints=folder,
+            checkpoint_steps=folder and 5,
+            progress=Stop(last),
+        ).fit(found)
+        return module.weight.detach(), losses
+
+    wanted, losses = run()
+    for last in (11, 17):
+        with pytest.raises(StoppedError):
+            run(tmp_path / str(last), last)
+        found, left = run(tmp_path / str(last))
+        assert left == losses[last // 5 * 5 :]
+        assert torch.equal(found, wanted)
+
+
+def test_a_checkpoint_that_lacks_something_is_named(tmp_path):
+    def run(last=0):
+        training.Trainer(Model("dedup"), loss, checkpoints=tmp_path, checkpoint_steps=2, progress=Stop(last)).fit(
+            batches
+        )
+
+    with pytest.raises(StoppedError):
+        run(9)
+    for path, name in ((tmp_path / "stage-1-part.pt", "optimizers"), (tmp_path / "stage-0.pt", "moments")):
+        state = torch.load(path, weights_only=True)
+        del state[name]
+        torch.save(state, path)
+        with pytest.raises(ValueError, match=rf"{path.name}' is no checkpoint .*: it lacks {name}"):
+            run()
+        path.unlink() if name == "optimizers" else None
 
 
 def test_a_run_may_be_stopped_again_and_again(tmp_path):

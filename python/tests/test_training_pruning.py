@@ -1,5 +1,7 @@
 """What is special to methods that prune: schedules, masks, thresholds, and how many numbers fit."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -168,9 +170,95 @@ def test_gmp_prunes_at_the_end_where_it_does_not_know_when_that_is():
     assert torch.count_nonzero(module.weight) == module.nonzeros
 
 
-def test_gmp_begins_before_it_ends():
+@pytest.mark.parametrize("of", [make, lambda *name, **options: training.plan(*name, 200, 8, budget=0.3, **options)])
+def test_gmp_begins_before_it_ends(of):
     with pytest.raises(ValueError, match=r"gmp: begin must be below end, not 0.5 and 0.5"):
-        make("gmp", begin=0.5, end=0.5)
+        of("gmp", begin=0.5, end=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "first"),
+    [
+        ("gmp", {}, 84),
+        ("gmp", {"begin": 0.0, "end": 0.1}, 9),
+        ("deeplight", {}, 83),
+        ("autosrh", {"schedule": "gradual"}, 84),
+        # Never as pruned as that.
+        ("deeplight", {"decay_steps": 100}, 101),
+    ],
+)
+def test_scores_count_once_pruning_has_ended(name, options, first):
+    """Neither patience nor the best state goes by scores of tables that would be pruned at once."""
+    module = make(name, **options)
+    evaluated, states = iter(range(100, 0, -1)), []
+
+    def evaluate(model):
+        finished = copy.deepcopy(module)
+        finished.finish()
+        states.append(finished.weight)
+        return float(next(evaluated))
+
+    def batches(epoch):
+        return torch.randint(0, 200, (100, 16), generator=torch.Generator().manual_seed(epoch))
+
+    trainer = training.Trainer(
+        module, lambda model, ids: (model(ids) - 1).square().mean(), evaluate=evaluate, evaluations=100, patience=3
+    )
+    history = trainer.fit(batches, batches)
+    assert [one.step for one in history if one.counts] == list(range(first, min(first + 4, 101)))
+    # Scores fall, so that the first one that counts is the best.
+    assert torch.equal(module.weight, states[min(first, 100) - 1])
+    assert len(history) == min(first + 3, 100)
+
+
+def test_all_scores_of_gmp_count_where_it_prunes_at_the_end():
+    module = make("gmp")
+    assert module.counts_scores()
+    module.schedule(100)
+    assert not module.counts_scores()
+
+
+def test_schedules_do_not_run_faster_beside_a_table_that_searches():
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pruned, self.searched = make("gmp"), make("autosrh", schedule="gradual")
+
+        def forward(self, ids):
+            return self.pruned(ids) + self.searched(ids)
+
+    model, seen = Both(), []
+
+    def batches(epoch):
+        return torch.randint(0, 200, (50, 16), generator=torch.Generator().manual_seed(epoch))
+
+    training.Trainer(
+        model,
+        lambda model, ids: (model(ids) - 1).square().mean(),
+        progress=lambda step, steps: seen.append((model.pruned.steps, model.searched.steps)),
+    ).fit(batches, batches)
+    assert seen == [(step, 2 * step) for step in range(1, 51)]
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+def test_states_of_large_tables_go_on_with_sparse_and_with_dense_gradients(before, after):
+    """A row that was pruned and moved since is not pruned again, and one that is to be pruned is."""
+    rows = 20_000
+    module = make("deeplight", rows=rows, interval=2, decay_steps=0.1, sparse=before).train()
+    ids = torch.arange(0, rows, 3)
+    for _ in range(3):
+        module.weight.grad = None
+        module(ids).sum().backward()
+        module.before_step()
+        with torch.no_grad():
+            module.weight[ids] += module.threshold / 2
+        module.after_step()
+    wanted = module(torch.arange(rows)).detach()
+    assert float(module.threshold) > 0 and int(((wanted != 0) & (wanted.abs() < module.threshold)).sum()) > 1000
+    fresh = make("deeplight", rows=rows, interval=2, decay_steps=0.1, sparse=after).train()
+    fresh.load_state_dict(module.state_dict())
+    assert torch.equal(fresh(torch.arange(rows)), wanted)
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-4, 0.1, 0.5, 0.99, 0.999, 1.0])
@@ -339,6 +427,29 @@ def test_autosrh_retrains_what_it_keeps(optimizer):
         module.after_step()
     assert torch.equal(module.weight != 0, wanted)
     assert np.count_nonzero(rows_of(module.eval())) == module.nonzeros
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.Adagrad])
+def test_autosrh_retrains_what_it_keeps_with_a_trainer(optimizer):
+    """What was pruned has moments of the search, which must not move it."""
+    module = make("autosrh", rows=300, budget=0.1)
+    most = []
+
+    def see(step, steps):
+        if module.stage == "retrain":
+            most.append(int(torch.count_nonzero(module.weight)))
+
+    def loss(model, ids):
+        return (model(ids) - torch.sin(ids.float())[:, None]).square().mean()
+
+    def batches(epoch):
+        return torch.randint(0, 300, (20, 64), generator=torch.Generator().manual_seed(epoch))
+
+    training.Trainer(module, loss, optimizer=lambda found: optimizer(found, lr=0.01), progress=see).fit(
+        batches, lambda epoch: batches(9 + epoch)
+    )
+    assert len(most) == 20
+    assert max(most) <= module.nonzeros
 
 
 def test_autosrh_can_search_and_prune_in_one_pass():

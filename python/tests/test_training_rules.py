@@ -72,6 +72,14 @@ def test_a_fit_refuses_what_can_not_be_summed_up(tmp_path):
         _fit.fit([path, path])
 
 
+def test_gradients_are_of_one_kind(tmp_path):
+    lines = [*FULL, *three("robe", 0.1, 0.79)]
+    for line in lines[len(FULL) :]:
+        line["request"]["sparse"] = True
+    with pytest.raises(ValueError, match="cells of one/dlrm differ in sparse"):
+        _fit.fit([written(tmp_path, lines)])
+
+
 def test_optimizers_may_differ_where_trials_chose_them(tmp_path):
     lines = [*FULL, *three("robe", 0.1, 0.79), *three("full + eden", 0.1, 0.7)]
     for line in lines[len(FULL) : len(FULL) + 3]:

@@ -149,6 +149,13 @@ class Searching(Staged):
     def is_over(self):
         return self.left <= 0 if self.stage == "first" else None
 
+    def get_extra_state(self):
+        return super().get_extra_state() | {"left": self.left}
+
+    def set_extra_state(self, state):
+        super().set_extra_state(state)
+        self.left = state["left"]
+
 
 def with_table(table):
     model = Model("hash")
@@ -253,6 +260,39 @@ def test_optimizers_go_on_with_parameters_that_stay(method, first, tmp_path):
     assert steps_of_optimizers(method, tmp_path, last=14)[12:] == wanted
     # Goes on after the first stage, which alone has a checkpoint.
     assert steps_of_optimizers(method, tmp_path)[:2] == wanted
+
+
+@pytest.mark.parametrize(
+    ("second", "goes_on"),
+    [
+        (lambda found: torch.optim.Adam(found, lr=0.5), True),
+        (lambda found: torch.optim.Adam(found, amsgrad=True), False),
+        (lambda found: torch.optim.Adagrad(found), False),
+        (lambda found: torch.optim.SGD(found, lr=0.1, momentum=0.9), False),
+    ],
+)
+@pytest.mark.parametrize("has_files", [False, True])
+def test_optimizers_go_on_only_where_they_are_alike(second, goes_on, has_files, tmp_path):
+    """Another optimizer would look for what the first one does not keep."""
+    model = with_table(Staged())
+    made = iter([torch.optim.Adam, second, second])
+    seen = []
+
+    def see(step, of):
+        state = trainer.optimizers[0].state[model.embedding.weight]
+        seen.append(int(state["step"]) if "step" in state else None)
+        return not has_files or len(seen) != 7
+
+    trainer = training.Trainer(
+        model, loss, optimizer=lambda found: next(made)(found), progress=see, checkpoints=tmp_path / "run" if has_files
+        else None,
+    )  # fmt: skip
+    if has_files:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(batches)
+    trainer.fit(batches)
+    first = 7 if goes_on else seen[-1] and 1
+    assert seen[-6] == first
 
 
 def test_patience_does_not_count_the_state_that_a_stage_began_with():

@@ -1,5 +1,9 @@
 """Weights: how much an error counts."""
 
+import contextlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import range_reference
@@ -70,6 +74,18 @@ def test_methods_that_minimise_no_error_take_no_weights(rng, method):
         ValueError, match=f"{method} minimises no error, so it takes no weights; .* are .*least_squares"
     ):
         ec.compress(weight, method, weights=np.ones(5))
+
+
+def test_the_documentation_lists_methods_that_take_weights_of_numbers(rng):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"\n(`gss`[^;.]*?) take\s+weights of numbers", text)
+    weight, weights = rng.standard_normal((40, 8)).astype(np.float32), rng.random((40, 8)).astype(np.float32)
+    taking = set()
+    for method in ec.methods("after training"):
+        with contextlib.suppress(ValueError):
+            ec.compress(weight, method.name, weights=weights)
+            taking.add(method.name)
+    assert set(re.findall(r"`(\w+)`", listed)) == taking
 
 
 def test_weights_that_are_refused(rng):

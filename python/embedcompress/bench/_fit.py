@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from .._atomic import write_text
+from .._methods import FULL
 from .._reading import read_whole
 from ..training._rules import FORMAT
 from ._fit_growth import growth
-from ._fit_values import FULL, Values, machines, mean, rounded, the_one
+from ._fit_values import Values, machines, mean, rounded, the_one
 from ._generated_clicks import READER
 from ._lines import Line, key, parse
 from ._train_config import AFTER
 from ._tuning import is_trial, results
 
 SETTINGS = (
-    "split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience", "source",
+    "split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience", "sparse",
+    "source",
 )  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from .._checks import checked_number
 from ..training import _row_optimizers
 from ..training._row_optimizers import RowOptimizer
 from ..training._weight_optimizers import MakeOptimizer
@@ -47,10 +49,11 @@ def of_torch(values: Values, *, sparse: bool = False) -> MakeOptimizer:
         sparse: Whether it is for parameters with sparse gradients.
 
     Raises:
+        TypeError: a number is of another kind.
         ValueError: there is none of this name, it has no such number, lacks `lr`, or one is out of range.
     """
     name = values.get("name")
-    if name not in TORCH:
+    if not isinstance(name, str) or name not in TORCH:
         raise ValueError(f"name must be one of {', '.join([*TORCH, *OWN])}, not {name!r}")
     kind, known = TORCH[name]
     numbers: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in values.items()
@@ -60,6 +63,8 @@ def of_torch(values: Values, *, sparse: bool = False) -> MakeOptimizer:
             raise ValueError(f"{name} has no {key}; it has {', '.join(known)}")
     if "lr" not in numbers:
         raise ValueError(f"{name} needs lr")
+    for key, number in numbers.items():
+        _check_number(key, number)
     if sparse and numbers.pop("weight_decay", 0):
         raise ValueError(f"{name} has no weight_decay for sparse gradients")
     if sparse and kind is torch.optim.Adam:
@@ -68,9 +73,19 @@ def of_torch(values: Values, *, sparse: bool = False) -> MakeOptimizer:
     def make(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return kind(parameters, **numbers)
 
-    # It checks its numbers.
-    make([torch.nn.Parameter(torch.zeros(1))])
     return make
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Raise an error if a number is of another kind, or out of range."""
+    if name == "betas":
+        if not isinstance(value, tuple) or len(value) != 2:
+            raise ValueError(f"betas must be two numbers, not {value!r}")
+        for one in value:
+            if not 0 <= checked_number(one, name) < 1:
+                raise ValueError(f"betas must be at least 0 and below 1, not {list(value)}")
+    elif not 0 <= checked_number(value, name) < math.inf:
+        raise ValueError(f"{name} must be finite and not negative, not {value}")
 
 
 def check(values: Values, *, sparse: bool = False) -> None:
@@ -81,6 +96,8 @@ def check(values: Values, *, sparse: bool = False) -> None:
     """
     if not isinstance(values.get("own", False), bool):
         raise ValueError(f"own must be true or false, not {values['own']!r}")
+    if values.get("name") in OWN and not values.get("own", True):
+        raise ValueError(f"own can't be false: {values['name']} is always a table's own")
     if own(values) is None:
         of_torch(values)
         of_torch(values, sparse=sparse)

@@ -64,6 +64,7 @@ def run_all(requests: Sequence[Mapping[str, Any]], data: Data) -> list[dict[str,
     request = training_of(dict(requests[0]))
     options = request.get("options", {})
     kind = class_of(request["method"])
+    optimizer = own(request.get("optimizer"))
     try:
         module = training.embedding(
             request["method"],
@@ -74,8 +75,9 @@ def run_all(requests: Sequence[Mapping[str, Any]], data: Data) -> list[dict[str,
             counts=data.counts if kind.needs_counts or (kind.uses_counts and options) else None,
             fields=data.sizes,
             seed=request["seed"],
-            sparse=request.get("sparse", False),
-            optimizer=own(request.get("optimizer")),
+            # A table with an optimizer of its own has no gradient.
+            sparse=request.get("sparse", False) and optimizer is None,
+            optimizer=optimizer,
             **options,
         )
     except ec.BudgetError as error:
@@ -117,7 +119,7 @@ def train(module: training.LearnedEmbedding, request: Mapping[str, Any], data: D
         epochs=request["epochs"],
         steps_per_epoch=-(-len(data.train) // request["batch"]),
         optimizer=of_torch(of_tables),
-        sparse_optimizer=of_torch(of_tables, sparse=True) if request.get("sparse") else None,
+        sparse_optimizer=of_torch(of_tables, sparse=True) if module.spec.sparse else None,
         head_optimizer=of_torch(adam),
         evaluate=evaluate,
         evaluations=request["evaluations"],
@@ -138,7 +140,7 @@ def train(module: training.LearnedEmbedding, request: Mapping[str, Any], data: D
         model,
         learned,
         {
-            "validation_auc": max(one.score for one in history if one.stage == history[-1].stage),
+            "validation_auc": _kept_score(history),
             # Of the stage with the most, or of the table that it ends with.
             "training_bytes": max(held, module.training_bytes),
             "peak_bytes": peak,
@@ -148,6 +150,12 @@ def train(module: training.LearnedEmbedding, request: Mapping[str, Any], data: D
             ),
         },
     )
+
+
+def _kept_score(history: Sequence[training.Evaluation]) -> float:
+    """Return the score of the state that the last stage ends with: the best that counts, or the last."""
+    counted = [one.score for one in history if one.stage == history[-1].stage and one.counts]
+    return max(counted, default=history[-1].score)
 
 
 def _outcome(ended: Trained, request: Mapping[str, Any], data: Data) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .._methods import FULL
 from .._reading import read_whole, toml_values
 from .._registry import method_name
 from ._clicks import SPLITS
@@ -15,7 +16,6 @@ from ._tuning import Cell, Request, trial
 
 PACKAGED = ("flights", "movielens")
 """Data that needs no definition."""
-FULL = "full"
 AFTER = " + "
 """Between the method that trains a table, and the one that compresses it afterwards."""
 
@@ -52,7 +52,7 @@ class Grid:
     """Optimizers, of which each method has the one at each budget that is best with the first seed. A table's own have
     `otherwise`, the optimizer that methods try which take none of their own."""
     sparse: bool = False
-    """Whether gradients of tables are sparse, where methods allow."""
+    """Whether gradients of tables are sparse, where methods allow and the optimizer is one of torch."""
     after: tuple[str, ...] = ()
     """Methods that compress the uncompressed table after it was trained, at each budget."""
 

@@ -114,15 +114,30 @@ class _Cells:
         self._cells, self._lines = cells, lines
         self._open = [cell for cell in cells if cell.trials]
         """Those that trials are still to complete."""
-        known = {key(request): request for cell in cells for request in (cell.trials or [cell.request])}
-        self.waiting = [request for name, request in known.items() if name not in lines.found]
-        self.total = len(known) + len(self._open)
+        self._known: set[str] = set()
+        """Keys of all requests that have lines, wait or run: trials and cells overlap."""
+        self.waiting: list[Request] = []
+        for cell in cells:
+            for request in cell.trials or [cell.request]:
+                self._take(request)
         self.take_chosen()
+
+    def _take(self, request: Request) -> None:
+        """Have a request wait, unless it has a line, waits or runs already."""
+        name = key(request)
+        if name not in self._known and name not in self._lines.found:
+            self.waiting.append(request)
+        self._known.add(name)
+
+    @property
+    def total(self) -> int:
+        """Cells, trials included; those whose trials are to choose yet may turn out to be others."""
+        return len(self._known) + len(self._open)
 
     @property
     def done(self) -> int:
         """Cells that have lines, trials included."""
-        return sum(key(request) in self._lines.found for request in self.requests())
+        return sum(name in self._lines.found for name in self._known)
 
     def take_chosen(self) -> None:
         """Complete cells whose trials have ended. Where a trial was what they want, its line is theirs."""
@@ -131,13 +146,13 @@ class _Cells:
             if request is None:
                 continue
             self._open.remove(cell)
-            if key(request) in self._lines.found:
-                continue
             trial = best([self._lines.found[key(one)] for one in cell.trials])
-            if as_result(trial) == request:
-                self._lines.add(trial | {"request": request})
-            else:
-                self.waiting.append(request)
+            is_new = key(request) not in self._known and key(request) not in self._lines.found
+            if is_new and as_result(trial) == request:
+                # The time of the training is the trial's.
+                copy = {name: value for name, value in trial.items() if name != "seconds"}
+                self._lines.add(copy | {"request": request})
+            self._take(request)
 
     def next_job(self) -> list[Request]:
         """Return the first request that waits, with all others that one training serves."""
@@ -182,10 +197,10 @@ class Estimate:
             self.learn(line)
 
     def learn(self, line: Line) -> None:
-        """Take a cell that ended."""
-        for names in _LIKE:
+        """Take a cell that ended; one without seconds has those of a trial, which count once."""
+        for names in _LIKE if "seconds" in line else ():
             found = self._seconds.setdefault(tuple(str(line["request"][name]) for name in names), [])
-            found.append(float(line.get("seconds", 0.0)))
+            found.append(float(line["seconds"]))
 
     def seconds(self, requests: Sequence[Request]) -> float | None:
         """Return the sum over cells, each taken as the mean of those most like it; None if there is none."""

@@ -28,9 +28,11 @@ class LearnedEmbedding(nn.Module):
 
     - `enter(stage)` begins one of `stages`. Parameters may be others afterwards.
     - `schedule(steps)` is called after `enter`, with the steps that the stage is going to have, where that is known.
-    - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it.
+    - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it. While there are
+      architecture parameters, both are called for steps on validation batches, too: twice for a step of the schedule.
     - `regularization()` is added to the loss.
     - `architecture_parameters()` are trained on validation batches.
+    - `counts_scores()` says from when on scores tell which state is the best.
     - `begin_second_pass()` and `end_second_pass(gradients)` let it learn from the batch once more, after the step.
     - `is_over()` ends a stage before its epochs are.
     - `search(score)` may choose what the next stage has by a score on validation data; called at the end of a stage.
@@ -116,6 +118,10 @@ class LearnedEmbedding(nn.Module):
 
     def after_step(self) -> None:
         """Do what the method does after the optimizer's step."""
+
+    def counts_scores(self) -> bool:
+        """Return whether a score now counts for the best state of the stage, and for patience."""
+        return True
 
     def is_over(self) -> bool | None:
         """Return whether the stage has what it is for; None, if it is over when its epochs are."""

@@ -4,9 +4,10 @@ Every `interval` steps the smallest |w| of the whole table become zero, as many 
 them back until the next time. `finish()` prunes to the budget, and so do rows in eval mode in that stage, so that an
 evaluation is of what will be deployed.
 
-No step reads a whole table of more than 100,000 numbers: the threshold of |w| is the quantile of a sample (see
-`_sparse.sampled_threshold`), and does not fall. With sparse gradients it is applied to a row when that is next used,
-which leaves of a row that no step moves between what pruning all rows at once would; what `finish()` leaves is exact.
+In a table of more than 100,000 numbers the threshold of |w| is the quantile of a sample (see
+`_sparse.sampled_threshold`), and does not fall. With sparse gradients no step reads the whole of such a table: a
+threshold is applied to a row when that row is next used. A row that is not used does not change, so the last threshold,
+which is the largest, gives it the same zeros as all thresholds one after the other. What `finish()` leaves is exact.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from torch.nn import functional
 from ._sparse import SAMPLE, Pruned, largest_mask, sampled_threshold
 from ._spec import Spec
 from ._steps import touched
+
+PRUNED = 0.999
+"""The share of what is to be pruned from which on pruning has ended, as far as scores are concerned."""
 
 
 def cubic(done: float) -> float:
@@ -50,7 +54,8 @@ class GraduallyPruned(Pruned):
         self.is_lazy = self.is_sampled and spec.sparse
         """Whether the threshold is applied row by row."""
         self.register_buffer("threshold", torch.zeros(()))
-        # Rows that were moved since the threshold was found: it was applied to them before.
+        # Rows that were moved since the threshold was found: it was applied to them before. A state has it beside the
+        # count of steps, so that tables with sparse and with dense gradients take each other's.
         self.register_buffer("is_current", torch.zeros(spec.rows * self.is_lazy, dtype=torch.bool), persistent=False)
         self._current: list[Tensor] = []
 
@@ -68,6 +73,10 @@ class GraduallyPruned(Pruned):
         # Pruned numbers have gradients, as zeros in the table have.
         late = (rows.detach().abs() < self.threshold) & ~self.is_current[ids][:, None]
         return rows - torch.where(late, rows.detach(), 0)
+
+    def counts_scores(self) -> bool:
+        """Return whether pruning has ended: a state from before would be pruned at once, which is another method."""
+        return self.pruned_share(self.steps) >= PRUNED
 
     def to_prune(self, steps: int) -> int:
         """Return how many numbers are zero after so many steps."""
@@ -116,11 +125,19 @@ class GraduallyPruned(Pruned):
         super().finish()
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return how far the pruning is, beside the stage."""
-        return super().get_extra_state() | {"steps": self.steps}
+        """Return how far the pruning is and which rows it has reached, beside the stage."""
+        current = self.is_current if self.is_lazy and not self.is_finished else None
+        return super().get_extra_state() | {"steps": self.steps, "current": current}
 
+    @torch.no_grad()
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take what `get_extra_state` returned."""
         super().set_extra_state(state)
-        self.steps = state["steps"]
-        self._forget()
+        self.steps, current = state["steps"], state["current"]
+        if current is not None and not self.is_lazy:
+            late = (~current).to(self.device)[:, None] & (self.weight.abs() < self.threshold)
+            self.weight.masked_fill_(late, 0)
+        if self.is_lazy:
+            # Where gradients were dense, every threshold was applied to all rows.
+            self.is_current.copy_(torch.ones_like(self.is_current) if current is None else current)
+            self._current = [self.is_current.nonzero().view(-1)]

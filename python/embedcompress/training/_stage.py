@@ -11,10 +11,12 @@ from torch import Tensor
 
 from ._batches import Batches, Endless, begun, length_of
 from ._checkpoints import Position, State, random_state, set_random_state
+from ._moments import hand_over
 from ._second_pass import second_pass
 from ._weight_optimizers import weight_optimizers
 
 if TYPE_CHECKING:
+    from ._embedding import LearnedEmbedding
     from ._trainer import Trainer
 
 
@@ -31,6 +33,8 @@ class Evaluation:
     score: float
     seconds: float
     """Of training, since `fit` began; those of a run that was resumed are added up."""
+    counts: bool
+    """Whether the stage may end with the state that it is of, if its score is the best of those that count."""
 
 
 class Stage:
@@ -51,7 +55,9 @@ class Stage:
         """
         self.trainer, self.index, self.part = trainer, index, part
         self.name = "/".join(dict.fromkeys(trainer.stages[index]))
-        searched = [parameter for table in trainer.tables for parameter in table.architecture_parameters()]
+        self.searching = [table for table in trainer.tables if table.architecture_parameters()]
+        """Tables that validation batches train, too: for others a step on such a batch is none."""
+        searched = [parameter for table in self.searching for parameter in table.architecture_parameters()]
         if searched and validation is None:
             raise ValueError(f"the stage {self.name!r} trains architecture parameters: give validation batches")
         if searched and any(table.spec.optimizer for table in trainer.tables):
@@ -63,9 +69,8 @@ class Stage:
         self.weights = weight_optimizers(
             trainer.model, trainer.tables, trainer.optimizer, trainer.sparse_optimizer, trainer.head_optimizer
         )
-        for optimizer in self.weights if part is None else ():
-            for group in optimizer.param_groups:
-                optimizer.state.update((one, trainer.moments[one]) for one in group["params"] if one in trainer.moments)
+        if part is None:
+            hand_over(trainer.moments, self.weights)
         trainer.moments = {}
         self.search = [trainer.search_optimizer(searched)] if searched else []
         trainer.optimizers = [*self.weights, *self.search]
@@ -123,21 +128,20 @@ class Stage:
         for batch in iterator:
             start = time.perf_counter()
             trainer.model.train()
-            self._step(batch, self.weights, self.search)
+            self._step(batch, self.weights, self.search, trainer.tables)
             if self.checked is not None:
-                self._step(next(self.checked), self.search, self.weights)
+                self._step(next(self.checked), self.search, self.weights, self.searching)
                 at.validation_epoch, at.validation_done = self.checked.epoch, self.checked.done
             trainer.seconds += time.perf_counter() - start
             at.step, at.done = at.step + 1, at.done + 1
             if trainer.progress and trainer.progress(at.step, total) is False:
                 raise KeyboardInterrupt
-            if trainer.evaluate and at.done in marks:
+            if trainer.evaluate and (at.done in marks or self._is_over()):
                 self._evaluate()
+            # Saved after the last evaluation, as a run that goes on from a stage that is over has no other.
             if trainer.checkpoint_steps is not None and at.step % trainer.checkpoint_steps == 0:
                 self._save()
             if self._is_over():
-                if trainer.evaluate and at.evaluated != at.done:
-                    self._evaluate()
                 return
         if not at.done:
             raise ValueError(f"epoch {at.epoch} has no batch: batches must begin anew each time")
@@ -147,7 +151,14 @@ class Stage:
             trainer.counted = at.done
         at.epoch, at.done, at.evaluated = at.epoch + 1, 0, 0
 
-    def _step(self, batch: Any, optimizers: list[torch.optim.Optimizer], others: list[torch.optim.Optimizer]) -> None:
+    def _step(
+        self,
+        batch: Any,
+        optimizers: list[torch.optim.Optimizer],
+        others: list[torch.optim.Optimizer],
+        tables: list[LearnedEmbedding],
+    ) -> None:
+        """Compute the gradients of a batch, and have optimizers, but not the others, and hooks of tables use them."""
         trainer = self.trainer
         for optimizer in (*optimizers, *others):
             optimizer.zero_grad()
@@ -159,11 +170,11 @@ class Stage:
             return total
 
         loss().backward()  # type: ignore[no-untyped-call]
-        for table in trainer.tables:
+        for table in tables:
             table.before_step()
         for optimizer in optimizers:
             optimizer.step()
-        for table in trainer.tables:
+        for table in tables:
             table.after_step()
         second_pass(trainer.model, loss)
 
@@ -179,9 +190,10 @@ class Stage:
         assert trainer.evaluate is not None
         trainer.model.eval()
         score = float(trainer.evaluate(trainer.model))
-        trainer.history.append(Evaluation(self.name, at.epoch, at.step, score, trainer.seconds))
+        counts = not self.ends_with_last and all(table.counts_scores() for table in trainer.tables)
+        trainer.history.append(Evaluation(self.name, at.epoch, at.step, score, trainer.seconds, counts))
         at.evaluated = at.done
-        if self.ends_with_last:
+        if not counts:
             return
         if at.step:
             is_better = at.best_trained is None or score > at.best_trained

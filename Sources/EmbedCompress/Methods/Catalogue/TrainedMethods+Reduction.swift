@@ -92,7 +92,8 @@ extension TrainedMethods {
         "autosrh", "AutoSrh", .pruning, paper: "Kong et al., TKDE 2023",
         summary:
             "pruned by magnitude times a weight of the column, learnt for each group of ids that are used as often",
-        bytesPerRow: sparseBytes, cost: "a full table while training, and three stages",
+        bytesPerRow: sparseBytes,
+        cost: "a full table while training, and three stages; if gradual, one, which reads all of it every 5 batches",
         options: [
             Option("groups", .integer(1...256), default: 6, "groups of ids, by how often they are used"),
             Option("l1", .number(0 ... .infinity), default: 1e-5, "weight of the sum of alpha in the loss"),

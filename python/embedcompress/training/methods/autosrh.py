@@ -6,7 +6,8 @@ row is E[id] * alpha[group]. alpha is 1 in "warmup", trained in "search" (its gr
 of its group, it is kept from 0 to 1, and its sum is added to the loss), and fixed in "retrain", which trains the
 numbers with the largest |E * alpha| and has zeros in place of the others. With the schedule "gradual" there is the
 stage "search" alone: as in `gmp`, more and more of the smallest products become zero from .3 to .9 of its steps. Three
-passes are more than some data bears without overfitting.
+passes are more than some data bears without overfitting. Each such pruning, every ten steps, reads the whole table, as
+what is the smallest changes with alpha.
 
 From "search" on, rows in eval mode have the largest |E * alpha| only, so that an evaluation is of what would be
 deployed. The state before the search, all of whose alpha are 1, is scored like that, too, and kept if no state of the
@@ -27,7 +28,7 @@ from torch.nn import functional
 from ... import Method
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._gradual import cubic
+from .._gradual import PRUNED, cubic
 from .._sparse import Pruned, largest_mask
 from .._spec import Spec
 
@@ -78,18 +79,20 @@ class AutoSrh(Pruned):
             rows = rows * (rows.detach() != 0)
         return rows * alpha[self.group[ids].long()]
 
-    @torch.no_grad()
     def enter(self, stage: str) -> None:
         """Prune before retraining."""
         super().enter(stage)
         if stage == "retrain":
             self._prune(self.nonzeros)
+            # Another parameter, as the moments of this one would move what was pruned off 0.
+            self.weight = nn.Parameter(self.weight.detach())
 
     def schedule(self, steps: int) -> None:
         """Take the steps: after each one of weights there is one of alpha."""
         if self.is_gradual:
             self.total = 2 * steps
 
+    @torch.no_grad()
     def _prune(self, count: int) -> None:
         self.weight.mul_(largest_mask(self.products().abs(), count))
 
@@ -124,9 +127,17 @@ class AutoSrh(Pruned):
         if self.total is None:
             return
         self.steps += 1
-        share = cubic((self.steps / self.total - BEGIN) / (END - BEGIN))
+        share = self.pruned_share(self.total)
         if share and self.steps % INTERVAL == 0:
             self._prune(self.weight.numel() - int(share * (self.weight.numel() - self.nonzeros)))
+
+    def pruned_share(self, total: int) -> float:
+        """Return which share of the numbers to be pruned gradually is zero after the steps so far of so many."""
+        return cubic((self.steps / total - BEGIN) / (END - BEGIN))
+
+    def counts_scores(self) -> bool:
+        """Return whether pruning has ended, where it is gradual and its steps are known."""
+        return self.total is None or self.pruned_share(self.total) >= PRUNED
 
     @torch.no_grad()
     def finish(self) -> None:

@@ -5,7 +5,7 @@ Predictions in Ad Serving", WSDM 2021 (arXiv 2002.06987). Plain training and pru
 code: after the first .3 of its steps the table is pruned as in `_gradual`, so that a part s_t =
 s (1 - 0.99^(t / decay_steps)) of it is zero t steps later. The paper's decay of 100 steps prunes 99.9 % of s after
 68,732 steps; a training of fewer gets there after three quarters of those that are left. Where the number of steps is
-not known, pruning begins at once.
+not known, pruning begins at once. Scores count from 99.9 % on; a training that does not get there has its last state.
 
 Bytes: those of `_sparse`, for as many numbers as the budget has room for. The table is full while training.
 """

@@ -16,7 +16,7 @@ from ... import Method
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._gradual import GraduallyPruned, cubic
-from .._spec import Spec
+from .._spec import Plan, Spec
 
 
 class GMP(GraduallyPruned):
@@ -27,10 +27,19 @@ class GMP(GraduallyPruned):
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
         self.begin, self.end = options["begin"], options["end"]
-        if not self.begin < self.end:
-            raise ValueError(f"gmp: begin must be below end, not {self.begin} and {self.end}")
         self.total: int | None = None
         """Steps of the training."""
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """Keep as many numbers as fit.
+
+        Raises:
+            ValueError: pruning would not begin before it ends.
+        """
+        if not options["begin"] < options["end"]:
+            raise ValueError(f"gmp: begin must be below end, not {options['begin']} and {options['end']}")
+        return super().plan(spec, **options)
 
     def schedule(self, steps: int) -> None:
         """Take the steps that begin and end are shares of."""
@@ -41,6 +50,10 @@ class GMP(GraduallyPruned):
         if self.total is None:
             return 0.0
         return cubic((steps / self.total - self.begin) / (self.end - self.begin))
+
+    def counts_scores(self) -> bool:
+        """Return whether pruning has ended, or whether `finish()` is going to do all of it."""
+        return self.total is None or super().counts_scores()
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the steps of the training, beside those done."""
