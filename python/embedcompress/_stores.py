@@ -31,7 +31,7 @@ def tensor_train(
     Raises:
         ValueError: arrays or tables of other shapes or types, or more rows than the cores have.
     """
-    core0, core1, core2 = cores
+    core0, core1, core2 = _several(cores, "cores", 3, "arrays or tables")
     if not any(isinstance(core, Table) for core in (core0, core1, core2)):
         if columns is not None or ranks is not None:
             raise ValueError("columns and ranks are for cores that are tables: the shapes of arrays tell them")
@@ -40,9 +40,18 @@ def tensor_train(
         raise ValueError("cores must be three arrays or three tables")
     if columns is None or ranks is None:
         raise ValueError("cores that are tables need columns, (d0, d1, d2), and ranks, (R1, R2)")
-    (d0, d1, d2), (rank1, rank2) = columns, ranks
+    d0, d1, d2 = _several(columns, "columns", 3, "numbers, d0, d1 and d2")
+    rank1, rank2 = _several(ranks, "ranks", 2, "numbers, R1 and R2")
     fields = given(rows=rows, columns0=d0, columns1=d1, columns2=d2, rank1=rank1, rank2=rank2)
     return compose("tensor_train", fields, children=(core0, core1, core2))
+
+
+def _several(values: Any, name: str, count: int, what: str) -> Sequence[Any]:
+    """Return values that are as many as they have to be."""
+    found: Sequence[Any] = tuple(values)
+    if len(found) != count:
+        raise ValueError(f"{name} must be {count} {what}, not {len(found)}")
+    return found
 
 
 def sparse(

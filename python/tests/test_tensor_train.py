@@ -92,6 +92,13 @@ def test_tables_that_are_refused(rng):
         ec.tensor_train([tables[0], parts[1], tables[2]], **sizes)
     with pytest.raises(ValueError, match="need columns"):
         ec.tensor_train(tables, ranks=(5, 6))
+    with pytest.raises(ValueError, match="columns must be 3 numbers, d0, d1 and d2, not 2"):
+        ec.tensor_train(tables, columns=(2, 2), ranks=(5, 6))
+    with pytest.raises(ValueError, match="ranks must be 2 numbers, R1 and R2, not 1"):
+        ec.tensor_train(tables, columns=(2, 3, 4), ranks=(5,))
+    for some in (tables, parts):
+        with pytest.raises(ValueError, match="cores must be 3 arrays or tables, not 2"):
+            ec.tensor_train(some[:2])
     with pytest.raises(ValueError, match="columns and ranks are for cores that are tables"):
         ec.tensor_train(parts, ranks=(5, 6))
     tree, arrays = ec.tensor_train(tables, **sizes).parts()

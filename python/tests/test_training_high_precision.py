@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 import subprocess
 import sys
 
@@ -212,10 +213,13 @@ def test_a_state_goes_on_bit_for_bit(form, known):
     other = make(form, known, seed=3)
     other.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
     twin = copy.deepcopy(module)
-    for one in (module, other, twin):
+    saved = pickle.loads(pickle.dumps(module))
+    for one in (module, other, twin, saved):
         train(one, 5, seed=1)
-    np.testing.assert_array_equal(values(other), values(module))
-    np.testing.assert_array_equal(values(twin), values(module))
+    for one in (other, twin, saved):
+        np.testing.assert_array_equal(values(one), values(module))
+    with pytest.raises(ValueError, match=r"keeps its types, but its \w+ are torch.float64"):
+        module.double()(torch.arange(3))
 
 
 @each_known

@@ -377,3 +377,17 @@ def test_what_goes_with_no_optimizer():
         make("hash", optimizer=training.SGD(0.1), sparse=True)
     with pytest.raises(ec.BudgetError):
         make("compo", optimizer=training.SGD(0.1), budget=1000)
+
+
+def test_widths_that_a_batch_lacks_take_part_in_its_step():
+    """So that optimizers that count steps count the same ones everywhere."""
+    sizes = (8, 500, 4000)
+    own = training.RowwiseAdam(0.1)
+    module = training.embedding("mde", sum(sizes), 16, budget=0.1, fields=sizes, optimizer=own)
+    assert len(module.widths) > 1
+    steps = [part.steps for part in module.modules() if isinstance(part, FusedRows)]
+    for number in range(1, 4):
+        before = [rows.elements.clone() for rows in module.tables]
+        module(torch.tensor([600, 4000])).sum().backward()
+        assert [one.count for one in steps] == [number] * len(steps)
+        assert sum(not torch.equal(one, rows.elements) for one, rows in zip(before, module.tables, strict=True)) == 1

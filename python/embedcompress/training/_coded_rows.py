@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from .. import Table, codebook, uniform
-from ._distinct import Distinct, gradient_of
+from ._distinct import Distinct
 from ._embedding import numbers
 from ._formats import SHORT
 from ._fused_batches import Bags
-from ._rows import ParameterRows, StepKernel, Use
+from ._rows import ParameterRows, ParameterUse, Use
 from ._spec import Spec
 
 
@@ -52,10 +52,6 @@ class CodedRows(ParameterRows):
         """Return the same for places that rise."""
         return self._rounded(super().take(places))
 
-    def whole(self) -> Tensor:
-        """Return all rows, rounded."""
-        return self._rounded(self.elements)
-
     def can_pool(self, bags: Bags) -> bool:
         """Return False: rows are rounded before they are summed."""
         return False
@@ -65,8 +61,14 @@ class CodedRows(ParameterRows):
         return _CodedUse(self)
 
     def frozen(self, part: slice = slice(None)) -> Table:
-        """Return a table of the codes of some rows."""
+        """Return a table of the codes of some rows; ValueError if a number is not finite, which has no code."""
         values = self.elements.detach()[part]
+        if not bool((is_finite := values.isfinite().all(1)).all()):
+            bad = int((~is_finite).nonzero()[0]) + part.indices(len(self))[0]
+            raise ValueError(
+                f"row {bad} of an array of {len(self)} rows of {self.dimension} numbers has one that is not finite, "
+                "for which there is no code: training has diverged"
+            )
         if self.dimension <= SHORT:
             codes, scales = short_codes(values, self.bits)
             entries = np.arange(1 << self.bits, dtype=np.float16) - np.float16(half_range(self.bits))
@@ -137,27 +139,16 @@ class _Rounded(torch.autograd.Function):
         return slopes, None
 
 
-class _CodedUse:
+class _CodedUse(ParameterUse):
     """A kernel's use of rows that are rounded first."""
 
-    gate: Tensor
-
     def __init__(self, rows: CodedRows) -> None:
-        self.gate, self.rows = rows.elements, rows
+        super().__init__(rows.elements, rows.is_sparse)
+        self.bits = rows.bits
         self.memory: tuple[Tensor, Tensor] | None = None
 
     def read(self, places: Tensor) -> tuple[Tensor, Tensor]:
         if self.memory is None:
             found, back = torch.unique(places, return_inverse=True)
-            self.memory = rounded(self.gate.detach().index_select(0, found), self.rows.bits).contiguous(), back
+            self.memory = rounded(self.gate.detach().index_select(0, found), self.bits).contiguous(), back
         return self.memory
-
-    def check(self) -> None:
-        """Parameters can be asked for gradients as often as one likes."""
-
-    def step_by(self, kernel: StepKernel) -> bool:
-        """An optimizer of torch steps the parameter."""
-        return False
-
-    def give(self, found: Tensor, sums: Tensor) -> Tensor:
-        return gradient_of(self.gate.shape, found, sums, self.rows.is_sparse)

@@ -292,15 +292,21 @@ class LearnedEmbedding(nn.Module):
         return out / lengths.clamp(min=1)[:, None] if self.mode == "mean" else out
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the stage and the structure."""
-        return {"stage": self.stage, "is_finished": self.is_finished, "structure": self.structure()}
+        """Return the stage, the structure, and the bits of codes that parameters are rounded to, None for f32."""
+        stage = {"stage": self.stage, "is_finished": self.is_finished}
+        return stage | {"structure": self.structure(), "bits": self.spec.bits}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the stage; the structure was taken before parameters were loaded."""
+        """Take the stage; the rest was taken or checked before parameters were loaded."""
         self.stage, self.is_finished = state["stage"], state["is_finished"]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         extra = state_dict.get(f"{prefix}_extra_state")
+        if extra is not None and extra["bits"] != self.spec.bits:
+            raise ValueError(
+                f"{prefix.rstrip('.') or 'the table'} has bits={self.spec.bits}, but the state is one of a table with "
+                f"bits={extra['bits']}: make it with the same"
+            )
         if extra is not None and extra["structure"]:
             self.restructure(extra["structure"])
         super()._load_from_state_dict(state_dict, prefix, *arguments)

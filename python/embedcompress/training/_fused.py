@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import Table, dense, uniform
-from ._embedding import LearnedEmbedding, numbers
+from ._embedding import numbers
 from ._fused_batches import Bags, Ids
 from ._memory import zeros
 from ._nibbles import packed
@@ -67,8 +67,23 @@ class FusedRows(Rows, Stepping):
         self.is_padded, self.first_scale = is_padded, scale
         self._allocate(spec.rows)
         self.steps = Steps(spec.seed)
+        self._begin_graphs()
+
+    def _begin_graphs(self) -> None:
+        """Be part of no graph."""
         self.uses: WeakSet[FusedUse] = WeakSet()
         """Those that read rows where they lie, and may do so again backward."""
+        self.moved_in = -1
+        """Torch's number of the backward in which rows have moved last; later ones have larger numbers."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but what belongs to graphs, which copies are no part of."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("uses", "moved_in")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` returned."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._begin_graphs()
 
     def _allocate(self, rows: int) -> None:
         columns = (self.dimension + 1) // 2 if self.form == "int4" else self.dimension
@@ -129,13 +144,9 @@ class FusedRows(Rows, Stepping):
 
     take = once
 
-    def whole(self) -> Tensor:
-        """Return all rows, (rows, d)."""
-        return self.take(torch.arange(len(self)))
-
     def can_pool(self, bags: Bags) -> bool:
-        """Return whether `pooled` takes these bags: no maxima, and no weights that learn."""
-        return self.pools and bags.mode != "max" and not bags.learn_weights
+        """Return whether `pooled` takes these bags: no maxima, no weights that learn, and no row that never moves."""
+        return self.pools and not self.is_padded and bags.mode != "max" and not bags.learn_weights
 
     def use(self) -> Use:
         """Begin a use of the array by a kernel of its own."""
@@ -148,18 +159,32 @@ class FusedRows(Rows, Stepping):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _moving(self, batch: Ids | Bags) -> Tensor:
-        self.check_device(*batch.tensors)
+        self.check_memory(*batch.tensors)
         if not self.training:
             return self.gather(batch)
         use = FusedUse(self)
         rows: Tensor = _Rows.apply(use.gate, use, batch)  # type: ignore[no-untyped-call]
         return rows
 
-    def check_device(self, *given: Tensor) -> None:
-        """Refuse tensors that are not on a CPU, these or the table's."""
+    def check_memory(self, *given: Tensor) -> None:
+        """Refuse tensors that are not on a CPU, these or the table's, and a table of other types."""
         devices = [one.device for one in (*self.buffers(), *given) if one.device.type != "cpu"]
         if devices:
             raise ValueError(f"a table that has an optimizer of its own trains on a CPU only, not on {devices[0]}")
+        self.check_types()
+
+    def check_types(self) -> None:
+        """Refuse a table whose numbers were made others, as `Module.half` and `Module.double` do."""
+        states = {"scales": self.scales, "element_state": self.element_state, "row_state": self.row_state}
+        wanted = {"elements": (self.elements, DTYPES[self.form])} | {
+            name: (state, torch.float32) for name, state in states.items() if state is not None
+        }
+        for name, (tensor, dtype) in wanted.items():
+            if tensor.dtype != dtype:
+                raise ValueError(
+                    f"a table that has an optimizer of its own keeps its types, but its {name} are {tensor.dtype}, not "
+                    f"{dtype}: leave out .half(), .double() and .to() of a type, and choose the form with the method"
+                )
 
     def gather(self, batch: Ids | Bags) -> Tensor:
         """Return what a batch takes from the table, (n, d) f32."""
@@ -168,7 +193,7 @@ class FusedRows(Rows, Stepping):
         return rows
 
     def step(self, batch: Ids | Bags, slopes: Tensor) -> None:
-        """Move the rows of a batch against the gradients of what it took, (n, d) f32."""
+        """Move the rows of a batch against the gradients of what it took, (n, d) f32; bags are those of `can_pool`."""
         if self.is_padded and isinstance(batch, Ids) and bool((is_still := batch.ids == len(self) - 1).any()):
             moving = (~is_still).nonzero().view(-1)
             batch, slopes = Ids(batch.ids[moving]), slopes[moving]
@@ -200,30 +225,6 @@ class FusedRows(Rows, Stepping):
         return self.form, self.dimension, self.elements.view(torch.uint8).numpy(), *states
 
 
-class FusedEmbedding(LearnedEmbedding):
-    """A learned table that is held in another form with an optimizer of its own; `fused` is it then, None elsewhere."""
-
-    takes_optimizer: ClassVar[bool] = True
-    fused: FusedRows | None
-
-    def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
-        super().__init__(spec, mode, **options)
-        self.fused = None
-
-    def fuse(self, rows: FusedRows) -> None:
-        """Take rows of zeros as the table, and give them the initial values that it would have without an optimizer."""
-        self.fused = rows
-        rows.fill(self.initial_blocks(self.spec.rows, self.spec.dimension))
-
-    def pooled(self, ids: Tensor, starts: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
-        """Return pooled rows, (bags, d); sums and means are made while rows are read, and no row exists beside them."""
-        assert self.mode is not None
-        bags = Bags(ids, starts, self.mode, weights)
-        if self.fused is None or not self.fused.can_pool(bags):
-            return super().pooled(ids, starts, lengths, weights)
-        return self.fused.pooled(bags)
-
-
 class FusedUse:
     """What a graph does with an array once: backward steps its rows, and only the first time."""
 
@@ -233,15 +234,19 @@ class FusedUse:
         self.gate = torch.empty(0, requires_grad=rows.training)
         self.places: Tensor | None = None
         self.kept: tuple[Tensor, Tensor] | None = None
-        rows.check_device()
+        rows.check_memory()
+        # Forward inside of a backward is activation checkpointing, which is to have the rows of its first time.
+        if rows.training and torch.is_grad_enabled() and rows.moved_in >= _number_of_backward() >= 0:
+            raise RuntimeError(
+                "rows are computed again after they have moved: with activation checkpointing, a table with an "
+                "optimizer of its own can be called once in a graph, or several times in one checkpointed part"
+            )
 
     def read(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Return memory with the rows as they were forward, and where those of places are in it."""
         if self.places is None:
             self.places = places
             self.rows.uses.add(self)
-            if self.rows.form != "f32":
-                self.keep()
         if self.kept is None:
             return self.rows.elements, places
         ids, values = self.kept
@@ -266,23 +271,30 @@ class FusedUse:
 
     def step(self, batch: Ids | Bags, slopes: Tensor) -> None:
         """Step the rows of a batch."""
-        self._keep_others()
+        self._begin_step()
         self.rows.step(batch, slopes)
         self.is_done = True
 
     def step_by(self, kernel: StepKernel) -> bool:
         """Have a kernel step the rows, if they are where it reads them."""
-        if self.kept is not None or self.rows.is_padded:
+        if self.kept is not None:
             return False
-        self._keep_others()
+        self._begin_step()
         self.rows.step_by(kernel)
         self.is_done = True
         return True
 
-    def _keep_others(self) -> None:
+    def _begin_step(self) -> None:
+        self.rows.moved_in = _number_of_backward()
         for other in self.rows.uses:
             if other is not self:
                 other.keep()
+
+
+def _number_of_backward() -> int:
+    """Return the number of the backward that runs in this thread, larger than those of all that began before; or -1."""
+    number: int = torch._C._current_graph_task_id()
+    return number
 
 
 class _Rows(torch.autograd.Function):

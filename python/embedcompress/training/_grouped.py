@@ -25,7 +25,8 @@ def grouped_product(left: Tensor, owner: Tensor, right: Rows) -> Tensor:
     count, outer, inner = left.shape
     columns = right.dimension // inner
     if not count:
-        return left.new_zeros(0, outer, columns)
+        # In the graph all the same: what has no row of a batch takes part in its step.
+        return torch.bmm(left, right.take(owner).view(0, inner, columns))
     found, group, members = torch.unique(owner, return_inverse=True, return_counts=True)
     width = -(-count // len(found))
     # The first chunk of every owner, in their order, and then the others.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +52,7 @@ class MixedRows(FusedRows):
         self.high = FusedRows(replace(spec, sizes=(count,), counts=None, seed=other), HIGH)
         self.low = low(replace(spec, sizes=(spec.rows - count,), counts=None))
         self.dimension, self.is_padded = spec.dimension, False
-        self.uses = WeakSet()
+        self._begin_graphs()
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -103,6 +102,11 @@ class MixedRows(FusedRows):
         """Return what a batch takes from both tables, (n, d) f32."""
         rows: Tensor = batch.gather(self.low, self.high)
         return rows
+
+    def check_types(self) -> None:
+        """Refuse tables whose numbers were made others."""
+        self.high.check_types()
+        self.low.check_types()
 
     def step(self, batch: Any, slopes: Tensor) -> None:
         """Move the rows of a batch against the gradients of what it took, (n, d) f32."""

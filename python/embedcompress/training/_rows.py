@@ -72,10 +72,6 @@ class Rows(nn.Module):
         """Return the same for places that rise."""
 
     @abstractmethod
-    def whole(self) -> Tensor:
-        """Return all rows, (rows, d), which then all have a gradient."""
-
-    @abstractmethod
     def can_pool(self, bags: Bags) -> bool:
         """Return whether `pooled` takes these bags."""
 
@@ -85,7 +81,7 @@ class Rows(nn.Module):
 
     @abstractmethod
     def use(self) -> Use:
-        """Begin a use of the array by a kernel of its own; rows are f32."""
+        """Begin a use of the array by a kernel of its own; rows are f32, and all move."""
 
     @abstractmethod
     def values(self, place: slice | Tensor = slice(None)) -> Tensor:
@@ -140,14 +136,10 @@ class ParameterRows(Rows):
         """Return the same for places that rise."""
         return take(self.elements, places, self.is_sparse)
 
-    def whole(self) -> Tensor:
-        """Return the parameter."""
-        return self.elements
-
     def can_pool(self, bags: Bags) -> bool:
         """Return whether `pooled` takes these bags."""
-        # Sparse gradients of a maximum are not torch's to give, nor are rows without a bag its to leave out.
-        return bags.mode != "max"
+        # Pooling by torch gives every row a gradient, and has no sparse ones of maxima.
+        return not self.is_padded and bags.mode != "max"
 
     def pooled(self, bags: Bags) -> Tensor:
         """Return sums or means of rows, (bags, d)."""
@@ -162,7 +154,7 @@ class ParameterRows(Rows):
 
     def use(self) -> Use:
         """Begin a use of the array by a kernel of its own."""
-        return _ParameterUse(self.elements, self.is_sparse)
+        return ParameterUse(self.elements, self.is_sparse)
 
     def values(self, place: slice | Tensor = slice(None)) -> Tensor:
         """Return rows as they are."""
@@ -188,13 +180,14 @@ class ParameterRows(Rows):
         return frozen_rows(self.elements[part])
 
 
-class _ParameterUse:
+class ParameterUse:
     """A parameter that is read where it lies; it changes after backward only, or torch says that it did."""
 
     def __init__(self, parameter: Tensor, is_sparse: bool) -> None:
         self.gate, self.is_sparse = parameter, is_sparse
 
     def read(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parameter's memory, and the places."""
         return self.gate.detach(), places
 
     def check(self) -> None:
@@ -205,4 +198,5 @@ class _ParameterUse:
         return False
 
     def give(self, found: Tensor, sums: Tensor) -> Tensor:
+        """Return the parameter's gradient."""
         return gradient_of(self.gate.shape, found, sums, self.is_sparse)

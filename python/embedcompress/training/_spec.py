@@ -148,7 +148,8 @@ def _checked_bits(bits: int | str, spec: Spec) -> int:
             "bits is for a table that an optimizer of torch trains; with one of its own, int8 and int4 have codes"
         )
     if bits == "auto":
-        return 8 if array_bytes(spec.rows, spec.dimension, 8) <= spec.budget else 4
+        # Each field is an array of its own.
+        return 8 if sum(array_bytes(size, spec.dimension, 8) for size in spec.sizes) <= spec.budget else 4
     if isinstance(bits, bool) or not isinstance(bits, int) or bits not in BITS:
         raise ValueError(f"bits must be from {BITS[0]} to {BITS[-1]}, 'auto' or None, not {bits!r}")
     return bits
@@ -165,7 +166,9 @@ def refuse(method: str, spec: Spec, floor: int) -> ValueError:
     )
 
 
-def largest(method: str, spec: Spec, low: int, high: int, stored_bytes: Callable[[int], int]) -> int:
+def largest(
+    method: str, spec: Spec, low: int, high: int, stored_bytes: Callable[[int], int], rising_from: int | None = None
+) -> int:
     """Return the largest value of a knob, from `low` to `high`, whose bytes are within the budget.
 
     Args:
@@ -173,11 +176,16 @@ def largest(method: str, spec: Spec, low: int, high: int, stored_bytes: Callable
         spec: Has the budget.
         low: The least value that makes a table.
         high: The largest one.
-        stored_bytes: For a value of the knob; must not fall as the knob rises.
+        stored_bytes: For a value of the knob; must not fall as the knob rises from `rising_from` on.
+        rising_from: `low` if not given. Values below it are tried one by one.
 
     Raises:
-        BudgetError: not even `low` is; the message names its bytes.
+        BudgetError: there is none; the message names the least bytes.
     """
-    if (floor := stored_bytes(low)) > spec.budget:
-        raise refuse(method, spec, floor)
-    return last_where(low, high, lambda value: stored_bytes(value) <= spec.budget)
+    start = low if rising_from is None else min(rising_from, high)
+    if stored_bytes(start) <= spec.budget:
+        return last_where(start, high, lambda value: stored_bytes(value) <= spec.budget)
+    fitting = [value for value in range(low, start) if stored_bytes(value) <= spec.budget]
+    if not fitting:
+        raise refuse(method, spec, min(stored_bytes(value) for value in range(low, start + 1)))
+    return fitting[-1]

@@ -4,9 +4,10 @@ Alibaba's DeepRec has it as adaptive embedding; Zhang et al., PVLDB 17(4), 2024 
 of the largest counts, over all fields, have rows of their own; the j-th other id of a field has the row j mod m of its
 m shared rows. A field that would not shrink stays as it is.
 
-Bytes: 4 d for each row, and for each field in which ids do not come by falling counts, which ids have rows of their
-own: 9/8 bits for each id, or the number of its row if that takes fewer bytes. (The study's map takes 32 bits, and is
-not counted.) While training, 8 for each id with a row of its own, which are searched for those of a batch.
+Bytes: 4 d for each row, or those of its codes with bits, and for each field in which ids do not come by falling counts,
+which ids have rows of their own: 9/8 bits for each id, or the number of its row if that takes fewer bytes. (The study's
+map takes 32 bits, and is not counted.) While training, 8 for each id with a row of its own, which are searched for
+those of a batch.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._distinct import Distinct
 from .._embedding import frozen_rows, numbers
-from .._fused import FusedEmbedding, FusedRows
+from .._fused import FusedRows
+from .._fused_embedding import FusedEmbedding
 from .._high_precision import given_share, high_rows
 from .._learnt_scales import LearntScales
 from .._mixed_rows import MixedRows, mixed

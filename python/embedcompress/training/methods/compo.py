@@ -4,13 +4,12 @@ Shi, Mudigere, Naumov and Yang, "Compositional Embeddings Using Complementary Pa
 e(x) = Q[x div k] * R[x mod k], with ceil(n / k) rows in Q and k in R. All fields have the same k, as in the VLDB study;
 a field that is too small for it has the k of its fewest rows, and one that would not shrink stays as it is.
 
-Bytes: 4 d (ceil(n / k) + k). The least is about 8 d sqrt(n).
+Bytes: 4 d (ceil(n / k) + k). The least is about 8 d sqrt(n). With bits, those of codes of both arrays of each field.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -64,13 +63,13 @@ class Compositional(LearnedEmbedding):
         """Take the smallest k that fits."""
 
         def size(k: int) -> int:
-            return sum(_bytes(spec, n, d) for n, d in zip(spec.sizes, _divisors(spec.sizes, k), strict=True))
+            return sum(_bytes(spec, n, d) for n, d in zip(spec.sizes, _divisors(spec, k), strict=True))
 
         most = math.isqrt(max(spec.sizes)) + 1
         if size(most) > spec.budget:
             raise refuse("compo", spec, size(most))
         k = first_where(1, most, lambda k: size(k) <= spec.budget)
-        return Plan(size(k), {"k": _divisors(spec.sizes, k)}, _study(spec))
+        return Plan(size(k), {"k": _divisors(spec, k)}, _study(spec))
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return products or sums of both rows."""
@@ -97,22 +96,18 @@ class Compositional(LearnedEmbedding):
         return self.per_field(table(index) for index in range(len(self.spec.sizes)))
 
 
-def _rows(size: int, k: int) -> int:
-    return size if k == 1 else -(-size // k) + k
-
-
 def _bytes(spec: Spec, size: int, k: int) -> int:
     if k == 1:
         return spec.array_bytes(size)
     return spec.array_bytes(-(-size // k)) + spec.array_bytes(k)
 
 
-def _divisors(sizes: Sequence[int], k: int) -> list[int]:
-    """Return each field's k: 1 where there is nothing to gain."""
+def _divisors(spec: Spec, k: int) -> list[int]:
+    """Return each field's k: 1 where there is nothing to gain, so that no field has fewer bytes with a smaller k."""
     found = []
-    for size in sizes:
+    for size in spec.sizes:
         own = min(k, max(1, math.isqrt(size)))
-        found.append(own if own > 1 and _rows(size, own) < size else 1)
+        found.append(own if _bytes(spec, size, own) < _bytes(spec, size, 1) else 1)
     return found
 
 

@@ -20,23 +20,23 @@ from .._spec import Plan, Spec, refuse
 
 
 class Full(Gathered):
-    """`training.embedding("full", …)`. Bytes: 4 n d, or 2 n d of bf16 or f16."""
+    """`training.embedding("full", …)`. Bytes: 4 n d, 2 n d of bf16 or f16, or those of codes."""
 
     method: ClassVar[Method] = entry("full", WHILE_TRAINING)
     takes_bits: ClassVar[bool] = True
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
+        self.weight = uniform_rows(self, spec.rows, spec.dimension, form=options["dtype"])
+
+    @classmethod
+    def plan(cls, spec: Spec, **options: Any) -> Plan:
+        """There is nothing to choose; ValueError for a type that needs an optimizer of the table's own without one."""
         if spec.optimizer is None and options["dtype"] != "f32":
             raise ValueError(
                 f"dtype {options['dtype']!r} is for a table with an optimizer of its own: give optimizer, such as "
                 "training.RowwiseAdagrad(0.05), or leave dtype out"
             )
-        self.weight = uniform_rows(self, spec.rows, spec.dimension, form=options["dtype"])
-
-    @classmethod
-    def plan(cls, spec: Spec, **options: Any) -> Plan:
-        """There is nothing to choose."""
         size = spec.rows * spec.dimension * DTYPES[options["dtype"]].itemsize
         if spec.bits is not None:
             size = spec.array_bytes(spec.rows)

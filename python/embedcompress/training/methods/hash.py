@@ -18,7 +18,10 @@ from .._spec import Plan, Spec, refuse
 
 
 class Hash(Gathered):
-    """`training.embedding("hash", …)`: each field has rows in proportion to its size. Bytes: 4 d for each row."""
+    """`training.embedding("hash", …)`: each field has rows in proportion to its size.
+
+    Bytes: 4 d for each row; with bits, those of a row's codes and scales, and of what codes stand for in each field.
+    """
 
     takes_bits: ClassVar[bool] = True
 

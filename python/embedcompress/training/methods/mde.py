@@ -5,7 +5,8 @@ Systems", ISIT 2021 (arXiv 1909.11810). A field of n rows has scale d (n_min / n
 the least that fits with the scale 1. Where not even alpha = 1 does, the scale is the largest; so one field can be
 compressed too. What rounding leaves of the budget widens fields. One that would not shrink stays as it is.
 
-Bytes: 4 w (n + d) of a field of w columns.
+Bytes: 4 w (n + d) of a field of w columns. With bits, those of codes of narrow rows, and 4 w d of a matrix, which stays
+f32 as it has few numbers, and all ids depend on them.
 """
 
 from __future__ import annotations

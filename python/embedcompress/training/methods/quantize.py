@@ -37,7 +37,8 @@ from ..._registry import entry
 from .._blocks import blocks
 from .._distinct import Distinct
 from .._embedding import frozen_rows, numbers
-from .._fused import FusedEmbedding, FusedRows
+from .._fused import FusedRows
+from .._fused_embedding import FusedEmbedding
 from .._high_precision import given_share, high_rows
 from .._mixed_rows import mixed
 from .._spec import Plan, Spec, refuse

@@ -7,7 +7,10 @@ optimizer knows: a sparse gradient has the lines that a batch reads, one or two 
 row is kept for a line. So does an optimizer of the table's own. One that moves numbers without a gradient moves their
 neighbours in a line.
 
-Bytes: 4 for each number of the array, and 16.
+Lines of codes are those that have one scale: of several short runs, or of 32 numbers of a long run, which then is in
+more of them.
+
+Bytes: 4 for each number of the array, and 16. With bits, those of codes of its lines, the last one a whole line.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._embedding import LearnedEmbedding, numbers
+from .._formats import SHORT
 from .._hashing import mixed, scaled
 from .._new_rows import given_rows
 from .._spec import Plan, Spec, refuse
@@ -31,7 +35,7 @@ from .._spec import Plan, Spec, refuse
 MOST_NUMBERS = 2**31 - 1
 """What the frozen form holds."""
 CODED_LINE = 16
-"""Numbers of a line of codes, if runs are no longer."""
+"""Numbers of a line of codes at most, if runs are shorter."""
 
 
 class ROBE(LearnedEmbedding):
@@ -85,15 +89,25 @@ class ROBE(LearnedEmbedding):
             found = found * (1 - 2 * (hashes & 1)).to(found.dtype)[:, :, None]
         return found.flatten(1)[:, : self.embedding_dim]
 
+    @property
+    def compiles(self) -> str:  # type: ignore[override]
+        """Why torch.compile does not work on it; empty if it does."""
+        return "how many lines of the array are read depends on which ids a batch has" if self._is_read_by_lines else ""
+
+    @property
+    def _is_read_by_lines(self) -> bool:
+        """Whether nothing is done with lines that a batch does not read."""
+        return self.spec.sparse or self.spec.optimizer is not None or self.spec.bits is not None
+
     def _runs(self, start: Tensor) -> Tensor:
         """Return runs, (n, runs, block), from (n, runs) places on; the first number comes after the last."""
         if not len(start):
             return self.array.take(start.flatten()).view(*start.shape, self.block)
-        if self.spec.sparse or self.spec.optimizer is not None or self.spec.bits is not None:
+        if self._is_read_by_lines:
             lines, start, count = lines_of(start, self.count, self.block, len(self.array), self.array.dimension)
             rows = self.array.take(lines)
         else:
-            rows, count = self.array.whole(), self.count
+            rows, count = self.array.elements, self.count
         found: Tensor = _Runs.apply(rows, start, count, self.block)  # type: ignore[no-untyped-call]
         return found
 
@@ -111,8 +125,8 @@ class ROBE(LearnedEmbedding):
 
 
 def line_width(block: int, bits: int | None) -> int:
-    """Return the numbers of a line: those of a run, or of short runs that share the scale of their codes."""
-    return block if bits is None else block * max(CODED_LINE // block, 1)
+    """Return the numbers of a line: those of a run; of codes, those that share a scale."""
+    return block if bits is None else min(block * max(CODED_LINE // block, 1), SHORT)
 
 
 def _stored_bytes(spec: Spec, count: int, block: int) -> int:
@@ -126,15 +140,15 @@ def _stored_bytes(spec: Spec, count: int, block: int) -> int:
 def lines_of(start: Tensor, count: int, block: int, lines: int, width: int) -> tuple[Tensor, Tensor, int]:
     """Return the lines that runs can have numbers of, and where runs begin in an array of only these.
 
-    A run is in two lines that follow each other, also among these lines alone. One that passes the end of the array
-    goes on in the first line, as it does in the array of these lines.
+    A run is in lines that follow each other, also among these lines alone. One that passes the end of the array goes on
+    in the first lines, as it does in the array of these lines.
 
     Args:
         start: Places at which runs begin, at least one, of any shape.
         count: Numbers of the array.
         block: Numbers of a run.
         lines: Of the array.
-        width: Numbers of a line, at least those of a run.
+        width: Numbers of a line.
 
     Returns:
         The lines, (m,) int64, rising; places among their numbers, of the shape of `start`; how many numbers they have.
@@ -142,14 +156,15 @@ def lines_of(start: Tensor, count: int, block: int, lines: int, width: int) -> t
     first = start.flatten().div(width, rounding_mode="floor")
     passes = bool((start > count - block).any())
     ordered, order = (torch.cat([first, first.new_zeros(1)]) if passes else first).sort()
-    # Of lines in order, those of a run that no later one has: both, one, or none.
-    each = min(width, 2)
+    # A run can begin with the last number of a line. Of lines in order, those of a run that no later one has: from none
+    # to all.
+    each = -(-(block - 1) // width) + 1
     after = ordered.diff(append=ordered[-1:] + each).clamp(max=each)
     ends = after.cumsum(0)
     begin = torch.empty_like(ends).scatter_(0, order, ends - after)[: len(first)]
     steps = torch.arange(int(after.sum()), device=start.device)
     found = torch.repeat_interleave(ordered - (ends - after), after) + steps
-    # The last run may be in the last line alone.
+    # The last run may end with the array.
     found = found[: int(torch.searchsorted(found, lines))]
     kept = len(found) * width
     if int(found[-1]) == lines - 1:

@@ -5,7 +5,7 @@ Yin, Acun, Liu and Wu, "TT-Rec: Tensor Train Compression for Deep Learning Recom
 (R, d2). Sizes of digits are near the cube root of the rows, the rank R is that of all fields, as in the VLDB study; a
 field that would not shrink stays as it is.
 
-Bytes: 4 R (N0 d0 + N1 d1 R + N2 d2) of a field.
+Bytes: 4 R (N0 d0 + N1 d1 R + N2 d2) of a field. With bits, those of codes, a slice of a core being a row of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..._registry import entry
 from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
+from .._formats import SHORT
 from .._grouped import grouped_product
 from .._new_rows import given_rows
 from .._plain import PlainFields
@@ -65,10 +66,10 @@ class TTRec(LearnedEmbedding):
         self.register_buffer("digit1", torch.tensor(self.slices[1]).clamp(min=1), persistent=False)
         self.plain = PlainFields(self, is_plain, purpose=3)
         if not all(is_plain):
-            (d0, d1, d2), rank = self.columns, self.rank
+            rank = self.rank
             # Numbers of rows are sums of rank^2 products of three: they begin as far from zero as those of `initial`.
             deviation = (1 / (3 * max(spec.sizes) * rank**2)) ** (1 / 6)
-            for position, width in enumerate((d0 * rank, rank * d1 * rank, rank * d2)):
+            for position, width in enumerate(_widths(self.columns, rank)):
                 values = without_centre((sum(self.slices[position]), width), self.generator(position))
                 self.add_module(f"core{position}", given_rows(spec, values * deviation))
 
@@ -82,7 +83,9 @@ class TTRec(LearnedEmbedding):
             found = [_stored_bytes(spec, size, columns, rank) for size in spec.sizes]
             return sum(min(pair) for pair in zip(full, found, strict=True))
 
-        rank = largest("tt", spec, 1, MOST_RANK, size)
+        # Short rows of codes have a table of what codes stand for: more bytes than those of a larger rank may be.
+        long = next(rank for rank in range(1, MOST_RANK) if min(_widths(columns, rank)) > SHORT)
+        rank = largest("tt", spec, 1, MOST_RANK, size, rising_from=1 if spec.bits is None else long)
         is_plain = [_stored_bytes(spec, n, columns, rank) >= whole for n, whole in zip(spec.sizes, full, strict=True)]
         return Plan(size(rank), {"rank": rank, "columns": columns, "plain": is_plain})
 
@@ -159,9 +162,14 @@ def digits(rows: int) -> tuple[int, int, int]:
     return math.ceil(rows / last / middle), middle, last
 
 
+def _widths(columns: tuple[int, int, int], rank: int) -> tuple[int, int, int]:
+    """Return the numbers of a slice of each core."""
+    return columns[0] * rank, rank * columns[1] * rank, rank * columns[2]
+
+
 def _stored_bytes(spec: Spec, rows: int, columns: tuple[int, int, int], rank: int) -> int:
     """Return the bytes of a field's cores."""
-    widths = columns[0] * rank, rank * columns[1] * rank, rank * columns[2]
+    widths = _widths(columns, rank)
     if spec.bits is not None and max(widths) > MOST_COLUMNS:
         # Slices of codes are rows of a table, and this is more than any budget.
         return 1 << 62
