@@ -347,6 +347,23 @@ def test_ids_of_one_kind_count_as_a_step_of_both(form):
     assert np.isfinite(values(module)).all()
 
 
+@each_form
+@each_known
+def test_calls_of_a_loss_count_alike_for_both(form, known):
+    module = make(form, known, optimizer=training.RowwiseAdam(0.1))
+    first, second = torch.arange(0, ROWS, 2), torch.arange(0, ROWS, 3)
+
+    def loss():
+        return sum((module(ids) - 0.3).square().sum() for ids in (first, second))
+
+    # Rows that wait for a second pass are written once, whatever calls there were.
+    calls = 1 if form in ("alpt8", "alpt4") else 2
+    for turn in range(1, 4):
+        loss().backward()
+        training.second_pass(module, loss)
+        assert module.fused.high.steps.count == module.fused.low.steps.count == calls * turn
+
+
 def test_the_learning_rate_is_that_of_both():
     module = make()
     module.set_learning_rate(0.0)
