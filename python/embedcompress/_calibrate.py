@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from ._table import Table, dense
 
 NORMS = (2.0, 2.5, 3.0, 3.5, 4.0)
 """What LAPQ tries."""
+LARGEST_FACTOR = 1024.0
+"""What `range_factors` may be; the search goes as far down."""
 
 Values = np.ndarray[Any, Any]
 
@@ -33,7 +35,7 @@ class RangeCalibration:
     p: float | None
     """Of the L_p norm by which rows' ranges were chosen; None for a method without the option."""
     factors: Values
-    """(groups,) f64: what the width of the ranges of each group of rows is multiplied by."""
+    """(groups,) f64: what the width of the ranges of each group is multiplied by; 1 for a number without rows."""
     evaluations: int
     """How often the loss was computed."""
 
@@ -69,8 +71,8 @@ def calibrate_ranges(
             that are used about as often. All rows together if not given.
         norms: Values of p to try, multiples of 0.25 from 0.25 to 8; 2, 2.5, 3, 3.5 and 4 if not given and the method
             has the option p.
-        rounds: Of the second phase, at least 0; each takes up to 3 losses for each group and for all together, and up
-            to 3 more.
+        rounds: Of the second phase, at least 0; each takes up to 3 losses for each group that has rows and for all
+            together, and up to 3 more. Factors stay between 1/1024 and 1024.
         step: Of the first line search, a relative change of widths: above 0, at most 1. It halves with each round.
         weights: As for `compress`, such as those of `training.squared_gradients`.
         **options: Of the method, such as bits; not p or range_factors.
@@ -104,9 +106,9 @@ def calibrate_ranges(
     for norm in _norms(norms, "p" in takes):
         best = min(best, search.at(norm, np.zeros(count)), key=_loss)
     if source.rows:
-        best = _powell(search, best, count, rounds, math.log1p(step))
+        best = _powell(search, best, rounds, math.log1p(step))
     p = (2.0 if best.p is None else best.p) if "p" in takes else None
-    return RangeCalibration(best.table, best.loss, start.loss, p, np.exp(best.logs), search.evaluations)
+    return RangeCalibration(best.table, best.loss, start.loss, p, factors(best.logs), search.evaluations)
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,30 @@ class _Search:
 
     def at(self, p: float | None, logs: Values) -> _Point:
         """Return the table of a norm, None for the method's own, and of (groups,) logarithms of factors."""
+        return self._seen(self._made(p, logs), p, logs)
+
+    def near(self, point: _Point, change: Values) -> _Point:
+        """Return a point a change of logarithms away; one of infinite loss where ranges are too wide for their type."""
+        most = math.log(LARGEST_FACTOR)
+        logs = np.clip(point.logs + change, -most, most)
+        try:
+            table = self._made(point.p, logs)
+        except ValueError:
+            # The point itself has a table: only wider ranges can be what is refused.
+            if (logs <= point.logs).all():
+                raise
+            return replace(point, loss=math.inf)
+        return self._seen(table, point.p, logs)
+
+    def _made(self, p: float | None, logs: Values) -> Table:
         chosen = dict(self.options)
         if p is not None:
             chosen["p"] = p
         if logs.any():
-            chosen["range_factors"] = np.exp(logs)[self.of_row]
-        table = compress(self.source, self.method, weights=self.weights, **chosen)
+            chosen["range_factors"] = factors(logs)[self.of_row]
+        return compress(self.source, self.method, weights=self.weights, **chosen)
+
+    def _seen(self, table: Table, p: float | None, logs: Values) -> _Point:
         found = checked_number(self.loss(table), "what loss returns")
         if not math.isfinite(found):
             raise ValueError(f"loss must return a finite number, not {found}")
@@ -143,19 +163,29 @@ class _Search:
         return _Point(table, found, p, logs)
 
 
+def factors(logs: Values) -> Values:
+    """Return what widths are multiplied by; the largest is not left by what logarithms lose."""
+    found: Values = np.clip(np.exp(logs), 1 / LARGEST_FACTOR, LARGEST_FACTOR)
+    return found
+
+
 def _loss(point: _Point) -> float:
     return point.loss
 
 
-def _powell(search: _Search, best: _Point, count: int, rounds: int, step: float) -> _Point:
+def _powell(search: _Search, best: _Point, rounds: int, step: float) -> _Point:
     """Search along all groups together, each alone, and the way that a round has gone."""
-    directions = [np.ones(count)] + (list(np.eye(count)) if count > 1 else [])
+    groups = np.unique(search.of_row)
+    # Each is made as it is needed: there may be as many groups as rows.
+    sets = [groups, *groups[:, None]] if len(groups) > 1 else [groups]
     for _ in range(rounds):
         before = best.logs
-        for direction in directions:
+        for members in sets:
+            direction = np.zeros_like(best.logs)
+            direction[members] = 1
             best = _along(search, best, direction, step)
         way = best.logs - before
-        if count > 1 and way.any():
+        if len(groups) > 1 and way.any():
             best = _along(search, best, way / np.abs(way).max(), step)
         step /= 2
     return best
@@ -163,8 +193,10 @@ def _powell(search: _Search, best: _Point, count: int, rounds: int, step: float)
 
 def _along(search: _Search, best: _Point, direction: Values, step: float) -> _Point:
     """Return the best of a point, those a step before and behind it, and where the parabola through them is lowest."""
-    behind, ahead = (search.at(best.p, best.logs + way * step * direction) for way in (-1, 1))
+    behind, ahead = (search.near(best, way * step * direction) for way in (-1, 1))
     found = min(best, behind, ahead, key=_loss)
+    if not math.isfinite(behind.loss + ahead.loss):
+        return found
     curvature = behind.loss - 2 * best.loss + ahead.loss
     slope = (behind.loss - ahead.loss) / 2
     # Where the parabola has no minimum, or a far one, go on as far as that is trusted.
@@ -172,7 +204,7 @@ def _along(search: _Search, best: _Point, direction: Values, step: float) -> _Po
     reach = min(max(reach, -2.0), 2.0)
     if reach in (-1.0, 0.0, 1.0):
         return found
-    return min(found, search.at(best.p, best.logs + reach * step * direction), key=_loss)
+    return min(found, search.near(best, reach * step * direction), key=_loss)
 
 
 def _groups(groups: object | None, rows: int) -> tuple[Values, int]:

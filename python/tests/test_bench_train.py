@@ -311,19 +311,34 @@ def test_training_bytes_are_those_of_the_stage_with_the_most(method):
     assert figures["training_bytes"] >= begun.training_bytes >= 0.5 * 4 * 8 * data.rows
 
 
-def test_options_make_counts_of_methods_that_use_them(monkeypatch):
-    seen = {}
+def test_counts_are_given_where_a_cell_asks(monkeypatch):
+    seen = []
     made = training.embedding
 
     def spy(method, *arguments, **keywords):
-        seen[method] = keywords["counts"] is not None
+        seen.append(keywords["counts"] is not None)
         return made(method, *arguments, **keywords)
 
     monkeypatch.setattr(training, "embedding", spy)
     data = clicks(400)
-    for method, options in (("cafe", {"interval": 5}), ("dpq", {"kind": "sx"}), ("autosrh", {}), ("hash", {})):
-        assert "figures" in _train_cell.run(request(method=method, budget=0.6, options=options), data)
-    assert seen == {"cafe": True, "dpq": False, "autosrh": True, "hash": False}
+    for method, own, has_counts in (
+        ("cafe", {"counts": True}, True),
+        ("cafe", {"options": {"interval": 5}}, False),
+        ("int4", {"options": {"scope": "row"}}, False),
+        ("autosrh", {}, True),
+        ("hash", {}, False),
+    ):
+        assert "figures" in _train_cell.run(request(method=method, budget=0.6, **own), data)
+        assert seen.pop() == has_counts
+
+
+def test_grids_say_which_methods_have_counts():
+    made = _train_config.checked(
+        _train_config.Config((_train_config.Grid(data=("flights",), methods=("CAFE", "int8"), counts=("CAFE",)),))
+    )
+    assert {one["method"]: one.get("counts") for one in made.requests()} == {"cafe": True, "int8": None}
+    with pytest.raises(ValueError, match="counts: 'hash' is none of"):
+        _train_config.checked(_train_config.Config((_train_config.Grid(data=("flights",), counts=("hash",)),)))
 
 
 def test_divergence_is_said():

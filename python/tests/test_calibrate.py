@@ -13,6 +13,7 @@ import embedcompress as ec
 
 RANGES = ["sym", "gss", "asym", "aciq", "hist_apprx", "hist_brute", "greedy", "least_squares"]
 NORMED = ["gss", "greedy"]
+FALLING_BACK = ["sym", "gss", "aciq", "hist_apprx", "hist_brute"]
 
 
 def fields(table):
@@ -81,7 +82,8 @@ def test_factors_stretch_ranges_about_their_middles(seed, method, bits, dimensio
     last = 2**bits - 1
     moves = np.ptp(weight, axis=1) > 0
     tolerance = 4e-3 if scale_type == "f16" else 1e-5
-    np.testing.assert_allclose(wide[moves], (scale * factors)[moves], rtol=tolerance)
+    # What the rounding of the bias adds, the scale makes up for.
+    np.testing.assert_allclose(wide[moves], (scale * factors)[moves], rtol=tolerance, atol=tolerance / last)
     middle, other = bias + scale * last / 2, low + wide * last / 2
     np.testing.assert_allclose(other[moves], middle[moves], atol=tolerance * 8)
     np.testing.assert_array_equal(np.stack([wide, low])[:, ~moves], np.stack([scale, bias])[:, ~moves])
@@ -113,6 +115,40 @@ def test_factors_that_are_refused(rng):
             ec.compress(weight, range_factors=factors)
     with pytest.raises(ValueError, match=r"row 0 has values from .* beyond the range of f16 scales"):
         ec.compress(np.float32([[-6e4, 5e3]]), "asym", bits=1, scale_dtype="f16", range_factors=[2])
+
+
+@pytest.mark.parametrize("method", RANGES)
+@pytest.mark.parametrize("scale_type", ["f16", "f32"])
+def test_factors_of_rows_of_one_sign(rng, method, scale_type):
+    """A range about zero may be much wider than what the row spreads over."""
+    weight = rng.uniform(5, 6, (20, 16)).astype(np.float32)
+    weight[10:] *= -1
+    options = {"bits": 4, "scale_dtype": scale_type}
+    if method in FALLING_BACK:
+        options["fallback"] = False
+    _, scale, _ = fields(ec.compress(weight, method, **options))
+    factors = rng.uniform(0.4, 0.9, 20)
+    _, found, _ = fields(ec.compress(weight, method, range_factors=factors, **options))
+    # The bias of f16 is rounded by up to 2^-9, which the scale makes up for.
+    np.testing.assert_allclose(found, scale * factors, rtol=1e-5 if scale_type == "f32" else 1e-3, atol=2.0**-9 / 15)
+
+
+@pytest.mark.parametrize("scale_type", ["f16", "f32"])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("factor", [1e-50, 1e-30, 1e-5, 1 / 1024])
+def test_small_factors_never_widen_a_range(rng, bits, scale_type, factor):
+    weight = (rng.standard_normal((30, 16)) * 100).astype(np.float32)
+    weight[::2] = rng.uniform(5, 6, (15, 16))
+    options = {"bits": bits, "scale_dtype": scale_type}
+    _, scale, bias = fields(ec.compress(weight, "asym", **options))
+    _, found, low = fields(ec.compress(weight, "asym", range_factors=np.full(30, factor), **options))
+    last = 2**bits - 1
+    middle = bias + scale * last / 2
+    # As narrow as can be, but for the rounding of the bias, and for the smallest scale.
+    rounding = (np.abs(bias) + scale * last) * (2.0**-10 if scale_type == "f16" else 2.0**-22)
+    most = scale * last * factor + rounding + last * 2.0**-24
+    assert (found * last <= most).all()
+    assert (np.abs(low - middle) <= most).all()
 
 
 def of_l2(weight, factors=1.0):
@@ -149,6 +185,51 @@ def test_a_search_finds_the_factors_of_groups(rng):
     np.testing.assert_allclose(found.factors, wanted, rtol=0.02)
     assert found.loss < 0.1 * found.initial_loss
     assert found.evaluations == len(seen) <= 1 + 5 * 12
+
+
+@pytest.mark.parametrize("way", [-1, 1])
+def test_a_search_stays_within_what_factors_may_be(rng, way):
+    weight = rng.standard_normal((20, 8)).astype(np.float32)
+
+    def loss(table):
+        return float(-way * np.abs(fields(table)[1]).mean())
+
+    found = ec.calibrate_ranges(weight, loss, "asym", bits=4, groups=np.arange(20) % 2, rounds=15, step=1)
+    np.testing.assert_allclose(found.factors, 1024.0**way, rtol=1e-12)
+    again = ec.compress(weight, "asym", bits=4, range_factors=found.factors[np.arange(20) % 2])
+    np.testing.assert_array_equal(again.decode(), found.table.decode())
+
+
+def test_a_search_goes_no_wider_than_scales_can_be(rng):
+    weight = np.array([[-3e4, 3, 3e4], [1, 2, 3]], np.float32)
+
+    def loss(table):
+        return float(-fields(table)[1].astype(np.float64).mean())
+
+    found = ec.calibrate_ranges(weight, loss, "asym", bits=1, scale_dtype="f16", groups=[0, 1], rounds=4, step=1)
+    assert found.loss < found.initial_loss
+    assert np.isfinite(found.table.decode()).all()
+
+
+def test_losses_of_a_search_may_fail(rng):
+    def loss(table):
+        if seen:
+            raise ValueError("not this one")
+        seen.append(table)
+        return 1.0
+
+    seen = []
+    with pytest.raises(ValueError, match="not this one"):
+        ec.calibrate_ranges(rng.standard_normal((5, 8)).astype(np.float32), loss, bits=2)
+
+
+def test_a_search_pays_for_groups_that_exist(rng):
+    weight = rng.standard_normal((6000, 4)).astype(np.float32)
+    groups = np.where(np.arange(6000) < 50, 7, 5999)
+    found = ec.calibrate_ranges(weight, of_l2(weight, 1.2), "asym", bits=2, groups=groups, rounds=1)
+    assert found.evaluations <= 1 + 3 * 3 + 3
+    assert found.factors.shape == (6000,)
+    np.testing.assert_array_equal(np.delete(found.factors, [7, 5999]), 1)
 
 
 def test_a_search_chooses_the_norm(rng):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import embedcompress as ec
@@ -54,35 +54,80 @@ def test_rows_have_points_until_they_are_near_enough(rng, bits, threshold):
     assert abs(table.stored_bytes - counts.sum() * row - partition_bytes(700, used)) <= 5 * row
 
 
-def best_counts(errors, row, budget):
-    """The least error of any numbers of points within a budget, by trying them all."""
+def best_counts(errors, row, budget, classes=None):
+    """The least error of any numbers of points within a budget, by trying them all.
+
+    With `classes`, rows of different numbers take the bytes of a partition of so many.
+    """
     rows, most = errors.shape[1], len(errors)
     least = np.inf
     for counts in itertools.product(range(most), repeat=rows):
         numbers = np.array(counts)
-        size = (numbers + 1).sum() * row + partition_bytes(rows, len(set(counts)))
+        used = len(set(counts))
+        size = (numbers + 1).sum() * row + partition_bytes(rows, classes if classes and used > 1 else used)
         if size <= budget:
             least = min(least, errors[numbers, np.arange(rows)].sum())
     return least
 
 
-@given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([3, 8, 17]), st.sampled_from([1, 2, 3]))
-def test_a_budget_is_spent_as_well_as_it_can_be(seed, rows, columns, bits):
+@given(
+    st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([3, 8, 17]), st.sampled_from([1, 2, 3]),
+    st.sampled_from([0, 150]),
+)  # fmt: skip
+@example(44, 5, 3, 3, 0)
+def test_a_budget_is_spent_as_well_as_it_can_be(seed, rows, columns, bits, more):
     rng = np.random.default_rng(seed)
     weight = mixed(rng, rows, columns)
     row = -(-columns * bits // 8) + 8
-    budget = int(rng.integers(rows * row, 4 * rows * row + 200))
+    budget = int(rng.integers(rows * row, 4 * rows * row)) + more
     table = ec.compress(weight, "multipoint", bits=bits, points=3, budget=budget, scale_dtype="f32")
     assert table.stored_bytes <= budget
     sums = np.cumsum(np.stack(points(weight, 3, bits=bits, scale_dtype="f32")), axis=0, dtype=np.float32)
     errors = np.stack([squares(one - weight) for one in sums])
     found = squares(table.decode() - weight).sum()
-    least = best_counts(errors, row, budget)
-    # Points go to the largest gains first, which is the best but for what a last point might have gone to.
-    assert found >= least * (1 - 1e-5) - 1e-9
+    assert found >= best_counts(errors, row, budget) * (1 - 1e-5) - 1e-9
+    # Points go to the largest gains first, which is the best but for what a last point might have gone to; or all rows
+    # have as many.
     gains = -np.diff(errors, axis=0)
-    slack = max(gains.max(), 0) * (2 + max(-(-partition_bytes(rows, 3) // row), 0))
-    assert found <= least + slack + 1e-9
+    assert found <= best_counts(errors, row, budget, classes=3) + max(gains.max(), 0) + 1e-9
+
+
+def test_small_tables_have_points_for_all_rows():
+    """A partition of few rows takes more bytes than another point of each."""
+    rng = np.random.default_rng(44)
+    weight = mixed(rng, 5, 3)
+    table = ec.compress(weight, "multipoint", bits=3, points=3, budget=140, scale_dtype="f32")
+    assert table.stored_bytes == 5 * 10 * 2
+    wanted = sum(points(weight, 2, bits=3, scale_dtype="f32"))
+    np.testing.assert_array_equal(table.decode(), wanted)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_scales_of_the_last_points_choose_their_type(rng, bits):
+    """f16 holds the scales of the first point of such values, but not those of what is left after three."""
+    weight = (rng.standard_normal((200, 24)) * 3e-6).astype(np.float32)
+    options = {"bits": bits, "points": 4, "threshold": 0}
+    errors = {
+        own: squares(ec.compress(weight, "multipoint", scale_dtype=own, **options).decode() - weight).sum()
+        for own in ("auto", "f16", "f32")
+    }
+    assert errors["f16"] > 1.3 * errors["f32"]
+    assert errors["auto"] == errors["f32"]
+    one = ec.compress(weight, "multipoint", bits=bits, points=1)
+    assert one.stored_bytes == 200 * (3 * bits + 4)
+
+
+def test_rows_have_no_points_that_take_nothing_away(rng):
+    weight = np.round(rng.uniform(0, 3, (50, 8))).astype(np.float32)
+    weight[:, 0], weight[:, 1] = 0, 3
+    weight[7] = 0
+    table = ec.compress(weight, "multipoint", bits=2, points=4, threshold=0, scale_dtype="f32")
+    np.testing.assert_array_equal(table.decode(), weight)
+    assert table.stored_bytes == 50 * (2 + 8)
+    # f16 can't hold what is left, and further points only cost bytes.
+    tiny = np.full((20, 8), 3e-8, np.float32) * rng.uniform(0.1, 0.4, (20, 8)).astype(np.float32)
+    few = ec.compress(tiny, "multipoint", bits=2, points=4, threshold=0, scale_dtype="f16")
+    assert few.stored_bytes == 20 * (2 + 4)
 
 
 @pytest.mark.parametrize("ratio", [0.12, 0.15, 0.2, 0.3])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
 
 import embedcompress as ec
 from embedcompress import nn as ecnn
@@ -73,8 +74,23 @@ def test_tables_of_other_kinds(rng):
 def test_they_are_weights(rng):
     model = Model(torch.nn.Embedding(20, 4))
     squares = training.squared_gradients(model, model.table, batches(rng, [30], 20), summed)
-    table = ec.compress(model.table.weight.detach(), bits=1, weights=squares)
-    assert table.shape == (20, 4)
+    weight = model.table.weight.detach()
+    costs = [
+        (squares * (ec.compress(weight, bits=1, weights=weights).decode() - weight.numpy()) ** 2).sum()
+        for weights in (squares, None)
+    ]
+    assert costs[0] < 0.9 * costs[1]
+
+
+def test_uses_are_counted_once_with_checkpoints_of_activations(rng):
+    def of(model, batch):
+        ids, labels = batch
+        found = checkpoint(model, ids, use_reentrant=False)
+        return torch.nn.functional.binary_cross_entropy_with_logits(found, labels, reduction="sum")
+
+    model, data = Model(torch.nn.Embedding(20, 4)), list(batches(rng, [5, 3], 20))
+    wanted = training.squared_gradients(model, model.table, data, summed)
+    np.testing.assert_allclose(training.squared_gradients(model, model.table, data, of), wanted, rtol=1e-5)
 
 
 def test_what_is_refused(rng):
@@ -101,6 +117,13 @@ def test_what_is_refused(rng):
             call(**changed)
     with pytest.raises(ValueError, match="loss of batch 0 does not depend on the rows"):
         call(loss=lambda model, batch: model.head(torch.ones(2, 12)).sum())
+    with pytest.raises(ValueError, match="ids as a positional argument, not by keyword"):
+        call(loss=lambda model, batch: model.table(input=batch[0]).sum())
+    limited = torch.nn.Embedding(20, 4, max_norm=0.01)
+    before = limited.weight.detach().clone()
+    with pytest.raises(ValueError, match="module 'table' has max_norm"):
+        call(model=Model(limited), table=limited)
+    torch.testing.assert_close(limited.weight.detach(), before, rtol=0, atol=0)
     pooled = torch.nn.EmbeddingBag(20, 4)
     bags = torch.nn.Sequential(pooled)
     with pytest.raises(ValueError, match="not pooled ones"):

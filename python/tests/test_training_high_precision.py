@@ -71,8 +71,12 @@ def tables(draw):
 
 
 def slow_plan(sizes, counts, share, low, wide, budget, constant):
-    """Return the f16 rows of each field: the most, by trying all numbers of fields or of ids."""
-    rows, best = sum(sizes), [0] * len(sizes)
+    """Return the bytes and the f16 rows of each field, by trying all numbers of fields or of ids.
+
+    They are the most that fit, or if none do, those of the fewest bytes.
+    """
+    rows = sum(sizes)
+    tried = [(low * rows + constant, [0] * len(sizes))]
     if counts is not None:
         order = sorted(range(rows), key=lambda row: (-counts[row], row))
         owner = np.repeat(np.arange(len(sizes)), sizes)
@@ -80,17 +84,18 @@ def slow_plan(sizes, counts, share, low, wide, budget, constant):
         for high in range(1, rows + 1):
             rest = rows - high
             size = wide * high + (low * rest + constant + flags if rest else 0)
-            if high <= int(share * rows) and counts[order[high - 1]] and size <= budget:
-                best = np.bincount(owner[order[:high]], minlength=len(sizes)).tolist()
-        return best
+            if high <= int(share * rows) and counts[order[high - 1]]:
+                tried.append((size, np.bincount(owner[order[:high]], minlength=len(sizes)).tolist()))
     order = sorted(range(len(sizes)), key=lambda field: (sizes[field], field))
-    for count in range(1, len(sizes) + 1):
+    for count in range(1, len(sizes) + 1 if counts is None else 1):
         chosen = [field in order[:count] for field in range(len(sizes))]
         runs = sum(not one and (field == 0 or chosen[field - 1]) for field, one in enumerate(chosen))
         high = sum(size for size, one in zip(sizes, chosen, strict=True) if one)
-        if high <= int(share * rows) and wide * high + low * (rows - high) + constant * runs <= budget:
-            best = [size if one else 0 for size, one in zip(sizes, chosen, strict=True)]
-    return best
+        if high <= int(share * rows):
+            own = [size if one else 0 for size, one in zip(sizes, chosen, strict=True)]
+            tried.append((wide * high + low * (rows - high) + constant * runs, own))
+    fitting = [one for one in tried if one[0] <= budget]
+    return fitting[-1] if fitting else min(tried, key=lambda one: one[0])
 
 
 @given(tables())
@@ -101,26 +106,40 @@ def test_plans_take_what_the_budget_has_room_for(given):
     options = {"bits": own["bits"]} if own["method"] == "alpt" else {}
     asked = {"budget": own["budget"], "fields": sizes, "counts": counts, "optimizer": training.SGD(0.1), **options}
     budget = int(own["budget"] * 4 * rows * dimension)
-    try:
-        plain = training.plan(own["method"], rows, dimension, high_precision=0, **asked)
-    except ec.BudgetError:
-        with pytest.raises(ec.BudgetError):
-            training.plan(own["method"], rows, dimension, high_precision=own["share"], **asked)
-        return
-    assert "f16_rows" not in plain.knobs
-    plan = training.plan(own["method"], rows, dimension, high_precision=own["share"], **asked)
-    if "f16_rows" not in plan.knobs:
-        assert own["share"] == 0 or not plain.knobs.get("is_quantized", plain.knobs.get("bits") != 32)
-        assert plan == plain
-        return
+
+    def plan(**changed):
+        return training.plan(own["method"], rows, dimension, **(asked | {"high_precision": own["share"]} | changed))
+
     bits = own["bits"] if own["method"] == "alpt" else int(own["method"][3:])
     low = -(-dimension * bits // 8) + (4 if own["method"] == "alpt" else 8)
     constant = 4 << bits if own["method"] == "alpt" else 0
-    expected = slow_plan(sizes, counts, own["share"], low, 2 * dimension, budget, constant)
-    assert plan.knobs["f16_rows"] == expected
+    has_codes = low * rows + constant < 4 * rows * dimension
+    if own["share"] and not has_codes:
+        with pytest.raises(ValueError, match="high_precision has no effect: rows are f32"):
+            plan()
+        return
+    if 0 < own["share"] < 1 and counts is None and len(sizes) == 1:
+        with pytest.raises(ValueError, match="high_precision has no effect without counts or fields"):
+            plan()
+        return
+    stored, expected = slow_plan(sizes, counts, own["share"], low, 2 * dimension, budget, constant)
+    if not has_codes:
+        stored = 4 * rows * dimension
+    if stored > budget:
+        with pytest.raises(ec.BudgetError) as caught:
+            plan()
+        assert caught.value.floor == stored
+        assert plan(budget=stored).stored_bytes == stored
+        return
+    found = plan()
+    assert found.stored_bytes == stored
+    if own["share"] == 0:
+        assert "f16_rows" not in found.knobs
+        return
+    assert found.knobs["f16_rows"] == expected
     module = training.embedding(own["method"], rows, dimension, high_precision=own["share"], **asked)
     table = module.freeze()
-    assert table.stored_bytes == module.stored_bytes == plan.stored_bytes <= budget
+    assert table.stored_bytes == module.stored_bytes == found.stored_bytes <= budget
     np.testing.assert_allclose(table.decode(), module.eval()(torch.arange(rows)).numpy(), rtol=0, atol=1e-6)
     assert isinstance(module.fused, MixedRows) == (0 < sum(expected) < rows)
 
@@ -222,6 +241,32 @@ def test_a_state_goes_on_bit_for_bit(form, known):
         module.double()(torch.arange(3))
 
 
+@pytest.mark.parametrize("form", ["int8", "alpt4"])
+def test_a_state_of_other_rows_in_f16_is_refused(form):
+    def of(sizes):
+        return make(form, rows=sum(sizes), fields=sizes, high_precision=0.1)
+
+    module, other = of([5, 95, 5]), of([95, 5, 5])
+    assert sum(module.planned.knobs["f16_rows"]) == sum(other.planned.knobs["f16_rows"]) == 10
+    before = values(other)
+    with pytest.raises(ValueError, match="the rows of other fields in f16"):
+        other.load_state_dict(module.state_dict())
+    np.testing.assert_array_equal(values(other), before)
+    with pytest.raises(ValueError, match="the rows of other fields in f16"):
+        of([5, 90, 10]).load_state_dict(module.state_dict())
+
+
+def test_a_state_of_other_counts_of_rows_in_f16_is_refused():
+    module, more = make(known="counts"), make(known="counts", high_precision=0.5)
+    numbers = [sum(one.planned.knobs["f16_rows"]) for one in (module, more)]
+    with pytest.raises(ValueError, match=f"has {numbers[0]} of some 256 rows in f16, not {numbers[1]} of 256"):
+        more.load_state_dict(module.state_dict())
+    # With as many, the state says which they are.
+    turned = make(known="counts", counts=COUNTS[::-1].copy())
+    turned.load_state_dict(module.state_dict())
+    np.testing.assert_array_equal(values(turned), values(module))
+
+
 @each_known
 def test_a_trainer_goes_on_from_a_checkpoint(known, tmp_path):
     def fit(folder, stop=None):
@@ -306,6 +351,23 @@ def test_ids_of_one_kind_count_as_a_step_of_both(form):
     assert np.isfinite(values(module)).all()
 
 
+@each_form
+@each_known
+def test_calls_of_a_loss_count_alike_for_both(form, known):
+    module = make(form, known, optimizer=training.RowwiseAdam(0.1))
+    first, second = torch.arange(0, ROWS, 2), torch.arange(0, ROWS, 3)
+
+    def loss():
+        return sum((module(ids) - 0.3).square().sum() for ids in (first, second))
+
+    # Rows that wait for a second pass are written once, whatever calls there were.
+    calls = 1 if form in ("alpt8", "alpt4") else 2
+    for turn in range(1, 4):
+        loss().backward()
+        training.second_pass(module, loss)
+        assert module.fused.high.steps.count == module.fused.low.steps.count == calls * turn
+
+
 def test_the_learning_rate_is_that_of_both():
     module = make()
     module.set_learning_rate(0.0)
@@ -325,6 +387,12 @@ def test_what_does_not_take_it():
         make(optimizer=None, high_precision=0.1)
     with pytest.raises(ValueError, match="high_precision must be"):
         make(high_precision=1.5)
+    with pytest.raises(ValueError, match="no effect without counts or fields"):
+        make(known="nothing", high_precision=0.1)
+    with pytest.raises(ValueError, match="no effect: rows are f32"):
+        make(dimension=2, high_precision=0.1)
+    # Nothing is asked for.
+    assert make(known="nothing", high_precision=0.0).stored_bytes == make(known="nothing").stored_bytes
     with pytest.raises(ValueError, match="high_precision"):
         training.embedding("int16", 9, 9, budget=1.0, optimizer=training.SGD(0.1), high_precision=0.1)
     with pytest.raises(ValueError, match="trains on a CPU only, not on meta"):

@@ -103,7 +103,7 @@ def test_weights_that_are_refused(rng):
             ec.compress(weight, weights=weights)
 
 
-@pytest.mark.parametrize(("bits", "power"), [(1, 1), (1, 4), (1, 12), (2, 1)])
+@pytest.mark.parametrize(("bits", "power"), [(1, 1), (1, 4), (1, 12), (2, 1), (2, 4), (2, 12)])
 def test_least_squares_is_near_the_best_of_all_assignments(rng, bits, power):
     rows, columns = 60, 9 if bits == 2 else 14
     weight = rng.standard_normal((rows, columns)).astype(np.float32)

@@ -136,15 +136,21 @@ struct RowBatch {
         return term * weights[column]
     }
 
-    /// Ranges of so many times the width, about the same middle. Those of rows without an extent stay as they are.
+    /// Ranges of so many times the width, about the same middle. Rows of one value keep theirs, and so do those whose range
+    /// is too small to divide by. A width that becomes too small for its scale to be stored has the smallest one that is.
     func stretched(_ ranges: Ranges, by factors: Floats16) -> Ranges {
         let half = ranges.scale * (format.lastCode / 2)
-        let middle = ranges.bias + half
-        // Scales that would be too small to divide by are 1, whatever the width.
-        let isWide = half .<= maximum - minimum
+        let (middle, reach) = (ranges.bias + half, half * factors)
+        // A scale of 1 may stand for a range that has none.
+        let hasScale = ranges.scale .!= 1 .| format.scale(from: ranges.bias, to: maximum) .>= format.type.leastScale
+        let bias = format.type.rounded(middle - reach)
+        var scale = format.scale(from: bias, to: middle + reach)
+        // The bias may be rounded past the end of so short a range.
+        let width = mostOf(format.scale(from: -reach, to: reach), Floats16(repeating: format.type.leastScale))
+        scale = scale.replacing(with: width, where: scale .< format.type.leastScale)
         var result = ranges
-        let reach = half * factors
-        result.replace(with: format.ranges(middle - reach, middle + reach), where: isWide .& factors .!= 1)
+        result.replace(
+            with: Ranges(scale: scale, bias: bias), where: maximum .> minimum .& hasScale .& factors .!= 1)
         return result
     }
 
@@ -193,7 +199,13 @@ struct RangeFormat {
     @inline(__always)
     func ranges(_ minimum: Floats16, _ maximum: Floats16) -> Ranges {
         let bias = type.rounded(minimum)
-        return Ranges(scale: type.roundedScale((maximum - bias) / lastCode, lastCode: lastCode), bias: bias)
+        return Ranges(scale: scale(from: bias, to: maximum), bias: bias)
+    }
+
+    /// The stored scale of which the last code reaches from a bias to `maximum`; one that is not usable where it is below.
+    @inline(__always)
+    func scale(from bias: Floats16, to maximum: Floats16) -> Floats16 {
+        type.roundedScale((maximum - bias) / lastCode, lastCode: lastCode)
     }
 }
 
@@ -243,6 +255,9 @@ struct Ranges {
 }
 
 extension ScaleType {
+    /// The smallest scale to store: of f16, the smallest number; f32 has smaller ones, but with fewer digits.
+    var leastScale: Float { self == .float16 ? 0x1p-24 : .leastNormalMagnitude }
+
     /// The nearest values of this type.
     @inline(__always)
     func rounded(_ values: Floats16) -> Floats16 {

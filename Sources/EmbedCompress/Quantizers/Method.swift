@@ -110,7 +110,8 @@ extension Method {
                     + "f16"),
             Option(
                 "range_factors", .rowNumbers, default: .null,
-                "what the width of each row's range is multiplied by, about its middle, once it is chosen"),
+                "what the width of each row's range is multiplied by, about its middle, once it is chosen; rows of one "
+                    + "value keep theirs"),
             budgetOption,
         ]
     }

@@ -7,7 +7,9 @@
 ///
 /// Rows are a partition by their number of points, and each of its members is a sum of uniform tables. Bytes: those of a
 /// uniform row for each point, and of the partition, some `log2(numbers of points) / 8 + numbers of points / 128` a row.
-/// The table in memory as f32, and its points, while it is made.
+/// In memory while it is made, for each row: its values as f32, all points that it may have, an error of 8 bytes for each
+/// point and for none, and 24 bytes of its place in the result; with a budget, another 32 bytes for each point after the
+/// first, which are put in order.
 private struct Multipoint {
     let rows: Int
     let layout: Uniform.Layout
@@ -36,7 +38,7 @@ private struct Multipoint {
             let found = try compressor.compress(
                 CompressionInput(source: rest, weights: input.weights, firstRow: input.firstRow),
                 tally: FallbackTally(), progress: steps.next(total: rows))
-            guard let point = found as? Uniform else { break }
+            guard let point = found as? Uniform else { preconditionFailure("a uniform compressor makes uniform rows") }
             try RowReader.forEachBlock(of: point, progress: steps.next(total: rows)) { first, count, values in
                 for index in 0..<count {
                     let (target, value) = (left.block(from: first + index).base, values.row(index))
@@ -47,6 +49,11 @@ private struct Multipoint {
             errors.append(try Self.errors(of: rest, input.weights, steps.next(total: rows)))
         }
         (self.points, self.errors) = (points, errors)
+    }
+
+    /// Those of ``init(_:layout:points:progress:)``.
+    static func steps(_ progress: ProgressCounter, rows: Int, points: Int) -> ProgressSteps {
+        ProgressSteps(progress, units: rows, shares: [1, 1] + (0..<points).flatMap { _ in [8.0, 1, 1] })
     }
 
     /// The squared norm of each row, weighted by its elements or as a whole.
@@ -69,13 +76,15 @@ private struct Multipoint {
         return found
     }
 
-    /// For each row the least number of points with which its error is at most `threshold` times its norm; all points
-    /// where none is enough.
+    /// For each row the least number of points with which its error is at most `threshold` times its norm. Where none is
+    /// enough, as many as take error away.
     func counts(threshold: Double) throws -> [Int] {
         var counts = try [Int](allocating: points.count, count: rows)
         for row in 0..<rows {
             let most = threshold * threshold * errors[0][row]
-            counts[row] = (1..<points.count).first { errors[$0][row] <= most } ?? points.count
+            counts[row] =
+                (1..<points.count).first { errors[$0][row] <= most || errors[$0 + 1][row] >= errors[$0][row] }
+                ?? points.count
         }
         return counts
     }
@@ -119,7 +128,22 @@ private struct Multipoint {
         }
         counts = try [Int](allocating: 1, count: rows)
         for place in order.prefix(taken) { counts[place % rows] += 1 }
-        return counts
+        return try uniformCounts(budget: budget, betterThan: counts) ?? counts
+    }
+
+    /// As many points for every row, where that fits and has a smaller error than other numbers: small tables may have
+    /// bytes for another point of each row, or for saying which rows have more, but not for both.
+    private func uniformCounts(budget: Int, betterThan counts: [Int]) throws -> [Int]? {
+        var least = 0.0
+        for row in 0..<rows { least += errors[counts[row]][row] }
+        var best: Int?
+        for number in 1...points.count {
+            guard let bytes = Checked.product(rows, number, layout.rowBytes), bytes <= budget else { break }
+            var error = 0.0
+            for row in 0..<rows { error += errors[number][row] }
+            if error < least { (least, best) = (error, number) }
+        }
+        return try best.map { try [Int](allocating: $0, count: rows) }
     }
 
     /// The first points of each row, as many as it is to have.
@@ -160,6 +184,19 @@ private struct Multipoint {
     }
 }
 
+/// All points of every row, whose scales are as small as they get.
+private struct AllPoints: RowCompressor {
+    let layout: Uniform.Layout
+    let points: Int
+
+    func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
+        let rows = input.source.rows
+        let steps = Multipoint.steps(progress, rows: rows, points: points)
+        return try Multipoint(input, layout: layout, points: points, progress: steps)
+            .node([Int](allocating: points, count: rows))
+    }
+}
+
 extension Method {
     static let multipoint = Method(
         name: "multipoint", title: "Multipoint", family: .uniformQuantization,
@@ -168,7 +205,8 @@ extension Method {
         bytesPerRow:
             "points * (ceil(d * bits / 8) + 2 * (2 for f16, 4 for f32)), and log2(numbers) / 8 + numbers / 128 where "
             + "numbers of points differ",
-        cost: "least squares for each point; the table in memory as f32",
+        cost: "least squares for each point; in memory the table as f32, all points, and 8 bytes for each, or "
+            + "40 with a budget",
         options: [
             Option("bits", .integerFrom(paperWidths), default: .integer(2), "bits of a point's codes"),
             Option("points", .integer(1...16), default: .integer(4), "the most points of a row"),
@@ -177,7 +215,7 @@ extension Method {
                 "without a budget, a row has the fewest points with which its error is at most so much of its norm"),
             Option(
                 "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-                "type of scale and bias; auto is f16, or f32 where f16 costs more than a tenth of the error of a point"),
+                "type of scale and bias; auto is f16, or f32 where f16 costs more than a tenth of all points' error"),
             Option(
                 "budget", .budget, default: .null,
                 "most bytes of the result, spent on the points that take most error away"),
@@ -204,11 +242,10 @@ extension Method {
         var chosen = try layout(given ?? .float16)
         if given == nil {
             chosen = try ScaleChoice.better(
-                chosen, of: source, wide: { try layout(.float32) }, steps: 1 << bits - 1,
-                compressor: { UniformCompressor(layout: $0, search: MinMax(), fallsBack: false) })
+                chosen, of: source, wide: { try layout(.float32) }, steps: 1 << min(bits * points, 60), visible: 0,
+                compressor: { AllPoints(layout: $0, points: points) })
         }
-        let steps = ProgressSteps(
-            progress, units: rows, shares: [1, 1] + (0..<points).flatMap { _ in [8.0, 1, 1] })
+        let steps = Multipoint.steps(progress, rows: rows, points: points)
         let found = try Multipoint(input, layout: chosen, points: points, progress: steps)
         let counts: [Int]
         if let budget {

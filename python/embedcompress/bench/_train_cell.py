@@ -71,8 +71,7 @@ def run_all(requests: Sequence[Mapping[str, Any]], data: Data) -> list[dict[str,
             data.rows,
             request["dimension"],
             budget=request["budget"],
-            # What a method may use but does not need, its options ask for.
-            counts=data.counts if kind.needs_counts or (kind.uses_counts and options) else None,
+            counts=data.counts if kind.needs_counts or request.get("counts") else None,
             fields=data.sizes,
             seed=request["seed"],
             # A table with an optimizer of its own has no gradient.

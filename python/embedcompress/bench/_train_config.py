@@ -51,6 +51,8 @@ class Grid:
     trials: tuple[Mapping[str, Any], ...] = ()
     """Optimizers, of which each method has the one at each budget that is best with the first seed. A table's own have
     `otherwise`, the optimizer that methods try which take none of their own."""
+    counts: tuple[str, ...] = ()
+    """Methods that are told how often ids are used although they do without; those that need it always are."""
     sparse: bool = False
     """Whether gradients of tables are sparse, where methods allow and the optimizer is one of torch."""
     after: tuple[str, ...] = ()
@@ -93,6 +95,7 @@ class Config:
             | {name: getattr(grid, name) for name in settings}
             | ({"source": dict(self.data[data])} if data in self.data else {})
             | ({"options": dict(grid.options[trained])} if (trained := method.split(AFTER)[0]) in grid.options else {})
+            | ({"counts": True} if trained in grid.counts else {})
             | ({"optimizer": dict(grid.optimizer)} if grid.optimizer else {})
             | ({"sparse": True} if grid.sparse else {})
         )
@@ -179,7 +182,7 @@ def checked(config: Config) -> Config:
     Raises:
         ValueError: some do not; before anything has run.
     """
-    from ..training._registry import class_of
+    from ..training._registry import METHODS, class_of
     from . import _data
     from ._generated_clicks import READER
     from ._heads import HEADS
@@ -197,6 +200,7 @@ def checked(config: Config) -> Config:
         _known(place, "data", one.data, [*PACKAGED, *config.data])
         _known(place, "heads", one.heads, list(HEADS))
         _known(place, "split", [one.split], SPLITS)
+        _known(place, "counts", one.counts, [kind.method.name for kind in METHODS.values() if kind.uses_counts])
         for name in one.data:
             if config.source(name)["reader"] == READER:
                 _check_generated(name, config.source(name), one.split)
@@ -270,7 +274,8 @@ def _spelled(place: int, one: Grid, name: Callable[[str], str]) -> Grid:
     try:
         options = {name(method): values for method, values in one.options.items()}
         after = tuple(map(method_name, one.after))
-        return replace(one, methods=tuple(map(name, one.methods)), options=options, after=after)
+        counts = tuple(map(name, one.counts))
+        return replace(one, methods=tuple(map(name, one.methods)), options=options, counts=counts, after=after)
     except ValueError as error:
         raise ValueError(f"grid {place}: methods: {error}") from None
 

@@ -7,7 +7,8 @@ decided before training: by counts of ids where they are known, or by fields, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -24,29 +25,32 @@ SHARE = 0.1
 """Of rows that can be f16, if not given."""
 _MOST_TABLES = 4096
 """Of a partition."""
+_ALL_BUT_SIGN = 2**63 - 1
 
 
 def high_rows(spec: Spec, share: float, low_bytes: Callable[[int], int]) -> tuple[int, list[int]]:
     """Return the bytes of a frozen table, and how many rows of each field are f16.
 
+    As many are as the budget has room for. Short rows may take fewer bytes in f16 than as codes: where no number of
+    them fits, it is that of the fewest bytes, which then are more than the budget.
+
     Args:
-        spec: Has fields, counts and the budget, which has room for a table without rows of f16.
+        spec: Has fields, counts and the budget.
         share: Of rows that can be f16 at most.
         low_bytes: Bytes of so many rows of codes in a table of their own.
     """
     most = int(share * spec.rows)
     if _by_counts(spec):
         return _by_use(spec, most, low_bytes)
-    chosen, found = np.zeros(len(spec.sizes), bool), low_bytes(spec.rows)
-    best = found, chosen.copy()
-    sizes = np.asarray(spec.sizes)
+    chosen, sizes = np.zeros(len(spec.sizes), bool), np.asarray(spec.sizes)
+    best = low_bytes(spec.rows), chosen.copy()
     for field in np.argsort(sizes, kind="stable"):
         chosen[field] = True
         if int(sizes[chosen].sum()) > most:
             break
         runs = _runs(spec, chosen)
         found = sum(2 * spec.dimension * rows if is_high else low_bytes(rows) for is_high, rows in runs)
-        if found <= spec.budget and len(runs) <= _MOST_TABLES:
+        if len(runs) <= _MOST_TABLES and found <= max(spec.budget, best[0] - 1):
             best = found, chosen.copy()
     return best[0], np.where(best[1], sizes, 0).tolist()
 
@@ -62,9 +66,12 @@ def _by_use(spec: Spec, most: int, low_bytes: Callable[[int], int]) -> tuple[int
         return 2 * spec.dimension * high + (low_bytes(rest) if rest else 0) + (flags if high and rest else 0)
 
     def fits(high: int) -> bool:
-        return not high or size(high) <= spec.budget
+        return size(high) <= spec.budget
 
+    # Bytes rise with the rows in f16, or they fall: then none fit if the most do not.
     high = most if fits(most) else last_where(0, most, fits)
+    if not fits(high):
+        high = min((0, most), key=size)
     owner = np.searchsorted(np.cumsum(spec.sizes), most_used(spec.counts, high), side="right")
     return size(high), np.bincount(owner, minlength=len(spec.sizes)).tolist()
 
@@ -82,7 +89,23 @@ def _runs(spec: Spec, chosen: Values) -> list[tuple[bool, int]]:
     return [(first ^ bool(number % 2), end - start) for number, (start, end) in enumerate(pairwise(bounds))]
 
 
-class Ranges(nn.Module):
+class Kinds(nn.Module):
+    """Which rows are f16. The state of a table in which others are is refused before anything of it is taken."""
+
+    @abstractmethod
+    def split(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whether each id's row is f16, and the number it has among the rows of its kind."""
+
+    @abstractmethod
+    def check(self, state: Mapping[str, Tensor], prefix: str) -> None:
+        """Raise ValueError for a state that does not go with the rows that there are."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        self.check(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+class Ranges(Kinds):
     """Rows that are f16 by field: of runs of ids."""
 
     ends: Tensor
@@ -97,14 +120,25 @@ class Ranges(nn.Module):
         rows = torch.tensor([count for _, count in self.runs])
         ends = rows.cumsum(0)
         before = torch.where(is_high, (rows * is_high).cumsum(0), (rows * ~is_high).cumsum(0)) - rows
-        found = {"ends": ends, "is_high": is_high, "shift": before - (ends - rows)}
-        for name, numbers in found.items():
-            self.register_buffer(name, numbers, persistent=False)
+        # They belong to the state: rows mean nothing to ids that other fields put in other places.
+        self.register_buffer("ends", ends)
+        self.register_buffer("is_high", is_high)
+        self.register_buffer("shift", before - (ends - rows), persistent=False)
 
     @property
     def count(self) -> int:
         """How many rows are f16."""
         return sum(rows for is_high, rows in self.runs if is_high)
+
+    def check(self, state: Mapping[str, Tensor], prefix: str) -> None:
+        """Raise ValueError for the state of a table that has other rows in f16."""
+        for name, own in (("ends", self.ends), ("is_high", self.is_high)):
+            given = state.get(prefix + name)
+            if given is not None and not torch.equal(given.to(own), own):
+                raise ValueError(
+                    f"the state is of a table that has the rows of other fields in f16 (its {prefix}{name} differ): "
+                    "make this one with the same fields, budget and high_precision"
+                )
 
     def split(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return whether each id's row is f16, and the number it has among the rows of its kind."""
@@ -112,7 +146,7 @@ class Ranges(nn.Module):
         return self.is_high.index_select(0, run), ids + self.shift.index_select(0, run)
 
 
-class Flags(nn.Module):
+class Flags(Kinds):
     """Rows that are f16 by counts: a bit for each id, in words of 64, and how many are before each word."""
 
     bits: Tensor
@@ -141,6 +175,18 @@ class Flags(nn.Module):
         rank = self.before.index_select(0, word) + _ones(bits & ((1 << bit) - 1))
         return is_high, torch.where(is_high, rank, ids - rank)
 
+    def check(self, state: Mapping[str, Tensor], prefix: str) -> None:
+        """Raise ValueError for the state of a table with another number of rows in f16; which ones, the state says."""
+        bits = state.get(prefix + "bits")
+        if bits is None:
+            return
+        found = int(_ones(bits & _ALL_BUT_SIGN).sum()) + int((bits < 0).sum())
+        if found != self.count or bits.shape != self.bits.shape:
+            raise ValueError(
+                f"the state is of a table that has {found} of some {64 * len(bits)} rows in f16, not {self.count} of "
+                f"{64 * len(self.bits)}: make this one with the same counts, budget and high_precision"
+            )
+
     def are_high(self, rows: int) -> Values:
         """Return the flag of each id, (rows,) uint8."""
         flags = self.bits.cpu().numpy().astype("<i8", copy=False).view(np.uint8)
@@ -160,11 +206,17 @@ def splitter(spec: Spec, high: list[int]) -> Ranges | Flags:
     return Flags(spec, high) if _by_counts(spec) else Ranges(spec, high)
 
 
-def given_share(options: Any, spec: Spec) -> float:
-    """Return the share of the option `high_precision`, 0 without an optimizer of the table's own.
+def given_share(options: Any, spec: Spec, has_codes: bool) -> float:
+    """Return the share of the option `high_precision`; 0 where no row can be f16.
+
+    Args:
+        options: Of the method.
+        spec: Of the table.
+        has_codes: Whether rows are codes, and not f32 because codes would not be smaller.
 
     Raises:
-        ValueError: it is given for a table without one.
+        ValueError: a share is given for a table without an optimizer of its own; or one above 0, and nothing says which
+            ids are used often, or no row is codes.
     """
     share = options["high_precision"]
     if spec.optimizer is None:
@@ -173,4 +225,10 @@ def given_share(options: Any, spec: Spec) -> float:
                 "high_precision is for a table with an optimizer of its own: give optimizer, or leave it out"
             )
         return 0.0
+    if not has_codes:
+        if share:
+            raise ValueError("high_precision has no effect: rows are f32, as codes of theirs would not be smaller")
+        return 0.0
+    if share and share < 1 and spec.counts is None and len(spec.sizes) == 1:
+        raise ValueError("high_precision has no effect without counts or fields, which say what ids are used often")
     return SHARE if share is None else float(share)

@@ -39,7 +39,8 @@ def mixed(spec: Spec, high: Sequence[int], low: Callable[[Spec], FusedRows]) -> 
 class MixedRows(FusedRows):
     """Two tables, between which the rows of a batch are divided.
 
-    Both step whenever one of them does, so that their optimizers count the same steps.
+    Both step whenever one of them does, and count the same steps: of rows of codes that wait for a second pass, all
+    calls of the module in a loss are one.
     """
 
     def __init__(self, spec: Spec, high: list[int], low: Callable[[Spec], FusedRows]) -> None:
@@ -110,6 +111,8 @@ class MixedRows(FusedRows):
 
     def step(self, batch: Any, slopes: Tensor) -> None:
         """Move the rows of a batch against the gradients of what it took, (n, d) f32."""
+        # Rows of codes that wait do not count this step yet: another call may go on with it.
+        self.high.steps.count = self.low.steps.count
         batch.step(self.low, self.high, slopes)
 
     def frozen(self, part: slice = slice(None)) -> Table:

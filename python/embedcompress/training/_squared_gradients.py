@@ -40,8 +40,9 @@ def squared_gradients(
         (num_embeddings, embedding_dim) f32; zeros in rows that no batch uses.
 
     Raises:
-        ValueError: the table is not in the model or gives pooled rows; a loss that is no scalar, does not depend on the
-            rows, or has gradients whose squares are not finite; ids that are not the table's.
+        ValueError: the table is not in the model or gives pooled rows; a module with max_norm, which changes parameters
+            when it is called; a loss that is no scalar, does not depend on the rows, or has gradients whose squares are
+            not finite; ids that are not the table's, or not a positional argument.
         TypeError: an argument is of another type.
     """
     check_type(model, nn.Module, "model", "a torch.nn.Module")
@@ -51,18 +52,26 @@ def squared_gradients(
     check_type(batches, Iterable, "batches", "a sequence of batches")
     if all(module is not table for module in model.modules()):
         raise ValueError("table must be a module of the model")
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None:
+            raise ValueError(f"module {name!r} has max_norm, which changes its parameters whenever it is called")
     rows, dimension = (getattr(table, name, None) for name in ("num_embeddings", "embedding_dim"))
     if not isinstance(rows, int) or not isinstance(dimension, int):
         raise ValueError(f"table must have num_embeddings and embedding_dim, as {type(table).__name__} has not")
     sums = torch.zeros(rows, dimension, dtype=torch.float64)
     uses: list[tuple[Tensor, Tensor]] = []
+    is_forward = True
 
     def watch(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor:
-        ids = inputs[0] if inputs else None
+        if not inputs:
+            raise ValueError("table must be called with ids as a positional argument, not by keyword")
+        ids = inputs[0]
         if not isinstance(ids, Tensor) or not isinstance(output, Tensor) or output.shape != (*ids.shape, dimension):
             raise ValueError("table must be called with a tensor of ids and give a row for each, not pooled ones")
         looked_up = output.detach().requires_grad_()
-        uses.append((ids.detach().reshape(-1).long().cpu(), looked_up))
+        # What is called again on the way back, as activation checkpointing does, is no further use.
+        if is_forward:
+            uses.append((ids.detach().reshape(-1).long().cpu(), looked_up))
         return looked_up
 
     modes = [(module, module.training) for module in model.modules()]
@@ -76,7 +85,9 @@ def squared_gradients(
             if not isinstance(value, Tensor) or value.numel() != 1:
                 raise ValueError("loss must return a scalar tensor")
             looked_up = [row for _, row in uses] if value.requires_grad else []
+            is_forward = False
             found = torch.autograd.grad(value, looked_up, allow_unused=True) if looked_up else ()
+            is_forward = True
             if all(gradient is None for gradient in found):
                 raise ValueError(f"the loss of batch {index} does not depend on the rows of the table")
             for (ids, _), gradient in zip(uses, found, strict=True):

@@ -21,6 +21,7 @@ extension ConfiguredMethod {
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func sym(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
         rangeFactors: [Double]? = nil
@@ -43,6 +44,7 @@ extension ConfiguredMethod {
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     ///   - p: A multiple of 0.25, 0.25 to 8: the search minimises the sum of errors to this power.
     public static func gss(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
@@ -65,6 +67,7 @@ extension ConfiguredMethod {
     ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
     ///     error, else f16.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func asym(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil,
         rangeFactors: [Double]? = nil
@@ -84,6 +87,7 @@ extension ConfiguredMethod {
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func aciq(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
         rangeFactors: [Double]? = nil
@@ -107,6 +111,7 @@ extension ConfiguredMethod {
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - b: Bins of a row's histogram, 2 to 2,000.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func histApprox(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
         b: Int = 200,
@@ -131,6 +136,7 @@ extension ConfiguredMethod {
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - b: Bins of a row's histogram, 2 to 2,000.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func histBrute(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
         b: Int = 200,
@@ -155,6 +161,7 @@ extension ConfiguredMethod {
     ///   - b: Steps that the first range is divided into, 1 to 100,000.
     ///   - r: The share of the first range that the search may give up, 0 to 1.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     ///   - p: A multiple of 0.25, 0.25 to 8: the search minimises the sum of errors to this power.
     public static func greedy(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, b: Int = 200,
@@ -181,6 +188,7 @@ extension ConfiguredMethod {
     ///   - bins: Steps that the first range is divided into, up to 4 bits; 2 to 10,000.
     ///   - fits: The most fits from the first start, 0 to 1,000.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func leastSquares(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, bins: Int = 28,
         fits: Int = 3,

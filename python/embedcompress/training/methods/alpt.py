@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,7 +84,7 @@ class ALPT(FusedEmbedding):
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
-        """Take the widest codes that fit; with an optimizer of the table's own, then as many rows of f16 as do."""
+        """Take the widest codes that fit; with an optimizer of the table's own, beside as many rows of f16 as do."""
         own = WIDTHS if spec.optimizer is None else OWN_WIDTHS
         widths = own if options["bits"] is None else (options["bits"],)
         if spec.optimizer is not None and widths[0] not in OWN_WIDTHS:
@@ -91,15 +92,17 @@ class ALPT(FusedEmbedding):
         sizes = {bits: _stored_bytes(spec, bits, spec.rows) for bits in widths}
         # 32 bits stand for rows as they are, where codes and scales would not be smaller.
         sizes = {bits: size for bits, size in sizes.items() if size < spec.full_bytes} or {32: spec.full_bytes}
-        fitting = [bits for bits, size in sizes.items() if size <= spec.budget]
+        share = given_share(options, spec, 32 not in sizes)
+        plans = []
+        for bits, size in sizes.items():
+            knobs: dict[str, Any] = {"bits": bits}
+            if share:
+                size, knobs["f16_rows"] = high_rows(spec, share, partial(_stored_bytes, spec, bits))
+            plans.append(Plan(size, knobs, {"ratio": bits / 32 + 1 / spec.dimension} if bits < 32 else {}))
+        fitting = [plan for plan in plans if plan.stored_bytes <= spec.budget]
         if not fitting:
-            raise refuse("alpt", spec, min(sizes.values()))
-        bits = max(fitting)
-        size, knobs = sizes[bits], {"bits": bits}
-        share = given_share(options, spec)
-        if share and bits < 32:
-            size, knobs["f16_rows"] = high_rows(spec, share, lambda rows: _stored_bytes(spec, bits, rows))
-        return Plan(size, knobs, {"ratio": bits / 32 + 1 / spec.dimension} if bits < 32 else {})
+            raise refuse("alpt", spec, min(plan.stored_bytes for plan in plans))
+        return max(fitting, key=lambda plan: plan.knobs["bits"])
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows rounded to their grids."""

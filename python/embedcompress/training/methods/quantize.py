@@ -86,11 +86,11 @@ class Quantized(FusedEmbedding):
             return plan_bytes(own)
 
         size, is_quantized = min((codes(spec.rows), True), (spec.full_bytes, False))
+        knobs: dict[str, Any] = {"is_quantized": is_quantized}
+        if cls.uses_counts and (share := given_share(options, spec, is_quantized)):
+            size, knobs["f16_rows"] = high_rows(spec, share, codes)
         if size > spec.budget:
             raise refuse(cls.method.name, spec, size)
-        knobs: dict[str, Any] = {"is_quantized": is_quantized}
-        if cls.uses_counts and (share := given_share(options, spec)) and is_quantized:
-            size, knobs["f16_rows"] = high_rows(spec, share, codes)
         return Plan(size, knobs, {"ratio": cls.bits / 32})
 
     def rows(self, ids: Tensor) -> Tensor:
