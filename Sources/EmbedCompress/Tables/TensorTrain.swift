@@ -43,19 +43,12 @@ public struct TensorTrain: Node {
     private static let mostRank = Scratch.most / MemoryLayout<Float>.size
 
     init(
-        _ core0: Bytes, _ core1: Bytes, _ core2: Bytes, element: ScaleType, rows: Int, shape: TrainShape,
-        offset: Int = 0
+        _ core0: Bytes, _ core1: Bytes, _ core2: Bytes, element: ScaleType, rows: Int, shape: TrainShape
     ) throws {
-        for (core, count) in zip([core0, core1, core2], shape.coreCounts)
-        where count.flatMap({ Checked.product($0, element.byteCount) }) != core.count {
-            throw EmbedCompressError.invalidArgument(
-                "a core of a tensor train has \(core.count) bytes, not those of "
-                    + "\(count.map(String.init) ?? "so many") numbers of \(element.rawValue)")
-        }
         let numbers = (
             NumberArray(core0, type: element), NumberArray(core1, type: element), NumberArray(core2, type: element)
         )
-        try self.init(.floats(numbers), rows: rows, shape: shape, offset: offset)
+        try self.init(.floats(numbers), rows: rows, shape: shape)
     }
 
     /// Cores with a slice in each row.
@@ -79,11 +72,17 @@ public struct TensorTrain: Node {
                 "\(parts[0]) x \(parts[1]) x \(parts[2]) slices do not make \(rows) rows from row \(offset) on")
         }
         try Self.checkScratch(shape)
-        if case .tables(let tables) = cores {
-            let counts = shape.counts
-            for (node, (slices, size)) in zip(
-                [tables.0, tables.1, tables.2],
-                [(parts[0], counts.0), (parts[1], counts.1), (parts[2], counts.2)])
+        switch cores {
+        case .floats(let arrays):
+            for (core, count) in zip([arrays.0, arrays.1, arrays.2], shape.coreCounts)
+            where count.flatMap({ Checked.product($0, core.type.byteCount) }) != core.bytes.count {
+                throw EmbedCompressError.invalidArgument(
+                    "a core of a tensor train has \(core.bytes.count) bytes, not those of "
+                        + "\(count.map(String.init) ?? "so many") numbers of \(core.type.rawValue)")
+            }
+        case .tables(let tables):
+            let sizes = [shape.counts.0, shape.counts.1, shape.counts.2]
+            for ((node, slices), size) in zip(zip([tables.0, tables.1, tables.2], parts), sizes)
             where node.rows != slices || node.dimension != size {
                 throw EmbedCompressError.invalidArgument(
                     "a core of a tensor train is a table of \(node.rows) x \(node.dimension), not of \(slices) slices "
