@@ -84,6 +84,23 @@ public func trainProductsGradients(
     }
 }
 
+@_cdecl("ec_train_products_step")
+public func trainProductsStep(
+    products: UnsafePointer<ec_train_products>?, owners base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    slopes: UnsafePointer<Float>?, table: UnsafePointer<ec_trained_rows>?, step: UnsafePointer<ec_row_step>?,
+    left: UnsafeMutablePointer<Float>?, right: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let owners = try ids(base, total, width, "owners")
+        let table = try lent(table)
+        let optimizer = try optimizer(try required(step, "step").pointee)
+        guard let products = try lent(products, owners.count) else { return }
+        try products.step(
+            owners, of: try required(slopes, "slopes"), left: try required(left, "left"),
+            right: try required(right, "right"), table, optimizer)
+    }
+}
+
 /// nil if there are no rows.
 private func lent(_ products: UnsafePointer<ec_train_products>?, _ rows: Int) throws -> TrainProducts? {
     let given = try required(products, "products").pointee

@@ -81,7 +81,7 @@ public func trainedRowsWrite(
     }
 }
 
-private func lent(_ table: UnsafePointer<ec_trained_rows>?) throws -> TrainedRows {
+func lent(_ table: UnsafePointer<ec_trained_rows>?) throws -> TrainedRows {
     let given = try required(table, "table").pointee
     let (rows, dimension) = (try count(given.rows, "rows"), try count(given.dimension, "dimension"))
     guard dimension > 0 else { throw invalid("dimension must be at least 1") }
@@ -105,7 +105,7 @@ private func format(_ format: ec_row_format) throws -> TrainedRows.Format {
     }
 }
 
-private func optimizer(_ step: ec_row_step) throws -> RowOptimizer {
+func optimizer(_ step: ec_row_step) throws -> RowOptimizer {
     let kind: RowOptimizer.Kind
     switch step.optimizer {
     case EC_SGD: kind = .sgd

@@ -1,8 +1,8 @@
 """What training on packed rows costs in AUC: flight delays, under DLRM, each form beside f32 with the same optimizer.
 
 All forms train by row-wise Adagrad of the same rate, the head by Adam; whatever else there is is that of
-`embedcompress bench train`. Forms of two widths have codes of 8 bits for the fields of fewer than `FEW` ids, which
-stand first, and of 4 bits for the others. The rate is that of the best validation AUC of f32 among .02, .05, .1 and .2.
+`embedcompress bench train`. Forms of codes have them for all rows, or f16 for the rows that `high_precision` chooses by
+fields or by counts. The rate is that of the best validation AUC of f32 among .02, .05, .1 and .2.
 Cells that docs/results/packed_auc.json has are not run again; the table goes to docs/training.md. Some minutes.
 """
 
@@ -14,110 +14,55 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, read_json, write_cells
 
-import embedcompress as ec
 from embedcompress import training
 from embedcompress._report import markdown_table
 from embedcompress.bench import _data, _train_cell
 from embedcompress.bench._clicks import Clicks
-from embedcompress.training._spec import Plan, Spec
 
 SETTINGS = {"dimension": 16, "batch": 256, "epochs": 1, "rate": 2e-3, "dropout": 0.0, "evaluations": 4, "patience": 3}
 OWN_RATE = 0.1
-FEW = 10_000
-"""Fields of fewer ids have codes of 8 bits in forms of two widths."""
-TRAINED = SETTINGS | {"own_rate": OWN_RATE, "few": FEW}
+TRAINED = SETTINGS | {"own_rate": OWN_RATE}
 """All that decides a cell beside its form and seed."""
 SEEDS = (0, 1, 2)
 
 
-class ByFieldSize(training.LearnedEmbedding):
-    """Two tables: that of the first fields, which have few ids, and that of the others."""
-
-    method = ec.Method(
-        name="by_field_size",
-        title="By field size",
-        family="uniform quantization",
-        stage="while training",
-        paper="-",
-        summary="codes of 8 bits for fields of few ids, of 4 bits for the others",
-        bytes_per_row="d / 2 + 8, or d + 8",
-        cost="that of both tables",
-        options=(),
-    )
-
-    def __init__(self, spec: Spec, few: training.LearnedEmbedding, many: training.LearnedEmbedding) -> None:
-        """Take both tables."""
-        super().__init__(spec)
-        self.few, self.many = few, many
-
-    @classmethod
-    def plan(cls, spec: Spec, **options: Any) -> Plan:
-        """Leave that to the tables."""
-        return Plan(spec.budget, {})
-
-    def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the rows of either table."""
-        rows = torch.empty(len(ids), self.embedding_dim)
-        is_few = ids < self.few.num_embeddings
-        here, there = is_few.nonzero().view(-1), (~is_few).nonzero().view(-1)
-        rows = rows.index_copy(0, here, self.few(ids[here]))
-        return rows.index_copy(0, there, self.many(ids[there] - self.few.num_embeddings))
-
-    def _frozen(self) -> ec.Table:
-        return ec.partition([self.few.freeze(), self.many.freeze()])
-
-
-def one(method: str, **options: Any) -> Callable[[Clicks, int], training.LearnedEmbedding]:
+def one(method: str, by_counts: bool = False, **options: Any) -> Callable[[Clicks, int], training.LearnedEmbedding]:
     """Return what makes a table of one form."""
 
     def make(data: Clicks, seed: int) -> training.LearnedEmbedding:
-        return _made(method, data.sizes, seed, options)
+        known: dict[str, Any] = {"fields": data.sizes} | ({"counts": data.counts} if by_counts else {})
+        own = training.RowwiseAdagrad(OWN_RATE)
+        shape = data.rows, int(SETTINGS["dimension"])
+        return training.embedding(method, *shape, budget=1.0, seed=seed, optimizer=own, **known, **options)
 
     return make
 
 
-def two(method: str, few: Mapping[str, Any], other: str, many: Mapping[str, Any]) -> Any:
-    """Return what makes a table of two forms."""
-
-    def make(data: Clicks, seed: int) -> training.LearnedEmbedding:
-        first = next(place for place, size in enumerate(data.sizes) if size >= FEW)
-        if min(data.sizes[first:]) < FEW:
-            raise ValueError(f"fields of fewer than {FEW:,} ids must stand first, not {data.sizes}")
-        tables = _made(method, data.sizes[:first], seed, few), _made(other, data.sizes[first:], seed, many)
-        spec = Spec.of(data.rows, SETTINGS["dimension"], 1.0, fields=data.sizes, seed=seed)
-        return ByFieldSize(spec, *tables)
-
-    return make
-
-
-def _made(method: str, sizes: Sequence[int], seed: int, options: Mapping[str, Any]) -> training.LearnedEmbedding:
-    own = training.RowwiseAdagrad(OWN_RATE)
-    shape = sum(sizes), int(SETTINGS["dimension"])
-    return training.embedding(method, *shape, budget=1.0, fields=sizes, seed=seed, optimizer=own, **options)
-
-
+PURE = {"high_precision": 0}
 FORMS: dict[str, Callable[[Clicks, int], training.LearnedEmbedding]] = {
     "f32": one("full"),
     "bf16": one("full", dtype="bf16"),
     "f16": one("full", dtype="f16"),
     "int16": one("int16"),
-    "int8": one("int8"),
-    "alpt, 8 bits": one("alpt", bits=8),
-    "int8 and int4": two("int8", {}, "int4", {}),
-    "alpt, 8 and 4 bits": two("alpt", {"bits": 8}, "alpt", {"bits": 4}),
-    "int4": one("int4"),
-    "alpt, 4 bits": one("alpt", bits=4),
-    "alpt, 4 bits, one pass": one("alpt", bits=4, passes=1),
+    "int8": one("int8", **PURE),
+    "int8, f16 by fields": one("int8"),
+    "int8, f16 by counts": one("int8", by_counts=True),
+    "alpt, 8 bits": one("alpt", bits=8, **PURE),
+    "int4": one("int4", **PURE),
+    "int4, f16 by fields": one("int4"),
+    "int4, f16 by counts": one("int4", by_counts=True),
+    "alpt, 4 bits": one("alpt", bits=4, **PURE),
+    "alpt, 4 bits, f16 by fields": one("alpt", bits=4),
+    "alpt, 4 bits, one pass": one("alpt", bits=4, passes=1, **PURE),
 }
 
 
 def cell(form: str, seed: int, data: Clicks) -> dict[str, Any]:
     """Train one form."""
-    request = SETTINGS | {"head": "dlrm", "seed": seed}
     module = FORMS[form](data, seed)
+    request = SETTINGS | {"method": module.method.name, "head": "dlrm", "seed": seed}
     outcome = _train_cell.trained(module, request, data)
     if "figures" not in outcome:
         raise RuntimeError(f"{form}, seed {seed}: {outcome['stopped']}")

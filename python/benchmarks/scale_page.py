@@ -8,11 +8,12 @@ from pathlib import Path
 
 from _pages import DOCS, RESULTS, fill
 
+from embedcompress._methods import FULL
 from embedcompress._report import figure, markdown_table, size
 from embedcompress.bench import _lines
 from embedcompress.bench._generated import CRITEO_SIZES
 from embedcompress.bench._lines import Line
-from embedcompress.bench._report_scale import FULL, auc, held, peak, step
+from embedcompress.bench._report_scale import auc, held, peak, step
 
 HEADER = ("method", "budget", "CPU ms/step", "of full's", "training bytes", "stored", "peak", "AUC")
 

@@ -28,14 +28,18 @@ import embedcompress as ec
 from embedcompress import training
 from embedcompress._report import figure, markdown_table, percent
 from embedcompress.bench._generated import CRITEO_SIZES, Generated
+from embedcompress.training._registry import class_of
 
 BATCH, DIMENSION = 256, 16
 ROWS = (100_000, sum(CRITEO_SIZES))
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.27, 0.3, 0.4, 0.6, 1.0)
-STAGES = {"deeplight": "prune", "autosrh": "search"}
+STAGES = {"autosrh": "search"}
 """Stages that cost most, where that is not the first."""
-FUSED = ("full", "int16", "int8", "int4", "alpt")
+FUSED = tuple(method.name for method in training.methods() if class_of(method.name).takes_optimizer)
 """Methods that are measured with an optimizer of their own, too."""
+PURE = {"high_precision": 0}
+OWN_OPTIONS: dict[str, dict[str, Any]] = {"int8": PURE, "int4": PURE, "alpt": PURE}
+"""Options with an optimizer of their own: no rows of f16."""
 WARM, STEPS = 3, 20
 _SCATTER = 7_919
 """A prime that divides no size: ids that are used alike do not lie together."""
@@ -68,9 +72,14 @@ def counts_of(data: Generated) -> np.ndarray[Any, Any]:
     return counts
 
 
+def own_options(name: str) -> dict[str, Any]:
+    """Return what gives a table an optimizer of its own."""
+    return {"optimizer": training.RowwiseAdagrad(0.01), **OWN_OPTIONS.get(name, {})}
+
+
 def made(name: str, data: Generated, least: float, fused: bool) -> tuple[training.LearnedEmbedding, float]:
     """Return a module at the smallest budget that the method can meet, and that budget."""
-    own: dict[str, Any] = {"optimizer": training.RowwiseAdagrad(0.01)} if fused else {"sparse": True}
+    own: dict[str, Any] = own_options(name) if fused else {"sparse": True}
     counts = counts_of(data)
     for budget in (one for one in BUDGETS if one >= least):
         try:

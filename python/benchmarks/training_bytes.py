@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from _pages import DOCS, RESULTS, fill, machines_text, measured_cells, read_cells, write_cells
-from step_costs import BATCH, BUDGETS, DIMENSION, FUSED, counts_of, scattered
+from step_costs import BATCH, BUDGETS, DIMENSION, FUSED, counts_of, own_options, scattered
 
 import embedcompress as ec
 from embedcompress import training
@@ -88,7 +88,7 @@ def measured(name: str, fused: bool, rows: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     ec.set_num_threads(1)
     torch.sparse.check_sparse_tensor_invariants.disable()
-    own: dict[str, Any] = {"optimizer": training.RowwiseAdagrad(0.01)} if fused else {"sparse": True}
+    own: dict[str, Any] = own_options(name) if fused else {"sparse": True}
     for count in (BASE_ROWS, rows):
         data = Generated(count)
         if name in COUNTED:

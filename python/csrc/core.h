@@ -25,7 +25,7 @@ typedef struct Parameters {
     int count;
     /// How many must be given.
     int required;
-    const char *names[12];
+    const char *names[16];
 } Parameters;
 
 /// Puts the arguments of a METH_FASTCALL | METH_KEYWORDS call in their places; those not given become NULL. Borrowed

@@ -298,11 +298,90 @@ done:
     return result;
 }
 
+/// Takes an array of three axes, or four, with numbers of each of `rows` rows; the last sizes are the caller's to check.
+static int take_parts(PyObject *object, const char *name, bool is_output, int axes, int64_t rows, Buffer *buffer) {
+    const int taken = is_output ? core_output(object, name, ELEMENT_FLOAT32, buffer)
+                                : core_buffer(object, name, ELEMENT_FLOAT32, buffer);
+    if (taken < 0) return -1;
+    if (buffer->view.ndim == axes && buffer->view.shape[0] == rows) return 0;
+    PyErr_Format(PyExc_ValueError, "%s must have %d axes, the first one of owners", name, axes);
+    return -1;
+}
+
+static int check_sizes(const Buffer *buffer, const char *name, int64_t first, int64_t second, int64_t third) {
+    const Py_ssize_t *shape = buffer->view.shape;
+    if (shape[1] == first && shape[2] == second && (buffer->view.ndim == 3 || shape[3] == third)) return 0;
+    PyErr_Format(PyExc_ValueError, "%s has a shape that does not go with those of the others", name);
+    return -1;
+}
+
+/// The arrays of a step of products: their names, their axes, and whether they are written to.
+enum { STEP_PARTS = 5 };
+
+static PyObject *train_products_step(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "train_products_step", 16, 16,
+        {"table", "owners", "left", "right", "slopes", "left_gradient", "right_gradient", "optimizer", "rounding",
+         "learning_rate", "eps", "beta1", "beta2", "weight_decay", "seed", "step"}};
+    static const char *const names[STEP_PARTS] = {"left", "right", "slopes", "left_gradient", "right_gradient"};
+    static const int axes[STEP_PARTS] = {3, 3, 4, 3, 3};
+    PyObject *objects[16], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    ec_row_step step = {0};
+    if (take_step(objects + 7, &step) < 0) return NULL;
+    TrainedRows rows = {0};
+    Buffer owners = {0}, parts[STEP_PARTS] = {0};
+    if (take(objects[0], &rows) < 0) goto done;
+    if (core_buffer(objects[1], "owners", ELEMENT_ID, &owners) < 0) goto done;
+    if (check_overlaps(&rows, &owners, "owners") < 0) goto done;
+    const int64_t total = core_buffer_count(&owners);
+    for (int i = 0; i < STEP_PARTS; i++) {
+        if (take_parts(objects[2 + i], names[i], i > 2, axes[i], total, &parts[i]) < 0) goto done;
+        if (check_overlaps(&rows, &parts[i], names[i]) < 0) goto done;
+        if (i > 2 && core_check_overlap(&parts[i], names[i], &owners, "owners") < 0) goto done;
+        for (int j = 0; i > 2 && j < i; j++)
+            if (core_check_overlap(&parts[i], names[i], &parts[j], names[j]) < 0) goto done;
+    }
+    const int64_t outer = parts[0].view.shape[1], rank = parts[0].view.shape[2], inner = parts[1].view.shape[2];
+    const int64_t square = rank * rank, width = square == 0 ? 0 : rows.table.dimension / square;
+    if (width * square != rows.table.dimension || rows.table.format != EC_ROWS_F32) {
+        PyErr_SetString(PyExc_ValueError, "the table must have rank * columns * rank numbers of f32 in a row");
+        goto done;
+    }
+    if (check_sizes(&parts[1], "right", rank, inner, 0) < 0) goto done;
+    if (check_sizes(&parts[2], "slopes", outer, width, inner) < 0) goto done;
+    if (check_sizes(&parts[3], "left_gradient", outer, rank, 0) < 0) goto done;
+    if (check_sizes(&parts[4], "right_gradient", rank, inner, 0) < 0) goto done;
+    const ec_train_products products = {
+        .columns = {outer, width, inner},
+        .rank = rank,
+        .left = parts[0].view.buf,
+        .middle = rows.table.elements,
+        .slices = rows.table.rows,
+        .right = parts[1].view.buf,
+    };
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_train_products_step(
+        &products, owners.view.buf, (int32_t)owners.view.itemsize, total, parts[2].view.buf, &rows.table, &step,
+        parts[3].view.buf, parts[4].view.buf);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    release(&rows);
+    core_buffer_release(&owners);
+    for (int i = 0; i < STEP_PARTS; i++) core_buffer_release(&parts[i]);
+    return result;
+}
+
 PyMethodDef core_training_methods[] = {
     {"trained_rows_gather", FAST(trained_rows_gather), "Rows of a table that is trained, into an array."},
     {"trained_rows_step", FAST(trained_rows_step), "A step of the rows of ids, in the table's own arrays."},
     {"trained_rows_pool", FAST(trained_rows_pool), "Sums or means of rows of such a table, into an array."},
     {"trained_rows_step_bags", FAST(trained_rows_step_bags), "A step of the rows of bags, in the table's own arrays."},
     {"trained_rows_write", FAST(trained_rows_write), "Rows that are rounded and written, with scales that learn."},
+    {"train_products_step", FAST(train_products_step),
+     "Gradients of products of a tensor train, into arrays, and a step of the rows that are its middle core."},
     {NULL, NULL, 0, NULL},
 };

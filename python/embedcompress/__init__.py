@@ -38,6 +38,7 @@ from ._table import Table, dense  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
 if TYPE_CHECKING:
+    from ._calibrate import RangeCalibration, calibrate_ranges
     from ._group_quantize import group_quantize
     from ._recommend import Recommendation, recommend
 
@@ -69,6 +70,10 @@ def get_num_threads() -> int:
 
 def __getattr__(name: str) -> Any:
     """Import what few programs ask for when they do: importing the library stays quick."""
+    if name in ("RangeCalibration", "calibrate_ranges"):
+        from . import _calibrate
+
+        return getattr(_calibrate, name)
     if name == "group_quantize":
         from ._group_quantize import group_quantize
 
@@ -88,11 +93,13 @@ __all__ = [
     "InvalidIdError",
     "Method",
     "Option",
+    "RangeCalibration",
     "Recommendation",
     "RowLayout",
     "RowPlacement",
     "Table",
     "TableSet",
+    "calibrate_ranges",
     "codebook",
     "columns",
     "combine",

@@ -39,6 +39,8 @@ def checked_number(value: float, name: str) -> float:
         TypeError: it is no real number; the message names it.
         ValueError: an integer beyond the range of floats.
     """
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not {value}")
     check_type(value, (int, float, np.integer, np.floating), name, "a number")
     try:
         return float(value)

@@ -173,6 +173,24 @@ def train_products_gradients(
     middle_gradient: object,
     right_gradient: object,
 ) -> None: ...
+def train_products_step(
+    table: _TrainedRows,
+    owners: object,
+    left: object,
+    right: object,
+    slopes: object,
+    left_gradient: object,
+    right_gradient: object,
+    optimizer: str,
+    rounding: str,
+    learning_rate: float,
+    eps: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    seed: int,
+    step: int,
+) -> None: ...
 def evaluate(
     table: Table, source: Table, progress: _Progress, queries: int = 0, k: int = 10, seed: int = 0
 ) -> tuple[tuple[float, float, float, int, float], float | None]: ...

@@ -8,6 +8,8 @@ AFTER_TRAINING = "after training"
 """The stage of methods that compress a table that is there: `compress`."""
 WHILE_TRAINING = "while training"
 """The stage of methods that learn a table in its compressed form: `training.embedding`."""
+FULL = "full"
+"""The method whose table is not compressed, which others are measured against."""
 
 Value = bool | int | float | str | None
 

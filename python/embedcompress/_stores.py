@@ -10,20 +10,48 @@ from ._expressions import compose, given
 from ._table import Table
 
 
-def tensor_train(cores: Sequence[object], *, rows: int | None = None) -> Table:
+def tensor_train(
+    cores: Sequence[object],
+    *,
+    rows: int | None = None,
+    columns: Sequence[int] | None = None,
+    ranks: Sequence[int] | None = None,
+) -> Table:
     """Return a table whose rows are products of three matrices: a tensor train (TT-Rec, Yin et al., MLSys 2021).
 
     Row x has the digits x = i0 + N0 (i1 + N1 i2), and is core0[i0] · core1[i1] · core2[i2] as d0 d1 d2 columns.
 
     Args:
         cores: Three arrays of f32, or three of f16, used where they lie: (N0, d0, R1), (N1, R1, d1, R2), (N2, R2, d2).
+            Or three tables with a slice in each row, such as codes of 4 bits: (N0, d0 R1), (N1, R1 d1 R2), (N2, R2 d2).
         rows: Ids of the result are 0 to rows - 1; N0 N1 N2 if not given.
+        columns: d0, d1 and d2; for tables, whose shapes don't tell.
+        ranks: R1 and R2; for tables.
 
     Raises:
-        ValueError: arrays of other shapes or types, or more rows than the cores have.
+        ValueError: arrays or tables of other shapes or types, or more rows than the cores have.
     """
-    core0, core1, core2 = cores
-    return compose("tensor_train", given(rows=rows), {"core0": core0, "core1": core1, "core2": core2})
+    core0, core1, core2 = _several(cores, "cores", 3, "arrays or tables")
+    if not any(isinstance(core, Table) for core in (core0, core1, core2)):
+        if columns is not None or ranks is not None:
+            raise ValueError("columns and ranks are for cores that are tables: the shapes of arrays tell them")
+        return compose("tensor_train", given(rows=rows), {"core0": core0, "core1": core1, "core2": core2})
+    if not (isinstance(core0, Table) and isinstance(core1, Table) and isinstance(core2, Table)):
+        raise ValueError("cores must be three arrays or three tables")
+    if columns is None or ranks is None:
+        raise ValueError("cores that are tables need columns, (d0, d1, d2), and ranks, (R1, R2)")
+    d0, d1, d2 = _several(columns, "columns", 3, "numbers, d0, d1 and d2")
+    rank1, rank2 = _several(ranks, "ranks", 2, "numbers, R1 and R2")
+    fields = given(rows=rows, columns0=d0, columns1=d1, columns2=d2, rank1=rank1, rank2=rank2)
+    return compose("tensor_train", fields, children=(core0, core1, core2))
+
+
+def _several(values: Any, name: str, count: int, what: str) -> Sequence[Any]:
+    """Return values that are as many as they have to be."""
+    found: Sequence[Any] = tuple(values)
+    if len(found) != count:
+        raise ValueError(f"{name} must be {count} {what}, not {len(found)}")
+    return found
 
 
 def sparse(
@@ -69,18 +97,32 @@ def sparse(
     return compose("sparse", {"dimension": found.shape[1], "layout": layout}, parts)
 
 
-def shared_array(array: object, *, rows: int, dimension: int, block: int, seed: int = 0, signs: bool = False) -> Table:
+def shared_array(
+    array: object,
+    *,
+    rows: int,
+    dimension: int,
+    block: int,
+    seed: int = 0,
+    signs: bool = False,
+    count: int | None = None,
+) -> Table:
     """Return a table whose rows are made of runs of one array (ROBE, Desai et al., MLSys 2022).
 
     `docs/format.md` has the hash to the bit.
 
     Args:
-        array: (M,), f32 or f16, used where it lies; M from 1 to 2^31 - 1.
+        array: (M,), f32 or f16, used where it lies; M from 1 to 2^31 - 1. Or a table of up to 64 columns, such as codes
+            of 4 bits, whose rows are the array one after the other.
         rows: Ids of the result are 0 to rows - 1; at most 2^48.
         dimension: Columns.
         block: Columns of a run: neighbours in the array, whose end its start follows.
         seed: Of the hash, a 64-bit integer.
         signs: Whether a run has a sign, which its hash gives.
+        count: M, where the array is a table whose last row has numbers more than that.
+
+    Raises:
+        ValueError: sizes that don't go together, or a seed of more than 64 bits.
     """
     seed = checked_integer(seed, "seed")
     if not -(2**63) <= seed < 2**64:
@@ -92,6 +134,10 @@ def shared_array(array: object, *, rows: int, dimension: int, block: int, seed: 
         "seed": seed if seed < 2**63 else seed - 2**64,
         "signs": bool(signs),
     }
+    if isinstance(array, Table):
+        return compose("shared_array", fields | given(count=count), children=(array,))
+    if count is not None:
+        raise ValueError("count is for an array that is a table: that of other arrays is their length")
     return compose("shared_array", fields, {"array": array})
 
 

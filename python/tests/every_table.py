@@ -53,10 +53,13 @@ def of_kinds() -> dict[str, ec.Table]:
         "product": random_tables.random_product(rng, ROWS, DIMENSION),
         "sparse_csr": ec.sparse(weight() * (weight(1) > 0.5), layout="csr"),
         "sparse_coo": ec.sparse(weight() * (weight(1) > 0.5), layout="coo"),
-        "shared_array": random_tables.random_shared_array(rng, ROWS, DIMENSION),
-        "tensor_train": random_tables.random_tensor_train(rng, ROWS, DIMENSION),
+        "shared_array": random_tables.random_shared_array(rng, ROWS, DIMENSION, of_table=False),
+        "tensor_train": random_tables.random_tensor_train(rng, ROWS, DIMENSION, of_tables=False),
         "hash_network": random_tables.random_hash_network(rng, ROWS, DIMENSION),
     }
+    other = np.random.default_rng(6)
+    stores["shared_array_of_a_table"] = random_tables.random_shared_array(other, ROWS, DIMENSION, of_table=True)
+    stores["tensor_train_of_tables"] = random_tables.random_tensor_train(other, ROWS, DIMENSION, of_tables=True)
     stores["padded"] = random_tables.with_padding(rng, stores["uniform"], 32)
     routes = {route: random_tables.random_route(rng, stores["uniform"], route) for route in random_tables.ROUTE_NAMES}
     nested = {
@@ -66,7 +69,7 @@ def of_kinds() -> dict[str, ec.Table]:
     slices = {
         f"slice_{name}": table.slice(3, 11)
         for name, table in (stores | routes).items()
-        if name in ("sparse_csr", "sparse_coo", "tensor_train", "block", "assignment", "shared_array", "hash_network")
+        if name.startswith(("sparse_", "tensor_train", "block", "assignment", "shared_array", "hash_network"))
     }
     return stores | routes | nested | slices
 

@@ -31,7 +31,7 @@ from embedcompress import hessian, nn, training
 
 ALLOWED = (ValueError, TypeError, IndexError, MemoryError, OSError, KeyboardInterrupt, RuntimeError, Provoked)
 
-WORK = ("runs", "iterations", "probes", "points")
+WORK = ("runs", "iterations", "probes", "points", "rounds")
 """Arguments that say how much is to be done: who asks for 2^64 runs gets them, so only small numbers are tried."""
 MOST_WORK = 64
 
@@ -85,6 +85,10 @@ def functions(folder: Path) -> dict[str, Call]:
     tables = ec.TableSet([table, dense])
 
     calls: dict[str, Call] = {
+        "calibrate_ranges": (
+            ec.calibrate_ranges,
+            lambda: {"weight": weight(), "loss": lambda table: float(table.decode().sum()), "method": "asym"},
+        ),
         "codebook": (ec.codebook, lambda: {"codes": codes, "codebooks": np.zeros(16, np.float32), "bits": 4}),
         "columns": (ec.columns, lambda: {"tables": [table, dense]}),
         "combine": (ec.combine, lambda: {"tables": [table, dense], "operation": "sum"}),
@@ -121,6 +125,10 @@ def functions(folder: Path) -> dict[str, Call]:
             ec.shared_array,
             lambda: {"array": np.ones(9, np.float32), "rows": 20, "dimension": 5, "block": 2},
         ),
+        "shared_array of a table": (
+            ec.shared_array,
+            lambda: {"array": table, "rows": 20, "dimension": 5, "block": 2, "count": 24 * 16 - 3},
+        ),
         "sparse": (ec.sparse, lambda: {"matrix": np.eye(5, dtype=np.float32)}),
         "sparse of parts": (
             ec.sparse,
@@ -132,6 +140,10 @@ def functions(folder: Path) -> dict[str, Call]:
         "tensor_train": (
             ec.tensor_train,
             lambda: {"cores": [np.ones(shape, np.float32) for shape in ((2, 2, 3), (3, 3, 2, 2), (4, 2, 2))]},
+        ),
+        "tensor_train of tables": (
+            ec.tensor_train,
+            lambda: {"cores": [table] * 3, "rows": 30, "columns": (4, 1, 4), "ranks": (4, 4)},
         ),
         "to_fused_rows": (ec.to_fused_rows, lambda: {"table": table}),
         "uniform": (ec.uniform, lambda: {"codes": codes, "scales": np.ones(24), "biases": np.ones(24), "bits": 4}),
@@ -201,6 +213,10 @@ def functions(folder: Path) -> dict[str, Call]:
         ),
         "training.register": (training.register, lambda: {"cls": int}),
         "training.second_pass": (training.second_pass, lambda: {"model": model(), "loss": lambda: torch.zeros(1)}),
+        "training.squared_gradients": (
+            training.squared_gradients,
+            lambda: {"model": trained, "table": trained[0], "batches": batches, "loss": loss},
+        ),
         "training.SGD": (training.SGD, lambda: {"lr": 0.1}),
         "training.Adagrad": (training.Adagrad, lambda: {"lr": 0.1}),
         "training.RowwiseAdagrad": (training.RowwiseAdagrad, lambda: {"lr": 0.1}),
@@ -228,7 +244,7 @@ def functions(folder: Path) -> dict[str, Call]:
             training.embedding,
             lambda name=method.name: {"method": name, **learned, "counts": np.arange(200)},
         )
-    for name in ("full", "int8", "alpt"):
+    for name in ("full", "int8", "alpt", "hash", "cafe", "compo", "mde", "tt", "cce", "robe"):
         calls[f"training.embedding {name} with an optimizer"] = (
             training.embedding,
             lambda name=name: {"method": name, **learned, "optimizer": training.RowwiseAdagrad(0.1)},

@@ -186,13 +186,17 @@ def random_sparse(rng, rows, dimension):
     )
 
 
-def random_shared_array(rng, rows, dimension):
+def random_shared_array(rng, rows, dimension, of_table=None):
+    """Of numbers, or of the rows of a table; of either if that is not said."""
     array = rng.standard_normal(int(rng.integers(1, 300))).astype(rng.choice([np.float16, np.float32]))
+    if rng.integers(2) if of_table is None else of_table:
+        array = random_uniform(rng, int(rng.integers(1, 30)), int(rng.integers(1, 65)), int(rng.choice(BITS)))
     block, seed = int(rng.integers(1, 2 * dimension + 1)), int(rng.integers(-(2**63), 2**63 - 1))
     return ec.shared_array(array, rows=rows, dimension=dimension, block=block, seed=seed, signs=bool(rng.integers(2)))
 
 
-def random_tensor_train(rng, rows, dimension):
+def random_tensor_train(rng, rows, dimension, of_tables=None):
+    """Of numbers, or of three tables; of either if that is not said."""
     columns = [1, 1, 1]
     left = dimension
     for place in (0, 1):
@@ -208,6 +212,10 @@ def random_tensor_train(rng, rows, dimension):
         rng.standard_normal((sizes[1], ranks[0], columns[1], ranks[1])).astype(element),
         rng.standard_normal((sizes[2], ranks[1], columns[2])).astype(element),
     ]
+    if rng.integers(2) if of_tables is None else of_tables:
+        shapes = [(len(core), core[0].size) for core in cores]
+        tables = [random_uniform(rng, *shape, int(rng.choice(BITS))) for shape in shapes]
+        return ec.tensor_train(tables, rows=rows, columns=columns, ranks=ranks)
     return ec.tensor_train(cores, rows=rows)
 
 

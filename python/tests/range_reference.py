@@ -5,7 +5,7 @@ codes, scale and bias, as `reference.quantize` does.
 """
 
 import math
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 from reference import min_max, quantize, round_scale, squared_error
@@ -244,3 +244,47 @@ def least_squares(row, bits, scale_type="f16", bins=28, fits=3):
         bias = round_scale(best[2] + best[1] * middle - scale * (middle - shift), scale_type)
         fit(coded(row, scale, bias, bits), 2)
     return best
+
+
+# By every assignment
+
+
+def least_weighted_error(row, weights, bits):
+    """The least that any scale and bias can have of sum(w * (x - q) ** 2), in float64.
+
+    For a range, nearest codes rise with the values: every rising assignment of codes is tried, with its own best line.
+    """
+    order = np.argsort(row, kind="stable")
+    x, w = np.asarray(row, np.float64)[order], np.asarray(weights, np.float64)[order]
+    least = math.inf
+    for cuts in combinations_with_replacement(range(len(x) + 1), 2**bits - 1):
+        codes = np.searchsorted(cuts, np.arange(len(x)), side="right").astype(np.float64)
+        matrix = np.stack([codes, np.ones(len(x))], axis=1) * np.sqrt(w)[:, None]
+        target = x * np.sqrt(w)
+        line = np.linalg.lstsq(matrix, target, rcond=None)[0]
+        least = min(least, float(((matrix @ line - target) ** 2).sum()))
+    return least
+
+
+# Norms and factors
+
+
+def norm_error(row, found, weights, p):
+    codes, scale, bias = found
+    decoded = np.asarray(codes, np.float64) * float(scale) + float(bias)
+    return float((weights * np.abs(np.asarray(row, np.float64) - decoded) ** p).sum())
+
+
+def norm_greedy(row, weights, bits, p, bins, ratio):
+    """The least error of the ranges that GREEDY goes through, where errors count by their p-th power."""
+    low, high = np.float32(row.min()), np.float32(row.max())
+    step = (high - low) / np.float32(bins)
+    least = norm_error(row, quantized(row, low, high, bits, "f32"), weights, p)
+    for _ in range(round(bins * ratio)):
+        left, right = (
+            norm_error(row, quantized(row, *ends, bits, "f32"), weights, p)
+            for ends in ((low + step, high), (low, high - step))
+        )
+        low, high = (low + step, high) if left < right else (low, high - step)
+        least = min(least, left, right)
+    return least

@@ -127,8 +127,25 @@ def rows_from(table_rows, offset, stop):
     return values[offset:], magnitude[offset:]
 
 
+def inner_values(tree, arrays, name):
+    """The rows of an inner table."""
+    inner = tree["children"][name]
+    used = {array: arrays[array] for array in _names(inner)}
+    return ec.Table.from_parts(inner, used).decode()
+
+
+def _names(tree):
+    found = list(tree.get("tensors", {}).values())
+    return found + [name for child in tree.get("children", {}).values() for name in _names(child)]
+
+
 def tensor_train_parts(tree, arrays):
-    cores = [arrays[tree["tensors"][f"core{index}"]].values for index in range(3)]
+    if "element" in tree:
+        cores = [arrays[tree["tensors"][f"core{index}"]].values for index in range(3)]
+    else:
+        (d0, d1, d2), (r1, r2) = (tree[f"columns{index}"] for index in range(3)), (tree["rank1"], tree["rank2"])
+        shapes = (-1, d0, r1), (-1, r1, d1, r2), (-1, r2, d2)
+        cores = [inner_values(tree, arrays, f"core{index}").reshape(shape) for index, shape in enumerate(shapes)]
     values, magnitude = rows_from(
         lambda stop: tensor_train_rows(*cores, stop), tree["offset"], tree["offset"] + tree["rows"]
     )
@@ -149,7 +166,10 @@ def sparse_parts(tree, arrays):
 
 def shared_array_parts(tree, arrays):
     stop = tree["offset"] + tree["rows"]
-    array = arrays[tree["tensors"]["values"]].values
+    if "element" in tree:
+        array = arrays[tree["tensors"]["values"]].values
+    else:
+        array = inner_values(tree, arrays, "array").reshape(-1)[: tree["count"]]
     values = shared_array_rows(array, stop, tree["dimension"], tree["block"], tree["seed"], tree["signs"])
     return values[tree["offset"] :], np.abs(values[tree["offset"] :])
 

@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 from embedcompress import cli, training
 from embedcompress.bench import _lines, _report_claims, _report_train, report
 from embedcompress.bench._report_post import Contest
+from embedcompress.training._registry import METHODS
 
 MACHINE = {"cpu": "a <cpu>", "processors": 2, "isa": "x86-64-v4", "versions": {"embedcompress": "0", "torch": "1"}}
 
@@ -250,3 +251,49 @@ def test_errors_of_the_command(tmp_path, capsys):
         assert cli.main(["bench", "report", str(path), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [one for one in METHODS.values() if one.method.family == "pruning"])
+@pytest.mark.parametrize("schedule", [None, "gradual"])
+def test_claims_say_which_methods_train_in_stages(kind, schedule):
+    """Early stopping gives a method of one stage more steps than another, too."""
+    name, options = kind.method.name, {}
+    if schedule and any(option.name == "schedule" for option in kind.method.options):
+        options = {"schedule": schedule}
+    lines = [line("full", 1.0, 0.8), line("robe", 0.1, 0.7, steps=10), line(name, 0.1, 0.6, steps=99)]
+    lines[-1]["request"]["options"] = options
+    found = _report_claims.findings(_report_train.groups(lines), "flights", "dlrm")
+    (finding,) = [one for one in found if one.claim.startswith("Pruning keeps")]
+    module = training.embedding(name, 50, 4, budget=0.5, counts=range(50), **options)
+    assert ("trains in stages" in finding.evidence) == (len(module.stages) > 1)
+
+
+def test_trials_are_shown_and_count_in_no_mean():
+    lines = results()
+    before = report.text(report.report(lines, ["train.jsonl"]))
+    assert "which optimizer" not in before
+    adam, own = {"name": "Adam", "lr": 0.002}, {"name": "RowwiseAdagrad", "lr": 0.1}
+    for optimizer, auc in ((adam, 0.7123), (own, 0.7345)):
+        trial = line("full", 1.0, 0.1, validation_auc=auc)
+        trial["request"] |= {"optimizer": optimizer, "trial": True}
+        lines.append(trial)
+    trial = refused("pep", 0.01, 1000)
+    trial["request"] |= {"optimizer": adam, "trial": True}
+    found = report.text(report.report([*lines, trial], ["train.jsonl"]))
+    head, table = found.split("## Training a table: which optimizer")
+    assert "| method | budget | trials | Adam 0.002 | RowwiseAdagrad 0.1 |" in re.sub(" +", " ", table)
+    assert "| full | 100 % | 2 | 0.7123 | **0.7345** |" in re.sub(" +", " ", table)
+    assert "pep" not in table
+    # All else is as without the trials, but for the count and time of results.
+    assert without_origin(head) == without_origin(before)
+
+
+def without_origin(text):
+    return [one for one in text.strip().splitlines() if not one.startswith("- `bench train`: ")]
+
+
+def test_tables_that_were_compressed_after_training_are_a_family():
+    lines = [*results(), *(line("full + eden", 0.01, 0.79 + 0.001 * seed, seed) for seed in range(3))]
+    found = report.text(report.report(lines, ["train.jsonl"]))
+    assert "| full + eden | after training |" in re.sub(" +", " ", re.sub("<a[^>]*></a>", "", found))
+    assert 'id="flights-dlrm-full+eden-0_01"' in found and "(#flights-dlrm-full+eden-0_01)" in found

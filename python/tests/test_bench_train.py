@@ -81,19 +81,127 @@ def test_tables_with_an_optimizer_of_their_own():
     assert figures["training_bytes"] < 0.4 * 4 * 8 * data.rows
     assert figures["frozen_apart"] < 1e-6
     for changed, message in [
-        ({"optimizer": {"name": "Lion", "lr": 0.1}}, "grid 1: optimizer: name must be one of SGD, Adagrad, "),
-        ({"optimizer": {"name": "SGD"}}, "grid 1: optimizer: SGD needs lr"),
-        ({"optimizer": {"name": "SGD", "lr": -1}}, "grid 1: optimizer: lr must be finite"),
+        ({"optimizer": {"name": "Lion", "lr": 0.1}}, "grid 1: optimizer: name must be one of Adam, Adagrad, SGD, Row"),
+        ({"optimizer": {"name": "SGD", "own": True}}, "grid 1: optimizer: SGD needs lr"),
+        ({"optimizer": {"name": "SGD", "lr": -1, "own": True}}, "grid 1: optimizer: lr must be finite"),
         (
-            {"optimizer": {"name": "SGD", "lr": 0.1, "betas": [0, 0]}},
+            {"optimizer": {"name": "SGD", "lr": 0.1, "betas": [0, 0], "own": True}},
             "SGD has no betas; it has lr, weight_decay, round",
         ),
-        ({"methods": ["hash"]}, "grid 1: optimizer: hash takes none of its own"),
+        ({"optimizer": {"name": "Adam", "lr": 0.1, "own": True}}, "optimizer: name must be one of SGD, Adagrad, Row"),
+        ({"optimizer": {"name": "SGD", "lr": 0.1, "own": 1}}, "optimizer: own must be true or false, not 1"),
+        ({"methods": ["dhe"]}, "grid 1: optimizer: dhe takes none of its own"),
         ({"methods": []}, "grid 1: optimizer: not all methods take one"),
         ({"optimizer": 0.1}, "grid 1: optimizer is 0.1, not a table"),
     ]:
         with pytest.raises(ValueError, match=message):
             _train_config.checked(_train_config.Config((_train_config.grid(values | changed, "grid 1"),)))
+
+
+def checked(**values):
+    return _train_config.checked(_train_config.Config((_train_config.grid({"data": ["flights"]} | values, "grid 1"),)))
+
+
+@pytest.mark.parametrize("name", ["Adam", "Adagrad", "SGD"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_optimizers_of_torch_by_name(name, sparse):
+    """Cells are what a trainer of one's own with these optimizers gives."""
+    data = clicks(1000)
+    given = {"optimizer": {"name": name, "lr": 0.02}} | ({"sparse": True} if sparse else {})
+    (one,) = checked(methods=["robe"], budgets=[0.5], batch=64, dimension=8, rate=1e-2, **given).requests()
+    assert one["optimizer"] == given["optimizer"] and one.get("sparse", False) == sparse
+    figures = _train_cell.run(one, data)["figures"]
+    assert figures == figures | {
+        name: value for name, value in _train_cell.run(one, data)["figures"].items() if name not in TIMES
+    }
+    module = training.embedding("robe", data.rows, 8, budget=0.5, fields=data.sizes, sparse=sparse)
+    torch.manual_seed(0)
+    model = HEADS["dlrm"](module, len(data.sizes), 8, 0, 0.0)
+    kind = torch.optim.SparseAdam if sparse and name == "Adam" else getattr(torch.optim, name)
+
+    def evaluate(model):
+        found, labels = _train_cell.predicted(model, data.validation)
+        return _train_cell.roc_auc_score(labels, found)
+
+    training.Trainer(
+        model,
+        _train_cell._loss,
+        optimizer=lambda parameters: kind(parameters, lr=0.02),
+        head_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-2),
+        evaluate=evaluate,
+        evaluations=4,
+        patience=3,
+        steps_per_epoch=-(-len(data.train) // 64),
+    ).fit(lambda epoch: _train_cell._shuffled(data.train, 64, 0, epoch))
+    found, labels = _train_cell.predicted(model, data.test)
+    assert figures["auc"] == pytest.approx(_train_cell.roc_auc_score(labels, found), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optimizer": {"name": "Adagrad"}}, "grid 1: optimizer: Adagrad needs lr"),
+        ({"optimizer": {"name": "Adam", "lr": -1}}, "grid 1: optimizer: lr must be finite and not negative, not -1"),
+        ({"optimizer": {"name": "Adam", "lr": float("inf")}}, "optimizer: lr must be finite and not negative, not inf"),
+        ({"optimizer": {"name": "Adam", "lr": True}}, "optimizer: lr must be a number, not True"),
+        ({"optimizer": {"name": "SGD", "lr": "x"}}, "optimizer: lr must be a number, not str"),
+        ({"optimizer": {"name": "Adam", "lr": 0.1, "betas": 0.9}}, "optimizer: betas must be two numbers, not 0.9"),
+        ({"optimizer": {"name": "Adam", "lr": 0.1, "betas": [0.9, 1]}}, "betas must be at least 0 and below 1"),
+        ({"optimizer": {"name": ["Adam"], "lr": 0.1}}, r"optimizer: name must be one of .*, not \['Adam'\]"),
+        ({"optimizer": {"name": ["SGD"], "lr": 0.1, "own": True}}, r"name must be one of .*, not \['SGD'\]"),
+        ({"optimizer": {"name": "RowwiseAdam", "lr": True}, "methods": ["robe"]}, "lr must be a number, not True"),
+        ({"optimizer": {"name": "RowwiseAdam", "lr": 1, "own": False}, "methods": ["robe"]}, "own can't be false"),
+        ({"optimizer": {"name": "SGD", "lr": 0.1, "momentum": 0.9}}, "SGD has no momentum; it has lr, weight_decay"),
+        (
+            {"optimizer": {"name": "Adam", "lr": 0.1, "weight_decay": 0.1}, "sparse": True},
+            "Adam has no weight_decay for sparse gradients",
+        ),
+        ({"sparse": 1}, "sparse is 1, not true or false"),
+        ({"trials": [0.1]}, r"trials is \[0.1\], not a list of tables"),
+        ({"trials": [{"name": "Adam", "lr": 0.1}], "optimizer": {"name": "SGD", "lr": 1}}, "given beside trials"),
+        ({"trials": [{"name": "Adam", "lr": 0.1}, {"name": "Lion", "lr": 1}]}, "grid 1: trial 2: name must be one of"),
+        ({"trials": [{"name": "RowwiseAdagrad", "lr": 0.1}]}, "trial 1: not all methods take one of their own"),
+        (
+            {"trials": [{"name": "RowwiseAdagrad", "lr": 0.1, "otherwise": {"name": "RowwiseAdam", "lr": 1}}]},
+            "trial 1: otherwise must be an optimizer of torch",
+        ),
+        (
+            {"trials": [{"name": "Adam", "lr": 0.1, "otherwise": {"name": "SGD", "lr": 1}}]},
+            "trial 1: every method takes Adam: there is no otherwise",
+        ),
+        ({"methods": ["hash"], "after": ["eden"]}, "after: full is not among the methods"),
+        ({"after": ["robe"]}, "grid 1: methods: ROBE works while training"),
+    ],
+)
+def test_optimizers_and_trials_that_can_not_be(values, message):
+    with pytest.raises(ValueError, match=message):
+        checked(**values)
+
+
+def test_all_methods_have_as_many_trials():
+    trials = [
+        {"name": "Adam", "lr": 1e-3},
+        {"name": "RowwiseAdagrad", "lr": 0.1, "otherwise": {"name": "Adagrad", "lr": 0.2}},
+    ]
+    config = checked(trials=trials, budgets=[0.5, 0.1], seeds=[3, 4], after=["EDEN", "pq"])
+    cells = config.cells()
+    assert {len(cell.trials) for cell in cells} == {2}
+    for cell in cells:
+        assert all(trial["seed"] == 3 and trial["trial"] is True for trial in cell.trials)
+        assert "optimizer" not in cell.request
+        method = cell.request["method"].split(" + ")[0]
+        has_own = training._registry.class_of(method).takes_optimizer
+        assert cell.trials[1]["optimizer"] == (
+            {"name": "RowwiseAdagrad", "lr": 0.1} if has_own else trials[1]["otherwise"]
+        )
+    after = [cell for cell in cells if " + " in cell.request["method"]]
+    assert [(one.request["method"], one.request["budget"]) for one in after[:4]] == [
+        ("full + eden", 0.5), ("full + eden", 0.1), ("full + pq", 0.5), ("full + pq", 0.1),
+    ]  # fmt: skip
+    assert all((trial["method"], trial["budget"]) == ("full", 1.0) for one in after for trial in one.trials)
+    # Trials of one seed serve all others.
+    requests = config.requests()
+    assert sum("trial" in one for one in requests) == 2 * (1 + 2 * (len(training.methods()) - 1))
 
 
 def test_all_methods_by_default():
@@ -203,19 +311,34 @@ def test_training_bytes_are_those_of_the_stage_with_the_most(method):
     assert figures["training_bytes"] >= begun.training_bytes >= 0.5 * 4 * 8 * data.rows
 
 
-def test_options_make_counts_of_methods_that_use_them(monkeypatch):
-    seen = {}
+def test_counts_are_given_where_a_cell_asks(monkeypatch):
+    seen = []
     made = training.embedding
 
     def spy(method, *arguments, **keywords):
-        seen[method] = keywords["counts"] is not None
+        seen.append(keywords["counts"] is not None)
         return made(method, *arguments, **keywords)
 
     monkeypatch.setattr(training, "embedding", spy)
     data = clicks(400)
-    for method, options in (("cafe", {"interval": 5}), ("dpq", {"kind": "sx"}), ("autosrh", {}), ("hash", {})):
-        assert "figures" in _train_cell.run(request(method=method, budget=0.6, options=options), data)
-    assert seen == {"cafe": True, "dpq": False, "autosrh": True, "hash": False}
+    for method, own, has_counts in (
+        ("cafe", {"counts": True}, True),
+        ("cafe", {"options": {"interval": 5}}, False),
+        ("int4", {"options": {"scope": "row"}}, False),
+        ("autosrh", {}, True),
+        ("hash", {}, False),
+    ):
+        assert "figures" in _train_cell.run(request(method=method, budget=0.6, **own), data)
+        assert seen.pop() == has_counts
+
+
+def test_grids_say_which_methods_have_counts():
+    made = _train_config.checked(
+        _train_config.Config((_train_config.Grid(data=("flights",), methods=("CAFE", "int8"), counts=("CAFE",)),))
+    )
+    assert {one["method"]: one.get("counts") for one in made.requests()} == {"cafe": True, "int8": None}
+    with pytest.raises(ValueError, match="counts: 'hash' is none of"):
+        _train_config.checked(_train_config.Config((_train_config.Grid(data=("flights",), counts=("hash",)),)))
 
 
 def test_divergence_is_said():
@@ -264,6 +387,138 @@ def test_a_run_has_a_line_for_each_cell(whole, tmp_path, capsys):
     run(path, "--json")
     assert json.loads(capsys.readouterr().out) == whole
     assert time.monotonic() - start < 5
+
+
+TRIALS = [
+    {"name": "SGD", "lr": 1e-9},
+    {"name": "RowwiseAdagrad", "lr": 0.05, "otherwise": {"name": "Adagrad", "lr": 0.05}},
+    {"name": "Adam", "lr": 1e30},
+]
+"""One does not learn, one learns, one diverges."""
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tuned") / "train.jsonl"
+    return path, train.run(tuning(), path, jobs=2)
+
+
+def tuning(**changed):
+    values = {
+        "data": ["movielens"], "heads": ["mf"], "methods": ["full", "hash", "dpq", "int16"], "budgets": [0.3, 0.001],
+        "seeds": [0, 1], "batch": 4000, "rate": 0.03, "trials": TRIALS, "after": ["least_squares", "pq"],
+    }  # fmt: skip
+    return checked(**(values | changed))
+
+
+def test_trials_choose_the_optimizer_of_all_seeds(tuned):
+    path, found = tuned
+    lines = _lines.read(path)
+    trials = [line for line in lines if "trial" in line["request"]]
+    assert [line for line in lines if "trial" not in line["request"]] == found
+    assert len(trials) == 3 * 7 and {line["request"]["seed"] for line in trials} == {0}
+    own = {"name": "RowwiseAdagrad", "lr": 0.05}
+    wanted = {"full": own, "hash": own, "dpq": TRIALS[1]["otherwise"], "full + least_squares": own, "full + pq": own}
+    made = [line for line in found if "figures" in line and line["request"]["budget"] > 0.001]
+    assert {line["request"]["method"]: line["request"]["optimizer"] for line in made} == wanted
+    assert {(line["request"]["method"], line["request"]["seed"]) for line in made} == {
+        (method, seed) for method in wanted for seed in (0, 1)
+    }
+    for line in trials:
+        if line["request"]["method"] == "full" and line["request"]["optimizer"] == TRIALS[2]:
+            assert line["stopped"].startswith("training diverged")
+    # Where nothing is possible, a line says so.
+    (refused,) = [one for one in found if one["request"]["method"] == "int16" and one["request"]["budget"] == 0.001
+                  and one["request"]["seed"] == 0]  # fmt: skip
+    assert refused["floor"] and refused["request"]["optimizer"] == TRIALS[0]
+
+
+def test_the_line_of_a_chosen_trial_is_not_run_again(tuned, monkeypatch):
+    path, found = tuned
+    lines = {_lines.key(line["request"]): line for line in _lines.read(path)}
+    for line in found:
+        if line["request"]["seed"] == 0 and " + " not in line["request"]["method"]:
+            trial = lines[_lines.key(line["request"] | {"trial": True})]
+            # The time of one training is not there twice.
+            assert trial.pop("seconds") > 0
+            assert trial | {"request": line["request"]} == line
+    monkeypatch.setattr(train, "_Worker", None)
+    assert train.run(tuning(), path) == found
+
+
+def test_cells_that_overlap_are_run_once(tmp_path):
+    """A request that trials choose may be one of another grid, or one that other trials chose, and may run already."""
+    trials = TRIALS[::2]
+    values = {"data": ["movielens"], "heads": ["mf"], "methods": ["hash"], "budgets": [0.3]}
+    plain = [{**values, "seeds": [1, 2], "optimizer": one} for one in trials]
+    other = {"name": "SGD", "lr": 0.5}
+    tried = [{**values, "seeds": [0, 1, 2], "trials": found} for found in (trials, [*trials, other])]
+    config = _train_config.Config(tuple(_train_config.grid(one, "grid") for one in [*plain, *tried]))
+    with _lines.Lines(tmp_path / "train.jsonl", "train") as lines:
+        cells = train._Cells(config.cells(), lines)
+        ran = []
+        while cells.waiting:
+            (request,) = cells.next_job()
+            ran.append(_lines.key(request))
+            score = 0.9 if request["optimizer"] == trials[0] else 0.5
+            figures = {"validation_auc": score}
+            assert cells.done < cells.total
+            lines.add({"bench": "train", "request": request, "machine": {}, "figures": figures, "seconds": 1.0})
+            cells.take_chosen()
+        # Two seeds of each plain grid, three trials, and what they chose: of seed 0 it is a trial's.
+        assert len(ran) == len(set(ran)) == 4 + 3
+        assert cells.done == cells.total == 4 + 3 + 1
+        assert sum("seconds" in line for line in lines.found.values()) == 7
+    estimate = train.Estimate(lines.found.values())
+    assert estimate.seconds(cells.results()[:1]) == 1.0
+
+
+@pytest.mark.parametrize("name", ["RowwiseAdagrad", "Adagrad"])
+def test_gradients_are_sparse_where_the_table_has_no_optimizer_of_its_own(name):
+    given = {"name": name, "lr": 0.05} | ({"own": True} if name == "Adagrad" else {})
+    shape = {"methods": ["robe"], "budgets": [0.5], "batch": 64, "dimension": 8, "optimizer": given}
+    dense, sparse = (checked(**shape, sparse=sparse).requests()[0] for sparse in (False, True))
+    figures = [_train_cell.run(one, clicks(1000))["figures"]["auc"] for one in (dense, sparse)]
+    assert figures[0] == figures[1]
+
+
+def test_the_score_is_that_of_the_state_that_is_kept():
+    def scored(*history):
+        return [training.Evaluation(stage, 0, 1, score, 0.0, counts) for stage, score, counts in history]
+
+    assert _train_cell._kept_score(scored(("a", 9, True), ("b", 8, False), ("b", 5, True), ("b", 4, True))) == 5
+    assert _train_cell._kept_score(scored(("b", 8, False), ("b", 5, False))) == 5
+
+
+def test_trials_that_a_file_has_are_not_run_again(tuned, tmp_path):
+    path, found = tuned
+    part = tmp_path / "train.jsonl"
+    kept = [line for line in _lines.read(path) if "trial" in line["request"]]
+    # What chooses is validation, and not the test.
+    worse = {"auc": 1.0, "validation_auc": 0.2}
+    better = {"auc": 0.0, "validation_auc": 0.99}
+    for line in kept:
+        if line["request"]["method"] == "hash" and line["request"]["budget"] == 0.3:
+            figures = better if line["request"]["optimizer"]["name"] == "SGD" else worse
+            line["figures"] = line.pop("figures", found[0]["figures"]) | figures
+            line.pop("stopped", None)
+    part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    again = train.run(tuning(methods=["hash"], after=[], budgets=[0.3]), part)
+    assert [line["request"]["optimizer"]["name"] for line in again] == ["SGD", "SGD"]
+    assert again[0]["figures"]["auc"] == 0.0 and again[1]["figures"]["auc"] < 0.6
+    assert len(_lines.read(part)) == len(kept) + 2
+
+
+def test_forms_of_one_table_are_those_of_its_training(tuned):
+    _, found = tuned
+    full = {line["request"]["seed"]: line["figures"] for line in found if line["request"]["method"] == "full"}
+    after = [line for line in found if line["request"]["method"].startswith("full + ") and "figures" in line]
+    assert len(after) >= 4
+    for line in after:
+        figures, whole = line["figures"], full[line["request"]["seed"]]
+        assert figures["stored_bytes"] <= line["request"]["budget"] * whole["stored_bytes"]
+        assert figures["validation_auc"] == whole["validation_auc"]
+        assert 0 < figures["frozen_apart"] < 0.5 and abs(figures["auc"] - whole["auc"]) < 0.1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,15 @@ import _four_bit_report as report  # noqa: E402
 import _pages  # noqa: E402
 import comparison_card  # noqa: E402
 import fused_steps  # noqa: E402
+import hybrids  # noqa: E402
 import levels  # noqa: E402
 import linear_algebra  # noqa: E402
 import lookup_page  # noqa: E402
+import loss_aware  # noqa: E402
 import many_tables  # noqa: E402
+import multipoint  # noqa: E402
 import packed_auc  # noqa: E402
+import quantized_log_loss  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
 import scale_page  # noqa: E402
@@ -195,9 +198,11 @@ def test_many_tables():
 def test_the_pages_quote_the_committed_figures():
     text = (DOCS / "four-bit-paper.md").read_text(encoding="utf-8")
     tables = report.tables(committed("reproduce_4bit")) | quantizer_speed.tables(committed("quantizer_speed"))
+    tables["log loss"] = quantized_log_loss.part(_pages.read_cells(DOCS / "results" / "quantized_log_loss.json"))
     for name, table in tables.items():
         assert f"<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->" in text, f"the page should have\n{table}"
-    assert text.count("<!-- /") == len(tables)
+    # That of ranges that know the loss is checked beside its script.
+    assert text.count("<!-- /") == len(tables) + 1
     card = (DOCS / "comparison-card.md").read_text(encoding="utf-8")
     assert card == comparison_card.page(committed("comparison_card"))
 
@@ -503,7 +508,7 @@ def test_step_costs(tmp_path):
     step_costs.main(given)
     cells = json.loads(path.read_text())["cells"]
     assert [(cell["method"], cell["least"], cell["fused"]) for cell in cells] == [
-        ("full", 1.0, False), ("robe", 0.01, False), ("robe", 0.1, False), ("full", 1.0, True)
+        ("full", 1.0, False), ("robe", 0.01, False), ("robe", 0.1, False), ("full", 1.0, True), ("robe", 0.01, True)
     ]  # fmt: skip
     assert all(len(cell["milliseconds"]) == 2 and min(cell["milliseconds"]) > 0 for cell in cells)
     assert "| full, own optimizer | 100.0 % |" in page.read_text()
@@ -562,14 +567,55 @@ def test_training_bytes(tmp_path):
     given = ["--methods", "adapt", "int8", "--rows", "200000", "--json", str(path), "--page", str(page)]
     training_bytes.main(given)
     cells = json.loads(path.read_text())["cells"]
-    assert [(cell["method"], cell["fused"]) for cell in cells] == [("adapt", False), ("int8", False), ("int8", True)]
+    assert [(cell["method"], cell["fused"]) for cell in cells] == [
+        ("adapt", False),
+        ("int8", False),
+        ("adapt", True),
+        ("int8", True),
+    ]
     for cell in cells:
         assert cell["full_bytes"] == 200_000 * 64
-    assert cells[2]["buffers"] == pytest.approx(0.375 * cells[2]["full_bytes"], rel=1e-3)
-    assert cells[2]["parameters"] == cells[2]["gradients"] == cells[2]["optimizer"] == 0
+    assert cells[3]["buffers"] == pytest.approx(0.375 * cells[3]["full_bytes"], rel=1e-3)
+    assert cells[3]["parameters"] == cells[3]["gradients"] == cells[3]["optimizer"] == 0
     assert cells[1]["parameters"] == cells[1]["full_bytes"] < cells[1]["peak"]
     assert "| int8, own optimizer | 40.0 % |" in page.read_text()
     assert training_bytes.table(committed("training_bytes")["cells"]) in (DOCS / "training-costs.md").read_text()
+
+
+def test_loss_aware(one_thread, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = {"few": random.integers(0, 5, 900), "many": random.integers(0, 60, 900)}
+    labels = (columns["few"] + columns["many"]) % 3 == 0
+    data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
+    monkeypatch.setattr(loss_aware._data, "read", lambda source, by: data)
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "four-bit-paper.md")
+    given = ["--json", str(path), "--page", str(page), "--seeds", "0"]
+    loss_aware.main(given)
+    cells = {cell["form"]: cell for cell in json.loads(path.read_text())["cells"]}
+    assert len(cells) == 1 + len(loss_aware.PLAIN) + len(loss_aware.CALIBRATED)
+    for form in loss_aware.CALIBRATED:
+        found = cells[f"{form}, calibrated"]
+        assert found["validation_after"] <= found["validation_before"]
+    weighted = cells["least squares, squared gradients"]["weighted_error"]
+    assert 0 == cells["f32"]["weighted_error"] < weighted < cells["least squares"]["weighted_error"]
+    before = path.read_text()
+    monkeypatch.setattr(loss_aware, "cells", lambda data, seed: pytest.fail("a seed that is there ran again"))
+    loss_aware.main(given)
+    assert path.read_text() == before
+    assert loss_aware.table(committed("loss_aware")["cells"]) in (DOCS / "four-bit-paper.md").read_text()
+
+
+def test_multipoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(multipoint, "TABLES", {"GloVe": multipoint.TABLES["GloVe"]})
+    monkeypatch.setattr(multipoint, "BITS", (3,))
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "methods.md")
+    multipoint.main(["--json", str(path), "--page", str(page)])
+    cells = json.loads(path.read_text())["cells"]
+    assert [cell["table"] for cell in cells] == ["GloVe", "GloVe, norms spread"]
+    # Points of few bits win only where rows differ.
+    assert cells[0]["multipoint, 2 bits"] > cells[0]["least squares"]
+    assert cells[1]["multipoint, 2 bits"] < cells[1]["least squares"]
+    assert multipoint.table(committed("multipoint")["cells"]) in (DOCS / "methods.md").read_text()
 
 
 def test_packed_auc(one_thread, tmp_path, monkeypatch):
@@ -578,15 +624,14 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     labels = (columns["few"] + columns["many"]) % 3 == 0
     data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
     monkeypatch.setattr(packed_auc._data, "read", lambda source, by: data)
-    monkeypatch.setattr(packed_auc, "FEW", 20)
     path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
     given = ["--json", str(path), "--page", str(page)]
-    packed_auc.main([*given, "--forms", "f32", "int8 and int4", "alpt, 8 and 4 bits", "--seeds", "0", "1"])
+    packed_auc.main([*given, "--forms", "f32", "int8, f16 by fields", "int4, f16 by counts", "--seeds", "0", "1"])
     cells = json.loads(path.read_text())["cells"]
-    assert [(cell["form"], cell["seed"]) for cell in cells][:2] == [("f32", 0), ("int8 and int4", 0)]
+    assert [(cell["form"], cell["seed"]) for cell in cells][:2] == [("f32", 0), ("int8, f16 by fields", 0)]
     assert len(cells) == 6
     assert all(cell["frozen_apart"] < 1e-6 for cell in cells)
-    assert "| int8 and int4 | 2 | 0." in page.read_text()
+    assert "| int8, f16 by fields | 2 | 0." in page.read_text()
     packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
     assert json.loads(path.read_text())["cells"] == cells
     # One seed has no error; nothing new leaves the machine as it is, and another rate begins anew.
@@ -595,8 +640,6 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     monkeypatch.setattr(packed_auc, "described_machine", lambda *packages: {"cpu": "another"})
     packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
     assert path.read_text() == before
-    with pytest.raises(ValueError, match="fields of fewer than 20 ids must stand first"):
-        packed_auc.FORMS["int8 and int4"](replace(data, sizes=(60, 5)), 0)
     monkeypatch.setitem(packed_auc.TRAINED, "own_rate", 0.2)
     monkeypatch.setattr(packed_auc, "cell", lambda form, seed, data: cells[0])
     monkeypatch.setattr(packed_auc, "machines_text", lambda cells, name: "")
@@ -605,6 +648,85 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     found = committed("packed_auc")
     assert packed_auc.table(found["cells"]) in (DOCS / "training.md").read_text()
     assert {cell["form"] for cell in found["cells"]} == set(packed_auc.FORMS)
+
+
+def test_hybrids(one_thread, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = {"few": random.integers(0, 5, 900), "many": random.integers(0, 60, 900)}
+    labels = (columns["few"] + columns["many"]) % 3 == 0
+    data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
+    monkeypatch.setattr(hybrids._data, "read", lambda source, by: data)
+    forms = (hybrids.Form("full", 1.0), hybrids.Form("robe", 0.2, {"block": 4}), hybrids.Form("hash", 0.02))
+    monkeypatch.setattr(hybrids, "FORMS", {form.name: form for form in forms})
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
+    given = ["--json", str(path), "--page", str(page)]
+    hybrids.main([*given, "--seeds", "0", "1"])
+    cells = json.loads(path.read_text())["cells"]
+    assert [(cell["form"], cell["arrays"], cell["seed"]) for cell in cells][:3] == [
+        ("full, 100 %", "f32", 0),
+        ("full, 100 %", "codes", 0),
+        ("robe, block=4, 20 %", "f32", 0),
+    ]
+    assert len(cells) == 12
+    trained = [cell for cell in cells if "auc" in cell]
+    assert len(trained) == 8
+    assert all(cell["frozen_apart"] < 1e-6 for cell in trained)
+    full = {cell["arrays"]: cell for cell in trained if cell["form"] == "full, 100 %"}
+    assert full["codes"]["stored_share"] < 0.3 * full["f32"]["stored_share"]
+    # Codes are trained as f32 parameters.
+    assert full["codes"]["training_share"] == full["f32"]["training_share"]
+    assert "| robe, block=4, 20 % | 2 | " in page.read_text()
+    assert "| hash, 2 % |  | ≥ " in page.read_text()
+    before = path.read_text()
+    monkeypatch.setattr(hybrids, "cell", lambda *given: pytest.fail("a cell that is there ran again"))
+    hybrids.main([*given, "--seeds", "0"])
+    assert path.read_text() == before
+
+
+def test_hybrids_of_the_page():
+    found = committed("hybrids")
+    assert hybrids.table(found["cells"]) in (DOCS / "training.md").read_text()
+    assert found["settings"] == hybrids.TRAINED
+    assert {cell["form"] for cell in found["cells"]} == set(hybrids.FORMS)
+
+
+def test_quantized_log_loss(one_thread, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = {"few": random.integers(0, 5, 900), "many": random.integers(0, 60, 900)}
+    labels = (columns["few"] + columns["many"]) % 3 == 0
+    data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
+    monkeypatch.setattr(quantized_log_loss._data, "read", lambda source, by: data)
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "four-bit-paper.md")
+    given = ["--json", str(path), "--page", str(page)]
+    quantized_log_loss.main([*given, "--forms", "ASYM", "KMEANS", "--seeds", "0", "1"])
+    cells = json.loads(path.read_text())["cells"]
+    names = [("f32", 32), ("ASYM", 4), ("KMEANS", 4), ("ASYM", 2), ("KMEANS", 2)]
+    assert [(cell["form"], cell["bits"], cell["seed"]) for cell in cells] == [
+        (*name, seed) for seed in (0, 1) for name in names
+    ]
+    by_name = {(cell["form"], cell["bits"]): cell for cell in cells if cell["seed"] == 0}
+    assert by_name["f32", 32]["normalized_l2"] == 0
+    for form in ("ASYM", "KMEANS"):
+        assert 0 < by_name[form, 4]["normalized_l2"] < by_name[form, 2]["normalized_l2"] < 0.5
+        assert by_name[form, 2]["log_loss"] != by_name["f32", 32]["log_loss"]
+    assert "| KMEANS | 2 | 2 |" in page.read_text() and "±" in page.read_text()
+    # A form may look at the model and the data. What is known is not measured again.
+    seen = []
+
+    def aware(subject, bits):
+        assert subject.trained.model.embedding is subject.trained.module
+        seen.append((len(subject.data.train), bits))
+        return ec.compress(subject.weight, "least_squares", bits=bits)
+
+    monkeypatch.setitem(quantized_log_loss.FORMS, "Aware", aware)
+    quantized_log_loss.main([*given, "--forms", "ASYM", "Aware", "--seeds", "0"])
+    assert seen == [(len(data.train), 4), (len(data.train), 2)]
+    assert json.loads(path.read_text())["cells"][: len(cells)] == cells
+    assert "| Aware | 2 | 1 |" in page.read_text()
+    found = committed("quantized_log_loss")
+    monkeypatch.delitem(quantized_log_loss.FORMS, "Aware")
+    assert found["settings"] == quantized_log_loss.SETTINGS
+    assert {cell["form"] for cell in found["cells"]} == {"f32", *quantized_log_loss.FORMS}
 
 
 # FBGEMM's, of what it lacks for drives.

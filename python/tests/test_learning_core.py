@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 import embedcompress as ec
 from embedcompress import _core, training
 from embedcompress.training._importance import DEPTH, STAYS, HotSketch
+from embedcompress.training._rows import ParameterRows
+from embedcompress.training._spec import Spec
 from embedcompress.training._train_products import train_products
 from embedcompress.training.methods import tt
 
@@ -187,6 +189,14 @@ def through(tensors, owner, slopes, columns, sparse, product):
     return [found.detach(), *(one.grad for one in tensors)]
 
 
+def our_products(left, middle, right, owner, columns, sparse):
+    array = ParameterRows(Spec.of(len(middle), middle.shape[1], 1.0, sparse=sparse), *middle.shape)
+    # So that the gradient goes to the tensor of the test.
+    del array.elements
+    array.elements = middle
+    return train_products(left, array, right, owner, columns)
+
+
 def slow_products(left, middle, right, owner, columns, sparse):
     rank = left.shape[2]
     return torch.einsum("nar,nrbs,nsc->nabc", left, middle.view(-1, rank, columns, rank)[owner], right)
@@ -204,7 +214,7 @@ def slow_products(left, middle, right, owner, columns, sparse):
 def test_products_and_gradients_are_those_of_their_definition(count, slices, shape, rank, sparse, seed):
     rng = np.random.default_rng(seed)
     tensors, owner, slopes = problem(rng, count, slices, shape, rank)
-    found = through(tensors, owner, slopes, shape[1], sparse, train_products)
+    found = through(tensors, owner, slopes, shape[1], sparse, our_products)
     assert found[2].is_sparse == sparse
     if sparse:
         assert found[2]._indices()[0].tolist() == owner.unique().tolist()
@@ -219,7 +229,7 @@ def test_threads_change_no_bit_of_products(rng, threads):
     found = []
     for count in (1, 2, 5):
         threads(count)
-        found.append(through(tensors, owner, slopes, 2, False, train_products))
+        found.append(through(tensors, owner, slopes, 2, False, our_products))
     for others in found[1:]:
         assert all(map(torch.equal, found[0], others))
 
@@ -227,7 +237,7 @@ def test_threads_change_no_bit_of_products(rng, threads):
 def test_no_rows_have_products_and_gradients(rng):
     tensors, owner, slopes = problem(rng, 0, 3, (1, 2, 3), 2)
     for sparse in (False, True):
-        found = through(tensors, owner, slopes, 2, sparse, train_products)
+        found = through(tensors, owner, slopes, 2, sparse, our_products)
         assert found[0].shape == (0, 1, 2, 3)
         assert not found[2].to_dense().any()
 
@@ -251,6 +261,73 @@ def test_products_refuse_what_does_not_go_together(rng):
     with pytest.raises(ValueError, match="1 distinct slices, but room for the gradients of 2"):
         _core.train_products_gradients(*arrays[:3], np.array([1, 1, 1, 1]), slopes, *gradients)
     assert all((one == 7).all() for one in gradients)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 80),
+    st.integers(1, 12),
+    st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 20)),
+    st.integers(1, 20),
+    st.sampled_from(["sgd", "adagrad", "rowwise_adagrad", "rowwise_adam"]),
+    st.integers(1, 5),
+    st.integers(0, 2**32),
+)
+def test_a_step_of_products_is_one_against_their_gradients(count, slices, shape, rank, optimizer, threads, seed):
+    """Bit for bit, whether gradients lie in memory or not, and for any number of threads."""
+    rng = np.random.default_rng(seed)
+    (left, middle, right), owner, slopes = problem(rng, count, slices, shape, rank)
+    arrays, owners = (left.numpy(), middle.view(slices, rank, shape[1], rank).numpy(), right.numpy()), owner.numpy()
+    states = rng.random(middle.shape).astype(F), rng.random(slices).astype(F)
+    numbers = (optimizer, "nearest", 0.1, 1e-8, 0.9, 0.99, 0.01, seed, 3)
+
+    def table():
+        rows, kept = middle.numpy().copy(), [state.copy() for state in states]
+        return ("f32", middle.shape[1], rows.view(np.uint8), None, *kept), (rows, *kept)
+
+    found = np.unique(owners)
+    gradients = [np.empty_like(arrays[0]), np.empty((len(found), *arrays[1].shape[1:]), F), np.empty_like(arrays[2])]
+    wanted_table, wanted = table()
+    _core.train_products_gradients(*arrays, owners, slopes, *gradients)
+    _core.trained_rows_step(wanted_table, found, gradients[1].reshape(len(found), middle.shape[1]), *numbers)
+    ec.set_num_threads(threads)
+    stepped_table, stepped = table()
+    sides = [np.empty_like(arrays[0]), np.empty_like(arrays[2])]
+    _core.train_products_step(stepped_table, owners, arrays[0], arrays[2], slopes, *sides, *numbers)
+    for one, other in zip((*stepped, *sides), (*wanted, gradients[0], gradients[2]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_of_products_refuses_what_does_not_go_together(rng):
+    (left, middle, right), owner, slopes = problem(rng, 4, 3, (2, 2, 2), 5)
+    rows, states = middle.numpy().copy(), np.ones(3, F)
+    table = ("f32", 50, rows.view(np.uint8), None, None, states)
+    numbers = ("rowwise_adagrad", "nearest", 0.1, 1e-8, 0.9, 0.99, 0.0, 0, 1)
+    given, sides = owner.numpy(), [np.full((4, 2, 5), 7, F), np.full((4, 5, 2), 7, F)]
+
+    def refuse(message, error=ValueError, table=table, owners=given, numbers=numbers, **others):
+        parts = {"left": left.numpy(), "right": right.numpy(), "slopes": slopes, "a": sides[0], "b": sides[1]} | others
+        with pytest.raises(error, match=message):
+            _core.train_products_step(table, owners, *parts.values(), *numbers)
+
+    refuse("id 3 at position 2", IndexError, owners=np.array([0, 1, 3, 0]))
+    bad = slopes.copy()
+    bad[1, 0, 1, 1] = np.nan
+    refuse("slopes must be finite, but the one at position 1 has nan in column 3", slopes=bad)
+    refuse("right must have 3 axes", right=right.numpy()[:3])
+    refuse("right has a shape", right=np.ones((4, 4, 2), F))
+    refuse("slopes has a shape", slopes=np.ones((4, 2, 2, 3), F))
+    refuse("left_gradient has a shape", a=np.ones((4, 2, 6), F))
+    refuse("right_gradient has a shape", b=np.ones((4, 5, 3), F))
+    refuse("rank . columns . rank numbers of f32", left=np.ones((4, 2, 6), F))
+    refuse("rank . columns . rank", table=("f16", 50, np.zeros((3, 100), np.uint8), None, None, states))
+    refuse("row_state must not be null", table=("f32", 50, rows.view(np.uint8), None, None, None))
+    refuse("learning_rate must be finite", numbers=(*numbers[:2], -1.0, *numbers[3:]))
+    refuse("memory", left=rows.reshape(-1)[:40].reshape(4, 2, 5))
+    refuse("memory", a=left.numpy())
+    refuse("memory", b=sides[0].reshape(-1)[:40].reshape(4, 5, 2))
+    np.testing.assert_array_equal(rows, middle.numpy())
+    assert (states == 1).all() and all((one == 7).all() for one in sides)
 
 
 @pytest.mark.parametrize("sparse", [False, True])

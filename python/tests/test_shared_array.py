@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from random_tables import random_codebook, random_dense, random_uniform
 from store_reference import assert_agrees, shared_array_rows
 
 import embedcompress as ec
@@ -32,6 +33,63 @@ def test_large_arrays_and_files(rng, tmp_path):
     table = ec.shared_array(values, rows=1000, dimension=64, block=16, seed=7, signs=True)
     np.testing.assert_array_equal(table.decode(), shared_array_rows(values, 1000, 64, 16, 7, True))
     assert_agrees(table, rng, tmp_path)
+
+
+@given(
+    st.integers(1, 900),
+    st.integers(1, 64),
+    st.sampled_from([1, 2, 3, 15, 16, 17, 33, 64, 300]),
+    st.sampled_from([1, 2, 7, 8, 16, 20, 64, 1000]),
+    st.integers(0, 600),
+    st.integers(-(2**63), 2**64 - 1),
+    st.booleans(),
+    st.sampled_from(["dense", "uniform", "codebook"]),
+)
+def test_the_array_can_be_a_table(count, width, dimension, block, rows, seed, signs, kind):
+    rng = np.random.default_rng(seed % 2**32)
+    lines = -(-count // width)
+    inner = {
+        "dense": lambda: random_dense(rng, lines, width, "f16"),
+        "uniform": lambda: random_uniform(rng, lines, width, 4),
+        "codebook": lambda: random_codebook(rng, lines, width, 3, "f16", "scaled"),
+    }[kind]()
+    fields = {"rows": rows, "dimension": dimension, "block": block, "seed": seed, "signs": signs}
+    table = ec.shared_array(inner, count=count, **fields)
+    values = inner.decode().reshape(-1)[:count]
+    np.testing.assert_array_equal(table.decode(), shared_array_rows(values, rows, dimension, block, seed, signs))
+    assert table.stored_bytes == inner.stored_bytes + 16
+    assert_agrees(table, rng)
+
+
+def test_long_runs_of_tables(rng, tmp_path):
+    """Runs of more rows than are gathered at once, over the array's end."""
+    for count, width, block in ((1000, 3, 2000), (700, 1, 700), (5, 2, 900), (40_000, 64, 33_000)):
+        inner = ec.dense(rng.standard_normal((-(-count // width), width)).astype(np.float32))
+        table = ec.shared_array(inner, count=count, rows=9, dimension=2 * block + 3, block=block, seed=5, signs=True)
+        values = inner.decode().reshape(-1)[:count]
+        np.testing.assert_array_equal(
+            table.decode(), shared_array_rows(values, 9, 2 * block + 3, block, 5, True), f"{count}, {width}"
+        )
+    assert_agrees(table, rng, tmp_path)
+
+
+def test_tables_that_are_refused(rng):
+    good = {"rows": 5, "dimension": 4, "block": 2}
+    inner = random_uniform(rng, 3, 8, 4)
+    assert ec.shared_array(inner, **good).stored_bytes == inner.stored_bytes + 16
+    for count in (0, -1, 16, 25):
+        with pytest.raises(ValueError, match=r"in the last of 3 rows of 8 columns|from 1 to"):
+            ec.shared_array(inner, count=count, **good)
+    with pytest.raises(ValueError, match="at most 64 columns, not 65"):
+        ec.shared_array(random_uniform(rng, 3, 65, 4), **good)
+    with pytest.raises(ValueError, match="from 1 to"):
+        ec.shared_array(ec.dense(np.ones((0, 8), np.float32)), **good)
+    with pytest.raises(ValueError, match="count is for an array that is a table"):
+        ec.shared_array(np.ones(10, np.float32), count=10, **good)
+    tree, arrays = ec.shared_array(inner, **good).parts()
+    for change in ({"count": 25}, {"count": 16}, {"element": "f32"}, {"children": {}}):
+        with pytest.raises(ec.FormatError):
+            ec.Table.from_parts(tree | change, arrays)
 
 
 def test_hashes_spread(rng):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from random_tables import random_codebook, random_dense, random_uniform
 from store_reference import assert_agrees, assert_close, halves_or_floats, tensor_train_rows
 
 import embedcompress as ec
@@ -46,6 +47,64 @@ def test_rows_are_products(slices, columns, ranks, element, seed, share):
 )
 def test_shapes_and_files(rng, columns, ranks, element, tmp_path):
     check(rng, (13, 11, 7), columns, ranks, element, 1000, tmp_path)
+
+
+def core_tables(rng, slices, columns, ranks, kinds=("uniform", "codebook", "dense")):
+    """Three tables with a slice of a core in each row, and the cores that they are."""
+    (n0, n1, n2), (d0, d1, d2), (r1, r2) = slices, columns, ranks
+    makers = {
+        "uniform": lambda *shape: random_uniform(rng, *shape, 4),
+        "codebook": lambda *shape: random_codebook(rng, *shape, 3, "f16", "scaled"),
+        "dense": lambda *shape: random_dense(rng, *shape, "f16"),
+    }
+    shapes = (n0, d0, r1), (n1, r1, d1, r2), (n2, r2, d2)
+    tables = [makers[kind](shape[0], int(np.prod(shape[1:]))) for kind, shape in zip(kinds, shapes, strict=True)]
+    return tables, [table.decode().reshape(shape) for table, shape in zip(tables, shapes, strict=True)]
+
+
+@given(
+    st.tuples(small, small, small),
+    st.tuples(small, small, st.integers(1, 20)),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.permutations(["uniform", "codebook", "dense"]),
+    st.integers(0, 2**32),
+    st.floats(0, 1),
+)
+def test_cores_can_be_tables(slices, columns, ranks, kinds, seed, share):
+    rng = np.random.default_rng(seed)
+    tables, parts = core_tables(rng, slices, columns, ranks, kinds)
+    rows = int(np.prod(slices) * share)
+    table = ec.tensor_train(tables, rows=rows, columns=columns, ranks=ranks)
+    assert table.stored_bytes == sum(one.stored_bytes for one in tables)
+    # The very rows that arrays of the same numbers make.
+    np.testing.assert_array_equal(table.decode(), ec.tensor_train(parts, rows=rows).decode())
+    assert_agrees(table, rng)
+
+
+def test_tables_that_are_refused(rng):
+    sizes = {"columns": (2, 3, 4), "ranks": (5, 6)}
+    tables, parts = core_tables(rng, (3, 4, 5), **sizes)
+    with pytest.raises(ec.FormatError, match="do not make 61 rows"):
+        ec.tensor_train(tables, rows=61, **sizes)
+    with pytest.raises(ec.FormatError, match="a table of 3 x 10, not of 3 slices of 15 numbers"):
+        ec.tensor_train(tables, columns=(3, 3, 4), ranks=(5, 6))
+    with pytest.raises(ValueError, match="three arrays or three tables"):
+        ec.tensor_train([tables[0], parts[1], tables[2]], **sizes)
+    with pytest.raises(ValueError, match="need columns"):
+        ec.tensor_train(tables, ranks=(5, 6))
+    with pytest.raises(ValueError, match="columns must be 3 numbers, d0, d1 and d2, not 2"):
+        ec.tensor_train(tables, columns=(2, 2), ranks=(5, 6))
+    with pytest.raises(ValueError, match="ranks must be 2 numbers, R1 and R2, not 1"):
+        ec.tensor_train(tables, columns=(2, 3, 4), ranks=(5,))
+    for some in (tables, parts):
+        with pytest.raises(ValueError, match="cores must be 3 arrays or tables, not 2"):
+            ec.tensor_train(some[:2])
+    with pytest.raises(ValueError, match="columns and ranks are for cores that are tables"):
+        ec.tensor_train(parts, ranks=(5, 6))
+    tree, arrays = ec.tensor_train(tables, **sizes).parts()
+    for change in ({"rows0": 4}, {"rows": 61}, {"rank1": 4}, {"element": "f16"}, {"children": {}}):
+        with pytest.raises(ec.FormatError):
+            ec.Table.from_parts(tree | change, arrays)
 
 
 def test_many_ids_of_few_slices(rng):

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from test_training_methods import METHODS
-from test_training_trainer import Model, batches, loss, score
+from test_training_trainer import Model, Searching, batches, loss, score, with_table
 
 from embedcompress import training
 from embedcompress.training._batches import Endless, begun
+from embedcompress.training._sparse import SAMPLE
 
 EPOCHS, EACH = 2, 6
 
@@ -68,7 +69,7 @@ def test_ends_like_a_run_that_was_not_stopped(method, tmp_path):
     model, wanted_history = fitted(method)
     wanted = stored(model, tmp_path, "whole")
     steps = EPOCHS * EACH * len(model.embedding.stages)
-    places = range(1, steps + 1) if method in ("full", "deeplight") else (3, 8, steps - EACH - 2, steps)
+    places = range(1, steps + 1) if method in ("full", "dedup") else (3, 8, steps - EACH - 2, steps)
     for last in places:
         folder = tmp_path / str(last)
         with pytest.raises(StoppedError):
@@ -84,7 +85,7 @@ def test_ends_like_a_run_that_was_not_stopped(method, tmp_path):
 
 @pytest.mark.parametrize("options", [{"patience": 1}, {"patience": 2, "steps_per_epoch": EACH}, {"evaluate": None}])
 def test_stops_early_as_without(options, tmp_path):
-    for method in ("hash", "deeplight"):
+    for method in ("hash", "dedup"):
         model, wanted_history = fitted(method, **options)
         wanted = stored(model, tmp_path, "whole")
         for last in range(1, 9):
@@ -94,6 +95,89 @@ def test_stops_early_as_without(options, tmp_path):
             model, history = fitted(method, folder, checkpoint_steps=2, **options)
             assert history == wanted_history
             assert stored(model, tmp_path, last) == wanted
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_stage_that_ends_by_itself_is_evaluated_once(last, tmp_path):
+    """Where its last step has a checkpoint, the evaluation that closes the stage must not be missing."""
+
+    def run(folder=None, last=0):
+        torch.manual_seed(0)
+        model = with_table(Searching(5))
+        evaluations = Stop(last)
+
+        def evaluate(model):
+            evaluations(0, 0)
+            return score(model)
+
+        trainer = training.Trainer(model, loss, evaluate=evaluate, checkpoints=folder, checkpoint_steps=folder and 1)
+        history = trainer.fit(batches)
+        return model, [(one.stage, one.step, one.score, one.counts) for one in history]
+
+    whole, wanted = run()
+    assert [(stage, step) for stage, step, _, _ in wanted] == [("first", 5), ("second", 0), ("second", 6)]
+    with pytest.raises(StoppedError):
+        run(tmp_path, last)
+    resumed, history = run(tmp_path)
+    assert history == wanted
+    assert torch.equal(resumed.embedding.weight, whole.embedding.weight)
+
+
+@pytest.mark.parametrize("method", ["deeplight", "gmp"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_large_tables_that_are_pruned_go_on(method, sparse, tmp_path):
+    """Rows that were moved since the last threshold are known again."""
+    rows = 20_000
+
+    def run(folder=None, last=0):
+        torch.manual_seed(0)
+        module = training.embedding(method, rows, 8, budget=0.2, sparse=sparse, interval=3)
+        assert module.weight.numel() > SAMPLE
+        losses = []
+
+        def loss_of(model, ids):
+            found = (model(ids) - 0.01).square().sum()
+            losses.append(float(found.detach()))
+            return found
+
+        def found(epoch):
+            random = torch.Generator().manual_seed(epoch)
+            return ((torch.rand(20, 300, generator=random) ** 3) * rows).long()
+
+        training.Trainer(
+            module,
+            loss_of,
+            optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05),
+            checkpoints=folder,
+            checkpoint_steps=folder and 5,
+            progress=Stop(last),
+        ).fit(found)
+        return module.weight.detach(), losses
+
+    wanted, losses = run()
+    for last in (11, 17):
+        with pytest.raises(StoppedError):
+            run(tmp_path / str(last), last)
+        found, left = run(tmp_path / str(last))
+        assert left == losses[last // 5 * 5 :]
+        assert torch.equal(found, wanted)
+
+
+def test_a_checkpoint_that_lacks_something_is_named(tmp_path):
+    def run(last=0):
+        training.Trainer(Model("dedup"), loss, checkpoints=tmp_path, checkpoint_steps=2, progress=Stop(last)).fit(
+            batches
+        )
+
+    with pytest.raises(StoppedError):
+        run(9)
+    for path, name in ((tmp_path / "stage-1-part.pt", "optimizers"), (tmp_path / "stage-0.pt", "moments")):
+        state = torch.load(path, weights_only=True)
+        del state[name]
+        torch.save(state, path)
+        with pytest.raises(ValueError, match=rf"{path.name}' is no checkpoint .*: it lacks {name}"):
+            run()
+        path.unlink() if name == "optimizers" else None
 
 
 def test_a_run_may_be_stopped_again_and_again(tmp_path):
@@ -223,7 +307,7 @@ model.embedding.freeze().save(folder / "resumed.safetensors")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("method", "last"), [("full", 3), ("int8", 8), ("compo", 5), ("deeplight", 18)])
+@pytest.mark.parametrize(("method", "last"), [("full", 3), ("int8", 8), ("compo", 5), ("dedup", 18)])
 def test_goes_on_after_being_killed(method, last, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -235,7 +319,7 @@ def test_goes_on_after_being_killed(method, last, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     killed = subprocess.run([*command, str(last)], env=environment, timeout=300)
     assert killed.returncode == -signal.SIGKILL
-    assert "stage-0-part.pt" in os.listdir(tmp_path / "run") or method == "deeplight"
+    assert "stage-0-part.pt" in os.listdir(tmp_path / "run") or method == "dedup"
     subprocess.run([*command, "0"], check=True, env=environment, timeout=300)
     assert (tmp_path / "resumed.safetensors").read_bytes() == table
     assert json.loads((tmp_path / "head.json").read_text()) == head

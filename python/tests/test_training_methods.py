@@ -18,8 +18,8 @@ ROWS, DIMENSION = sum(FIELDS), 8
 COUNTS = np.random.default_rng(5).zipf(1.3, ROWS).clip(max=10_000)
 BUDGETS = {"full": 1.0, "int16": 0.6}
 """Where not half of the table; None where the method takes no budget."""
-OPTIONS = {"dhe": {"hashes": 16}, "cafe": {"interval": 2}, "cce": {"interval": 2}}
-"""What makes a method fit tables as small as these."""
+OPTIONS = {"dhe": {"hashes": 16}, "cafe": {"interval": 2}, "cce": {"interval": 2}, "pep": {"decay": 0.01}}
+"""What makes a method fit tables as small as these, and trainings as short."""
 DEPENDS_ON_BATCH = ("dhe",)
 """Methods whose rows in training mode depend on the others of the batch."""
 
@@ -205,6 +205,7 @@ VARIANTS = [
     ("mde", {"widths": "powers"}),
     ("mde", {"alpha": 0.0, "budget": 0.7}),
     ("alpt", {"bits": 2}),
+    ("autosrh", {"schedule": "gradual"}),
 ]
 """Methods, with options that make their rows others."""
 

@@ -1,5 +1,7 @@
 """What is special to methods that prune: schedules, masks, thresholds, and how many numbers fit."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import embedcompress as ec
 from embedcompress import training
 from embedcompress.training import _kept_rows, _sparse
 from embedcompress.training._evolution import evolve
+from embedcompress.training._gradual import cubic
 
 torch.set_num_threads(1)
 
@@ -43,7 +46,7 @@ def test_mask_of_the_largest(ties):
         torch.testing.assert_close(_sparse.largest_mask(scores, count).reshape(-1), wanted)
 
 
-@pytest.mark.parametrize("name", ["deeplight", "pep", "autosrh"])
+@pytest.mark.parametrize("name", ["deeplight", "gmp", "pep", "autosrh"])
 @pytest.mark.parametrize("budget", [0.02, 0.1, 0.5, 0.9, 1.0, 9])
 @pytest.mark.parametrize("values", ["f32", "f16"])
 def test_as_many_numbers_as_fit(name, budget, values):
@@ -78,7 +81,6 @@ def test_what_the_study_keeps(ratio, kept):
 
 def test_deeplight_prunes_by_its_schedule():
     module = make("deeplight", interval=5, decay_steps=2).train()
-    module.enter("prune")
     for step in range(1, 31):
         with torch.no_grad():
             module.weight.add_(0.01 * torch.randn(200, 8, generator=torch.Generator().manual_seed(step)))
@@ -96,11 +98,9 @@ def test_deeplight_prunes_by_its_schedule():
     assert fresh.steps == 30
 
 
-def test_deeplight_is_evaluated_as_it_is_deployed():
-    module = make("deeplight")
-    whole = rows_of(module.eval())
-    assert np.count_nonzero(whole) == 1600
-    module.enter("prune")
+@pytest.mark.parametrize("name", ["deeplight", "gmp"])
+def test_rows_are_evaluated_as_they_are_deployed(name):
+    module = make(name)
     for _ in range(2):
         pruned = rows_of(module.eval())
         assert np.count_nonzero(pruned) == module.nonzeros
@@ -109,28 +109,156 @@ def test_deeplight_is_evaluated_as_it_is_deployed():
         )
         with torch.no_grad():
             module.weight.mul_(torch.rand(200, 8, generator=torch.Generator().manual_seed(3)))
+    assert torch.count_nonzero(module.weight) == 1600
     pruned = rows_of(module.eval())
     module.finish()
     np.testing.assert_array_equal(rows_of(module), pruned)
 
 
-def test_deeplight_is_done_pruning_before_the_steps_are_over():
-    module = make("deeplight")
+def test_deeplight_prunes_after_its_warm_up_and_before_the_steps_are_over():
+    module = make("deeplight", interval=1).train()
+    assert module.to_prune(100) > 0
     module.schedule(1000)
     most = 1600 - module.nonzeros
-    assert module.to_prune(750) == int(0.999 * most)
+    assert (module.to_prune(0), module.to_prune(300)) == (0, 0)
+    assert 0 < module.to_prune(310) < module.to_prune(400) < module.to_prune(825) == int(0.999 * most)
+    fresh = make("deeplight", interval=1)
+    fresh.load_state_dict(module.state_dict())
+    assert fresh.to_prune(600) == module.to_prune(600)
+    for step in range(825):
+        assert step > 300 or torch.count_nonzero(module.weight) == 1600
+        module.after_step()
+    assert int((module.weight == 0).sum()) == int(0.999 * most)
     module.schedule(10**6)
     assert module.decay_steps == 100
     given = make("deeplight", decay_steps=7)
     given.schedule(1000)
-    assert given.decay_steps == 7
+    assert (given.decay_steps, given.begin) == (7, 300)
 
 
-def test_deeplight_does_not_prune_in_its_first_stage():
-    module = make("deeplight")
+def test_the_cubic_schedule():
+    assert [cubic(done) for done in (-1, 0, 0.5, 1, 2)] == [0, 0, 0.875, 1, 1]
+
+
+def test_gmp_prunes_from_its_begin_to_its_end():
+    module = make("gmp", interval=5, begin=0.2, end=0.6).train()
+    module.schedule(100)
+    for step in range(1, 101):
+        with torch.no_grad():
+            module.weight.add_(0.01 * torch.randn(200, 8, generator=torch.Generator().manual_seed(step)))
+        before = module.weight.detach().clone()
+        module.after_step()
+        if step % 5 or step <= 20:
+            torch.testing.assert_close(module.weight.detach(), before)
+            continue
+        zero = module.weight == 0
+        done = min((step / 100 - 0.2) / 0.4, 1)
+        assert int(zero.sum()) == int((1600 - module.nonzeros) * (1 - (1 - done) ** 3))
+        assert before[zero].abs().max() <= before[~zero].abs().min()
+    assert int(torch.count_nonzero(module.weight)) == module.nonzeros
+    fresh = make("gmp", interval=5, begin=0.2, end=0.6)
+    fresh.load_state_dict(module.state_dict())
+    assert (fresh.steps, fresh.total) == (100, 100)
+
+
+def test_gmp_prunes_at_the_end_where_it_does_not_know_when_that_is():
+    module = make("gmp", interval=1).train()
     for _ in range(20):
         module.after_step()
     assert torch.count_nonzero(module.weight) == 1600
+    module.finish()
+    assert torch.count_nonzero(module.weight) == module.nonzeros
+
+
+@pytest.mark.parametrize("of", [make, lambda *name, **options: training.plan(*name, 200, 8, budget=0.3, **options)])
+def test_gmp_begins_before_it_ends(of):
+    with pytest.raises(ValueError, match=r"gmp: begin must be below end, not 0.5 and 0.5"):
+        of("gmp", begin=0.5, end=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "first"),
+    [
+        ("gmp", {}, 84),
+        ("gmp", {"begin": 0.0, "end": 0.1}, 9),
+        ("deeplight", {}, 83),
+        ("autosrh", {"schedule": "gradual"}, 84),
+        # Never as pruned as that.
+        ("deeplight", {"decay_steps": 100}, 101),
+    ],
+)
+def test_scores_count_once_pruning_has_ended(name, options, first):
+    """Neither patience nor the best state goes by scores of tables that would be pruned at once."""
+    module = make(name, **options)
+    evaluated, states = iter(range(100, 0, -1)), []
+
+    def evaluate(model):
+        finished = copy.deepcopy(module)
+        finished.finish()
+        states.append(finished.weight)
+        return float(next(evaluated))
+
+    def batches(epoch):
+        return torch.randint(0, 200, (100, 16), generator=torch.Generator().manual_seed(epoch))
+
+    trainer = training.Trainer(
+        module, lambda model, ids: (model(ids) - 1).square().mean(), evaluate=evaluate, evaluations=100, patience=3
+    )
+    history = trainer.fit(batches, batches)
+    assert [one.step for one in history if one.counts] == list(range(first, min(first + 4, 101)))
+    # Scores fall, so that the first one that counts is the best.
+    assert torch.equal(module.weight, states[min(first, 100) - 1])
+    assert len(history) == min(first + 3, 100)
+
+
+def test_all_scores_of_gmp_count_where_it_prunes_at_the_end():
+    module = make("gmp")
+    assert module.counts_scores()
+    module.schedule(100)
+    assert not module.counts_scores()
+
+
+def test_schedules_do_not_run_faster_beside_a_table_that_searches():
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pruned, self.searched = make("gmp"), make("autosrh", schedule="gradual")
+
+        def forward(self, ids):
+            return self.pruned(ids) + self.searched(ids)
+
+    model, seen = Both(), []
+
+    def batches(epoch):
+        return torch.randint(0, 200, (50, 16), generator=torch.Generator().manual_seed(epoch))
+
+    training.Trainer(
+        model,
+        lambda model, ids: (model(ids) - 1).square().mean(),
+        progress=lambda step, steps: seen.append((model.pruned.steps, model.searched.steps)),
+    ).fit(batches, batches)
+    assert seen == [(step, 2 * step) for step in range(1, 51)]
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+def test_states_of_large_tables_go_on_with_sparse_and_with_dense_gradients(before, after):
+    """A row that was pruned and moved since is not pruned again, and one that is to be pruned is."""
+    rows = 20_000
+    module = make("deeplight", rows=rows, interval=2, decay_steps=0.1, sparse=before).train()
+    ids = torch.arange(0, rows, 3)
+    for _ in range(3):
+        module.weight.grad = None
+        module(ids).sum().backward()
+        module.before_step()
+        with torch.no_grad():
+            module.weight[ids] += module.threshold / 2
+        module.after_step()
+    wanted = module(torch.arange(rows)).detach()
+    assert float(module.threshold) > 0 and int(((wanted != 0) & (wanted.abs() < module.threshold)).sum()) > 1000
+    fresh = make("deeplight", rows=rows, interval=2, decay_steps=0.1, sparse=after).train()
+    fresh.load_state_dict(module.state_dict())
+    assert torch.equal(fresh(torch.arange(rows)), wanted)
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-4, 0.1, 0.5, 0.99, 0.999, 1.0])
@@ -148,7 +276,6 @@ def test_deeplight_prunes_large_tables_by_samples(sparse):
     """Rows that are used have what pruning all rows at every threshold leaves; bytes at the end are exact."""
     rows = 30_000
     module = make("deeplight", rows=rows, interval=3, decay_steps=0.5, sparse=sparse).train()
-    module.enter("prune")
     assert module.weight.numel() > _sparse.SAMPLE
     wanted = module.weight.detach().clone()
     optimizer = torch.optim.SGD([module.weight], lr=0.002)
@@ -207,6 +334,47 @@ def test_pep_shrinks_by_its_thresholds():
     np.testing.assert_allclose(rows[:3, 0], [-0.1, 0.1, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [200, 20_000])
+def test_pep_searches_until_it_is_as_sparse_as_the_budget_wants(rows):
+    """Numbers fall below thresholds that nothing but decay raises, until those that fit are left."""
+    module = make("pep", rows=rows, budget=0.2, decay=0.02).train()
+    random = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        module.weight.copy_(torch.randn(rows, 8, generator=random).exp() * 0.01)
+    steps = 0
+    while not module.is_over():
+        module.after_step()
+        steps += 1
+        assert steps < 500
+    assert steps % 10 == 0
+    for late, compare in ((0, torch.le), (10, torch.gt)):
+        threshold = torch.sigmoid(torch.tensor(-15 * 0.98 ** (steps - late)))
+        passing = (module.weight.abs() > threshold).float().mean()
+        # Of the large table, from a sample.
+        apart = 0.005 if module.weight.numel() > _sparse.SAMPLE else 0
+        wanted = module.nonzeros / module.weight.numel() + (apart if late == 0 else -apart)
+        assert compare(passing, wanted)
+    fresh = make("pep", rows=rows, budget=0.2, decay=0.02)
+    fresh.load_state_dict(module.state_dict())
+    assert fresh.is_over() and fresh.steps == steps
+    ids = torch.arange(rows)
+    torch.testing.assert_close(fresh(ids), module(ids))
+    module.enter("retrain")
+    assert module.is_over() is None
+
+
+def test_pep_plans_the_decay_for_the_steps_of_its_search():
+    module = make("pep")
+    assert module.decay == 1e-3
+    module.schedule(500)
+    for _ in range(500):
+        module.after_step()
+    torch.testing.assert_close(module.threshold * module.shrink, torch.full((200, 8), -15 / 16), rtol=1e-4, atol=0)
+    given = make("pep", decay=0.25)
+    given.schedule(500)
+    assert given.decay == 0.25
+
+
 def test_autosrh_has_groups_of_ids_used_as_often():
     module = make("autosrh", groups=7)
     assert module.group.bincount().tolist() == [29, 29, 28, 29, 28, 29, 28]
@@ -241,6 +409,75 @@ def test_autosrh_searches_weights_of_columns():
     np.testing.assert_allclose(after, deployed, rtol=1e-6)
     np.testing.assert_allclose(after[after != 0], before[after != 0], rtol=1e-6)
     assert np.abs(before[after == 0]).max() <= np.abs(after[after != 0]).min()
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.Adagrad])
+def test_autosrh_retrains_what_it_keeps(optimizer):
+    module = make("autosrh")
+    with torch.no_grad():
+        module.alpha.copy_(torch.rand(6, 8, generator=torch.Generator().manual_seed(1)))
+    wanted = largest(module)
+    module.enter("retrain")
+    assert torch.equal(module.weight != 0, wanted)
+    moved = optimizer([module.weight], lr=0.01)
+    for _ in range(5):
+        moved.zero_grad()
+        (module.train()(torch.arange(200)) - 1).square().sum().backward()
+        moved.step()
+        module.after_step()
+    assert torch.equal(module.weight != 0, wanted)
+    assert np.count_nonzero(rows_of(module.eval())) == module.nonzeros
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.Adagrad])
+def test_autosrh_retrains_what_it_keeps_with_a_trainer(optimizer):
+    """What was pruned has moments of the search, which must not move it."""
+    module = make("autosrh", rows=300, budget=0.1)
+    most = []
+
+    def see(step, steps):
+        if module.stage == "retrain":
+            most.append(int(torch.count_nonzero(module.weight)))
+
+    def loss(model, ids):
+        return (model(ids) - torch.sin(ids.float())[:, None]).square().mean()
+
+    def batches(epoch):
+        return torch.randint(0, 300, (20, 64), generator=torch.Generator().manual_seed(epoch))
+
+    training.Trainer(module, loss, optimizer=lambda found: optimizer(found, lr=0.01), progress=see).fit(
+        batches, lambda epoch: batches(9 + epoch)
+    )
+    assert len(most) == 20
+    assert max(most) <= module.nonzeros
+
+
+def test_autosrh_can_search_and_prune_in_one_pass():
+    module = make("autosrh", schedule="gradual").train()
+    assert module.stages == ("search",) and not module.is_finished
+    assert module.architecture_parameters()
+    with torch.no_grad():
+        module.alpha.copy_(torch.rand(6, 8, generator=torch.Generator().manual_seed(1)))
+    module.enter("search")
+    for _ in range(30):
+        module.after_step()
+    assert torch.count_nonzero(module.weight) == 1600
+    module.schedule(50)
+    wanted = largest(module)
+    # A step of weights, and one of alpha.
+    for step in range(1, 101):
+        module.after_step()
+        done = min(max((step // 10 * 10 / 100 - 0.3) / 0.6, 0), 1)
+        pruned = int((1600 - module.nonzeros) * (1 - (1 - done) ** 3))
+        assert int(torch.count_nonzero(module.weight)) == pytest.approx(1600 - pruned, abs=1)
+        fresh = make("autosrh", schedule="gradual")
+        fresh.load_state_dict(module.state_dict())
+        assert (fresh.steps, fresh.total) == (step, 100)
+    assert torch.equal(module.weight != 0, wanted)
+
+
+def largest(module):
+    return _sparse.largest_mask(module.products().detach().abs(), module.nonzeros)
 
 
 @pytest.mark.parametrize(("rows", "kept"), [(3, 1), (5, 2), (9, 9), (9, 0), (600, 500), (600, 3), (600, 599)])
@@ -356,6 +593,9 @@ def test_evolution_keeps_to_what_fits():
         ("deeplight", {"interval": 0}, "interval"),
         ("deeplight", {"decay_steps": 0}, "decay_steps"),
         ("deeplight", {"values": "f64"}, "values"),
+        ("gmp", {"begin": 1.5}, "begin"),
+        ("pep", {"decay": -1}, "decay"),
+        ("autosrh", {"schedule": "late"}, "schedule"),
         ("pep", {"granularity": "block"}, "granularity"),
         ("pep", {"initial_threshold": "low"}, "initial_threshold"),
         ("autosrh", {"groups": 0}, "groups"),

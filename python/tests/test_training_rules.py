@@ -72,6 +72,32 @@ def test_a_fit_refuses_what_can_not_be_summed_up(tmp_path):
         _fit.fit([path, path])
 
 
+def test_gradients_are_of_one_kind(tmp_path):
+    lines = [*FULL, *three("robe", 0.1, 0.79)]
+    for line in lines[len(FULL) :]:
+        line["request"]["sparse"] = True
+    with pytest.raises(ValueError, match="cells of one/dlrm differ in sparse"):
+        _fit.fit([written(tmp_path, lines)])
+
+
+def test_optimizers_may_differ_where_trials_chose_them(tmp_path):
+    lines = [*FULL, *three("robe", 0.1, 0.79), *three("full + eden", 0.1, 0.7)]
+    for line in lines[len(FULL) : len(FULL) + 3]:
+        line["request"]["optimizer"] = {"name": "Adagrad", "lr": 0.1}
+    with pytest.raises(ValueError, match="cells of one/dlrm differ in optimizer"):
+        _fit.fit([written(tmp_path, lines)])
+    trial = cell("robe", 0.1, 0, 0.1)
+    trial["request"] |= {"optimizer": {"name": "SGD", "lr": 1}, "trial": True}
+    rules = rules_of(tmp_path, [*lines, trial])
+    assert set(rules.evidence[0].curves) == {"full", "robe"}
+    (curve,) = [one for one in json.loads((tmp_path / "rules.json").read_text())["evidence"][0]["curves"]
+                if one["method"] == "robe"]  # fmt: skip
+    assert curve["points"][0]["loss"] == pytest.approx(0.01, abs=2e-3)
+    lines[len(FULL)]["request"]["optimizer"] = {"name": "Adagrad", "lr": 0.2}
+    with pytest.raises(ValueError, match=r"cells of one/dlrm/robe/0\.1 differ in optimizer"):
+        _fit.fit([written(tmp_path, [*lines, trial])])
+
+
 def test_generated_clicks_are_no_evidence(tmp_path):
     made = cell("robe", 0.1, 0, 0.7, data="generated")
     made["request"]["source"] = {"reader": "generated", "rows": 1000, "samples": 500}

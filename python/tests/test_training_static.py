@@ -10,6 +10,8 @@ import embedcompress as ec
 from embedcompress import training
 from embedcompress.training._grouped import grouped_product
 from embedcompress.training._hashing import mixed, scaled
+from embedcompress.training._new_rows import given_rows
+from embedcompress.training._spec import Spec
 from embedcompress.training.methods.dhe import is_prime, primes
 from embedcompress.training.methods.tt import column_factors, digits, without_centre
 
@@ -35,9 +37,9 @@ def ratio(plan):
 def test_grouped_products_are_products(owners):
     random = torch.Generator().manual_seed(1)
     left = torch.randn(len(owners), 3, 5, generator=random, dtype=torch.float64, requires_grad=True)
-    right = torch.randn(4, 5 * 2, generator=random, dtype=torch.float64, requires_grad=True)
-    owner = torch.tensor(owners, dtype=torch.int64)
-    found = grouped_product(left, owner, right)
+    matrices = given_rows(Spec.of(4, 10, 1.0), torch.randn(4, 5 * 2, generator=random)).double()
+    right, owner = matrices.elements, torch.tensor(owners, dtype=torch.int64)
+    found = grouped_product(left, owner, matrices)
     wanted = torch.bmm(left, right.view(4, 5, 2)[owner])
     torch.testing.assert_close(found, wanted)
     slopes = torch.randn(wanted.shape, generator=random, dtype=torch.float64)
@@ -92,7 +94,7 @@ def test_tt_has_the_same_gradients_sparse_and_dense(ids, seed):
         (module(torch.tensor(ids)) * slopes).sum().backward()
         module.before_step()
     (d0, d1, d2), rank = modules[0].columns, modules[0].rank
-    cores = [getattr(modules[0], f"core{position}").detach().requires_grad_() for position in range(3)]
+    cores = [getattr(modules[0], f"core{position}").elements.detach().requires_grad_() for position in range(3)]
     total = torch.zeros(())
     for x, slope in zip(ids, slopes, strict=True):
         field = int(x >= 100)
@@ -107,7 +109,7 @@ def test_tt_has_the_same_gradients_sparse_and_dense(ids, seed):
         total = total + (row.flatten() * slope).sum()
     wanted = torch.autograd.grad(total, cores) if total.requires_grad else [torch.zeros_like(core) for core in cores]
     for position, of in enumerate(wanted):
-        dense, sparse = (getattr(module, f"core{position}").grad for module in modules)
+        dense, sparse = (getattr(module, f"core{position}").elements.grad for module in modules)
         if dense is None:
             assert not of.any()
         else:
@@ -153,7 +155,7 @@ def test_robe_has_the_same_gradient_sparse_and_dense(dimension, numbers, block, 
         )
         rows = module(torch.tensor(ids, dtype=torch.int64))
         (rows * slopes).sum().backward()
-        gradient = module.array.grad
+        gradient = module.array.elements.grad
         assert gradient.is_sparse == sparse
         if sparse:
             lines = gradient._indices()[0]
@@ -161,7 +163,7 @@ def test_robe_has_the_same_gradient_sparse_and_dense(dimension, numbers, block, 
             assert len(lines) <= 2 + len(ids) * -(-dimension // block) * 2
         found.append((rows.detach(), gradient.to_dense()))
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
-    weight = module.array.detach().flatten().requires_grad_()
+    weight = module.array.elements.detach().flatten().requires_grad_()
     runs = -(-dimension // block)
     hashes = mixed(torch.tensor(ids, dtype=torch.int64)[:, None] * runs + torch.arange(runs), 0)
     places = (scaled(hashes, module.count)[:, :, None] + torch.arange(block)) % module.count
@@ -169,17 +171,17 @@ def test_robe_has_the_same_gradient_sparse_and_dense(dimension, numbers, block, 
     rows = (weight[places] * sign).flatten(1)[:, :dimension]
     assert torch.equal(rows, found[0][0])
     (rows * slopes).sum().backward()
-    torch.testing.assert_close(weight.grad.view_as(module.array), found[0][1])
+    torch.testing.assert_close(weight.grad.view_as(module.array.elements), found[0][1])
 
 
 def test_robe_moves_nothing_but_what_a_batch_reads():
     module = training.embedding("robe", 10_000, 8, budget=0.5, sparse=True)
-    before = module.array.detach().clone()
+    before = module.array.elements.detach().clone()
     optimizer = torch.optim.SparseAdam(module.parameters(), lr=0.1)
     module(torch.tensor([3, 5_000])).sum().backward()
     optimizer.step()
-    assert module.array.grad._values().shape[0] <= 4
-    assert 8 <= int((module.array != before).sum()) <= 16
+    assert module.array.elements.grad._values().shape[0] <= 4
+    assert 8 <= int((module.array.elements != before).sum()) <= 16
 
 
 @pytest.mark.parametrize(("option", "value"), [("block", 0), ("block", 17), ("block", 1.5), ("signs", 1)])

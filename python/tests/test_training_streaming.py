@@ -83,13 +83,13 @@ def test_epochs_of_other_lengths_end_with_an_evaluation():
 
 def test_schedules_are_told_where_the_number_is_known(monkeypatch):
     told = []
-    monkeypatch.setattr(METHODS["deeplight"], "schedule", lambda self, steps: told.append((self.stage, steps)))
-    fitted(batches, "deeplight")
-    assert told == [("train", 12), ("prune", 12)]
+    monkeypatch.setattr(METHODS["dedup"], "schedule", lambda self, steps: told.append((self.stage, steps)))
+    fitted(batches, "dedup")
+    assert told == [("train", 12), ("tune", 12)]
     told.clear()
     # The first stage counts.
-    fitted(stream, "deeplight")
-    assert told == [("prune", 12)]
+    fitted(stream, "dedup")
+    assert told == [("tune", 12)]
 
 
 def test_an_epoch_without_batches_is_an_error():
@@ -155,37 +155,23 @@ def test_tables_and_head_have_their_own_optimizers():
     training.Trainer(model, loss, optimizer=of("table", 0.0), head_optimizer=of("head", 0.1)).fit(batches)
     assert [id(one) for one in given["table"]] == [id(one) for one in model.embedding.parameters()]
     assert [id(one) for one in given["head"]] == [id(one) for one in model.last.parameters()]
-    assert torch.equal(model.embedding.weight, before["embedding.weight"])
+    assert torch.equal(model.embedding.weight.elements, before["embedding.weight.elements"])
     assert not torch.equal(model.last.weight, before["last.weight"])
 
 
 def test_a_table_without_parameters_trains_by_itself():
-    class Own(METHODS["full"]):
-        """Moves its rows in backward."""
+    model, own = Model("full"), training.SGD(0.1)
 
-        def __init__(self, spec, **options):
-            super().__init__(spec, **options)
-            rows = self.weight.detach().clone()
-            del self.weight
-            self.register_buffer("weight", rows)
+    def table():
+        spec = model.embedding.spec
+        return training.embedding("full", spec.rows, spec.dimension, budget=1.0, fields=spec.sizes, optimizer=own)
 
-        def rows(self, ids):
-            found = self.weight[ids].requires_grad_()
-
-            def move(slopes):
-                self.weight.index_add_(0, ids, slopes, alpha=-0.1)
-
-            if found.requires_grad and torch.is_grad_enabled():
-                found.register_hook(move)
-            return found
-
-    model = Model("full")
-    model.embedding = Own(model.embedding.spec, dtype="f32")
-    before = model.embedding.weight.clone()
+    model.embedding = table()
+    before = model.embedding.weight.values().clone()
     asked = []
     trainer = training.Trainer(model, loss, optimizer=asked.append)
     trainer.fit(batches)
     assert not asked
-    assert not torch.equal(before, model.embedding.weight)
-    alone = Own(model.embedding.spec, dtype="f32")
+    assert not torch.equal(before, model.embedding.weight.values())
+    alone = table()
     training.Trainer(alone, lambda model, batch: model(batch[0]).square().mean()).fit(batches)

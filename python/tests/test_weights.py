@@ -1,7 +1,12 @@
 """Weights: how much an error counts."""
 
+import contextlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import range_reference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,8 +70,22 @@ def test_no_row_is_worse_than_min_max_under_its_weights(seed, method, dimension,
 @pytest.mark.parametrize("method", ["asym", "sym", "aciq", "table"])
 def test_methods_that_minimise_no_error_take_no_weights(rng, method):
     weight = rng.standard_normal((5, 8)).astype(np.float32)
-    with pytest.raises(ValueError, match=f"{method} minimises no error, so it takes no weights"):
+    with pytest.raises(
+        ValueError, match=f"{method} minimises no error, so it takes no weights; .* are .*least_squares"
+    ):
         ec.compress(weight, method, weights=np.ones(5))
+
+
+def test_the_documentation_lists_methods_that_take_weights_of_numbers(rng):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"\n(`gss`[^;.]*?) take\s+weights of numbers", text)
+    weight, weights = rng.standard_normal((40, 8)).astype(np.float32), rng.random((40, 8)).astype(np.float32)
+    taking = set()
+    for method in ec.methods("after training"):
+        with contextlib.suppress(ValueError):
+            ec.compress(weight, method.name, weights=weights)
+            taking.add(method.name)
+    assert set(re.findall(r"`(\w+)`", listed)) == taking
 
 
 def test_weights_that_are_refused(rng):
@@ -82,6 +101,46 @@ def test_weights_that_are_refused(rng):
     ):
         with pytest.raises(ValueError, match=message):
             ec.compress(weight, weights=weights)
+
+
+@pytest.mark.parametrize(("bits", "power"), [(1, 1), (1, 4), (1, 12), (2, 1), (2, 4), (2, 12)])
+def test_least_squares_is_near_the_best_of_all_assignments(rng, bits, power):
+    rows, columns = 60, 9 if bits == 2 else 14
+    weight = rng.standard_normal((rows, columns)).astype(np.float32)
+    weights = (rng.random((rows, columns)) ** power).astype(np.float32)
+    table = ec.compress(weight, weights=weights, bits=bits, scale_dtype="f32")
+    found = ((table.decode().astype(np.float64) - weight) ** 2 * weights).sum(axis=1)
+    least = np.array([range_reference.least_weighted_error(*row, bits) for row in zip(weight, weights, strict=True)])
+    assert (found >= least * (1 - 1e-4) - 1e-9).all()
+    # What the descent misses are other minima.
+    assert found.sum() <= 1.05 * least.sum()
+    assert (found <= least * 1.01 + 1e-9).mean() >= 0.6
+
+
+@pytest.mark.parametrize("method", SEARCHES)
+def test_the_scale_of_weights_does_not_matter(rng, method):
+    weight = rng.standard_normal((40, 24)).astype(np.float32)
+    weights = rng.random((40, 24)).astype(np.float32) ** 3
+    plain = ec.compress(weight, method, bits=2, weights=weights).decode()
+    for power in (-80, 80):
+        scaled = weights * np.float32(2.0) ** power
+        np.testing.assert_array_equal(ec.compress(weight, method, bits=2, weights=scaled).decode(), plain)
+
+
+@pytest.mark.parametrize("method", SEARCHES)
+def test_weighted_ranges_do_not_depend_on_threads(rng, method):
+    weight = rng.standard_normal((3000, 16)).astype(np.float32)
+    weights = rng.random((3000, 16)).astype(np.float32)
+    before = ec.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            ec.set_num_threads(threads)
+            found.append(ec.compress(weight, method, bits=2, weights=weights).parts()[1]["rows"].values)
+    finally:
+        ec.set_num_threads(before)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 def test_weights_in_files(rng, tmp_path):

@@ -66,10 +66,11 @@ def pep(module, parameters, x):
 
 
 def autosrh(module, parameters, x):
-    """The first stage, where alpha is fixed."""
+    """The first stage: alpha is fixed, unless that searches already."""
     rank = (-module.spec.counts).argsort(kind="stable").tolist().index(x)
     group = rank * module.options["groups"] // module.num_embeddings
-    return parameters["weight"][x] * parameters["alpha"][group].detach()
+    alpha = parameters["alpha"][group]
+    return parameters["weight"][x] * (alpha if module.stage == "search" else alpha.detach())
 
 
 def optembed(module, parameters, ids):
@@ -109,6 +110,7 @@ def autodim(module, parameters, ids):
 
 def rows(module, parameters, ids):
     """Rows of a batch of ids in training mode, from float64 parameters."""
+    parameters = {key.removesuffix(".elements"): value for key, value in parameters.items()}
     name = module.method.name
     if name in BATCHES:
         return BATCHES[name](module, parameters, ids)
@@ -254,6 +256,7 @@ ROWS = {
     "compo": compo,
     "dpq": dpq,
     "deeplight": full,
+    "gmp": full,
     "pep": pep,
     "autosrh": autosrh,
     "tt": tt,

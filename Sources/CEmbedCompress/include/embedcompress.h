@@ -542,6 +542,12 @@ ec_status ec_train_products_rows(
 ec_status ec_train_products_gradients(
     const ec_train_products *products, const void *owners, int32_t owner_bytes, int64_t count, const float *slopes,
     const ec_train_gradients *gradients);
+/// Writes the gradients `left` and `right` likewise, and steps the slices that rows have against theirs, which lie nowhere:
+/// as ec_trained_rows_step does, but that a gradient of a slice may be one that is not finite, if those of the rows are.
+/// `table` is the middle core: rows of EC_ROWS_F32, a slice each, whose elements are products->middle.
+ec_status ec_train_products_step(
+    const ec_train_products *products, const void *owners, int32_t owner_bytes, int64_t count, const float *slopes,
+    const ec_trained_rows *table, const ec_row_step *step, float *left, float *right);
 
 // MARK: - Quality
 

@@ -12,26 +12,40 @@ extension Dense {
 }
 
 extension SharedArray {
-    /// `array`: (M,) of f32 or f16, used where it lies. Fields: `rows`, `dimension`, `block`, `seed` (64 bits), `signs`.
+    /// `array`: (M,) of f32 or f16, used where it lies, or an inner table whose rows are the array, with the field `count`,
+    /// M, if the last one is not whole. Fields: `rows`, `dimension`, `block`, `seed` (64 bits), `signs`.
     init(composing parts: inout Composition) throws {
-        try parts.checkNoChildren()
+        let (rows, dimension, block) = (
+            try parts.integer("rows"), try parts.integer("dimension"), try parts.integer("block")
+        )
+        let seed = UInt64(bitPattern: Int64(try parts.optionalInteger("seed") ?? 0))
+        let hasSigns = try parts.flag("signs")
+        guard parts.children.isEmpty else {
+            let count = try parts.optionalInteger("count")
+            try self.init(
+                parts.inner(), count: count, rows: rows, dimension: dimension, block: block, seed: seed,
+                hasSigns: hasSigns)
+            return
+        }
         let array = try parts.array("array")
         guard array.shape.count == 1 else {
             throw EmbedCompressError.invalidArgument("array must have one axis, not \(array.shape.count)")
         }
         let (bytes, element) = try array.floats()
         try self.init(
-            bytes, element: element, rows: parts.integer("rows"), dimension: parts.integer("dimension"),
-            block: parts.integer("block"),
-            seed: UInt64(bitPattern: Int64(try parts.optionalInteger("seed") ?? 0)), hasSigns: parts.flag("signs"))
+            bytes, element: element, rows: rows, dimension: dimension, block: block, seed: seed, hasSigns: hasSigns)
     }
 }
 
 extension TensorTrain {
-    /// `core0`, `core1`, `core2`: (N0, d0, R1), (N1, R1, d1, R2), (N2, R2, d2), all f32 or all f16, used where they lie.
-    /// Field: `rows`, N0 N1 N2 if not given.
+    /// `core0`, `core1`, `core2`: (N0, d0, R1), (N1, R1, d1, R2), (N2, R2, d2), all f32 or all f16, used where they lie; or
+    /// three inner tables, with a slice in each row, and the fields `columns0`, `columns1`, `columns2`, `rank1`, `rank2`. Field:
+    /// `rows`, N0 N1 N2 if not given.
     init(composing parts: inout Composition) throws {
-        try parts.checkNoChildren()
+        guard parts.children.isEmpty else {
+            try self.init(ofTables: &parts)
+            return
+        }
         let cores = [try parts.array("core0"), try parts.array("core1"), try parts.array("core2")]
         let shapes = cores.map(\.shape)
         guard shapes.map(\.count) == [3, 4, 3] else {
@@ -44,16 +58,33 @@ extension TensorTrain {
         }
         let element = try commonType(of: cores, called: ("cores", { "core \($0)" }))
         let bytes = try cores.map { try $0.floats().bytes }
-        let slices = (shapes[0][0], shapes[1][0], shapes[2][0])
-        let rows = try parts.optionalInteger("rows") ?? Checked.product(slices.0, slices.1, slices.2)
-        guard let rows else {
+        let shape = TrainShape(
+            rows: (shapes[0][0], shapes[1][0], shapes[2][0]), columns: (shapes[0][1], shapes[1][2], shapes[2][2]),
+            ranks: (shapes[0][2], shapes[1][3]))
+        try self.init(
+            bytes[0], bytes[1], bytes[2], element: element, rows: Self.rows(of: shape, &parts), shape: shape)
+    }
+
+    private init(ofTables parts: inout Composition) throws {
+        func size(_ field: String) throws -> Int { try parts.integer(field, 1...maximumDimension) }
+        guard parts.children.count == 3 else {
+            throw EmbedCompressError.invalidArgument(
+                "a tensor train has three inner tables or none, not \(parts.children.count)")
+        }
+        let nodes = (parts.children[0], parts.children[1], parts.children[2])
+        let shape = TrainShape(
+            rows: (nodes.0.rows, nodes.1.rows, nodes.2.rows),
+            columns: try (size("columns0"), size("columns1"), size("columns2")),
+            ranks: try (size("rank1"), size("rank2")))
+        try self.init(nodes, rows: Self.rows(of: shape, &parts), shape: shape)
+    }
+
+    private static func rows(of shape: TrainShape, _ parts: inout Composition) throws -> Int {
+        if let rows = try parts.optionalInteger("rows") { return rows }
+        guard let rows = Checked.product(shape.rows.0, shape.rows.1, shape.rows.2) else {
             throw EmbedCompressError.invalidArgument("the cores have more rows than ids can tell apart")
         }
-        try self.init(
-            bytes[0], bytes[1], bytes[2], element: element, rows: rows,
-            shape: TrainShape(
-                rows: slices, columns: (shapes[0][1], shapes[1][2], shapes[2][2]),
-                ranks: (shapes[0][2], shapes[1][3])))
+        return rows
     }
 }
 

@@ -58,14 +58,16 @@ extension Sparse {
 
 extension SharedArray {
     static func plannedBytes(_ plan: NodePlan) throws -> Int? {
+        let count = try plan.integer("count", 1...mostCount)
+        guard plan.children.isEmpty else { return constantBytes }
         let element = try plan.choice("element", ScaleType.self)
-        let numbers = Checked.product(try plan.integer("count", 1...mostCount), element.byteCount)
-        return Checked.sum(of: [numbers, constantBytes])
+        return Checked.sum(of: [Checked.product(count, element.byteCount), constantBytes])
     }
 }
 
 extension TensorTrain {
     static func plannedBytes(_ plan: NodePlan) throws -> Int? {
+        guard plan.children.isEmpty else { return 0 }
         func size(_ field: String) throws -> Int { try plan.integer(field, 1...Int.max) }
         let shape = TrainShape(
             rows: try (size("rows0"), size("rows1"), size("rows2")),

@@ -14,16 +14,18 @@ struct RowBatch {
     let minimum: Floats16
     let maximum: Floats16
     let format: RangeFormat
+    /// How errors count; nil for their squares.
+    let norm: ErrorNorm?
 
     /// The ranges from each row's minimum to its maximum.
     let widest: Ranges
 
     init(
         columns: UnsafePointer<Floats16>, weights: UnsafePointer<Floats16>?, count: Int, minimum: Floats16,
-        maximum: Floats16, format: RangeFormat
+        maximum: Floats16, format: RangeFormat, norm: ErrorNorm?
     ) {
         (self.columns, self.weights, self.count) = (columns, weights, count)
-        (self.minimum, self.maximum, self.format) = (minimum, maximum, format)
+        (self.minimum, self.maximum, self.format, self.norm) = (minimum, maximum, format, norm)
         widest = format.ranges(minimum, maximum)
     }
 
@@ -35,9 +37,11 @@ struct RowBatch {
         return steps * steps
     }
 
-    /// The squared error of each row under its range. What the rounding of decoded values adds is left out.
+    /// The error of each row under its range: the sum of its elements' squares, or of what the norm makes of them. What
+    /// the rounding of decoded values adds is left out.
     @inline(__always)
-    func squaredErrors(_ ranges: Ranges) -> Floats16 {
+    func errors(_ ranges: Ranges) -> Floats16 {
+        if let norm { return powers(ranges, norm) }
         let (bias, inverse) = (ranges.bias, ranges.inverse)
         let last = Floats16(repeating: format.lastCode)
         var total = Floats16()
@@ -54,9 +58,10 @@ struct RowBatch {
         return total * unit(ranges)
     }
 
-    /// The squared errors under two ranges, in one pass.
+    /// The errors under two ranges, in one pass.
     @inline(__always)
-    func squaredErrors(_ first: Ranges, _ second: Ranges) -> (Floats16, Floats16) {
+    func errors(_ first: Ranges, _ second: Ranges) -> (Floats16, Floats16) {
+        if let norm { return (powers(first, norm), powers(second, norm)) }
         let (bias1, inverse1) = (first.bias, first.inverse)
         let (bias2, inverse2) = (second.bias, second.inverse)
         let last = Floats16(repeating: format.lastCode)
@@ -91,26 +96,62 @@ struct RowBatch {
     /// The largest magnitude of each row.
     var magnitude: Floats16 { maximum.replacing(with: -minimum, where: maximum .< -minimum) }
 
-    /// The squared error of each row as it is decoded.
-    private func decodedErrors(_ ranges: Ranges) -> Floats16 {
+    /// Sums of powers other than squares, in units of the widest range as those are.
+    @inline(never)
+    private func powers(_ ranges: Ranges, _ norm: ErrorNorm) -> Floats16 {
+        let last = Floats16(repeating: format.lastCode)
+        let unit = ranges.scale * widest.inverse
+        return total { column in
+            let steps = (columns[column] - ranges.bias) * ranges.inverse
+            return norm.power((steps - nearestCodes(steps, last)) * unit)
+        }
+    }
+
+    /// The weighted sum of a term of each column. Columns are summed in runs, so that long rows keep their precision.
+    @inline(__always)
+    private func total(_ term: (_ column: Int) -> Floats16) -> Floats16 {
         var total = Floats16()
         for start in Swift.stride(from: 0, to: count, by: Self.run) {
             var sum = Floats16()
-            for column in start..<min(start &+ Self.run, count) {
-                let values = columns[column]
-                let decoded = format.codes(values, ranges) * ranges.scale + ranges.bias
-                let error = (values - decoded) * widest.inverse
-                sum += weighted(error * error, column)
-            }
+            for column in start..<min(start &+ Self.run, count) { sum += weighted(term(column), column) }
             total += sum
         }
         return total
+    }
+
+    /// The error of each row as it is decoded.
+    private func decodedErrors(_ ranges: Ranges) -> Floats16 {
+        total { column in
+            let values = columns[column]
+            let decoded = format.codes(values, ranges) * ranges.scale + ranges.bias
+            let error = (values - decoded) * widest.inverse
+            guard let norm else { return error * error }
+            return norm.power(error)
+        }
     }
 
     @inline(__always)
     func weighted(_ term: Floats16, _ column: Int) -> Floats16 {
         guard let weights else { return term }
         return term * weights[column]
+    }
+
+    /// Ranges of so many times the width, about the same middle. Rows of one value keep theirs, and so do those whose range
+    /// is too small to divide by. A width that becomes too small for its scale to be stored has the smallest one that is.
+    func stretched(_ ranges: Ranges, by factors: Floats16) -> Ranges {
+        let half = ranges.scale * (format.lastCode / 2)
+        let (middle, reach) = (ranges.bias + half, half * factors)
+        // A scale of 1 may stand for a range that has none.
+        let hasScale = ranges.scale .!= 1 .| format.scale(from: ranges.bias, to: maximum) .>= format.type.leastScale
+        let bias = format.type.rounded(middle - reach)
+        var scale = format.scale(from: bias, to: middle + reach)
+        // The bias may be rounded past the end of so short a range.
+        let width = mostOf(format.scale(from: -reach, to: reach), Floats16(repeating: format.type.leastScale))
+        scale = scale.replacing(with: width, where: scale .< format.type.leastScale)
+        var result = ranges
+        result.replace(
+            with: Ranges(scale: scale, bias: bias), where: maximum .> minimum .& hasScale .& factors .!= 1)
+        return result
     }
 
     /// Replaces ranges by the widest where that has the smaller error. Returns the rows that end up with it.
@@ -158,7 +199,13 @@ struct RangeFormat {
     @inline(__always)
     func ranges(_ minimum: Floats16, _ maximum: Floats16) -> Ranges {
         let bias = type.rounded(minimum)
-        return Ranges(scale: type.roundedScale((maximum - bias) / lastCode, lastCode: lastCode), bias: bias)
+        return Ranges(scale: scale(from: bias, to: maximum), bias: bias)
+    }
+
+    /// The stored scale of which the last code reaches from a bias to `maximum`; one that is not usable where it is below.
+    @inline(__always)
+    func scale(from bias: Floats16, to maximum: Floats16) -> Floats16 {
+        type.roundedScale((maximum - bias) / lastCode, lastCode: lastCode)
     }
 }
 
@@ -208,6 +255,9 @@ struct Ranges {
 }
 
 extension ScaleType {
+    /// The smallest scale to store: of f16, the smallest number; f32 has smaller ones, but with fewer digits.
+    var leastScale: Float { self == .float16 ? 0x1p-24 : .leastNormalMagnitude }
+
     /// The nearest values of this type.
     @inline(__always)
     func rounded(_ values: Floats16) -> Floats16 {

@@ -1,15 +1,32 @@
-/// Rows that are put together of runs of one array, at places that a hash gives.
+/// Where runs of a shared array start, and their signs: of output number `id * runs + run + 1` of SplitMix64.
+struct RunHash {
+    /// Numbers of the array, below 2^31.
+    let count: UInt64
+    let seed: UInt64
+    let hasSigns: Bool
+
+    /// - Parameters:
+    ///   - number: That of the run: `id * runs + run`.
+    /// - Returns: The place, and the bit that changes a float's sign.
+    @inline(__always)
+    func run(_ number: UInt64) -> (place: UInt32, sign: UInt32) {
+        let hash = mixed(seed &+ mixStep &* (number &+ 1))
+        let sign = hasSigns ? UInt32(truncatingIfNeeded: hash) &<< 31 : 0
+        return (UInt32(truncatingIfNeeded: ((hash &>> 32) &* count) &>> 32), sign)
+    }
+}
+
+/// Rows that are put together of runs of one array of floats, at places that a hash gives.
 struct SharedRows {
     let values: NumberPlaces
-    /// Numbers of the array, below 2^31.
-    let count: Int
+    let hash: RunHash
     let dimension: Int
     /// Columns of a run.
     let block: Int
-    let seed: UInt64
-    let hasSigns: Bool
     /// Added to ids.
     let offset: Int
+
+    private var count: Int { Int(hash.count) }
 
     /// Places of runs that are found at a time, unless a row has more.
     private static let mostPlaces = 4096
@@ -40,7 +57,7 @@ struct SharedRows {
                 let runs = rows &* chunks
                 for index in 0..<rows {
                     let id = UInt64(bitPattern: ids.ids[first &+ index]) &+ UInt64(bitPattern: Int64(offset))
-                    hash(id, chunks, places + index &* chunks, signs + index &* chunks)
+                    find(runsOf: id, chunks, places + index &* chunks, signs + index &* chunks)
                 }
                 for run in 0..<min(ahead, runs) { ask(prefetching, places[run], width) }
                 for index in 0..<rows {
@@ -73,18 +90,14 @@ struct SharedRows {
         }
     }
 
-    /// Where each run of a row starts, and the bit that changes its sign: of output number `id * chunks + chunk + 1` of
-    /// SplitMix64.
+    /// Where each run of a row starts, and its sign.
     @inline(__always)
-    private func hash(
-        _ id: UInt64, _ chunks: Int, _ places: UnsafeMutablePointer<UInt32>, _ signs: UnsafeMutablePointer<UInt32>
+    private func find(
+        runsOf id: UInt64, _ chunks: Int, _ places: UnsafeMutablePointer<UInt32>, _ signs: UnsafeMutablePointer<UInt32>
     ) {
-        let start = seed &+ mixStep &* (id &* UInt64(chunks) &+ 1)
-        let (count, signBit) = (UInt64(count), hasSigns ? UInt32(1) : 0)
+        let first = id &* UInt64(chunks)
         for chunk in 0..<chunks {
-            let hash = mixed(start &+ mixStep &* UInt64(truncatingIfNeeded: chunk))
-            places[chunk] = UInt32(truncatingIfNeeded: ((hash &>> 32) &* count) &>> 32)
-            signs[chunk] = (UInt32(truncatingIfNeeded: hash) & signBit) &<< 31
+            (places[chunk], signs[chunk]) = hash.run(first &+ UInt64(truncatingIfNeeded: chunk))
         }
     }
 

@@ -71,14 +71,94 @@ struct TrainShape: Sendable, Equatable {
     }
 }
 
+/// Where the slices of a core are. A block has places, one for each of its ids in the order in which it takes them.
+protocol TrainCore {
+    /// Whether slices of a block are read before the first one is asked for.
+    static var readsAhead: Bool { get }
+    /// A core that has the slices of all places of a block at hand, if it reads ahead and there is room for them.
+    func ahead(_ slices: UnsafePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> Self
+    /// The numbers of the slice of a place, where they are or in `space`, and fifteen more that may be read after them.
+    func slice(
+        _ index: Int, at place: Int, size: Int, in space: UnsafeMutablePointer<Float>
+    ) -> UnsafePointer<Float>
+    /// Writes the numbers of the slice of a place, and up to fifteen of any value after them.
+    func copySlice(_ index: Int, at place: Int, size: Int, to target: UnsafeMutablePointer<Float>)
+}
+
+extension NumberPlaces: TrainCore {
+    static var readsAhead: Bool { false }
+
+    func ahead(_: UnsafePointer<Int64>, count _: Int, size _: Int, in _: UnsafeMutablePointer<Float>) -> Self { self }
+
+    @inline(__always)
+    func slice(
+        _ index: Int, at _: Int, size: Int, in space: UnsafeMutablePointer<Float>
+    ) -> UnsafePointer<Float> {
+        floats(index &* size, size, in: space)
+    }
+
+    @inline(__always)
+    func copySlice(_ index: Int, at _: Int, size: Int, to target: UnsafeMutablePointer<Float>) {
+        copy(index &* size, size, to: target)
+    }
+}
+
+/// A core with a slice in each row of a table. Short slices are gathered for a whole block; to gather them one by one would
+/// take longer than to decode them.
+struct TableCore: TrainCore {
+    let table: any Node
+    let context: LookupContext
+    /// The slices of all places of a block, if there is room for them.
+    private var slices: UnsafePointer<Float>?
+
+    /// Floats that the slices of a block may have to be read ahead.
+    static let mostAhead = 1 << 16
+
+    init(table: any Node, context: LookupContext) { (self.table, self.context) = (table, context) }
+
+    static var readsAhead: Bool { true }
+
+    func ahead(_ slices: UnsafePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> Self {
+        guard count &* size <= Self.mostAhead else { return self }
+        table.gather(IDBlock(ids: slices, count: count), into: RowBlock(base: space, stride: size), context: context)
+        var result = self
+        result.slices = UnsafePointer(space)
+        return result
+    }
+
+    @inline(__always)
+    func slice(
+        _ index: Int, at place: Int, size: Int, in space: UnsafeMutablePointer<Float>
+    ) -> UnsafePointer<Float> {
+        if let slices { return slices + place &* size }
+        gather(index, size, to: space)
+        return UnsafePointer(space)
+    }
+
+    @inline(__always)
+    func copySlice(_ index: Int, at place: Int, size: Int, to target: UnsafeMutablePointer<Float>) {
+        if let slices {
+            target.update(from: slices + place &* size, count: size)
+        } else {
+            gather(index, size, to: target)
+        }
+    }
+
+    private func gather(_ index: Int, _ size: Int, to target: UnsafeMutablePointer<Float>) {
+        withUnsafePointer(to: Int64(index)) {
+            table.gather(IDBlock(ids: $0, count: 1), into: RowBlock(base: target, stride: size), context: context)
+        }
+    }
+}
+
 /// The rows of a block of ids.
 ///
 /// Ids are put in the order of the middle core's slice, and within that of the slice that it is multiplied with first:
 /// each product of two slices, and each slice that has to be converted, is made once in a block. The order of
 /// multiplication is the table's, not the block's, so that a row is the same bits in every block.
-struct TrainRows {
+struct TrainRows<Core: TrainCore> {
     let shape: TrainShape
-    let cores: (NumberPlaces, NumberPlaces, NumberPlaces)
+    let cores: (Core, Core, Core)
 
     func gather(_ ids: IDBlock, offset: Int, into output: RowBlock) {
         let dimension = shape.columns.0 &* shape.columns.1 &* shape.columns.2
@@ -108,9 +188,42 @@ struct TrainRows {
             BlockOrder.group(order, count: count, by: pairs)
             BlockOrder.group(order, count: count, by: middles)
             if isLeftFirst {
-                leftFirst(order, count, pairs, middles, firsts, output)
+                withSlicesAhead(order, count, pairs, middles, firsts) {
+                    $0.leftFirst(order, count, pairs, middles, firsts, output)
+                }
             } else {
-                rightFirst(order, count, pairs, middles, firsts, output)
+                withSlicesAhead(order, count, firsts, middles, pairs) {
+                    $0.rightFirst(order, count, pairs, middles, firsts, output)
+                }
+            }
+        }
+    }
+
+    /// What slices that are read ahead take of scratch.
+    static var aheadBytes: Int {
+        blockCapacity * MemoryLayout<Int64>.size + 3 * (TableCore.mostAhead + 16) * MemoryLayout<Float>.size
+    }
+
+    /// Calls `body` with cores that have the slices of the block at hand, if they are such as read ahead.
+    private func withSlicesAhead(
+        _ order: UnsafePointer<Int>, _ count: Int, _ slices0: UnsafePointer<Int>, _ slices1: UnsafePointer<Int>,
+        _ slices2: UnsafePointer<Int>, _ body: (TrainRows) -> Void
+    ) {
+        guard Core.readsAhead, count > 0 else { return body(self) }
+        let (size0, size1, size2) = shape.counts
+        // Fifteen floats may be read after a slice.
+        let room = TableCore.mostAhead &+ 16
+        Scratch.with(count, of: Int64.self) { ids in
+            Scratch.with(3 &* room, of: Float.self) { space in
+                func ahead(_ core: Core, _ slices: UnsafePointer<Int>, _ size: Int, _ part: Int) -> Core {
+                    for place in 0..<count { ids[place] = Int64(slices[order[place]]) }
+                    return core.ahead(UnsafePointer(ids), count: count, size: size, in: space + part &* room)
+                }
+                let cores = (
+                    ahead(cores.0, slices0, size0, 0), ahead(cores.1, slices1, size1, 1),
+                    ahead(cores.2, slices2, size2, 2)
+                )
+                body(TrainRows(shape: shape, cores: cores))
             }
         }
     }
@@ -130,7 +243,7 @@ struct TrainRows {
             var place = 0
             while place < count {
                 let middle = middles[order[place]]
-                let b = c1.floats(middle &* size1, size1, in: slice)
+                let b = c1.slice(middle, at: place, size: size1, in: slice)
                 while place < count, middles[order[place]] == middle {
                     // The pairs of a matrix, and where the ids after them begin.
                     var (end, pairs) = (place, 0)
@@ -138,7 +251,7 @@ struct TrainRows {
                         let first = firsts[order[end]]
                         if end == place || first != firsts[order[end &- 1]] {
                             if pairs == most { break }
-                            c0.copy(first &* size0, size0, to: left + pairs &* size0)
+                            c0.copySlice(first, at: end, size: size0, to: left + pairs &* size0)
                             pairs &+= 1
                         }
                         end &+= 1
@@ -149,7 +262,7 @@ struct TrainRows {
                     for index in place..<end {
                         let id = order[index]
                         if index > place, firsts[id] != firsts[order[index &- 1]] { pair += pairSize }
-                        let g2 = c2.floats(lasts[id] &* size2, size2, in: right)
+                        let g2 = c2.slice(lasts[id], at: index, size: size2, in: right)
                         SmallProduct.multiply(
                             pair, rows: d0 &* d1, inner: r2, g2, columns: d2, into: output.row(id), space: space)
                     }
@@ -174,14 +287,14 @@ struct TrainRows {
                 let id = order[place]
                 let previous = place > 0 ? order[place &- 1] : id
                 let isNewMiddle = place == 0 || middles[id] != middles[previous]
-                if isNewMiddle { a = c1.floats(middles[id] &* size1, size1, in: slice) }
+                if isNewMiddle { a = c1.slice(middles[id], at: place, size: size1, in: slice) }
                 guard let a else { return }
                 if isNewMiddle || lasts[id] != lasts[previous] {
-                    let b = c2.floats(lasts[id] &* size2, size2, in: right)
+                    let b = c2.slice(lasts[id], at: place, size: size2, in: right)
                     SmallProduct.multiply(
                         a, rows: r1 &* d1, inner: r2, b, columns: d2, into: product, space: space)
                 }
-                let g0 = c0.floats(firsts[id] &* size0, size0, in: left)
+                let g0 = c0.slice(firsts[id], at: place, size: size0, in: left)
                 SmallProduct.multiply(
                     g0, rows: d0, inner: r1, product, columns: d1 &* d2, into: output.row(id), space: space)
             }

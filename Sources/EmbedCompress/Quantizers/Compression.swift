@@ -150,7 +150,9 @@ extension Method {
 
     private func check(_ weights: Table, against source: Table) throws {
         guard takesWeights else {
-            throw EmbedCompressError.invalidArgument("\(name) minimises no error, so it takes no weights")
+            throw EmbedCompressError.invalidArgument(
+                "\(name) minimises no error, so it takes no weights; those that take them are "
+                    + Method.all.filter(\.takesWeights).map(\.name).joined(separator: ", "))
         }
         guard weights.rows == source.rows, [1, source.dimension].contains(weights.dimension) else {
             throw EmbedCompressError.invalidArgument(

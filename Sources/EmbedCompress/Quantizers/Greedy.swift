@@ -7,6 +7,7 @@
 struct Greedy: RangeSearch {
     var bins = 200
     var ratio = 0.16
+    var norm: ErrorNorm?
 
     func ranges(of batch: RowBatch) -> Ranges {
         var low = batch.minimum
@@ -14,14 +15,14 @@ struct Greedy: RangeSearch {
         let step = (high - low) / Float(bins)
         let leastWidth = step * (Float(bins) * Float(1 - ratio))
         var best = batch.widest
-        var bestErrors = batch.squaredErrors(best)
+        var bestErrors = batch.errors(best)
         // Steps are counted because a step can be too small to move an end.
         for _ in 0..<bins {
             let active = low + leastWidth .< high
             guard any(active) else { break }
             let left = batch.format.ranges(low + step, high)
             let right = batch.format.ranges(low, high - step)
-            let (leftErrors, rightErrors) = batch.squaredErrors(left, right)
+            let (leftErrors, rightErrors) = batch.errors(left, right)
             let goesLeft = leftErrors .< rightErrors
             var candidate = right
             candidate.replace(with: left, where: goesLeft)
@@ -43,6 +44,10 @@ extension Method {
         options: [
             Option("b", .integer(1...100_000), default: .integer(200), "steps that the first range is divided into"),
             Option("r", .number(0...1), default: .number(0.16), "share of the first range that the search may give up"),
+            normOption,
         ]
-    ) { options, _ in Greedy(bins: try options.integer("b"), ratio: try options.number("r")) }
+    ) { options, _ in
+        Greedy(
+            bins: try options.integer("b"), ratio: try options.number("r"), norm: try norm(options, name: "greedy"))
+    }
 }

@@ -32,8 +32,8 @@ public struct Method: Sendable {
     /// Methods from outside this module.
     static let registered = Registry<Method>([])
     static let builtIn: [Method] = [
-        .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .kmeans,
-        .kmeansClusters, .eden, .int8, .int16, .pq, .rq, .prune, .dedup,
+        .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .multipoint,
+        .kmeans, .kmeansClusters, .eden, .int8, .int16, .pq, .rq, .prune, .dedup,
         .magnitudeProduct, .optimizedProduct, .svd, .magnitudeSVD, .tensorTrain, .hotCold,
     ]
 }
@@ -66,8 +66,33 @@ extension Method {
             let isWanted = fallback == .optional ? try options.flag("fallback") : fallback == .always
             return UniformCompressor(
                 layout: try format.layout(dimension: input.source.dimension), search: try search(options, format),
-                fallsBack: isWanted)
+                fallsBack: isWanted, rangeFactors: try rangeFactors(options, name: name, rows: input.source.rows))
         }
+    }
+
+    /// How the errors of a search count.
+    static let normOption = Option(
+        "p", .number(ErrorNorm.range), default: .number(2),
+        "a multiple of 0.25: the search minimises the sum of errors to the power p, and with it their L_p norm")
+
+    static func norm(_ options: OptionValues, name: String) throws -> ErrorNorm? {
+        try ErrorNorm(p: try options.number("p"), method: name)
+    }
+
+    private static let largestFactor = 1024.0
+
+    private static func rangeFactors(_ options: OptionValues, name: String, rows: Int) throws -> [Float]? {
+        guard let factors = try options.optionalNumbers("range_factors") else { return nil }
+        guard factors.count == rows else {
+            throw EmbedCompressError.invalidArgument(
+                "\(name): range_factors must be \(rows) numbers, one for each row, not \(factors.count)")
+        }
+        for (row, factor) in factors.enumerated() where !(factor > 0 && factor <= largestFactor) {
+            throw EmbedCompressError.invalidArgument(
+                "\(name): range_factors has \(factor) for row \(row); a factor is above 0 and at most "
+                    + "\(Int(largestFactor))")
+        }
+        return factors.map { Float($0) }
     }
 
     private static let fallbackOption = Option(
@@ -83,6 +108,10 @@ extension Method {
                 "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
                 "type of scale and bias; auto is f32 for 16 bits and where f16 costs more than a tenth of the error, else "
                     + "f16"),
+            Option(
+                "range_factors", .rowNumbers, default: .null,
+                "what the width of each row's range is multiplied by, about its middle, once it is chosen; rows of one "
+                    + "value keep theirs"),
             budgetOption,
         ]
     }

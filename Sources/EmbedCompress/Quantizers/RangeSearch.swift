@@ -5,10 +5,13 @@ protocol RangeSearch: Sendable {
     func ranges(of batch: RowBatch) -> Ranges
     /// Whether the search looks at more than each row's smallest and largest value.
     var needsColumns: Bool { get }
+    /// How errors count in the search; nil for their squares.
+    var norm: ErrorNorm? { get }
 }
 
 extension RangeSearch {
     var needsColumns: Bool { true }
+    var norm: ErrorNorm? { nil }
 }
 
 /// What codes look like: everything about uniform quantization that is not the choice of ranges.
@@ -31,6 +34,8 @@ struct UniformCompressor: RowCompressor {
     let search: any RangeSearch
     /// Whether rows that plain min-max serves better take its range.
     let fallsBack: Bool
+    /// What the width of each row's range is multiplied by in the end; nil for 1.
+    var rangeFactors: [Float]?
     /// The range of every row, where the layout stores it once.
     var shared: Ranges?
 
@@ -68,6 +73,7 @@ private struct UniformEncoder {
     let layout: Uniform.Layout
     let search: any RangeSearch
     let fallsBack: Bool
+    let rangeFactors: [Float]?
     let needsColumns: Bool
     let format: RangeFormat
     /// What the first row is called in errors.
@@ -77,6 +83,7 @@ private struct UniformEncoder {
         layout = compressor.layout
         search = compressor.search
         fallsBack = compressor.fallsBack
+        rangeFactors = compressor.rangeFactors
         needsColumns = fallsBack || search.needsColumns
         format = RangeFormat(bits: layout.bits, type: layout.scaleType)
         self.firstRow = firstRow
@@ -147,7 +154,9 @@ private struct UniformEncoder {
             spread(row.base, count: group.columns, to: columns, lane: lane)
             if let weights {
                 let row = weights.row(source) + group.firstColumn
-                spread(row, count: group.columns, to: columns + layout.group, lane: lane)
+                spread(
+                    row, count: group.columns, to: columns + layout.group, lane: lane,
+                    factor: Self.unit(of: row, count: group.columns))
             }
         }
         if !isZero(strange) {
@@ -158,7 +167,8 @@ private struct UniformEncoder {
         }
         let batch = RowBatch(
             columns: columns, weights: weights == nil ? nil : UnsafePointer(columns + layout.group),
-            count: group.columns, minimum: leastOfRows(lows), maximum: -leastOfRows(highs), format: format)
+            count: group.columns, minimum: leastOfRows(lows), maximum: -leastOfRows(highs), format: format,
+            norm: search.norm)
         return batch
     }
 
@@ -166,9 +176,18 @@ private struct UniformEncoder {
     private func ranges(of batch: RowBatch, rows: Range<Int>) throws -> (ranges: Ranges, fallbacks: Int) {
         var ranges = search.ranges(of: batch)
         try checkFinite(fallsBack ? batch.widest : ranges, batch, rows)
-        guard fallsBack else { return (ranges, 0) }
-        let isWidest = batch.fallBack(&ranges)
-        return (ranges, (0..<rows.count).count { isWidest[$0] })
+        var fallbacks = 0
+        if fallsBack {
+            let isWidest = batch.fallBack(&ranges)
+            fallbacks = (0..<rows.count).count { isWidest[$0] }
+        }
+        if let rangeFactors {
+            var factors = Floats16(repeating: 1)
+            for lane in 0..<rows.count { factors[lane] = rangeFactors[firstRow + rows.lowerBound + lane] }
+            ranges = batch.stretched(ranges, by: factors)
+            try checkFinite(ranges, batch, rows)
+        }
+        return (ranges, fallbacks)
     }
 
     private func checkFinite(_ ranges: Ranges, _ batch: RowBatch, _ rows: Range<Int>) throws {
@@ -184,10 +203,19 @@ private struct UniformEncoder {
 
     @inline(__always)
     private func spread(
-        _ row: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Floats16>, lane: Int
+        _ row: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Floats16>, lane: Int,
+        factor: Float = 1
     ) {
         let floats = UnsafeMutableRawPointer(columns).assumingMemoryBound(to: Float.self) + lane
-        for column in 0..<count { floats[column &* RowBatch.lanes] = row[column] }
+        for column in 0..<count { floats[column &* RowBatch.lanes] = row[column] * factor }
+    }
+
+    /// The power of two that brings the largest weight of a row near 1: products of weights then neither overflow nor vanish.
+    private static func unit(of weights: UnsafePointer<Float>, count: Int) -> Float {
+        var largest: Float = 0
+        for column in 0..<count { largest = max(largest, weights[column]) }
+        guard largest > 0 else { return 1 }
+        return Float(sign: .plus, exponent: min(max(-Int(largest.exponent), -126), 126), significand: 1)
     }
 
     private func encode(

@@ -8,10 +8,8 @@ struct ScaleChoice {
     /// No more than these, of wide tables.
     private static let sampleFloats = 1 << 20
     private static let rowsAtOnce = 8
-    /// f32 is taken where the error with f16 is so many times as large,
+    /// f32 is taken where the error with f16 is so many times as large.
     private static let worth = 1.1
-    /// and where it is more of the rows' norm than f16 numbers themselves lose.
-    private static let visible = 0x1p-10
     /// Of the rows' norm, by entries of codebooks of vectors.
     private static let mostLost = 0x1p-6
     /// Scales of at least this lose nothing, not even those of groups of a row's columns, which are smaller.
@@ -36,11 +34,12 @@ struct ScaleChoice {
     ///
     /// - Parameters:
     ///   - wide: The format with f32 scales; the bits may differ where a budget chooses them.
-    ///   - steps: Steps between the smallest and the largest value of a row that a scale is one of; 1 where numbers of the
-    ///     size of values are stored.
+    ///   - steps: Steps between the smallest and the largest value of a row that the smallest scale is one of; 1 where
+    ///     numbers of the size of values are stored.
+    ///   - visible: Of the rows' norm, what f16 may lose in any case: what f16 numbers themselves do.
     ///   - compressor: Makes rows of a format.
     static func better<Format>(
-        _ narrow: Format, of source: any Node, wide: () throws -> Format, steps: Int,
+        _ narrow: Format, of source: any Node, wide: () throws -> Format, steps: Int, visible: Double = 0x1p-10,
         compressor: (Format) throws -> any RowCompressor
     ) throws -> Format {
         let choice = try ScaleChoice(source)

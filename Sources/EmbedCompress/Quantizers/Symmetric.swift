@@ -12,6 +12,7 @@ struct Symmetric: RangeSearch {
 /// short rows don't heed; the best threshold that was met is kept. One pass over the row for each of its steps, which
 /// shrink the interval to a thousandth of the first.
 struct GoldenSection: RangeSearch {
+    var norm: ErrorNorm?
     private static let steps = 15
     private static let share: Float = 0.618_034
 
@@ -21,9 +22,9 @@ struct GoldenSection: RangeSearch {
         var high = batch.magnitude
         var left = high - (high - low) * Self.share
         var right = low + (high - low) * Self.share
-        var (leftErrors, rightErrors) = batch.squaredErrors(ranges(left), ranges(right))
+        var (leftErrors, rightErrors) = batch.errors(ranges(left), ranges(right))
         var best = ranges(high)
-        var bestErrors = batch.squaredErrors(best)
+        var bestErrors = batch.errors(best)
         for _ in 0..<Self.steps {
             batch.keep(&best, &bestErrors, ranges(left), leftErrors)
             batch.keep(&best, &bestErrors, ranges(right), rightErrors)
@@ -33,7 +34,7 @@ struct GoldenSection: RangeSearch {
             low = low.replacing(with: left, where: .!goesLeft)
             let width = (high - low) * Self.share
             let next = (low + width).replacing(with: high - width, where: goesLeft)
-            let errors = batch.squaredErrors(ranges(next))
+            let errors = batch.errors(ranges(next))
             let (oldLeft, oldLeftErrors) = (left, leftErrors)
             left = right.replacing(with: next, where: goesLeft)
             leftErrors = rightErrors.replacing(with: errors, where: goesLeft)
@@ -56,6 +57,6 @@ extension Method {
     static let gss = Method.ranges(
         name: "gss", title: "GSS", paper: "May et al. 2019, arXiv 1909.01264; in Guan et al. 2019, arXiv 1911.02079",
         summary: "golden-section search of a symmetric threshold", cost: "some 20 passes over the row",
-        takesWeights: true, fallback: .optional, bits: paperWidths
-    ) { _, _ in GoldenSection() }
+        takesWeights: true, fallback: .optional, bits: paperWidths, options: [normOption]
+    ) { options, _ in GoldenSection(norm: try norm(options, name: "gss")) }
 }

@@ -7,19 +7,43 @@ final class ConfiguredMethodTests: XCTestCase {
     /// Of each method, its typed form with nothing given and, between them, with everything given.
     private static let forms: [String: (plain: ConfiguredMethod, full: ConfiguredMethod)] = {
         let size = Budget.bytes(1 << 30)
+        let factors = (0..<40).map { 1 + Double($0) / 40 }
         let methods: [(ConfiguredMethod, ConfiguredMethod)] = [
             (.table(), .table(bits: 3, budget: size)),
-            (.sym(), .sym(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false)),
-            (.gss(), .gss(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false)),
-            (.asym(), .asym(bits: 3, budget: size, group: 8, scaleType: .float32)),
-            (.aciq(), .aciq(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false)),
-            (.histApprox(), .histApprox(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false, b: 50)),
-            (.histBrute(), .histBrute(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false, b: 50)),
-            (.greedy(), .greedy(bits: 3, budget: size, group: 8, scaleType: .float32, b: 50, r: 0.5)),
+            (
+                .sym(),
+                .sym(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false, rangeFactors: factors)
+            ),
+            (
+                .gss(),
+                .gss(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false, rangeFactors: factors, p: 3)
+            ),
+            (.asym(), .asym(bits: 3, budget: size, group: 8, scaleType: .float32, rangeFactors: factors)),
+            (
+                .aciq(),
+                .aciq(bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false, rangeFactors: factors)
+            ),
+            (
+                .histApprox(),
+                .histApprox(
+                    bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false, b: 50, rangeFactors: factors)
+            ),
+            (
+                .histBrute(),
+                .histBrute(
+                    bits: 3, budget: size, group: 8, scaleType: .float32, fallback: false, b: 50, rangeFactors: factors)
+            ),
+            (
+                .greedy(),
+                .greedy(
+                    bits: 3, budget: size, group: 8, scaleType: .float32, b: 50, r: 0.5, rangeFactors: factors, p: 3)
+            ),
             (
                 .leastSquares(),
-                .leastSquares(bits: 3, budget: size, group: 8, scaleType: .float32, bins: 20, fits: 2)
+                .leastSquares(
+                    bits: 3, budget: size, group: 8, scaleType: .float32, bins: 20, fits: 2, rangeFactors: factors)
             ),
+            (.multipoint(), .multipoint(bits: 3, points: 2, threshold: 0.2, scaleType: .float32, budget: size)),
             (.kmeans(), .kmeans(bits: 3, budget: size, entryType: .float32, solver: .lloyd, rounds: 9)),
             (
                 .kmeansClusters(),

@@ -82,7 +82,7 @@ final class MethodTests: XCTestCase {
 
     func testUnknownMethodsAndOptions() throws {
         assertInvalidArgument("there is no method 'gredy'", "asym, ", "greedy") { _ = try source().compressed("gredy") }
-        assertInvalidArgument("asym has no option 'b'", "bits, group, scale_dtype, budget") {
+        assertInvalidArgument("asym has no option 'b'", "bits, group, scale_dtype, range_factors, budget") {
             _ = try source().compressed("asym", ["b": 100])
         }
     }

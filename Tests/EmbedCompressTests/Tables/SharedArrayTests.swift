@@ -33,6 +33,25 @@ final class SharedArrayTests: XCTestCase {
         }
     }
 
+    func testArrayOfATable() throws {
+        var generator = SeededGenerator(seed: 3)
+        for (count, width, dimension, block) in [(1, 5, 7, 3), (70, 16, 16, 16), (95, 32, 48, 20), (130, 1, 9, 400)] {
+            let values = generator.normals((count + width - 1) / width * width)
+            let inner = try Table(Dense(values, rows: values.count / width, dimension: width))
+            let shared = try SharedArray(
+                inner, count: count, rows: 200, dimension: dimension, block: block, seed: 9, hasSigns: true)
+            let floats = try SharedArray(
+                Array(values[..<count]), rows: 200, dimension: dimension, block: block, seed: 9, hasSigns: true)
+            XCTAssertEqual(try Table(shared).decode(), try Table(floats).decode())
+            XCTAssertEqual(shared.storedBytes, inner.storedBytes + 16)
+            XCTAssertNil(shared.element)
+        }
+        let wide = try Table(Dense([Float](repeating: 1, count: 65), rows: 1, dimension: 65))
+        assertInvalidArgument("at most 64 columns") {
+            _ = try SharedArray(wide, rows: 2, dimension: 3, block: 2)
+        }
+    }
+
     func testPublicInitialiser() throws {
         let shared = try SharedArray([3], rows: 2, dimension: 3, block: 2)
         XCTAssertEqual(try Table(shared).decode(), [3, 3, 3, 3, 3, 3])

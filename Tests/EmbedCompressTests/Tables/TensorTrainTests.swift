@@ -59,6 +59,22 @@ final class TensorTrainTests: XCTestCase {
         XCTAssertEqual(try Table(train).decode(), [-90, -180, -270, -360, 10, 20, 30, 40])
     }
 
+    func testCoresOfTables() throws {
+        var generator = SeededGenerator(seed: 4)
+        let cores = [3 * 2 * 5, 4 * 5 * 3 * 6, 5 * 6 * 4].map { generator.normals($0) }
+        let tables = try zip(cores, [3, 4, 5]).map { try Table(Dense($0, rows: $1, dimension: $0.count / $1)) }
+        let train = try TensorTrain(
+            tables[0], tables[1], tables[2], rows: 59, columns: (2, 3, 4), ranks: (5, 6))
+        let floats = try TensorTrain(
+            cores[0], cores[1], cores[2], rows: 59, slices: (3, 4, 5), columns: (2, 3, 4), ranks: (5, 6))
+        XCTAssertEqual(try Table(train).decode(), try Table(floats).decode())
+        XCTAssertEqual(train.storedBytes, floats.storedBytes)
+        XCTAssertNil(train.element)
+        assertInvalidArgument("a table of 3 x 10, not of 3 slices of 15 numbers") {
+            _ = try TensorTrain(tables[0], tables[1], tables[2], rows: 59, columns: (3, 3, 4), ranks: (5, 6))
+        }
+    }
+
     func testShapesAreChecked() throws {
         assertInvalidArgument("do not make 5 rows") {
             _ = try TensorTrain(

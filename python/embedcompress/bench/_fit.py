@@ -16,15 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from .._atomic import write_text
+from .._methods import FULL
 from .._reading import read_whole
 from ..training._rules import FORMAT
 from ._fit_growth import growth
-from ._fit_values import FULL, Values, machines, mean, rounded, the_one
+from ._fit_values import Values, machines, mean, rounded, the_one
 from ._generated_clicks import READER
 from ._lines import Line, key, parse
+from ._train_config import AFTER
+from ._tuning import is_trial, results
 
 SETTINGS = (
-    "split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience", "optimizer", "source",
+    "split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience", "sparse",
+    "source",
 )  # fmt: skip
 
 
@@ -54,15 +58,17 @@ def fit(paths: Sequence[Path]) -> Values:
             lines[line["bench"]].append(line)
         files.append({"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "cells": len(found)})
     left_out: list[str] = []
-    real = [line for line in lines["train"] if line["request"].get("source", {}).get("reader") != READER]
-    if made := len(lines["train"]) - len(real):
+    ours = [line for line in results(lines["train"]) if AFTER not in line["request"]["method"]]
+    real = [line for line in ours if line["request"].get("source", {}).get("reader") != READER]
+    if made := len(ours) - len(real):
         left_out.append(
             f"{made} cell{'s' * (made > 1)} of generated clicks: an AUC on them says nothing of one on data"
         )
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in real:
         groups.setdefault((line["request"]["data"], line["request"]["head"]), []).append(line)
-    evidence = [one for place, cells in sorted(groups.items()) if (one := _evidence(place, cells))]
+    tuned = {(line["request"]["data"], line["request"]["head"]) for line in lines["train"] if is_trial(line)}
+    evidence = [one for place, cells in sorted(groups.items()) if (one := _evidence(place, cells, place in tuned))]
     if not evidence:
         names = ", ".join(f"'{path}'" for path in paths)
         raise ValueError(
@@ -110,9 +116,16 @@ def _check_once(place: tuple[str, str], lines: Sequence[Line]) -> None:
         seen.add(one)
 
 
-def _evidence(place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
-    """Return what is known of a data set under a head; None if nothing there is uncompressed."""
-    settings = the_one([{name: line["request"].get(name) for name in SETTINGS} for line in lines], place)
+def _evidence(place: tuple[str, str], lines: Sequence[Line], is_tuned: bool) -> Values | None:
+    """Return what is known of a data set under a head; None if nothing there is uncompressed.
+
+    Args:
+        place: Data set and head.
+        lines: Their results, without trials.
+        is_tuned: Whether each method has an optimizer at each budget that trials chose.
+    """
+    names = SETTINGS if is_tuned else (*SETTINGS, "optimizer")
+    settings = the_one([{name: line["request"].get(name) for name in names} for line in lines], place)
     full = {line["request"]["seed"]: line["figures"] for line in lines
             if line["request"]["method"] == FULL and "figures" in line}  # fmt: skip
     if not full:
@@ -123,6 +136,9 @@ def _evidence(place: tuple[str, str], lines: Sequence[Line]) -> Values | None:
     for method in sorted(methods):
         own = [line for line in lines if line["request"]["method"] == method]
         the_one([line["request"].get("options", {}) for line in own], (*place, method))
+        for budget in {line["request"]["budget"] for line in own}:
+            here = [line["request"] for line in own if line["request"]["budget"] == budget]
+            the_one([{"optimizer": one.get("optimizer")} for one in here], (*place, method, f"{budget:g}"))
         curves.append({"method": method} | _curve(own, full))
     f32_bytes = statistics.mean(map(_f32, full.values()))
     return {

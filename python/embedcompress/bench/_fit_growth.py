@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._fit_values import FULL, Values, machines, mean, the_one
+from .._methods import FULL
+from ._fit_values import Values, machines, mean, the_one
 from ._lines import Line, key
 
 SETTINGS = ("data", "head", "dimension", "batch", "gradients", "threads")

@@ -8,7 +8,6 @@ from typing import Any
 
 from ._lines import Line
 
-FULL = "full"
 Values = dict[str, Any]
 
 

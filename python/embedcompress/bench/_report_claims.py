@@ -14,6 +14,9 @@ from .._report import percent, size
 from ._report_train import Group, family
 
 QUANTIZATION = ("quantization", "codes")
+STAGED = ("pep", "autosrh")
+"""Methods that prune, of several stages."""
+STAGES = " It trains in stages, each of as many epochs as another method has in all; its own papers give it more."
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,15 @@ def _pruning(here: Sequence[Group], budgets: Sequence[float]) -> Finding | None:
             return Finding(
                 f"Pruning keeps quality at {100 * budget:g} %.",
                 verdicts.get(compared(pruned, other), "confirmed"),
-                f"The best of it is {shown(pruned)} beside {shown(other)}. It trains in stages, each of as many epochs "
-                "as another method has in all; its own papers give it more.",
+                f"The best of it is {shown(pruned)} beside {shown(other)}." + (STAGES if _is_staged(pruned) else ""),
             )
     return None
+
+
+def _is_staged(group: Group) -> bool:
+    """Return whether a method that prunes trained in several stages: AutoSrh does unless it prunes gradually."""
+    options = group.lines[0]["request"].get("options", {})
+    return group.method in STAGED and options.get("schedule") != "gradual"
 
 
 def advice(found: Sequence[Group], data: str, head: str) -> list[str]:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._methods import FULL
 from .._report import figure, markdown_table, size
 from ._lines import Line
 from ._report_cells import outcome_text
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FULL = "full"
 VARIED = ("rows", "method", "budget", "seed")
 """What cells of one table of figures may differ in."""
 

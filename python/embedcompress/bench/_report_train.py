@@ -12,6 +12,8 @@ from .._methods import WHILE_TRAINING
 from .._registry import methods
 from .._report import figure, markdown_table, percent, size
 from ._lines import Line
+from ._train_config import AFTER
+from ._tuning import results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +26,8 @@ FAMILIES = {
     "pruning": ("pruning",),
 }
 """The taxonomy of the VLDB 2024 study, with the catalogue's families in it."""
+AFTER_TRAINING = "after training"
+"""The family of trained tables that are compressed afterwards."""
 COLORS = ("#1d4e89", "#c2570c", "#2e7d32", "#8e24aa", "#b71c1c", "#5d4037", "#00838f", "#9e9d24", "#37474f")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "h")
 NEAR = 0.06
@@ -33,6 +37,8 @@ TITLES = {"dlrm": "DLRM", "wdl": "Wide & Deep", "dcn": "DCN", "deepfm": "DeepFM"
 
 def family(method: str) -> str:
     """Return what a method is by the study's taxonomy; "other" if it is not in it."""
+    if AFTER in method:
+        return AFTER_TRAINING
     found = next((one.family for one in methods(WHILE_TRAINING) if one.name == method), None)
     return next((name for name, families in FAMILIES.items() if found in families), "other")
 
@@ -70,13 +76,13 @@ class Group:
     @property
     def anchor(self) -> str:
         """What the row of the group is called in the page."""
-        return f"{self.data}-{self.head}-{self.method}-{self.budget:g}".replace(".", "_")
+        return f"{self.data}-{self.head}-{self.method}-{self.budget:g}".replace(".", "_").replace(AFTER, "+")
 
 
 def groups(lines: Sequence[Line]) -> list[Group]:
-    """Return lines of `bench train` by method and budget, in their order."""
+    """Return lines of `bench train` by method and budget, in their order, without trials."""
     found: dict[tuple[str, str, str, float], list[Line]] = {}
-    for line in lines:
+    for line in results(lines):
         one = line["request"]
         found.setdefault((one["data"], one["head"], one["method"], one["budget"]), []).append(line)
     return [
@@ -200,7 +206,9 @@ def quality_plot(found: Sequence[Group], data: str, head: str) -> Figure:
         curves.setdefault(group.method, []).append(group)
     full = next((group for group in here if group.method == "full"), None)
     best = [group for group in front(here) if group.method != "full"]
-    names = [name for name in [*FAMILIES, "other"] if any(family(m) == name for m in curves if m != "full")]
+    names = [
+        name for name in [*FAMILIES, AFTER_TRAINING, "other"] if any(family(m) == name for m in curves if m != "full")
+    ]
     lines = -(-(len(names) + 1) // 3)
     drawing = Figure(figsize=(10.5, 3.5 * lines), layout="constrained")
     first = drawing.add_subplot(lines, 3, 1)
@@ -249,7 +257,7 @@ def cost_plot(found: Sequence[Group], data: str, head: str, budgets: Sequence[fl
     drawing = Figure(figsize=(10.5, 3.6 * len(budgets)), layout="constrained")
     panels = drawing.subplots(len(budgets), 2, squeeze=False)
     full = next((group for group in here if group.method == "full"), None)
-    kinds = [*FAMILIES, "other"]
+    kinds = [*FAMILIES, AFTER_TRAINING, "other"]
     for row, budget in zip(panels, budgets, strict=True):
         made = [group for group in here if group.budget == budget]
         least = max((group.mean("auc") for group in made), default=0) - NEAR

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ import embedcompress as ec
 
 from .. import training
 from ..training._registry import class_of
-from ..training._row_optimizers import named
 from ._clicks import Part, Values
 from ._data import Data
 from ._generated_clicks import GeneratedClicks, GeneratedPart
 from ._heads import HEADS
 from ._lines import refusal
+from ._optimizers import of_torch, own
 from ._peak import peak_memory
+from ._train_config import AFTER, training_of
 
 CHUNK = 8192
 """Rows that are evaluated at once."""
@@ -36,34 +38,59 @@ COLD_SHARE = 0.25
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A model whose training has ended."""
+
+    module: training.LearnedEmbedding
+    model: torch.nn.Module
+    learned: Values
+    """What it predicts of test rows, (rows,) f64."""
+    figures: dict[str, Any]
+    """Of the training."""
+
+
 def run(request: Mapping[str, Any], data: Data) -> dict[str, Any]:
-    """Return a cell's outcome: its figures, or why there are none.
+    """Return the outcome of one cell; see `run_all`."""
+    return run_all([request], data)[0]
+
+
+def run_all(requests: Sequence[Mapping[str, Any]], data: Data) -> list[dict[str, Any]]:
+    """Return the outcomes of cells that differ in what their trained table is compressed by afterwards only.
 
     Returns:
-        `figures`; or `refused` and `floor`, the least bytes that the method needs; or `stopped`.
+        Of each its `figures`; or `refused` and `floor`, the least bytes that the method needs; or `stopped`.
     """
+    request = training_of(dict(requests[0]))
     options = request.get("options", {})
     kind = class_of(request["method"])
+    optimizer = own(request.get("optimizer"))
     try:
         module = training.embedding(
             request["method"],
             data.rows,
             request["dimension"],
             budget=request["budget"],
-            # What a method may use but does not need, its options ask for.
-            counts=data.counts if kind.needs_counts or (kind.uses_counts and options) else None,
+            counts=data.counts if kind.needs_counts or request.get("counts") else None,
             fields=data.sizes,
             seed=request["seed"],
-            optimizer=named(request["optimizer"]) if "optimizer" in request else None,
+            # A table with an optimizer of its own has no gradient.
+            sparse=request.get("sparse", False) and optimizer is None,
+            optimizer=optimizer,
             **options,
         )
     except ec.BudgetError as error:
-        return refusal(error)
-    return trained(module, request, data)
+        return [refusal(error)] * len(requests)
+    ended = train(module, request, data)
+    return [_outcome(ended, one, data) for one in requests]
 
 
 def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """Return the outcome of a cell whose table somebody else has made."""
+    return _outcome(train(module, request, data), request, data)
+
+
+def train(module: training.LearnedEmbedding, request: Mapping[str, Any], data: Data) -> Trained:
     torch.set_num_threads(1)
     ec.set_num_threads(1)
     dimension, seed = request["dimension"], request["seed"]
@@ -76,9 +103,8 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
             found, labels = predicted(model, data.validation)
             return float(roc_auc_score(labels, found)) if np.isfinite(found).all() else 0.0
 
-    def adam(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=request["rate"])
-
+    adam = {"name": "Adam", "lr": request["rate"]}
+    of_tables = adam if module.spec.optimizer else request.get("optimizer", adam)
     held = 0
 
     def see(step: int, steps: int) -> None:
@@ -91,8 +117,9 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
         _loss,
         epochs=request["epochs"],
         steps_per_epoch=-(-len(data.train) // request["batch"]),
-        optimizer=adam,
-        head_optimizer=adam,
+        optimizer=of_torch(of_tables),
+        sparse_optimizer=of_torch(of_tables, sparse=True) if module.spec.sparse else None,
+        head_optimizer=of_torch(adam),
         evaluate=evaluate,
         evaluations=request["evaluations"],
         patience=request["patience"],
@@ -105,37 +132,63 @@ def trained(module: training.LearnedEmbedding, request: Mapping[str, Any], data:
             lambda epoch: _shuffled(data.train, request["batch"], seed, epoch),
             lambda epoch: _shuffled(data.validation, request["batch"], seed, epoch),
         )
-    peak, ended = peak_memory(), module.training_bytes
-    freezing = _Clock()
-    with freezing.running():
-        table = module.freeze()
-    learned, labels = predicted(model, data.test)
-    model.embedding = Frozen(table)
-    found, _ = predicted(model, data.test)
-    if not (np.isfinite(found).all() and np.isfinite(learned).all()):
-        return {"stopped": "training diverged: predictions are not finite"}
-    cold = _coldest(data, labels)
-    return {
-        "figures": {
-            "auc": float(roc_auc_score(labels, found)),
-            "log_loss": float(log_loss(labels, found)),
-            "cold_auc": float(roc_auc_score(labels[cold], found[cold])),
-            "validation_auc": max(one.score for one in history if one.stage == history[-1].stage),
-            "frozen_apart": float(np.abs(found - learned).max()),
-            "stored_bytes": table.stored_bytes,
-            "ratio": table.stored_bytes / (4 * data.rows * dimension),
+    peak = peak_memory()
+    learned, _ = predicted(model, data.test)
+    return Trained(
+        module,
+        model,
+        learned,
+        {
+            "validation_auc": _kept_score(history),
             # Of the stage with the most, or of the table that it ends with.
-            "training_bytes": max(held, ended),
+            "training_bytes": max(held, module.training_bytes),
             "peak_bytes": peak,
             "train_seconds": all_of_it.seconds - evaluating.seconds,
             "steps": sum(
                 max(one.step for one in history if one.stage == stage) for stage in {h.stage for h in history}
             ),
-            "freeze_seconds": freezing.seconds,
-            "lookup_ns_per_row": _lookup_time(table, data.test),
-        }
-        | _best(data)
+        },
+    )
+
+
+def _kept_score(history: Sequence[training.Evaluation]) -> float:
+    """Return the score of the state that the last stage ends with: the best that counts, or the last."""
+    counted = [one.score for one in history if one.stage == history[-1].stage and one.counts]
+    return max(counted, default=history[-1].score)
+
+
+def _outcome(ended: Trained, request: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """Return what the frozen form that a cell wants of a trained table is worth, and costs."""
+    _, *after = request["method"].split(AFTER)
+    freezing = _Clock()
+    with freezing.running():
+        table = ended.module.freeze()
+    if after and np.isfinite(ended.learned).all():
+        weight = np.ascontiguousarray(table.decode(), np.float32)
+        try:
+            with freezing.running():
+                table = ec.compress(weight, after[0], budget=request["budget"])
+        except ec.BudgetError as error:
+            return refusal(error)
+    # The learned table comes back for the next form.
+    ended.model.embedding = Frozen(table)
+    found, labels = predicted(ended.model, data.test)
+    ended.model.embedding = ended.module
+    learned = ended.learned
+    if not (np.isfinite(found).all() and np.isfinite(learned).all()):
+        return {"stopped": "training diverged: predictions are not finite"}
+    cold = _coldest(data, labels)
+    made = {
+        "auc": float(roc_auc_score(labels, found)),
+        "log_loss": float(log_loss(labels, found)),
+        "cold_auc": float(roc_auc_score(labels[cold], found[cold])),
+        "validation_auc": ended.figures["validation_auc"],
+        "frozen_apart": float(np.abs(found - learned).max()),
+        "stored_bytes": table.stored_bytes,
+        "ratio": table.stored_bytes / (4 * data.rows * request["dimension"]),
     }
+    costs = {"freeze_seconds": freezing.seconds, "lookup_ns_per_row": _lookup_time(table, data.test)}
+    return {"figures": made | ended.figures | costs | _best(data)}
 
 
 def predicted(model: torch.nn.Module, part: Part | GeneratedPart) -> tuple[Values, Values]:

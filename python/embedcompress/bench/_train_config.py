@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .._methods import FULL
 from .._reading import read_whole, toml_values
+from .._registry import method_name
 from ._clicks import SPLITS
+from ._lines import key
+from ._tuning import Cell, Request, trial
 
-Request = dict[str, Any]
 PACKAGED = ("flights", "movielens")
 """Data that needs no definition."""
+AFTER = " + "
+"""Between the method that trains a table, and the one that compresses it afterwards."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Grid:
     epochs: int = 1
     """Of each stage of a method. A second epoch over clicks mostly overfits."""
     rate: float = 2e-3
-    """Of Adam."""
+    """Of the head's Adam, and of the tables' where no optimizer is given."""
     dropout: float = 0.0
     evaluations: int = 4
     """On the validation part, in each epoch; the best state of a stage is kept."""
@@ -42,7 +47,16 @@ class Grid:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Of methods, by their name."""
     optimizer: Mapping[str, Any] = field(default_factory=dict)
-    """The tables' own: its `name`, such as "RowwiseAdagrad", and its numbers, such as `lr`. Adam of torch if empty."""
+    """Of the tables: its `name` and its numbers, such as `lr`. `_optimizers` has the names. Adam if empty."""
+    trials: tuple[Mapping[str, Any], ...] = ()
+    """Optimizers, of which each method has the one at each budget that is best with the first seed. A table's own have
+    `otherwise`, the optimizer that methods try which take none of their own."""
+    counts: tuple[str, ...] = ()
+    """Methods that are told how often ids are used although they do without; those that need it always are."""
+    sparse: bool = False
+    """Whether gradients of tables are sparse, where methods allow and the optimizer is one of torch."""
+    after: tuple[str, ...] = ()
+    """Methods that compress the uncompressed table after it was trained, at each budget."""
 
 
 @dataclass(frozen=True)
@@ -58,30 +72,66 @@ class Config:
         return self.data.get(name, {"reader": name})
 
     def requests(self) -> list[Request]:
-        """Return every cell once, in order of the grids; within one, seeds outermost, uncompressed tables first."""
-        from ..training import methods
+        """Return every cell once, as far as it is known before trials have chosen: with those, and no optimizer yet."""
+        found = [request for cell in self.cells() for request in (*cell.trials, cell.request)]
+        return list({key(request): request for request in found}.values())
 
-        found: dict[str, Request] = {}
-        names = [method.name for method in methods()]
+    def cells(self) -> list[Cell]:
+        """Return every cell once, in order of the grids; within one, seeds outermost, uncompressed tables first."""
+        found: dict[str, Cell] = {}
         for grid in self.grids:
             for seed in grid.seeds:
                 for data in grid.data:
                     for head in grid.heads:
-                        for method in grid.methods or names:
-                            for budget in (1.0,) if method == "full" else grid.budgets:
-                                one = self._request(grid, data, head, method, budget, seed)
-                                found.setdefault(repr(one), one)
+                        for method, budget in _forms(grid):
+                            cell = self._cell(grid, data, head, method, budget, seed)
+                            found.setdefault(repr(cell), cell)
         return list(found.values())
 
-    def _request(self, grid: Grid, data: str, head: str, method: str, budget: float, seed: int) -> Request:
+    def _cell(self, grid: Grid, data: str, head: str, method: str, budget: float, seed: int) -> Cell:
         settings = ("split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience")
-        return (
+        request = (
             {"data": data, "head": head, "method": method, "budget": budget, "seed": seed}
             | {name: getattr(grid, name) for name in settings}
             | ({"source": dict(self.data[data])} if data in self.data else {})
-            | ({"options": dict(grid.options[method])} if method in grid.options else {})
+            | ({"options": dict(grid.options[trained])} if (trained := method.split(AFTER)[0]) in grid.options else {})
+            | ({"counts": True} if trained in grid.counts else {})
             | ({"optimizer": dict(grid.optimizer)} if grid.optimizer else {})
+            | ({"sparse": True} if grid.sparse else {})
         )
+        # What is compressed afterwards is the table that trials chose for the uncompressed one.
+        tried = training_of(request)
+        return Cell(request, tuple(trial(tried, one, grid.seeds[0]) for one in _tried(grid.trials, tried["method"])))
+
+
+def training_of(request: Request) -> Request:
+    """Return the request of the training that gives the table of a cell, which may be compressed afterwards."""
+    trained, *after = request["method"].split(AFTER)
+    return request | {"method": trained, "budget": 1.0} if after else request
+
+
+def _forms(grid: Grid) -> Iterator[tuple[str, float]]:
+    """Yield methods with their budgets."""
+    from ..training import methods
+
+    for method in grid.methods or [method.name for method in methods()]:
+        if method != FULL:
+            yield from ((method, budget) for budget in grid.budgets)
+            continue
+        yield method, 1.0
+        yield from ((method + AFTER + after, budget) for after in grid.after for budget in grid.budgets)
+
+
+def _tried(trials: Sequence[Mapping[str, Any]], method: str) -> list[Mapping[str, Any]]:
+    """Return the optimizers that a method tries."""
+    from ..training._registry import class_of
+
+    takes = bool(trials) and class_of(method).takes_optimizer
+    found = []
+    for one in trials:
+        own = {name: value for name, value in one.items() if name != "otherwise"}
+        found.append(one["otherwise"] if "otherwise" in one and not takes else own)
+    return found
 
 
 def read(path: Path) -> Config:
@@ -132,7 +182,7 @@ def checked(config: Config) -> Config:
     Raises:
         ValueError: some do not; before anything has run.
     """
-    from ..training._registry import class_of
+    from ..training._registry import METHODS, class_of
     from . import _data
     from ._generated_clicks import READER
     from ._heads import HEADS
@@ -150,6 +200,7 @@ def checked(config: Config) -> Config:
         _known(place, "data", one.data, [*PACKAGED, *config.data])
         _known(place, "heads", one.heads, list(HEADS))
         _known(place, "split", [one.split], SPLITS)
+        _known(place, "counts", one.counts, [kind.method.name for kind in METHODS.values() if kind.uses_counts])
         for name in one.data:
             if config.source(name)["reader"] == READER:
                 _check_generated(name, config.source(name), one.split)
@@ -161,8 +212,14 @@ def checked(config: Config) -> Config:
         for name in ("dimension", "batch", "epochs", "evaluations", "patience", "rate"):
             if getattr(one, name) <= 0:
                 raise ValueError(f"grid {place}: {name} must be above 0, not {getattr(one, name)}")
+        if one.optimizer and one.trials:
+            raise ValueError(f"grid {place}: optimizer can't be given beside trials")
         if one.optimizer:
-            _check_optimizer(place, one)
+            _check_optimizer(f"grid {place}: optimizer", one.optimizer, one)
+        for number, values in enumerate(one.trials, 1):
+            _check_trial(f"grid {place}: trial {number}", values, one)
+        if one.after and one.methods and FULL not in one.methods:
+            raise ValueError(f"grid {place}: after: {FULL} is not among the methods")
         if not 0 <= one.dropout < 1:
             raise ValueError(f"grid {place}: dropout must be at least 0 and below 1, not {one.dropout}")
     return replace(config, grids=tuple(grids))
@@ -177,26 +234,48 @@ def _check_generated(name: str, source: Mapping[str, Any], split: str) -> None:
         raise ValueError(f"data {name!r}: {error}") from None
 
 
-def _check_optimizer(place: int, one: Grid) -> None:
-    from ..training._registry import class_of, takes_optimizer
-    from ..training._row_optimizers import named
+def _check_optimizer(place: str, values: Mapping[str, Any], one: Grid) -> None:
+    from ..training._registry import class_of
+    from ._optimizers import check, is_own
 
     try:
-        named(one.optimizer)
+        check(values, sparse=one.sparse)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"grid {place}: optimizer: {error}") from None
+        raise ValueError(f"{place}: {error}") from None
+    if not is_own(values):
+        return
     if not one.methods:
-        raise ValueError(f"grid {place}: optimizer: not all methods take one of their own: list those that do")
+        raise ValueError(f"{place}: not all methods take one of their own: list those that do")
     for method in one.methods:
-        if not takes_optimizer(class_of(method)):
-            raise ValueError(f"grid {place}: optimizer: {method} takes none of its own")
+        if not class_of(method).takes_optimizer:
+            raise ValueError(f"{place}: {method} takes none of its own")
+
+
+def _check_trial(place: str, values: Mapping[str, Any], one: Grid) -> None:
+    from ._optimizers import check, is_own
+
+    if "otherwise" not in values:
+        _check_optimizer(place, values, one)
+        return
+    first = {name: value for name, value in values.items() if name != "otherwise"}
+    if not is_own(first):
+        raise ValueError(f"{place}: every method takes {first.get('name')}: there is no otherwise")
+    try:
+        check(first, sparse=one.sparse)
+        if not isinstance(values["otherwise"], dict) or is_own(values["otherwise"]):
+            raise ValueError("otherwise must be an optimizer of torch, which every method takes")
+        check(values["otherwise"], sparse=one.sparse)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def _spelled(place: int, one: Grid, name: Callable[[str], str]) -> Grid:
     """Return a grid with the catalogue's names of methods, which may be spelled as in the papers."""
     try:
         options = {name(method): values for method, values in one.options.items()}
-        return replace(one, methods=tuple(map(name, one.methods)), options=options)
+        after = tuple(map(method_name, one.after))
+        counts = tuple(map(name, one.counts))
+        return replace(one, methods=tuple(map(name, one.methods)), options=options, counts=counts, after=after)
     except ValueError as error:
         raise ValueError(f"grid {place}: methods: {error}") from None
 
@@ -222,7 +301,11 @@ _KINDS: dict[str, Any] = {
     "str": lambda value: isinstance(value, str),
     "int": _whole,
     "float": _number,
+    "bool": lambda value: isinstance(value, bool),
     "Mapping[str, Any]": lambda value: isinstance(value, dict),
+    "tuple[Mapping[str, Any], ...]": lambda value: (
+        isinstance(value, (list, tuple)) and all(isinstance(one, dict) for one in value)
+    ),
     "Mapping[str, Mapping[str, Any]]": lambda value: (
         isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
     ),
@@ -234,6 +317,8 @@ _EXPECTED = {
     "str": "a name",
     "int": "a whole number",
     "float": "a number",
+    "bool": "true or false",
     "Mapping[str, Any]": "a table",
+    "tuple[Mapping[str, Any], ...]": "a list of tables",
     "Mapping[str, Mapping[str, Any]]": "a table of tables",
 }

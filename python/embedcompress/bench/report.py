@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .._atomic import write_text
 from .._report import markdown_table
-from . import _lines, _report_claims, _report_retrieval, _report_scale, _report_tables, _report_train
+from . import _lines, _report_claims, _report_retrieval, _report_scale, _report_tables, _report_train, _report_trials
 from ._lines import Line
 from ._report_claims import Finding
 from ._report_post import NOISE, Contest
@@ -143,6 +143,17 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     for data, head in _report_train.all_places(found):
         pieces += _report_train.tables(found, data, head)
     pieces += _report_train.heads_table(found)
+    if trials := _report_trials.choices(lines):
+        pieces += [
+            "## Training a table: which optimizer",
+            "Every method, and the uncompressed table, has as many trials at each budget, with one seed: of an "
+            "optimizer of the table and its learning rate, beside Adam for the head. What has the best AUC on "
+            "validation data, in bold, is what all seeds were run with; test data has no part in it. Where a method "
+            "can't have an optimizer of its own, it tries another rate of one that it can have. A dash is a trial "
+            "that another kind of methods has, that the budget has no room for, or that diverged. Tables that were "
+            "compressed after training are those of the uncompressed method's choice.",
+            *trials,
+        ]
     return pieces
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ._generated import field_sizes
 from ._lines import Line, Lines, key
-from ._train_config import Request
+from ._tuning import Request
 from .train import described_machine, end_with_parent
 
 NAME = "scale"

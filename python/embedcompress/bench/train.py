@@ -1,6 +1,7 @@
 """Training with every method, on data, under heads, at budgets: quality beside cost.
 
-A cell trains one model, in a process of its own, on one thread. Cells that end are written at once and are never run
+A cell trains one model, in a process of its own, on one thread; cells of one table that is compressed by several
+methods afterwards share it. Cells that end are written at once and are never run
 again; what a cell gives depends on its request alone, so that a run that was cut off gives what a whole one does.
 """
 
@@ -24,7 +25,8 @@ from typing import Any
 from .._report import machine, processors
 from . import _data
 from ._lines import Line, Lines, key
-from ._train_config import Config, Request
+from ._train_config import Config, training_of
+from ._tuning import TRIAL, Cell, Request, as_result, best, shown
 
 NAME = "train"
 _PRELOADED = ["sklearn.metrics", "embedcompress.training", "embedcompress.bench._train_cell"]
@@ -50,24 +52,23 @@ def run(
 
     Args:
         config: What is run.
-        out: A file of JSON lines; at the end, lines are in the order of the cells.
+        out: A file of JSON lines; at the end, lines are in the order of the cells, each after its trials.
         jobs: Cells at once; as many as there are processors if not given.
         progress: Told of every cell that ended.
 
     Returns:
-        The line of every cell.
+        The line of every cell, without trials, which are in the file only.
 
     Raises:
         ValueError: another run writes to the file; data can't be read, or a head can't take it.
         RuntimeError: cells failed, which is a mistake in this library or the end of memory. All others have been run.
         KeyboardInterrupt: cells that had ended are in the file.
     """
-    requests = config.requests()
     most = max(1, jobs or processors())
     with Lines(out, NAME) as lines, tempfile.TemporaryDirectory(prefix="embedcompress-bench-") as folder:
-        waiting = [request for request in requests if key(request) not in lines.found]
+        cells = _Cells(config.cells(), lines)
         # All data is read before anything runs, once for all cells.
-        kept = _keep(config, waiting, Path(folder))
+        kept = _keep(config, cells.missing(), Path(folder))
         estimate = Estimate(lines.found.values())
         head = {"bench": NAME, "machine": described_machine()}
         failures: list[str] = []
@@ -75,34 +76,106 @@ def run(
 
         def tell(last: Line | None) -> None:
             if progress:
-                left = estimate.seconds([*waiting, *(worker.request for worker in running)])
-                done = len(requests) - len(waiting) - len(running) - len(failures)
-                progress(Status(done, len(requests), None if left is None else left / most, last))
+                left = estimate.seconds([*cells.missing(), *(one for worker in running for one in worker.requests)])
+                progress(Status(cells.done, cells.total, None if left is None else left / most, last))
 
         tell(None)
         try:
-            while running or waiting:
-                while waiting and len(running) < most:
-                    request = waiting.pop(0)
-                    running.append(_Worker(request, kept[_data_key(request)]))
+            while running or cells.waiting:
+                while cells.waiting and len(running) < most:
+                    requests = cells.next_job()
+                    running.append(_Worker(requests, kept[_data_key(requests[0])]))
                 ready = multiprocessing.connection.wait([worker.connection for worker in running])
                 for worker in [worker for worker in running if worker.connection in ready]:
                     running.remove(worker)
-                    outcome, failure = worker.result()
+                    outcomes, failure = worker.result()
                     if failure:
-                        failures.append(f"{_shown(worker.request)}: {failure}")
+                        failures += [f"{_shown(request)}: {failure}" for request in worker.requests]
                         continue
-                    line = head | {"request": worker.request} | outcome
-                    lines.add(line)
-                    estimate.learn(line)
-                    tell(line)
+                    for request, outcome in zip(worker.requests, outcomes, strict=True):
+                        line = head | {"request": request} | outcome
+                        lines.add(line)
+                        estimate.learn(line)
+                        cells.take_chosen()
+                        tell(line)
         finally:
             for worker in running:
                 worker.stop()
         if failures:
             raise RuntimeError(f"{len(failures)} cells failed:\n" + "\n".join(failures))
-        lines.sort(requests)
-        return [lines.found[key(request)] for request in requests]
+        lines.sort(cells.requests())
+        return [lines.found[key(request)] for request in cells.results()]
+
+
+class _Cells:
+    """What a run is to have lines of, and which of it can be run now."""
+
+    def __init__(self, cells: Sequence[Cell], lines: Lines) -> None:
+        self._cells, self._lines = cells, lines
+        self._open = [cell for cell in cells if cell.trials]
+        """Those that trials are still to complete."""
+        self._known: set[str] = set()
+        """Keys of all requests that have lines, wait or run: trials and cells overlap."""
+        self.waiting: list[Request] = []
+        for cell in cells:
+            for request in cell.trials or [cell.request]:
+                self._take(request)
+        self.take_chosen()
+
+    def _take(self, request: Request) -> None:
+        """Have a request wait, unless it has a line, waits or runs already."""
+        name = key(request)
+        if name not in self._known and name not in self._lines.found:
+            self.waiting.append(request)
+        self._known.add(name)
+
+    @property
+    def total(self) -> int:
+        """Cells, trials included; those whose trials are to choose yet may turn out to be others."""
+        return len(self._known) + len(self._open)
+
+    @property
+    def done(self) -> int:
+        """Cells that have lines, trials included."""
+        return sum(name in self._lines.found for name in self._known)
+
+    def take_chosen(self) -> None:
+        """Complete cells whose trials have ended. Where a trial was what they want, its line is theirs."""
+        for cell in list(self._open):
+            request = cell.chosen(self._lines.found)
+            if request is None:
+                continue
+            self._open.remove(cell)
+            trial = best([self._lines.found[key(one)] for one in cell.trials])
+            is_new = key(request) not in self._known and key(request) not in self._lines.found
+            if is_new and as_result(trial) == request:
+                # The time of the training is the trial's.
+                copy = {name: value for name, value in trial.items() if name != "seconds"}
+                self._lines.add(copy | {"request": request})
+            self._take(request)
+
+    def next_job(self) -> list[Request]:
+        """Return the first request that waits, with all others that one training serves."""
+        first = training_of(self.waiting[0])
+        found = [request for request in self.waiting if training_of(request) == first]
+        self.waiting = [request for request in self.waiting if request not in found]
+        return found
+
+    def missing(self) -> list[Request]:
+        """Return what waits to be run, or to be chosen by trials."""
+        return [*self.waiting, *(cell.request for cell in self._open)]
+
+    def results(self) -> list[Request]:
+        """Return all cells whose optimizer is known, without trials."""
+        return [request for cell in self._cells if (request := cell.chosen(self._lines.found)) is not None]
+
+    def requests(self) -> list[Request]:
+        """Return all cells whose optimizer is known, each after its trials."""
+        found: dict[str, Request] = {}
+        for cell in self._cells:
+            chosen = cell.chosen(self._lines.found)
+            found |= {key(request): request for request in (*cell.trials, *([chosen] if chosen else []))}
+        return list(found.values())
 
 
 def described_machine() -> dict[str, Any]:
@@ -124,10 +197,10 @@ class Estimate:
             self.learn(line)
 
     def learn(self, line: Line) -> None:
-        """Take a cell that ended."""
-        for names in _LIKE:
+        """Take a cell that ended; one without seconds has those of a trial, which count once."""
+        for names in _LIKE if "seconds" in line else ():
             found = self._seconds.setdefault(tuple(str(line["request"][name]) for name in names), [])
-            found.append(float(line.get("seconds", 0.0)))
+            found.append(float(line["seconds"]))
 
     def seconds(self, requests: Sequence[Request]) -> float | None:
         """Return the sum over cells, each taken as the mean of those most like it; None if there is none."""
@@ -146,27 +219,27 @@ _LIKE = (("data", "head", "method", "budget"), ("data", "method", "budget"), ("d
 
 
 class _Worker:
-    """A process that runs one cell."""
+    """A process that runs one training, and all cells that it serves."""
 
-    def __init__(self, request: Request, folder: Path) -> None:
-        self.request = request
+    def __init__(self, requests: Sequence[Request], folder: Path) -> None:
+        self.requests = requests
         context = _context()
         self.connection, theirs = context.Pipe(duplex=False)
-        self.process: BaseProcess = context.Process(target=_work, args=(request, folder, theirs), daemon=True)
+        self.process: BaseProcess = context.Process(target=_work, args=(requests, folder, theirs), daemon=True)
         self.process.start()
         theirs.close()
 
-    def result(self) -> tuple[dict[str, Any], str]:
-        """Return the outcome, or what went wrong."""
+    def result(self) -> tuple[list[dict[str, Any]], str]:
+        """Return the outcome of each request, or what went wrong."""
         try:
-            outcome, failure = self.connection.recv()
+            outcomes, failure = self.connection.recv()
         except EOFError:
-            outcome, failure = {}, ""
+            outcomes, failure = [], ""
         self.process.join()
         self.connection.close()
-        if not outcome and not failure:
+        if not outcomes and not failure:
             failure = f"the process ended with code {self.process.exitcode}"
-        return outcome, failure
+        return outcomes, failure
 
     def stop(self) -> None:
         self.process.terminate()
@@ -183,20 +256,21 @@ def _context() -> Any:
     return context
 
 
-def _work(request: Request, folder: Path, connection: Connection) -> None:
+def _work(requests: Sequence[Request], folder: Path, connection: Connection) -> None:
     end_with_parent()
-    outcome: dict[str, Any] = {}
+    outcomes: list[dict[str, Any]] = []
     failure = ""
     try:
         from . import _train_cell
 
         start = time.process_time()
-        outcome = _train_cell.run(request, _data.load(folder))
-        outcome["seconds"] = time.process_time() - start
+        found = _train_cell.run_all(requests, _data.load(folder))
+        seconds = (time.process_time() - start) / len(requests)
+        outcomes = [outcome | {"seconds": seconds} for outcome in found]
     except Exception:
         failure = traceback.format_exc()
     with contextlib.suppress(BrokenPipeError):
-        connection.send((outcome, failure))
+        connection.send((outcomes, failure))
 
 
 def end_with_parent() -> None:
@@ -241,4 +315,7 @@ def _data_key(request: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _shown(request: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {request[name]}" for name in ("data", "head", "method", "budget", "seed"))
+    names = ("data", "head", "method", "budget", "seed")
+    return ", ".join(f"{name} {request[name]}" for name in names) + (
+        f", trial of {shown(request['optimizer'])}" if TRIAL in request else ""
+    )

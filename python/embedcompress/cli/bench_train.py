@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from .._report import figure, percent, text_table, to_json
 from ..bench import _train_config
+from ..bench._tuning import TRIAL, shown
 from ._inputs import training_package
 
 LISTS = {"data": str, "heads": str, "methods": str, "budgets": float, "seeds": int}
@@ -18,7 +19,7 @@ SETTINGS = {
     "dimension": (int, "columns of a row (default: 16)"),
     "batch": (int, "rows of a batch (default: 256)"),
     "epochs": (int, "of each stage of a method (default: 1)"),
-    "rate": (float, "Adam's learning rate (default: 0.002)"),
+    "rate": (float, "of the head's Adam, and of the tables' (default: 0.002)"),
     "dropout": (float, "in the heads (default: 0)"),
 }
 
@@ -103,7 +104,8 @@ def _minutes(seconds: float) -> str:
 
 
 def _shown(request: dict[str, Any]) -> str:
-    return " ".join(str(request[name]) for name in ("data", "head", "method", "budget", "seed"))
+    tried = [f"trial of {shown(request['optimizer'])}"] if TRIAL in request else []
+    return " ".join([str(request[name]) for name in ("data", "head", "method", "budget", "seed")] + tried)
 
 
 def _outcome(line: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from ._row_optimizers import SGD, Adagrad, RowOptimizer, RowwiseAdagrad, Rowwise
 from ._rules import Rules, read_rules
 from ._second_pass import second_pass
 from ._spec import Plan, Spec, largest, refuse
+from ._squared_gradients import squared_gradients
 from ._stage import Evaluation
 from ._trainer import Trainer
 
@@ -59,4 +60,5 @@ __all__ = [
     "refuse",
     "register",
     "second_pass",
+    "squared_gradients",
 ]

@@ -35,6 +35,8 @@ class Position:
     """The best score; None before there is one."""
     best_step: int = 0
     """The step of the best score."""
+    best_trained: float | None = None
+    """The best score since the first step, which `waited` goes by."""
     total: int | None = None
     """Steps of the stage; None where that was not known as it began."""
     validation_epoch: int = 0
@@ -64,9 +66,15 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_file(path, lambda file: torch.save(state, file))
 
-    def read(self, path: Path, mapped: bool = False) -> State:
-        """Return what a file has; mapped, its tensors take no memory of their own."""
+    def read(self, path: Path, mapped: bool = False, needed: Collection[str] = ()) -> State:
+        """Return what a file has; mapped, its tensors take no memory of their own.
+
+        Raises:
+            ValueError: something that is needed is missing.
+        """
         state: State = torch.load(path, weights_only=True, mmap=mapped)
+        if missing := [name for name in needed if name not in state]:
+            raise ValueError(f"'{path}' is no checkpoint that this version can go on from: it lacks {missing[0]}")
         return state
 
     def clean(self, index: int, keep: Collection[Path] = ()) -> None:

@@ -45,7 +45,7 @@ class Distinct:
             return functional.embedding(self.ids, parameter, padding_idx=padding, sparse=sparse)
         ids = self.ids
         has_padding = is_padded and len(ids) > 0 and int(ids[-1]) == len(parameter) - 1
-        rows: Tensor = _Take.apply(parameter, ids[:-1] if has_padding else ids, sparse)  # type: ignore[no-untyped-call]
+        rows = take(parameter, ids[:-1] if has_padding else ids, sparse)
         return torch.cat([rows, parameter[-1:].detach()]) if has_padding else rows
 
     def spread(self, rows: Tensor) -> Tensor:
@@ -64,6 +64,25 @@ class Distinct:
         return self.counts.to(like.dtype)[:, None] / self.batch if self.is_sorted else 1 / max(self.batch, 1)
 
 
+def take(parameter: Tensor, ids: Tensor, sparse: bool) -> Tensor:
+    """Return the rows of a parameter at ids that rise, (m, …).
+
+    Args:
+        parameter: (rows, …)
+        ids: (m,) int64
+        sparse: Whether the parameter's gradient is; it then has each row once, in order.
+    """
+    rows: Tensor = _Take.apply(parameter, ids, sparse)  # type: ignore[no-untyped-call]
+    return rows
+
+
+def gradient_of(shape: torch.Size, ids: Tensor, sums: Tensor, sparse: bool) -> Tensor:
+    """Return the gradient of a parameter from those of its rows, (m, …), at ids that rise."""
+    if sparse:
+        return torch.sparse_coo_tensor(ids[None], sums, shape, check_invariants=False, is_coalesced=True)
+    return sums.new_zeros(shape).index_copy_(0, ids, sums)
+
+
 class _Take(torch.autograd.Function):
     """Rows of ids that rise: their sparse gradient needs no more adding up, which optimizers are told."""
 
@@ -76,13 +95,7 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, slopes: Tensor) -> tuple[Tensor, None, None]:
         (ids,) = context.saved_tensors
-        if context.sparse:
-            gradient = torch.sparse_coo_tensor(
-                ids[None], slopes, context.shape, check_invariants=False, is_coalesced=True
-            )
-        else:
-            gradient = slopes.new_zeros(context.shape).index_copy_(0, ids, slopes)
-        return gradient, None, None
+        return gradient_of(context.shape, ids, slopes, context.sparse), None, None
 
 
 class _Spread(torch.autograd.Function):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import Method, Table, dense, partition
+from ._blocks import blocks
 from ._fields import Fields
+from ._row_optimizers import RowOptimizer, Stepping
 from ._spec import Plan, Spec
 
 MODES = ("sum", "mean", "max")
@@ -26,10 +28,13 @@ class LearnedEmbedding(nn.Module):
 
     - `enter(stage)` begins one of `stages`. Parameters may be others afterwards.
     - `schedule(steps)` is called after `enter`, with the steps that the stage is going to have, where that is known.
-    - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it.
+    - `before_step()` is called after backward, before the optimizer's step; `after_step()` after it. While there are
+      architecture parameters, both are called for steps on validation batches, too: twice for a step of the schedule.
     - `regularization()` is added to the loss.
     - `architecture_parameters()` are trained on validation batches.
+    - `counts_scores()` says from when on scores tell which state is the best.
     - `begin_second_pass()` and `end_second_pass(gradients)` let it learn from the batch once more, after the step.
+    - `is_over()` ends a stage before its epochs are.
     - `search(score)` may choose what the next stage has by a score on validation data; called at the end of a stage.
     - `finish()` brings the table into its frozen form, after the last stage.
 
@@ -45,9 +50,17 @@ class LearnedEmbedding(nn.Module):
     """Whether it does without, but makes use of it."""
     stages: ClassVar[tuple[str, ...]] = ("train",)
     """What training consists of, in order."""
+    ends_with_last: ClassVar[tuple[str, ...]] = ()
+    """Stages that end with their last state, as their scores are not of what they look for; others with their best."""
     looked_up: ClassVar[tuple[str, ...]] = ()
     """Names of parameters, or of modules and lists with parameters, whose gradients are sparse tensors where the spec
     says so. Where it does not, and for all other parameters, they are dense."""
+    takes_optimizer: ClassVar[bool] = False
+    """Whether tables can have an optimizer of their own, which is `spec.optimizer`."""
+    takes_bits: ClassVar[bool] = False
+    """Whether arrays of tables can be codes of `spec.bits` bits."""
+    own_options: ClassVar[Mapping[str, Any]] = {}
+    """Options that have another default with an optimizer of the table's own."""
     compiles: ClassVar[str] = ""
     """Why torch.compile does not work on it; empty if it does."""
 
@@ -106,6 +119,14 @@ class LearnedEmbedding(nn.Module):
     def after_step(self) -> None:
         """Do what the method does after the optimizer's step."""
 
+    def counts_scores(self) -> bool:
+        """Return whether a score now counts for the best state of the stage, and for patience."""
+        return True
+
+    def is_over(self) -> bool | None:
+        """Return whether the stage has what it is for; None, if it is over when its epochs are."""
+        return None
+
     def begin_second_pass(self) -> Sequence[Tensor]:
         """Return what has to have a gradient once more, after the step; nothing if no second pass is needed.
 
@@ -157,6 +178,25 @@ class LearnedEmbedding(nn.Module):
         """Take shapes from what `structure` returned, so that the state can be loaded."""
 
     # What all methods share
+
+    @property
+    def optimizer(self) -> RowOptimizer | None:
+        """The table's own optimizer; None if one of torch trains it."""
+        return self.spec.optimizer
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Change the learning rate of the table's own optimizer.
+
+        Raises:
+            ValueError: it is not finite or negative, or the table has no optimizer of its own.
+        """
+        if self.spec.optimizer is None:
+            raise ValueError("the table has no optimizer of its own; the learning rate is that of torch's")
+        optimizer = replace(self.spec.optimizer, lr=lr)
+        self.spec = replace(self.spec, optimizer=optimizer)
+        for part in self.modules():
+            if isinstance(part, Stepping):
+                part.optimizer = optimizer
 
     @property
     def device(self) -> torch.device:
@@ -252,15 +292,21 @@ class LearnedEmbedding(nn.Module):
         return out / lengths.clamp(min=1)[:, None] if self.mode == "mean" else out
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the stage and the structure."""
-        return {"stage": self.stage, "is_finished": self.is_finished, "structure": self.structure()}
+        """Return the stage, the structure, and the bits of codes that parameters are rounded to, None for f32."""
+        stage = {"stage": self.stage, "is_finished": self.is_finished}
+        return stage | {"structure": self.structure(), "bits": self.spec.bits}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the stage; the structure was taken before parameters were loaded."""
+        """Take the stage; the rest was taken or checked before parameters were loaded."""
         self.stage, self.is_finished = state["stage"], state["is_finished"]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         extra = state_dict.get(f"{prefix}_extra_state")
+        if extra is not None and extra["bits"] != self.spec.bits:
+            raise ValueError(
+                f"{prefix.rstrip('.') or 'the table'} has bits={self.spec.bits}, but the state is one of a table with "
+                f"bits={extra['bits']}: make it with the same"
+            )
         if extra is not None and extra["structure"]:
             self.restructure(extra["structure"])
         super()._load_from_state_dict(state_dict, prefix, *arguments)
@@ -278,8 +324,19 @@ class LearnedEmbedding(nn.Module):
 
     def initial(self, *shape: int, purpose: int = 0, bound: float | None = None) -> Tensor:
         """Return uniform numbers; within the root of 1 / the largest field's rows by default, as in the study."""
-        bound = max(self.spec.sizes) ** -0.5 if bound is None else bound
+        bound = self._bound(bound)
         return torch.empty(shape).uniform_(-bound, bound, generator=self.generator(purpose))
+
+    def initial_blocks(
+        self, rows: int, dimension: int, purpose: int = 0, bound: float | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the numbers of `initial(rows, dimension)` in blocks of rows: there is nothing of the table's size."""
+        bound, random = self._bound(bound), self.generator(purpose)
+        for block in blocks(rows, dimension):
+            yield torch.empty(block.stop - block.start, dimension).uniform_(-bound, bound, generator=random)
+
+    def _bound(self, bound: float | None) -> float:
+        return max(self.spec.sizes) ** -0.5 if bound is None else bound
 
     def forget_counts(self) -> None:
         """Let go of the counts of ids, which take more memory than some tables, once they have decided what they do."""

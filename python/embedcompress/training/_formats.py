@@ -9,6 +9,19 @@ from .._expressions import described, plan_bytes
 
 _MOST_ASSIGNED = (1 << 32) - 1
 """Ids of a partition by assignment."""
+SHORT = 32
+"""Numbers of the longest row of codes that has one scale; longer ones have a scale and a bias for each so many."""
+
+
+@lru_cache(maxsize=4096)
+def array_bytes(rows: int, dimension: int, bits: int | None) -> int:
+    """Return the bytes of an array of rows of a learned table: of codes, or in f32 if there are no bits."""
+    if bits is None:
+        return 4 * rows * dimension
+    if dimension <= SHORT:
+        fields: dict[str, Any] = {"bits": bits, "entries": "f16", "scope": "table", "row_scale": "f16"}
+        return plan_bytes(described("codebook", rows, dimension, **fields))
+    return plan_bytes(described("uniform", rows, dimension, bits=bits, scale="f16", group=SHORT))
 
 
 def empty(rows: int, dimension: int = 1) -> dict[str, object]:

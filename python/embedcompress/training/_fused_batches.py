@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .. import _core
@@ -38,7 +39,7 @@ class Ids:
 
 
 class Bags:
-    """Sums or means of the rows of bags, without weights that learn."""
+    """Sums or means of the rows of bags."""
 
     def __init__(self, ids: Tensor, starts: Tensor, mode: str, weights: Tensor | None) -> None:
         """Take bags.
@@ -46,11 +47,16 @@ class Bags:
         Args:
             ids: (n,), of all bags.
             starts: (bags,) int64, where each bag begins.
-            mode: "sum" or "mean".
+            mode: "sum", "mean" or "max".
             weights: (n,), of sums, finite; None for ones.
         """
         self.ids, self.starts, self.mode = ids.contiguous(), starts.contiguous(), mode
-        self.weights = None if weights is None else weights.detach().float().contiguous()
+        self.weights = weights
+
+    @property
+    def learn_weights(self) -> bool:
+        """Whether weights have a gradient."""
+        return self.weights is not None and self.weights.requires_grad and torch.is_grad_enabled()
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -70,5 +76,5 @@ class Bags:
         _core.trained_rows_step_bags(table, self._bags(), slopes, *optimizer)
 
     def _bags(self) -> Any:
-        weights = None if self.weights is None else self.weights.numpy()
+        weights = None if self.weights is None else self.weights.detach().float().contiguous().numpy()
         return self.ids.numpy(), self.starts.numpy(), self.mode, weights

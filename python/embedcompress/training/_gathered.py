@@ -1,19 +1,23 @@
-"""Methods whose rows are those of one tensor, gathered as torch.nn.Embedding gathers them."""
+"""Methods whose rows are those of one array, gathered as torch.nn.Embedding gathers them."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ._embedding import LearnedEmbedding
+from ._fused_batches import Bags
+from ._rows import Rows
 
 
 class Gathered(LearnedEmbedding):
     """A method that says which row of `weight` an id has; sums and means of bags are made while rows are read."""
 
-    weight: nn.Parameter
+    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
+    takes_optimizer: ClassVar[bool] = True
+    weight: Rows
 
     @abstractmethod
     def places(self, ids: Tensor) -> Tensor:
@@ -21,18 +25,13 @@ class Gathered(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight."""
-        return functional.embedding(self.places(ids), self.weight, sparse=self.spec.sparse)
+        rows: Tensor = self.weight(self.places(ids))
+        return rows
 
     def pooled(self, ids: Tensor, starts: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
-        """Return pooled rows, (bags, d)."""
-        # Sparse gradients of a maximum are not torch's to give, nor are rows without a bag its to leave out.
-        if self.mode is None or self.mode == "max":
+        """Return pooled rows, (bags, d); sums and means are made while rows are read, and no row exists beside them."""
+        assert self.mode is not None
+        bags = Bags(self.places(ids), starts, self.mode, weights)
+        if not self.weight.can_pool(bags):
             return super().pooled(ids, starts, lengths, weights)
-        return functional.embedding_bag(
-            self.places(ids),
-            self.weight,
-            starts,
-            mode=self.mode,
-            sparse=self.spec.sparse,
-            per_sample_weights=None if weights is None else weights.to(self.weight.dtype),
-        )
+        return self.weight.pooled(bags)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .. import Table, _core, codebook
 from ._embedding import numbers
-from ._fused import BITS, FusedRows, unpacked
+from ._fused import BITS, FusedRows
 from ._fused_batches import Bags, Ids
+from ._nibbles import unpacked
 from ._spec import Spec
 
 
@@ -94,6 +95,9 @@ class LearntScales(FusedRows):
             self._write(Held(distinct, values), torch.zeros_like(values).index_add_(0, places, slopes))
         elif len(distinct):
             self.held = Held(distinct, values)
+        else:
+            # Nothing is to be written, but it is a step.
+            self.steps.next()
 
     def begin_second_pass(self) -> list[Tensor]:
         """Return what the second pass gives a gradient, if there has to be one: the rows of the step, (m, d)."""
@@ -114,15 +118,15 @@ class LearntScales(FusedRows):
             self._write(held, slopes[0])
             self.held = None
 
-    def frozen(self) -> Table:
-        """Return the table as it is, on memory of its own."""
+    def frozen(self, part: slice = slice(None)) -> Table:
+        """Return a table of some rows as they are, on memory of its own."""
         if self.held is not None:
             raise self._waits()
         assert self.scales is not None
-        elements = self.elements.cpu()
+        elements = self.elements[part].cpu()
         codes = unpacked(elements, self.dimension) if self.form == "int4" else (elements ^ -128).view(torch.uint8)
         entries = np.arange(-self.limit, self.limit, dtype=np.float32)
-        return codebook(codes.numpy(), entries, bits=BITS[self.form], scales=numbers(self.scales))
+        return codebook(codes.numpy(), entries, bits=BITS[self.form], scales=numbers(self.scales[part]))
 
     def _write(self, held: Held, slopes: Tensor | None) -> None:
         given = None if slopes is None else slopes.contiguous().numpy()

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .. import Table
-from ._embedding import frozen_rows
+from ._embedding import LearnedEmbedding
 from ._fields import of_field
+from ._new_rows import uniform_rows
 
 
 class PlainFields(nn.Module):
@@ -19,23 +19,22 @@ class PlainFields(nn.Module):
     is_plain: Tensor
     first: Tensor
 
-    def __init__(self, sizes: Sequence[int], is_plain: Sequence[bool], rows: Tensor, sparse: bool) -> None:
-        """Take the rows of fields that are plain.
+    def __init__(self, table: LearnedEmbedding, is_plain: Sequence[bool], purpose: int = 0) -> None:
+        """Make the rows of fields that are plain.
 
         Args:
-            sizes: Of all fields.
+            table: Whose fields they are.
             is_plain: Which of them are.
-            rows: Their first values.
-            sparse: Whether gradients are.
+            purpose: Of its initial numbers.
         """
         super().__init__()
-        self.counts = [size if plain else 0 for size, plain in zip(sizes, is_plain, strict=True)]
+        self.counts = [size if plain else 0 for size, plain in zip(table.spec.sizes, is_plain, strict=True)]
         counts = torch.tensor(self.counts)
         self.register_buffer("is_plain", torch.tensor(list(is_plain)), persistent=False)
         self.register_buffer("first", counts.cumsum(0) - counts, persistent=False)
-        self.weight = nn.Parameter(rows) if any(self.counts) else None
+        rows = sum(self.counts)
+        self.weight = uniform_rows(table, rows, table.spec.dimension, purpose=purpose) if rows else None
         self.are_all = all(is_plain)
-        self.sparse = sparse
 
     def beside(
         self, field: Tensor | None, local: Tensor, compressed: Callable[[Tensor | None, Tensor], Tensor]
@@ -51,11 +50,12 @@ class PlainFields(nn.Module):
             return compressed(field, local)
         places = local + of_field(self.first, field)
         if self.are_all or field is None:
-            return functional.embedding(places, self.weight, sparse=self.sparse)
+            plain: Tensor = self.weight(places)
+            return plain
         mine = self.is_plain[field]
         here, there = mine.nonzero().view(-1), (~mine).nonzero().view(-1)
-        rows = self.weight.new_zeros(len(local), self.weight.shape[1])
-        found = functional.embedding(places[here], self.weight, sparse=self.sparse)
+        found: Tensor = self.weight(places[here])
+        rows = found.new_zeros(len(local), self.weight.dimension)
         made = compressed(field[there], local[there])
         return rows.index_copy(0, here, found).index_copy(0, there, made.to(rows.dtype))
 
@@ -63,4 +63,4 @@ class PlainFields(nn.Module):
         """Return the table of a plain field."""
         assert self.weight is not None
         start = int(self.first[index])
-        return frozen_rows(self.weight[start : start + self.counts[index]])
+        return self.weight.frozen(slice(start, start + self.counts[index]))

@@ -10,11 +10,12 @@ from typing import Any
 from .. import BudgetError
 from .._bisection import last_where
 from .._checks import check_type, checked_number
+from .._methods import FULL
 from .._report import figure
 from ._advice import Advice, Choice, Refused
 from ._growth import Cost, Growth, is_far
 from ._registry import METHODS, plan
-from ._rules import FULL, Curve, Estimate, Evidence, Rules, committed_rules
+from ._rules import Curve, Estimate, Evidence, Rules, committed_rules
 from ._spec import Spec
 from ._words import nothing_left, reason, time_steps
 

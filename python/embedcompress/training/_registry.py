@@ -6,7 +6,7 @@ line in `METHODS`. Other packages call `register`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from .._methods import WHILE_TRAINING
 from .._registry import add, checked_options, method_name
 from .._registry import methods as catalogued
 from ._embedding import LearnedEmbedding
-from ._fused import FusedEmbedding
 from ._row_optimizers import RowOptimizer
 from ._spec import Plan, Spec
 from .methods.adapt import Adaptive
@@ -30,6 +29,7 @@ from .methods.deeplight import DeepLight
 from .methods.dhe import DHE
 from .methods.dpq import DPQ
 from .methods.full import Full
+from .methods.gmp import GMP
 from .methods.hash import Hash
 from .methods.mde import MDE
 from .methods.mgqe import MGQE
@@ -47,6 +47,7 @@ METHODS: dict[str, type[LearnedEmbedding]] = {
         Compositional,
         DPQ,
         DeepLight,
+        GMP,
         PEP,
         AutoSrh,
         OptEmbed,
@@ -136,6 +137,7 @@ def embedding(
     seed: int = 0,
     sparse: bool = False,
     optimizer: RowOptimizer | None = None,
+    bits: int | str | None = None,
     **options: Any,
 ) -> LearnedEmbedding:
     """Return a module that is trained in compressed form, in place of torch.nn.Embedding or EmbeddingBag.
@@ -151,17 +153,21 @@ def embedding(
         mode: "sum", "mean" or "max" to pool like EmbeddingBag; None for rows.
         seed: Of initial values and hashes.
         sparse: Whether gradients are sparse where the method allows, for optimizers such as torch.optim.SparseAdam.
-        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for full, int16, int8, int4 and alpt: the
-            table is held as it is stored, and its rows move during backward. It then has no parameters; see
-            docs/training.md.
+        optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for methods that are made of rows alone:
+            full, hash, adapt, dedup, compo, mde, tt, robe, cafe, cce, and int16, int8, int4 and alpt, which are then
+            held as they are stored. Rows move during backward, and the table has no parameters; see docs/training.md.
+        bits: Of the codes that the arrays of full, hash, adapt, compo, mde, tt and robe have, 2 to 8: they are rounded
+            in every forward pass, gradients pass through that, and the budget is that of the codes. "auto" takes 8 if
+            the whole table fits the budget in codes of 8 bits, and else 4. None for f32. Of alpt, dpq and mgqe it is
+            an option.
         **options: The method's own.
 
     Raises:
         BudgetError: the method can't meet the budget; the message has the least bytes.
         ValueError: arguments that the method does not take, or that do not agree.
     """
-    kind, values = _checked(method, options, optimizer)
-    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, seed, sparse, optimizer)
+    kind, values, bits = _checked(method, options, optimizer, bits)
+    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, seed, sparse, optimizer, bits)
     return kind(_with_counts(kind, spec), mode, **values)
 
 
@@ -174,6 +180,7 @@ def plan(
     counts: object | None = None,
     fields: Sequence[int] | None = None,
     optimizer: RowOptimizer | None = None,
+    bits: int | str | None = None,
     **options: Any,
 ) -> Plan:
     """Return what a method makes of a budget, without allocating the table.
@@ -186,14 +193,15 @@ def plan(
         counts: How often each id is used.
         fields: Sizes of fields.
         optimizer: The table's own: some methods plan another form for it.
+        bits: Of the codes of the table's arrays.
         **options: The method's own.
 
     Raises:
         BudgetError: the method can't meet the budget; the message has the least bytes.
         ValueError: arguments that the method does not take, or that do not agree.
     """
-    kind, values = _checked(method, options, optimizer)
-    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, optimizer=optimizer)
+    kind, values, bits = _checked(method, options, optimizer, bits)
+    spec = Spec.of(num_embeddings, embedding_dim, budget, counts, fields, optimizer=optimizer, bits=bits)
     return kind.plan(_with_counts(kind, spec), **values)
 
 
@@ -203,27 +211,31 @@ def class_of(method: str) -> type[LearnedEmbedding]:
 
 
 def _checked(
-    method: str, options: dict[str, Any], optimizer: RowOptimizer | None
-) -> tuple[type[LearnedEmbedding], dict[str, Any]]:
-    """Return the method's class, and its options with those that were not given."""
+    method: str, options: dict[str, Any], optimizer: RowOptimizer | None, bits: int | str | None
+) -> tuple[type[LearnedEmbedding], dict[str, Any], int | str | None]:
+    """Return the method's class, its options with those that were not given, and the bits of the table's arrays."""
     if optimizer is not None:
-        options = _fused_options(method) | options
+        options = {**_own_options(method), **options}
     kind = class_of(method)
-    return kind, checked_options(kind.method.name, WHILE_TRAINING, options)
+    if bits is not None and any(option.name == "bits" for option in kind.method.options):
+        options, bits = {**options, "bits": bits}, None
+    if bits is not None and not kind.takes_bits:
+        raise ValueError(f"{kind.method.name} takes no bits; the methods that do are {_taking('takes_bits')}")
+    return kind, checked_options(kind.method.name, WHILE_TRAINING, options), bits
 
 
-def takes_optimizer(kind: type[LearnedEmbedding]) -> bool:
-    """Return whether tables of a method can have an optimizer of their own."""
-    return issubclass(kind, FusedEmbedding)
-
-
-def _fused_options(method: str) -> dict[str, Any]:
+def _own_options(method: str) -> Mapping[str, Any]:
     """Return the options that differ for a table with an optimizer of its own; ValueError if the method has none."""
     kind = class_of(method)
-    if not issubclass(kind, FusedEmbedding):
-        taking = ", ".join(sorted(name for name, other in METHODS.items() if takes_optimizer(other)))
+    if not kind.takes_optimizer:
+        taking = _taking("takes_optimizer")
         raise ValueError(f"{kind.method.name} takes no optimizer; the methods that do are {taking}")
-    return dict(kind.fused_options)
+    return kind.own_options
+
+
+def _taking(name: str) -> str:
+    """Return the names of the methods of which a class variable holds."""
+    return ", ".join(sorted(method for method, kind in METHODS.items() if getattr(kind, name)))
 
 
 def _with_counts(kind: type[LearnedEmbedding], spec: Spec) -> Spec:

@@ -48,6 +48,12 @@ class RowOptimizer:
         return (self.name, rounding, *named, float(beta1), float(beta2), float(decay))
 
 
+class Stepping:
+    """What moves its rows by an optimizer of its own."""
+
+    optimizer: RowOptimizer
+
+
 @dataclass(frozen=True)
 class SGD(RowOptimizer):
     """w -= lr * g. Keeps nothing."""
@@ -128,19 +134,18 @@ def named(values: Mapping[str, Any]) -> RowOptimizer:
         TypeError: a number is of another kind.
         ValueError: there is no such class, it has no such number or lacks one, or one is out of range.
     """
-    kinds: dict[object, type[RowOptimizer]] = {
-        kind.__name__: kind for kind in (SGD, Adagrad, RowwiseAdagrad, RowwiseAdam)
-    }
-    kind = kinds.get(values.get("name"))
+    kinds: dict[str, type[RowOptimizer]] = {kind.__name__: kind for kind in (SGD, Adagrad, RowwiseAdagrad, RowwiseAdam)}
+    name = values.get("name")
+    kind = kinds.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ValueError(f"name must be one of {', '.join(map(str, kinds))}, not {values.get('name')!r}")
+        raise ValueError(f"name must be one of {', '.join(kinds)}, not {name!r}")
     numbers: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in values.items() if name != "name"
+        key: tuple(one) if isinstance(one, list) else one for key, one in values.items() if key != "name"
     }
     known = [one.name for one in fields(kind)]
-    for name in numbers:
-        if name not in known:
-            raise ValueError(f"{kind.__name__} has no {name}; it has {', '.join(known)}")
+    for key in numbers:
+        if key not in known:
+            raise ValueError(f"{kind.__name__} has no {key}; it has {', '.join(known)}")
     if "lr" not in numbers:
         raise ValueError(f"{kind.__name__} needs lr")
     return kind(**numbers)

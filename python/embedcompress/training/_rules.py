@@ -17,11 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .._methods import FULL
 from .._reading import json_value, read_whole
 from ._growth import Growth, growth_of
 
 FORMAT = 2
-FULL = "full"
 SLACK = 0.99
 """A budget that is less by a hundredth is the same: budgets are whole bytes."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from .._arrays import as_array
 from .._bisection import last_where
 from .._budget import budget_bytes
 from .._checks import check_type
+from ._formats import array_bytes
 from ._row_optimizers import RowOptimizer
 
 Values = np.ndarray[Any, Any]
@@ -20,6 +21,8 @@ MOST_ROWS = 1 << 48
 """Ids that a table can have."""
 MOST_COLUMNS = 1 << 20
 """Columns of the widest table that can be stored."""
+BITS = range(2, 9)
+"""Of codes that arrays of a learned table can have."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Spec:
     """Whether gradients of tables are sparse tensors."""
     optimizer: RowOptimizer | None = None
     """The table's own, which moves rows while gradients go back; None where one of torch trains it."""
+    bits: int | None = None
+    """Of the codes that arrays of the table are rounded to while it is trained, and frozen as; None for f32."""
 
     @staticmethod
     def of(
@@ -52,6 +57,7 @@ class Spec:
         seed: int = 0,
         sparse: bool = False,
         optimizer: RowOptimizer | None = None,
+        bits: int | str | None = None,
     ) -> Spec:
         """Check what a user gives.
 
@@ -88,7 +94,8 @@ class Spec:
             if sparse:
                 raise ValueError("sparse must be False: a table with an optimizer of its own has no gradient")
         room = budget_bytes(budget, int(num_embeddings) * int(embedding_dim) * 4)
-        return Spec(sizes, int(embedding_dim), room, known, seed, sparse, optimizer)
+        found = Spec(sizes, int(embedding_dim), room, known, seed, sparse, optimizer)
+        return found if bits is None else replace(found, bits=_checked_bits(bits, found))
 
     @property
     def rows(self) -> int:
@@ -104,6 +111,15 @@ class Spec:
     def full_bytes(self) -> int:
         """Bytes of the table in f32."""
         return 4 * self.rows * self.dimension
+
+    def array_bytes(self, rows: int, dimension: int | None = None) -> int:
+        """Return the bytes of rows that are stored as arrays of the table are.
+
+        Args:
+            rows: How many.
+            dimension: Numbers of a row; those of the table's if not given.
+        """
+        return array_bytes(rows, self.dimension if dimension is None else dimension, self.bits)
 
     def counts_of(self, index: int) -> Values | None:
         """Return the counts of one field's ids."""
@@ -125,6 +141,20 @@ class Plan:
     """What the rule of the VLDB 2024 study (arXiv 2311.15578) chooses, with its `ratio`, where that is another one."""
 
 
+def _checked_bits(bits: int | str, spec: Spec) -> int:
+    """Return the bits of codes that a user asks for."""
+    if spec.optimizer is not None:
+        raise ValueError(
+            "bits is for a table that an optimizer of torch trains; with one of its own, int8 and int4 have codes"
+        )
+    if bits == "auto":
+        # Each field is an array of its own.
+        return 8 if sum(array_bytes(size, spec.dimension, 8) for size in spec.sizes) <= spec.budget else 4
+    if isinstance(bits, bool) or not isinstance(bits, int) or bits not in BITS:
+        raise ValueError(f"bits must be from {BITS[0]} to {BITS[-1]}, 'auto' or None, not {bits!r}")
+    return bits
+
+
 def refuse(method: str, spec: Spec, floor: int) -> ValueError:
     """Return the error of a budget that a method can't meet."""
     return BudgetError(
@@ -136,7 +166,9 @@ def refuse(method: str, spec: Spec, floor: int) -> ValueError:
     )
 
 
-def largest(method: str, spec: Spec, low: int, high: int, stored_bytes: Callable[[int], int]) -> int:
+def largest(
+    method: str, spec: Spec, low: int, high: int, stored_bytes: Callable[[int], int], rising_from: int | None = None
+) -> int:
     """Return the largest value of a knob, from `low` to `high`, whose bytes are within the budget.
 
     Args:
@@ -144,11 +176,16 @@ def largest(method: str, spec: Spec, low: int, high: int, stored_bytes: Callable
         spec: Has the budget.
         low: The least value that makes a table.
         high: The largest one.
-        stored_bytes: For a value of the knob; must not fall as the knob rises.
+        stored_bytes: For a value of the knob; must not fall as the knob rises from `rising_from` on.
+        rising_from: `low` if not given. Values below it are tried one by one.
 
     Raises:
-        BudgetError: not even `low` is; the message names its bytes.
+        BudgetError: there is none; the message names the least bytes.
     """
-    if (floor := stored_bytes(low)) > spec.budget:
-        raise refuse(method, spec, floor)
-    return last_where(low, high, lambda value: stored_bytes(value) <= spec.budget)
+    start = low if rising_from is None else min(rising_from, high)
+    if stored_bytes(start) <= spec.budget:
+        return last_where(start, high, lambda value: stored_bytes(value) <= spec.budget)
+    fitting = [value for value in range(low, start) if stored_bytes(value) <= spec.budget]
+    if not fitting:
+        raise refuse(method, spec, min(stored_bytes(value) for value in range(low, start + 1)))
+    return fitting[-1]

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from ._batches import Batches, Endless, begun, length_of
 from ._checkpoints import Position, State, random_state, set_random_state
+from ._moments import hand_over
 from ._second_pass import second_pass
 from ._weight_optimizers import weight_optimizers
 
 if TYPE_CHECKING:
+    from ._embedding import LearnedEmbedding
     from ._trainer import Trainer
 
 
@@ -31,6 +33,8 @@ class Evaluation:
     score: float
     seconds: float
     """Of training, since `fit` began; those of a run that was resumed are added up."""
+    counts: bool
+    """Whether the stage may end with the state that it is of, if its score is the best of those that count."""
 
 
 class Stage:
@@ -51,12 +55,23 @@ class Stage:
         """
         self.trainer, self.index, self.part = trainer, index, part
         self.name = "/".join(dict.fromkeys(trainer.stages[index]))
-        searched = [parameter for table in trainer.tables for parameter in table.architecture_parameters()]
+        self.searching = [table for table in trainer.tables if table.architecture_parameters()]
+        """Tables that validation batches train, too: for others a step on such a batch is none."""
+        searched = [parameter for table in self.searching for parameter in table.architecture_parameters()]
         if searched and validation is None:
             raise ValueError(f"the stage {self.name!r} trains architecture parameters: give validation batches")
         if searched and any(table.spec.optimizer for table in trainer.tables):
             raise ValueError("a table with an optimizer of its own would learn from validation batches, too")
-        self.weights = weight_optimizers(trainer.model, trainer.tables, trainer.optimizer, trainer.head_optimizer)
+        self.ends_with_last = any(
+            stage in table.ends_with_last for table, stage in zip(trainer.tables, trainer.stages[index], strict=True)
+        )
+        """Whether scores of the stage don't say which of its states is the best."""
+        self.weights = weight_optimizers(
+            trainer.model, trainer.tables, trainer.optimizer, trainer.sparse_optimizer, trainer.head_optimizer
+        )
+        if part is None:
+            hand_over(trainer.moments, self.weights)
+        trainer.moments = {}
         self.search = [trainer.search_optimizer(searched)] if searched else []
         trainer.optimizers = [*self.weights, *self.search]
         self.position = Position()
@@ -72,9 +87,9 @@ class Stage:
         self._saved_best = at.best_step if part is not None and at.best is not None else None
 
     def run(self, batches: Batches) -> None:
-        """Train the rest of the stage, bring its best state back, and search."""
+        """Train the rest of the stage, bring its best state back unless it ends with its last, and search."""
         trainer, at = self.trainer, self.position
-        if trainer.evaluate and self.part is None and 0 < self.index == len(trainer.stages) - 1:
+        if trainer.evaluate and self.part is None and self.index:
             # More training may only make worse what stages before have made.
             self._evaluate()
         epochs = trainer.epochs if isinstance(trainer.epochs, int) else trainer.epochs.get(self.name, 1)
@@ -113,16 +128,17 @@ class Stage:
         for batch in iterator:
             start = time.perf_counter()
             trainer.model.train()
-            self._step(batch, self.weights, self.search)
+            self._step(batch, self.weights, self.search, trainer.tables)
             if self.checked is not None:
-                self._step(next(self.checked), self.search, self.weights)
+                self._step(next(self.checked), self.search, self.weights, self.searching)
                 at.validation_epoch, at.validation_done = self.checked.epoch, self.checked.done
             trainer.seconds += time.perf_counter() - start
             at.step, at.done = at.step + 1, at.done + 1
             if trainer.progress and trainer.progress(at.step, total) is False:
                 raise KeyboardInterrupt
-            if trainer.evaluate and at.done in marks:
+            if trainer.evaluate and (at.done in marks or self._is_over()):
                 self._evaluate()
+            # Saved after the last evaluation, as a run that goes on from a stage that is over has no other.
             if trainer.checkpoint_steps is not None and at.step % trainer.checkpoint_steps == 0:
                 self._save()
             if self._is_over():
@@ -135,7 +151,14 @@ class Stage:
             trainer.counted = at.done
         at.epoch, at.done, at.evaluated = at.epoch + 1, 0, 0
 
-    def _step(self, batch: Any, optimizers: list[torch.optim.Optimizer], others: list[torch.optim.Optimizer]) -> None:
+    def _step(
+        self,
+        batch: Any,
+        optimizers: list[torch.optim.Optimizer],
+        others: list[torch.optim.Optimizer],
+        tables: list[LearnedEmbedding],
+    ) -> None:
+        """Compute the gradients of a batch, and have optimizers, but not the others, and hooks of tables use them."""
         trainer = self.trainer
         for optimizer in (*optimizers, *others):
             optimizer.zero_grad()
@@ -147,31 +170,38 @@ class Stage:
             return total
 
         loss().backward()  # type: ignore[no-untyped-call]
-        for table in trainer.tables:
+        for table in tables:
             table.before_step()
         for optimizer in optimizers:
             optimizer.step()
-        for table in trainer.tables:
+        for table in tables:
             table.after_step()
         second_pass(trainer.model, loss)
 
     def _is_over(self) -> bool:
-        patience = self.trainer.patience
-        return patience is not None and self.position.waited >= patience
+        trainer = self.trainer
+        ends = [over for table in trainer.tables if (over := table.is_over()) is not None]
+        if ends and all(ends):
+            return True
+        return trainer.patience is not None and self.position.waited >= trainer.patience
 
     def _evaluate(self) -> None:
         trainer, at = self.trainer, self.position
         assert trainer.evaluate is not None
         trainer.model.eval()
         score = float(trainer.evaluate(trainer.model))
-        trainer.history.append(Evaluation(self.name, at.epoch, at.step, score, trainer.seconds))
+        counts = not self.ends_with_last and all(table.counts_scores() for table in trainer.tables)
+        trainer.history.append(Evaluation(self.name, at.epoch, at.step, score, trainer.seconds, counts))
         at.evaluated = at.done
+        if not counts:
+            return
+        if at.step:
+            is_better = at.best_trained is None or score > at.best_trained
+            at.waited = 0 if is_better else at.waited + 1
+            at.best_trained = score if is_better else at.best_trained
         if at.best is None or score > at.best:
-            at.waited = 0
             at.best, at.best_step = score, at.step
             self._keep_best()
-        else:
-            at.waited += 1
 
     def _keep_best(self) -> None:
         files, state = self.trainer.checkpoints, self.trainer.model.state_dict()

@@ -15,17 +15,24 @@ from .._checks import check_type
 from ._batches import Batches
 from ._checkpoints import Checkpoints, State
 from ._embedding import LearnedEmbedding
+from ._moments import Known, known
 from ._stage import Evaluation, Stage
 from ._weight_optimizers import MakeOptimizer, adam, sgd
+
+STATE = ("model", "history", "seconds", "counted")
+"""What `Trainer.state` has."""
 
 
 class Trainer:
     """Runs every stage of a model's learned tables through their public hooks.
 
-    A stage begins with the best state of the one before; the last of several may end with the state it began with.
-    Each has its own optimizers. Parameters that a table names in `architecture_parameters()` are trained on validation
-    batches, one for each training batch, by an optimizer of their own. After the last stage the tables are finished,
-    and the model is in eval mode.
+    A stage begins with the best state of the one before, and may end with the state it began with, which has a score
+    before the first step. Scores count as soon as all tables say so by `counts_scores`, and a stage without one that
+    counts ends with its last state. So does a stage that a table names in `ends_with_last`, and `is_over` ends it
+    sooner where all tables that have an opinion agree. Optimizers of the same class and settings go on with what they
+    know of parameters that are the same ones as in the stage before. Parameters that a table names in
+    `architecture_parameters()` are trained on validation batches, one for each training batch, by an optimizer of their
+    own. After the last stage the tables are finished, and the model is in eval mode.
 
     Batches are read as they come and never listed. How many an epoch has is their `len()`; where they have none,
     `steps_per_epoch`; without that, the count of the first epoch, which then is evaluated at its end only, in a stage
@@ -49,6 +56,7 @@ class Trainer:
         epochs: int | Mapping[str, int] = 1,
         steps_per_epoch: int | None = None,
         optimizer: MakeOptimizer | None = None,
+        sparse_optimizer: MakeOptimizer | None = None,
         head_optimizer: MakeOptimizer | None = None,
         search_optimizer: MakeOptimizer | None = None,
         evaluate: Callable[[nn.Module], float] | None = None,
@@ -66,14 +74,18 @@ class Trainer:
             loss: From the model and a batch to a scalar; what tables add by `regularization()` is added to it.
             epochs: Of every stage, or by the name of the stage.
             steps_per_epoch: Batches of an epoch that has no `len()`.
-            optimizer: From the tables' parameters. If not given, Adam with a learning rate of 1e-3, and SparseAdam
-                with the same for those that a table names in `sparse_parameters()`. Not called where tables have none.
+            optimizer: From the tables' parameters; Adam with a learning rate of 1e-3 if not given. Not called where
+                tables have none.
+            sparse_optimizer: From those that a table names in `sparse_parameters()`. If not given, `optimizer` has
+                them, too, and without that, SparseAdam with a learning rate of 1e-3.
             head_optimizer: From all other parameters of the model; Adam with a learning rate of 1e-3 if not given.
             search_optimizer: Of architecture parameters; SGD with a learning rate of 1e-3 if not given.
             evaluate: From the model in eval mode to a score; larger is better. The best state of a stage is kept, in
-                the folder of checkpoints if there is one, else in memory; the last one if there is no score.
+                the folder of checkpoints if there is one, else in memory; the last one if no score counts, or where a
+                table's stage ends with that.
             evaluations: Of each epoch; the last is at its end.
-            patience: Evaluations without a better score after which a stage ends.
+            patience: Evaluations that count without a better score after which a stage ends; that of the state it
+                began with, which pruning may first fall behind, is none of them.
             checkpoints: A folder for the state after each stage. `fit` goes on after the last stage that it has.
             checkpoint_steps: Save the state within a stage there, too, after every so many steps: `fit` goes on after
                 the last of them, to the same table bit for bit where the batches, the loss and the score are the same.
@@ -102,7 +114,8 @@ class Trainer:
         if checkpoint_steps is not None and checkpoints is None:
             raise ValueError("checkpoint_steps needs checkpoints, a folder")
         self.model, self.loss, self.evaluate = model, loss, evaluate
-        self.optimizer, self.head_optimizer = optimizer, head_optimizer or adam
+        self.optimizer, self.sparse_optimizer = optimizer, sparse_optimizer
+        self.head_optimizer = head_optimizer or adam
         self.search_optimizer = search_optimizer or sgd
         self.epochs, self.evaluations, self.patience = epochs, evaluations, patience
         self.steps_per_epoch, self.checkpoint_steps = steps_per_epoch, checkpoint_steps
@@ -113,6 +126,8 @@ class Trainer:
         """Of training, without evaluations."""
         self.optimizers: list[torch.optim.Optimizer] = []
         """Those of the stage that is being trained."""
+        self.moments: Known = {}
+        """What optimizers know of parameters after a stage that is not the last."""
         self.counted: int | None = None
         """Batches of the first epoch, once it has ended."""
 
@@ -137,7 +152,7 @@ class Trainer:
 
         Raises:
             ValueError: there are architecture parameters and no validation batches, an epoch has no batch, or fewer
-                than had been done when the checkpoint was saved.
+                than had been done when the checkpoint was saved; a checkpoint lacks what one has.
             KeyboardInterrupt: the progress callback wants to stop. What had been saved is in the checkpoints.
         """
         begin, part = self._resume()
@@ -150,8 +165,11 @@ class Trainer:
                     if index == 0 or stage != before:
                         table.enter(stage)
             Stage(self, index, validation, part).run(batches)
+            self.moments = known(self.optimizers) if index < len(self.stages) - 1 else {}
             if self.checkpoints:
-                self.checkpoints.write(self.checkpoints.stage(index), self.state())
+                moments = {name: self.moments[one] for name, one in self.model.named_parameters()
+                           if one in self.moments}  # fmt: skip
+                self.checkpoints.write(self.checkpoints.stage(index), self.state() | {"moments": moments})
                 self.checkpoints.clean(index)
             part = None
         for table in self.tables:
@@ -174,10 +192,13 @@ class Trainer:
             return 0, None
         for index in reversed(range(len(self.stages))):
             if exists(path := self.checkpoints.stage(index)):
-                self._take(self.checkpoints.read(path))
+                state = self.checkpoints.read(path, needed=("moments", *STATE))
+                self._take(state)
+                named = dict(self.model.named_parameters())
+                self.moments = {named[name]: moments for name, moments in state["moments"].items()}
                 return index + 1, None
             if exists(path := self.checkpoints.part(index)):
-                state = self.checkpoints.read(path)
+                state = self.checkpoints.read(path, needed=("position", "optimizers", "random", *STATE))
                 self._take(state)
                 return index, state
         return 0, None

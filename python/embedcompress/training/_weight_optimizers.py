@@ -30,24 +30,29 @@ def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 
 
 def weight_optimizers(
-    model: nn.Module, tables: Sequence[LearnedEmbedding], of_tables: MakeOptimizer | None, of_head: MakeOptimizer
+    model: nn.Module,
+    tables: Sequence[LearnedEmbedding],
+    of_tables: MakeOptimizer | None,
+    of_sparse: MakeOptimizer | None,
+    of_head: MakeOptimizer,
 ) -> list[torch.optim.Optimizer]:
     """Return the optimizers of all parameters that training batches train; none for no parameters.
 
     Args:
         model: Has the tables.
         tables: Those of the model.
-        of_tables: Makes the optimizer of tables' parameters. Without one, `adam` and `sparse_adam` share them.
+        of_tables: Makes the optimizer of tables' parameters; `adam` if not given.
+        of_sparse: Makes that of those with sparse gradients; if not given, `of_tables` does, or `sparse_adam` without.
         of_head: Makes the optimizer of the others.
     """
     in_tables = {id(parameter) for table in tables for parameter in table.parameters()}
     weights = {id(parameter): parameter for table in tables for parameter in table.weight_parameters()}
     groups: list[tuple[MakeOptimizer, list[nn.Parameter]]] = []
-    if of_tables is not None:
+    if of_tables is not None and of_sparse is None:
         groups.append((of_tables, list(weights.values())))
     else:
         sparse = {id(parameter) for table in tables for parameter in table.sparse_parameters()}
-        groups.append((adam, [one for one in weights.values() if id(one) not in sparse]))
-        groups.append((sparse_adam, [one for one in weights.values() if id(one) in sparse]))
+        groups.append((of_tables or adam, [one for one in weights.values() if id(one) not in sparse]))
+        groups.append((of_sparse or sparse_adam, [one for one in weights.values() if id(one) in sparse]))
     groups.append((of_head, [one for one in model.parameters() if id(one) not in in_tables]))
     return [make(parameters) for make, parameters in groups if parameters]

@@ -33,7 +33,8 @@ struct RowUpdate<Elements: TrainedElements> {
     /// Floats of memory that ``update(_:in:)`` works in.
     static func slotFloats(dimension: Int) -> Int { 2 * padded(dimension) }
 
-    private static func padded(_ dimension: Int) -> Int { (dimension + 15) & ~15 }
+    /// Columns of whole lanes.
+    static func padded(_ dimension: Int) -> Int { (dimension + 15) & ~15 }
 
     /// Asks for the memory of a group's row.
     @inline(__always)
@@ -48,9 +49,17 @@ struct RowUpdate<Elements: TrainedElements> {
 
     /// Steps the row of a group.
     func update(_ group: Int, in slot: UnsafeMutablePointer<Float>) {
-        let (number, dimension) = (order.row(group), row.dimension)
-        let (gradient, weight) = (slot, slot + Self.padded(dimension))
+        let (gradient, weight) = (slot, slot + Self.padded(row.dimension))
         addUp(order.places(group), to: gradient)
+        step(order.row(group), against: gradient, weight)
+    }
+
+    /// Steps a row against its gradient, which may change; both it and `weight`, which the row is worked on in, have room
+    /// for whole lanes, and the gradient zeros in those beyond the row.
+    func step(
+        _ number: Int, against gradient: UnsafeMutablePointer<Float>, _ weight: UnsafeMutablePointer<Float>
+    ) {
+        let dimension = row.dimension
         row.read(number) { values, column, _ in store16(values, to: weight + column) }
         if decay != 0, kind != .rowwiseAdam {
             each(dimension) { column, _ in

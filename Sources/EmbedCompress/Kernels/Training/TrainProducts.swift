@@ -41,11 +41,11 @@ package struct TrainProducts {
     }
 
     private var leftSize: Int { columns.0 &* rank }
-    private var middleSize: Int { rank &* columns.1 &* rank }
+    var middleSize: Int { rank &* columns.1 &* rank }
     private var rightSize: Int { rank &* columns.2 }
     /// Of a product of left and middle.
     private var pairSize: Int { columns.0 &* columns.1 &* rank }
-    private var dimension: Int { columns.0 &* columns.1 &* columns.2 }
+    var dimension: Int { columns.0 &* columns.1 &* columns.2 }
 
     /// Writes the rows, `owners.count * dimension` floats.
     ///
@@ -53,7 +53,7 @@ package struct TrainProducts {
     /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an owner outside `[0, slices)`; nothing is then
     ///   written.
     package func rows(_ owners: IDs, into output: UnsafeMutablePointer<Float>) throws {
-        try each(owners, isBackward: false) { order, group, space in forward(order, group, output, space) }
+        try each(owners, .forward) { order, group, space in forward(order, group, output, space) }
     }
 
     /// Writes the gradients, from those of the rows.
@@ -61,8 +61,9 @@ package struct TrainProducts {
     /// - Throws: Like ``rows(_:into:)``, and ``EmbedCompressError/invalidArgument(_:)`` if there isn't room for as many
     ///   slices as owners name.
     package func gradients(_ owners: IDs, of rows: UnsafePointer<Float>, into gradients: Gradients) throws {
-        try each(owners, slices: gradients.slices, isBackward: true) { order, group, space in
-            backward(order, group, rows, gradients, space)
+        try each(owners, slices: gradients.slices, .backward) { order, group, space in
+            let total = gradients.middle + group &* middleSize
+            backward(order, group, rows, gradients.left, total, gradients.right, space)
         }
     }
 
@@ -73,12 +74,16 @@ package struct TrainProducts {
     /// Numbers that a thread makes at a time.
     private static let grain = 1 << 15
 
-    private func each(
-        _ owners: IDs, slices wanted: Int? = nil, isBackward: Bool,
-        _ body: (SortedPositions, Int, Space) -> Void
+    /// What is done with slices, which says how much room it takes.
+    enum Pass {
+        case forward, backward, step
+    }
+
+    func each(
+        _ owners: IDs, slices wanted: Int? = nil, _ pass: Pass, _ body: (SortedPositions, Int, Space) -> Void
     ) throws {
         guard owners.count > 0 else { return }
-        let layout = Layout(self, isBackward: isBackward)
+        let layout = Layout(self, pass)
         try Scratch.checking {
             try SortedPositions.with(owners, rows: slices) { order in
                 if let wanted, wanted != order.groups {
@@ -102,7 +107,8 @@ package struct TrainProducts {
     /// A slice, where it may be read up to fifteen floats past its end.
     private func slice(_ index: Int, _ space: Space) -> UnsafePointer<Float> {
         let source = middle + index &* middleSize
-        if index &+ 1 < slices, middleSize >= 15 { return source }
+        // One that another thread steps must not be read.
+        if index &+ 1 < slices, middleSize >= 15, !space.isStepped { return source }
         space.slice.update(from: source, count: middleSize)
         return UnsafePointer(space.slice)
     }
@@ -152,16 +158,18 @@ package struct TrainProducts {
 
     // MARK: - Backward
 
-    private func backward(
-        _ order: SortedPositions, _ group: Int, _ rows: UnsafePointer<Float>, _ gradients: Gradients, _ space: Space
+    /// Writes the gradients of a group: that of its slice to `total`, and those of all rows' left and right numbers.
+    func backward(
+        _ order: SortedPositions, _ group: Int, _ rows: UnsafePointer<Float>,
+        _ leftGradients: UnsafeMutablePointer<Float>, _ total: UnsafeMutablePointer<Float>,
+        _ rightGradients: UnsafeMutablePointer<Float>, _ space: Space
     ) {
         let slice = slice(order.row(group), space)
-        let total = gradients.middle + group &* middleSize
         let width = columns.1 &* rank
         chunks(order.places(group)) { places in
             multiply(order, places, slice, space)
             for (index, place) in places.enumerated() {
-                outer(order.position(place), space.pairs + index &* pairSize, rows, gradients, space, index)
+                outer(order.position(place), space.pairs + index &* pairSize, rows, rightGradients, space, index)
             }
             // The slice's: left, transposed, times the slopes of the products.
             let count = places.count &* columns.0
@@ -177,7 +185,7 @@ package struct TrainProducts {
                 slice, rows: rank, inner: width, space.turned, columns: count, into: space.pairs, space: space.small)
             transpose(space.pairs, rows: rank, columns: count, to: space.left)
             for (index, place) in places.enumerated() {
-                (gradients.left + order.position(place) &* leftSize).update(
+                (leftGradients + order.position(place) &* leftSize).update(
                     from: space.left + index &* leftSize, count: leftSize)
             }
         }
@@ -185,15 +193,15 @@ package struct TrainProducts {
 
     /// The gradient of a row's right numbers, and the slopes of its product of left and middle.
     private func outer(
-        _ position: Int, _ pair: UnsafePointer<Float>, _ rows: UnsafePointer<Float>, _ gradients: Gradients,
-        _ space: Space, _ index: Int
+        _ position: Int, _ pair: UnsafePointer<Float>, _ rows: UnsafePointer<Float>,
+        _ rightGradients: UnsafeMutablePointer<Float>, _ space: Space, _ index: Int
     ) {
         let outer = columns.0 &* columns.1
         space.row.update(from: rows + position &* dimension, count: dimension)
         transpose(pair, rows: outer, columns: rank, to: space.turned)
         SmallProduct.multiply(
             space.turned, rows: rank, inner: outer, space.row, columns: columns.2,
-            into: gradients.right + position &* rightSize, space: space.small)
+            into: rightGradients + position &* rightSize, space: space.small)
         transpose(right + position &* rightSize, rows: rank, columns: columns.2, to: space.right)
         SmallProduct.multiply(
             space.row, rows: outer, inner: columns.2, space.right, columns: rank,
@@ -211,13 +219,17 @@ package struct TrainProducts {
     // MARK: - Room
 
     /// How many floats each part of the room of a thread has.
-    private struct Layout {
-        let slice, left, right, pairs, slopes, row, turned, sums, small: Int
+    struct Layout {
+        let slice, left, right, pairs, slopes, row, turned, sums, small, total, moved: Int
+        let isStepped: Bool
 
-        init(_ products: TrainProducts, isBackward: Bool) {
+        init(_ products: TrainProducts, _ pass: Pass) {
             let (d0, d1, d2) = products.columns
             let (rank, count) = (products.rank, TrainProducts.most &* d0)
-            let backward = isBackward ? 1 : 0
+            let backward = pass == .forward ? 0 : 1
+            isStepped = pass == .step
+            total = isStepped ? RowUpdate<TrainedFloats>.padded(products.middleSize) : 0
+            moved = total
             slice = products.middleSize
             left = count &* rank
             right = products.rightSize
@@ -237,13 +249,16 @@ package struct TrainProducts {
 
         /// Of all parts, each with what may be read past its end.
         var floats: Int {
-            [slice, left, right, pairs, slopes, row, turned, sums, small].reduce(0) { $0 + TrainShape.rounded($1) }
+            let parts = [slice, left, right, pairs, slopes, row, turned, sums, small, total, moved]
+            return parts.reduce(0) { $0 + TrainShape.rounded($1) }
         }
     }
 
     /// The room of a thread.
-    private struct Space {
-        let slice, left, right, pairs, slopes, row, turned, sums, small: UnsafeMutablePointer<Float>
+    struct Space {
+        let slice, left, right, pairs, slopes, row, turned, sums, small, total, moved: UnsafeMutablePointer<Float>
+        /// Whether slices change.
+        let isStepped: Bool
 
         init(_ base: UnsafeMutablePointer<Float>, _ layout: Layout) {
             slice = base
@@ -255,6 +270,9 @@ package struct TrainProducts {
             turned = row + TrainShape.rounded(layout.row)
             sums = turned + TrainShape.rounded(layout.turned)
             small = sums + TrainShape.rounded(layout.sums)
+            total = small + TrainShape.rounded(layout.small)
+            moved = total + TrainShape.rounded(layout.total)
+            isStepped = layout.isStepped
         }
     }
 }

@@ -66,7 +66,7 @@ extension TrainedRows {
         }
     }
 
-    private func checkState(_ kind: RowOptimizer.Kind) throws {
+    func checkState(_ kind: RowOptimizer.Kind) throws {
         let needsElements = kind == .adagrad || kind == .rowwiseAdam
         let needsRows = kind == .rowwiseAdagrad || kind == .rowwiseAdam
         for (name, isMissing) in [

@@ -40,8 +40,14 @@ extension TrainedMethods {
             summary: "codes of \(bits) bits, rounded up or down at random after each step; the grid grows as needed",
             bytesPerRow: "\(codes) + 8 / n with a scale of the table, \(codes) + 8 with scales of rows",
             cost: "that of torch.nn.Embedding, and rounding what each step moves; training takes the full table",
-            options: [Option("scope", .choice(["table", "row"]), default: "table", "what shares a scale")])
+            options: [Option("scope", .choice(["table", "row"]), default: "table", "what shares a scale")]
+                + (bits < 16 ? [highPrecision] : []))
     }
+
+    private static let highPrecision = Option(
+        "high_precision", .number(0...1), default: .null,
+        "for a table with an optimizer of its own: the most share of rows that are kept in f16, as the budget has room: "
+            + "those of the fields of fewest ids or, with counts, of the ids that are used the most; 0.1 if not given")
 
     static let alpt = entry(
         "alpt", "ALPT", .uniformQuantization, paper: "Li et al., AAAI 2023, arXiv 2212.05735",
@@ -59,6 +65,7 @@ extension TrainedMethods {
             Option(
                 "scale_rate", .number(0...1), default: .null,
                 "for such a table: how far a step moves a scale; 0.005 if not given"),
+            highPrecision,
         ])
 
     /// What is divided by, or a duration.

@@ -60,6 +60,17 @@ extension TrainedMethods {
             valuesOption,
         ])
 
+    static let gmp = entry(
+        "gmp", "GMP", .pruning, paper: "Zhu and Gupta, 2017, arXiv 1710.01878",
+        summary: "gradual magnitude pruning: the smallest numbers become zero in one pass, most of them early on",
+        bytesPerRow: sparseBytes, cost: "a full table while training, and two passes over it every interval",
+        options: [
+            Option("interval", .integer(1...Int.max), default: 10, "steps from one pruning to the next"),
+            Option("begin", .number(0...1), default: 0.3, "share of the steps after which pruning begins"),
+            Option("end", .number(0...1), default: 0.9, "share of the steps after which all is pruned"),
+            valuesOption,
+        ])
+
     static let pep = entry(
         "pep", "PEP", .pruning, paper: "Liu et al., ICLR 2021, arXiv 2101.07577",
         summary: "numbers above thresholds that are learnt, trained again from the start without the others",
@@ -70,6 +81,10 @@ extension TrainedMethods {
                 "what has a threshold of its own"),
             Option(
                 "initial_threshold", .number(-80...80), default: -15.0, "s at first; its sigmoid is the threshold"),
+            Option(
+                "decay", .number(0...1), default: .null,
+                "the share by which every s comes nearer to 0 at each step of the search, as by weight decay; if not "
+                    + "given, as much as makes a sixteenth of it in the steps that the search has, or 0.001"),
             valuesOption,
         ])
 
@@ -77,10 +92,14 @@ extension TrainedMethods {
         "autosrh", "AutoSrh", .pruning, paper: "Kong et al., TKDE 2023",
         summary:
             "pruned by magnitude times a weight of the column, learnt for each group of ids that are used as often",
-        bytesPerRow: sparseBytes, cost: "a full table while training, and three stages",
+        bytesPerRow: sparseBytes,
+        cost: "a full table while training, and three stages; if gradual, one, which reads all of it every 5 batches",
         options: [
             Option("groups", .integer(1...256), default: 6, "groups of ids, by how often they are used"),
             Option("l1", .number(0 ... .infinity), default: 1e-5, "weight of the sum of alpha in the loss"),
+            Option(
+                "schedule", .choice(["once", "gradual"]), default: "once",
+                "whether numbers are pruned before retraining, or more and more of them in one pass that also searches"),
             valuesOption,
         ])
 }

@@ -3,7 +3,7 @@
 enum TrainedMethods {
     static let all = [
         full, hash, compo, tt, dhe, robe, dedup, dpq, mgqe, adapt, int4, int8, int16, alpt, mde, autodim, optembed,
-        deeplight, pep, autosrh, cce, cafe,
+        deeplight, gmp, pep, autosrh, cce, cafe,
     ]
 
     /// An entry of this stage.

@@ -20,11 +20,18 @@ extension ConfiguredMethod {
     ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func sym(
-        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
+        rangeFactors: [Double]? = nil
     ) -> ConfiguredMethod {
         ConfiguredMethod(
-            "sym", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback])
+            "sym",
+            [
+                "bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback,
+                "range_factors": rangeFactors,
+            ])
     }
 
     /// GSS: golden-section search of a symmetric threshold (May et al. 2019, arXiv 1909.01264).
@@ -36,11 +43,19 @@ extension ConfiguredMethod {
     ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
+    ///   - p: A multiple of 0.25, 0.25 to 8: the search minimises the sum of errors to this power.
     public static func gss(
-        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
+        rangeFactors: [Double]? = nil, p: Double = 2
     ) -> ConfiguredMethod {
         ConfiguredMethod(
-            "gss", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback])
+            "gss",
+            [
+                "bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback,
+                "range_factors": rangeFactors, "p": p,
+            ])
     }
 
     /// ASYM: from the smallest to the largest value of the row.
@@ -51,10 +66,15 @@ extension ConfiguredMethod {
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
     ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
     ///     error, else f16.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func asym(
-        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil,
+        rangeFactors: [Double]? = nil
     ) -> ConfiguredMethod {
-        ConfiguredMethod("asym", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType])
+        ConfiguredMethod(
+            "asym",
+            ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "range_factors": rangeFactors])
     }
 
     /// ACIQ: clips where a Gaussian or Laplace distribution should be (Banner et al. 2019, arXiv 1810.05723).
@@ -66,11 +86,18 @@ extension ConfiguredMethod {
     ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func aciq(
-        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true
+        bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
+        rangeFactors: [Double]? = nil
     ) -> ConfiguredMethod {
         ConfiguredMethod(
-            "aciq", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback])
+            "aciq",
+            [
+                "bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback,
+                "range_factors": rangeFactors,
+            ])
     }
 
     /// HIST-APPRX: shrinks a histogram of the row while its estimate of the error falls.
@@ -83,13 +110,19 @@ extension ConfiguredMethod {
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - b: Bins of a row's histogram, 2 to 2,000.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func histApprox(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
-        b: Int = 200
+        b: Int = 200,
+        rangeFactors: [Double]? = nil
     ) -> ConfiguredMethod {
         ConfiguredMethod(
             "hist_apprx",
-            ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback, "b": b])
+            [
+                "bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback, "b": b,
+                "range_factors": rangeFactors,
+            ])
     }
 
     /// HIST-BRUTE: tries every range of a histogram of the row.
@@ -102,13 +135,19 @@ extension ConfiguredMethod {
     ///     error, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - b: Bins of a row's histogram, 2 to 2,000.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func histBrute(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, fallback: Bool = true,
-        b: Int = 200
+        b: Int = 200,
+        rangeFactors: [Double]? = nil
     ) -> ConfiguredMethod {
         ConfiguredMethod(
             "hist_brute",
-            ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback, "b": b])
+            [
+                "bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "fallback": fallback, "b": b,
+                "range_factors": rangeFactors,
+            ])
     }
 
     /// GREEDY: shrinks the range step by step from the end that costs less.
@@ -121,12 +160,20 @@ extension ConfiguredMethod {
     ///     error, else f16.
     ///   - b: Steps that the first range is divided into, 1 to 100,000.
     ///   - r: The share of the first range that the search may give up, 0 to 1.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
+    ///   - p: A multiple of 0.25, 0.25 to 8: the search minimises the sum of errors to this power.
     public static func greedy(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, b: Int = 200,
-        r: Double = 0.16
+        r: Double = 0.16,
+        rangeFactors: [Double]? = nil, p: Double = 2
     ) -> ConfiguredMethod {
         ConfiguredMethod(
-            "greedy", ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "b": b, "r": r])
+            "greedy",
+            [
+                "bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "b": b, "r": r,
+                "range_factors": rangeFactors, "p": p,
+            ])
     }
 
     /// Least squares: alternates nearest codes and the scale and bias that fit them best, from the best clipped start. The
@@ -140,13 +187,37 @@ extension ConfiguredMethod {
     ///     error, else f16.
     ///   - bins: Steps that the first range is divided into, up to 4 bits; 2 to 10,000.
     ///   - fits: The most fits from the first start, 0 to 1,000.
+    ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
+    ///     Rows of one value keep theirs.
     public static func leastSquares(
         bits: Int? = nil, budget: Budget? = nil, group: Int? = nil, scaleType: ScaleType? = nil, bins: Int = 28,
-        fits: Int = 3
+        fits: Int = 3,
+        rangeFactors: [Double]? = nil
     ) -> ConfiguredMethod {
         ConfiguredMethod(
             "least_squares",
-            ["bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "bins": bins, "fits": fits])
+            [
+                "bits": bits, "budget": budget, "group": group, "scale_dtype": scaleType, "bins": bins, "fits": fits,
+                "range_factors": rangeFactors,
+            ])
+    }
+
+    /// Multipoint: a sum of rows of few bits, of more of them where they take more error away (Liu et al. 2021, arXiv
+    /// 2002.09049).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a point's codes, 1 to 8.
+    ///   - points: The most points of a row, 1 to 16.
+    ///   - threshold: A row has the fewest points with which its error is at most so much of its norm, 0 to 1; 0.1 if
+    ///     neither threshold nor a budget is given.
+    ///   - scaleType: The type of scales and biases; nil is f16, or f32 where f16 costs more than a tenth of the error.
+    ///   - budget: The most bytes of the result, in place of `threshold`: spent on the points that take most error away.
+    public static func multipoint(
+        bits: Int = 2, points: Int = 4, threshold: Double? = nil, scaleType: ScaleType? = nil, budget: Budget? = nil
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "multipoint",
+            ["bits": bits, "points": points, "threshold": threshold, "scale_dtype": scaleType, "budget": budget])
     }
 
     /// INT8: 8-bit whole numbers, at a scale of each row, or of the table with stochastic rounding (Zhang et al. 2024, arXiv

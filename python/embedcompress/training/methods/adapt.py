@@ -4,9 +4,10 @@ Alibaba's DeepRec has it as adaptive embedding; Zhang et al., PVLDB 17(4), 2024 
 of the largest counts, over all fields, have rows of their own; the j-th other id of a field has the row j mod m of its
 m shared rows. A field that would not shrink stays as it is.
 
-Bytes: 4 d for each row, and for each field in which ids do not come by falling counts, which ids have rows of their
-own: 9/8 bits for each id, or the number of its row if that takes fewer bytes. (The study's map takes 32 bits, and is
-not counted.) While training, 8 for each id with a row of its own, which are searched for those of a batch.
+Bytes: 4 d for each row, or those of its codes with bits, and for each field in which ids do not come by falling counts,
+which ids have rows of their own: 9/8 bits for each id, or the number of its row if that takes fewer bytes. (The study's
+map takes 32 bits, and is not counted.) While training, 8 for each id with a row of its own, which are searched for
+those of a batch.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, partition, remap
 from ..._bisection import last_where
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._counts import most_used
-from .._embedding import frozen_rows, numbers
+from .._embedding import numbers
 from .._fields import of_field
 from .._formats import assignment_bytes, map_bytes
 from .._gathered import Gathered
+from .._new_rows import uniform_rows
+from .._rows import Rows
 from .._spec import Plan, Spec, Values, largest, refuse
 
 MOST_SHARE = 0.1
@@ -39,8 +42,8 @@ class Adaptive(Gathered):
     """`training.embedding("adapt", …)`."""
 
     method: ClassVar[Method] = entry("adapt", WHILE_TRAINING)
-    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     needs_counts: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     hot_ids: Tensor
     before: Tensor
     first: Tensor
@@ -56,7 +59,7 @@ class Adaptive(Gathered):
             if shared:
                 hot_ids.append(spec.starts[index] + np.sort(most_used(counts, hot)))
         self._arrange()
-        self.weight = nn.Parameter(self.initial(self._row_count(), spec.dimension))
+        self.weight = uniform_rows(self, self._row_count(), spec.dimension)
         # They belong to the state: rows mean nothing to ids that other counts put in other places.
         found = np.concatenate(hot_ids) if hot_ids else np.zeros(0, np.int64)
         self.register_buffer("hot_ids", torch.from_numpy(found))
@@ -134,7 +137,7 @@ class Adaptive(Gathered):
         if len(self.hot_ids) != (count := int(self.own.sum())):
             self.hot_ids = self.hot_ids.new_zeros(count)
         if len(self.weight) != (count := self._row_count()):
-            self.weight = nn.Parameter(self.weight.new_zeros(count, self.embedding_dim))
+            self.weight.resize(count)
 
     def _frozen(self) -> Table:
         tables = []
@@ -142,27 +145,27 @@ class Adaptive(Gathered):
         for index, (size, start, how, (hot, shared)) in enumerate(fields):
             first, before = int(self.first[index]), int(self.before[index])
             hot_ids = numbers(self.hot_ids[before : before + int(self.own[index])]) - start
-            tables.append(_table(self.weight[first : first + hot + shared], hot_ids, size, how))
+            tables.append(_table(self.weight, first, hot + shared, hot_ids, size, how))
         return self.per_field(tables)
 
 
-def _table(rows: Tensor, hot_ids: Values, size: int, how: str) -> Table:
+def _table(rows: Rows, first: int, count: int, hot_ids: Values, size: int, how: str) -> Table:
     """Return the table of a field, from its rows and the ids in it that have their own; there may be no others."""
     hot = len(hot_ids)
-    if len(rows) == size:
-        return frozen_rows(rows)
-    shared = len(rows) - hot
-    rest = remap(frozen_rows(rows[hot:]), rows=size - hot, modulo=shared)
+    if count == size:
+        return rows.frozen(slice(first, first + count))
+    shared = count - hot
+    rest = remap(rows.frozen(slice(first + hot, first + count)), rows=size - hot, modulo=shared)
     if not hot:
         return rest
     if how == "none":
-        return partition([frozen_rows(rows[:hot]), rest])
+        return partition([rows.frozen(slice(first, first + hot)), rest])
     is_rare = np.ones(size, bool)
     is_rare[hot_ids] = False
     if how == "partition":
-        return partition([frozen_rows(rows[:hot]), rest], is_rare.astype(np.uint8))
+        return partition([rows.frozen(slice(first, first + hot)), rest], is_rare.astype(np.uint8))
     place = np.where(is_rare, hot + (np.cumsum(is_rare) - 1) % shared, np.cumsum(~is_rare) - 1)
-    return remap(frozen_rows(rows), map=place)
+    return remap(rows.frozen(slice(first, first + count)), map=place)
 
 
 @dataclass
@@ -173,6 +176,8 @@ class _Fields:
     are_sorted: Values
     """Whether a field's ids come by falling counts."""
     row_bytes: int
+    book_bytes: int
+    """Of what an array of rows has beside them."""
 
     @staticmethod
     def of(spec: Spec) -> _Fields:
@@ -181,7 +186,8 @@ class _Fields:
         # Where a field ends, the next one may begin with any count.
         falls[np.cumsum(spec.sizes) - 1] = True
         are_sorted = np.logical_and.reduceat(falls, spec.starts)
-        return _Fields(np.asarray(spec.sizes), are_sorted, 4 * spec.dimension)
+        book = spec.array_bytes(0)
+        return _Fields(np.asarray(spec.sizes), are_sorted, spec.array_bytes(1) - book, book)
 
     def arranged(self, hot: Values, shared: int) -> Plan:
         """Return the plan of so many ids with rows of their own in each field, and shared rows in all.
@@ -194,11 +200,15 @@ class _Fields:
             [_map_choices(int(size), int(rows)) for size, rows in zip(self.sizes, hot + each, strict=True)]
         ).T
         needs_none = (hot == 0) | (rare == 0) | self.are_sorted
-        found = self.row_bytes * (hot + each) + np.where(needs_none, 0, choices.min(0))
-        is_plain = found >= self.row_bytes * self.sizes
+        # A map leads into one array of both kinds of rows; else each kind has its own.
+        choices[0] += self.book_bytes
+        mapped = np.where(needs_none, self.book_bytes * ((hot > 0) & (rare > 0)), choices.min(0))
+        found = self.row_bytes * (hot + each) + self.book_bytes + mapped
+        whole = self.row_bytes * self.sizes + self.book_bytes
+        is_plain = found >= whole
         kinds = np.where(needs_none | is_plain, 0, 1 + choices.argmin(0))
         return Plan(
-            int(np.where(is_plain, self.row_bytes * self.sizes, found).sum()),
+            int(np.where(is_plain, whole, found).sum()),
             {
                 "hot": np.where(is_plain, self.sizes, hot).tolist(),
                 "shared": np.where(is_plain, 0, each).tolist(),

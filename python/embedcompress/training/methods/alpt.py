@@ -17,15 +17,17 @@ A parameter is the logarithm of a scale: the study has another learning rate for
 Codes are held as f32 while training; `training_bytes` says so.
 
 With an optimizer of the table's own there are codes of 8 or 4 bits and scales only, and the study's two passes; see
-`LearntScales`.
+`LearntScales`. Rows of ids that are used often are f16 then (option `high_precision`); see `_high_precision`.
 
-Bytes: ceil(d b / 8) + 4 for each row, and 4 * 2^b for the codes' values.
+Bytes: ceil(d b / 8) + 4 for each row, and 4 * 2^b for the codes' values, in each run of fields; 2 d for rows of f16,
+and 9/8 bits for each id where counts say which they are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,8 +41,11 @@ from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._distinct import Distinct
 from .._embedding import frozen_rows, numbers
-from .._fused import FusedEmbedding, FusedRows
+from .._fused import FusedRows
+from .._fused_embedding import FusedEmbedding
+from .._high_precision import given_share, high_rows
 from .._learnt_scales import LearntScales
+from .._mixed_rows import MixedRows, mixed
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 
@@ -56,6 +61,7 @@ class ALPT(FusedEmbedding):
     """`training.embedding("alpt", …)`."""
 
     method: ClassVar[Method] = entry("alpt", WHILE_TRAINING)
+    uses_counts: ClassVar[bool] = True
     looked_up: ClassVar[tuple[str, ...]] = ("weight", "log_scale")
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
@@ -64,7 +70,8 @@ class ALPT(FusedEmbedding):
         self.low, self.high = -(1 << max(self.bits - 1, 0)), (1 << max(self.bits - 1, 0)) - 1
         self._first_scale: float = options["reach"] / (self.high + 1)
         if spec.optimizer is not None:
-            self.fuse(self._own_rows(spec))
+            self.fuse(mixed(spec, self.planned.knobs.get("f16_rows", [0]), self._own_rows))
+            self.forget_counts()
             return
         for name in ("passes", "scale_rate"):
             if options[name] is not None:
@@ -77,19 +84,25 @@ class ALPT(FusedEmbedding):
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
-        """Take the widest codes that fit."""
+        """Take the widest codes that fit; with an optimizer of the table's own, beside as many rows of f16 as do."""
         own = WIDTHS if spec.optimizer is None else OWN_WIDTHS
         widths = own if options["bits"] is None else (options["bits"],)
         if spec.optimizer is not None and widths[0] not in OWN_WIDTHS:
             raise ValueError(f"bits must be 8 or 4 for a table with an optimizer of its own, not {widths[0]}")
-        sizes = {bits: _stored_bytes(spec, bits) for bits in widths}
+        sizes = {bits: _stored_bytes(spec, bits, spec.rows) for bits in widths}
         # 32 bits stand for rows as they are, where codes and scales would not be smaller.
         sizes = {bits: size for bits, size in sizes.items() if size < spec.full_bytes} or {32: spec.full_bytes}
-        fitting = [bits for bits, size in sizes.items() if size <= spec.budget]
+        share = given_share(options, spec, 32 not in sizes)
+        plans = []
+        for bits, size in sizes.items():
+            knobs: dict[str, Any] = {"bits": bits}
+            if share:
+                size, knobs["f16_rows"] = high_rows(spec, share, partial(_stored_bytes, spec, bits))
+            plans.append(Plan(size, knobs, {"ratio": bits / 32 + 1 / spec.dimension} if bits < 32 else {}))
+        fitting = [plan for plan in plans if plan.stored_bytes <= spec.budget]
         if not fitting:
-            raise refuse("alpt", spec, min(sizes.values()))
-        bits = max(fitting)
-        return Plan(sizes[bits], {"bits": bits}, {"ratio": bits / 32 + 1 / spec.dimension} if bits < 32 else {})
+            raise refuse("alpt", spec, min(plan.stored_bytes for plan in plans))
+        return max(fitting, key=lambda plan: plan.knobs["bits"])
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows rounded to their grids."""
@@ -124,12 +137,18 @@ class ALPT(FusedEmbedding):
 
     def begin_second_pass(self) -> Sequence[Tensor]:
         """Return the rows of the step, if the table has an optimizer of its own and two passes."""
-        return self.fused.begin_second_pass() if isinstance(self.fused, LearntScales) else ()
+        return () if self._learnt is None else self._learnt.begin_second_pass()
 
     def end_second_pass(self, gradients: Sequence[Tensor | None] | None) -> None:
         """Learn scales, and write the rows of the step."""
-        assert isinstance(self.fused, LearntScales)
-        self.fused.end_second_pass(gradients)
+        assert self._learnt is not None
+        self._learnt.end_second_pass(gradients)
+
+    @property
+    def _learnt(self) -> LearntScales | None:
+        """Its rows of codes, with an optimizer of its own."""
+        rows = self.fused.low if isinstance(self.fused, MixedRows) else self.fused
+        return rows if isinstance(rows, LearntScales) else None
 
     def _own_rows(self, spec: Spec) -> FusedRows:
         if self.bits == 32:
@@ -148,10 +167,10 @@ class ALPT(FusedEmbedding):
         return codebook(numbers(codes).astype(np.uint8), entries, bits=self.bits, scales=numbers(scales).ravel())
 
 
-def _stored_bytes(spec: Spec, bits: int) -> int:
-    """Return the bytes of codes and scales."""
+def _stored_bytes(spec: Spec, bits: int, rows: int) -> int:
+    """Return the bytes of codes and scales of so many rows."""
     fields: dict[str, Any] = {"bits": bits, "entries": "f32", "scope": "table", "row_scale": "f32"}
-    return plan_bytes(described("codebook", spec.rows, spec.dimension, **fields))
+    return plan_bytes(described("codebook", rows, spec.dimension, **fields))
 
 
 class LSQ(torch.autograd.Function):

@@ -21,8 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ... import Method, Table, combine, partition, remap, sparse
 from ..._bisection import last_where
@@ -33,6 +32,7 @@ from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._formats import assignment_bytes, hash_bytes, sparse_bytes
 from .._hashing import hashed, seeds
 from .._importance import HotSketch, Importance, sketch_bytes
+from .._new_rows import uniform_rows
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps
 
@@ -42,6 +42,7 @@ class CAFE(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("cafe", WHILE_TRAINING)
     uses_counts: ClassVar[bool] = True
+    takes_optimizer: ClassVar[bool] = True
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     compiles: ClassVar[str] = "what the sketch does depends on which ids a batch has"
 
@@ -55,7 +56,7 @@ class CAFE(LearnedEmbedding):
         self.tracked = self._tracker() if self.shared else None
         if self.tracked is not None and spec.counts is not None:
             self.tracked.begin(torch.from_numpy(most_used(spec.counts, self.hot)))
-        self.weight = nn.Parameter(self.initial(self.hot + self.shared, spec.dimension))
+        self.weight = uniform_rows(self, self.hot + self.shared, spec.dimension)
         self.forget_counts()
 
     @classmethod
@@ -91,16 +92,19 @@ class CAFE(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return own or shared rows."""
-        if self.tracked is None:
-            return functional.embedding(ids, self.weight, sparse=self.spec.sparse)
-        if not self.hot:
-            return functional.embedding(self._shared_place(ids), self.weight, sparse=self.spec.sparse)
-        place = self.tracked.places(ids)
-        place = torch.where(place < 0, self._shared_place(ids), place)
-        rows = functional.embedding(place, self.weight, sparse=self.spec.sparse)
-        if self.training and rows.requires_grad:
+        rows: Tensor = self.weight(self._places(ids))
+        if self.tracked is not None and self.hot and self.training and rows.requires_grad:
             rows.register_hook(lambda slopes: self._watch(ids, slopes))  # type: ignore[no-untyped-call]
         return rows
+
+    def _places(self, ids: Tensor) -> Tensor:
+        if self.tracked is None:
+            return ids
+        shared = self._shared_place(ids)
+        if not self.hot:
+            return shared
+        place = self.tracked.places(ids)
+        return torch.where(place < 0, shared, place)
 
     def _shared_place(self, ids: Tensor) -> Tensor:
         return self.hot + hashed(ids, self.shared, self.seed)
@@ -115,17 +119,17 @@ class CAFE(LearnedEmbedding):
         """Choose hot ids, every so many steps."""
         if self.steps.next() % self.interval == 0 and self.tracked is not None and self.hot:
             risen, places = self.tracked.choose(self.hot)
-            self.weight.data[places] = self.weight.data[self._shared_place(risen)]
+            self.weight.write(places, self.weight.values(self._shared_place(risen)))
             self.tracked.score *= self.decay
 
     def _frozen(self) -> Table:
         if self.tracked is None:
-            return frozen_rows(self.weight)
-        cold = remap(frozen_rows(self.weight[self.hot :]), rows=self.num_embeddings, hash=self.seed)
+            return self.weight.frozen()
+        cold = remap(self.weight.frozen(slice(self.hot, None)), rows=self.num_embeddings, hash=self.seed)
         ids, places = self.tracked.hot()
         if not len(ids):
             return cold
-        own = self.weight[places] - self.weight[self._shared_place(ids)]
+        own = self.weight.values(places) - self.weight.values(self._shared_place(ids))
         return combine([cold, self._additions(numbers(ids), own)], "sum")
 
     def _additions(self, ids: np.ndarray[Any, Any], own: Tensor) -> Table:

@@ -18,17 +18,18 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, columns, combine, remap
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._clusters import clusters, means, nearest
 from .._distinct import Distinct
-from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
 from .._formats import hash_bytes, map_bytes
 from .._hashing import hashed, seeds
+from .._new_rows import given_rows
 from .._spec import Plan, Spec, largest, refuse
 from .._steps import Steps, touched
 
@@ -45,6 +46,7 @@ class CCE(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("cce", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("tables", "plain")
+    takes_optimizer: ClassVar[bool] = True
     map: Tensor
     seeds: Tensor
     k: Tensor
@@ -81,8 +83,8 @@ class CCE(LearnedEmbedding):
         tables[-1] = 0
         rows = self.initial(self.plain_rows + 1, spec.dimension, purpose=1)
         rows[-1] = 0
-        self.tables = nn.Parameter(tables) if self.total else None
-        self.plain = nn.Parameter(rows) if self.plain_rows else None
+        self.tables = given_rows(spec, tables, is_padded=True) if self.total else None
+        self.plain = given_rows(spec, rows, is_padded=True) if self.plain_rows else None
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -135,20 +137,15 @@ class CCE(LearnedEmbedding):
         total = None
         if self.tables is not None:
             places = self._places(ids)
-            both = self._rows_of(self.tables, places.flatten()).view(*places.shape, self.width)
+            both = self.tables.once(places.flatten()).view(*places.shape, self.width)
             total = both.sum(2).view(len(ids), self.embedding_dim)
         if self.plain is None:
             assert total is not None
             return total
         field, local = self.fields.split(ids)
         place = torch.where(of_field(self.is_plain, field), local + of_field(self.first_plain, field), self.plain_rows)
-        own = self._rows_of(self.plain, place)
+        own = self.plain.once(place)
         return own if total is None else own + total
-
-    def _rows_of(self, table: Tensor, places: Tensor) -> Tensor:
-        """Return rows at places, each read once; the last one of the table has no gradient, so that it stays zero."""
-        batch = Distinct(places)
-        return batch.spread(batch.take(table, self.spec.sparse, is_padded=True))
 
     def before_step(self) -> None:
         """Tell optimizers that sparse gradients have each row once: they add up nothing."""
@@ -166,23 +163,24 @@ class CCE(LearnedEmbedding):
         new = self._new_seeds(1 + time).to(self.seeds.device)
         random = self.steps.generator()
         for field, chunk, ids in self._pieces():
+            assert self.tables is not None
             first, second = self._tables(field, chunk)
             k, local = self.counts[field], ids - ids[0]
+            own, other = self.tables.values(first), self.tables.values(second)
             before = hashed(local, k, int(self.seeds[chunk, field]))
-            sums = first[self.map[chunk, ids].long()] + second[before]
+            sums = own[self.map[chunk, ids].long()] + other[before]
             centroids = clusters(sums, k, random)
             of = nearest(sums, centroids)
             after = hashed(local, k, int(new[chunk, field]))
             self.map[chunk, ids] = of.to(self.map.dtype)
-            first.copy_(centroids)
-            second.copy_(means(sums - centroids[of], after, k)[0])
+            self.tables.write(first, centroids)
+            self.tables.write(second, means(sums - centroids[of], after, k)[0])
         self.seeds.copy_(new)
 
-    def _tables(self, field: int, chunk: int) -> tuple[Tensor, Tensor]:
-        """Return both tables of a field's chunk, (k, width) each, on the parameter's memory."""
-        assert self.tables is not None
+    def _tables(self, field: int, chunk: int) -> tuple[slice, slice]:
+        """Return where both tables of a field's chunk are, k rows each."""
         start, k = 2 * chunk * self.total + int(self.first[field]), self.counts[field]
-        return self.tables.data[start : start + k], self.tables.data[start + self.total : start + self.total + k]
+        return slice(start, start + k), slice(start + self.total, start + self.total + k)
 
     def _frozen(self) -> Table:
         return self.per_field(self._frozen_field(field) for field in range(len(self.spec.sizes)))
@@ -191,13 +189,14 @@ class CCE(LearnedEmbedding):
         start, size = self.spec.starts[field], self.spec.sizes[field]
         if self.plain is not None and self.counts[field] == 0:
             begin = int(self.first_plain[field])
-            return frozen_rows(self.plain[begin : begin + size])
+            return self.plain.frozen(slice(begin, begin + size))
         chunks = []
+        assert self.tables is not None
         for chunk in range(self.chunks):
             first, second = self._tables(field, chunk)
             cluster = numbers(self.map[chunk, start : start + size])
-            by_hash = remap(frozen_rows(second), rows=size, hash=int(self.seeds[chunk, field]))
-            chunks.append(combine([remap(frozen_rows(first), map=cluster), by_hash], "sum"))
+            by_hash = remap(self.tables.frozen(second), rows=size, hash=int(self.seeds[chunk, field]))
+            chunks.append(combine([remap(self.tables.frozen(first), map=cluster), by_hash], "sum"))
         return columns(chunks) if len(chunks) > 1 else chunks[0]
 
 

@@ -4,25 +4,24 @@ Shi, Mudigere, Naumov and Yang, "Compositional Embeddings Using Complementary Pa
 e(x) = Q[x div k] * R[x mod k], with ceil(n / k) rows in Q and k in R. All fields have the same k, as in the VLDB study;
 a field that is too small for it has the k of its fewest rows, and one that would not shrink stays as it is.
 
-Bytes: 4 d (ceil(n / k) + k). The least is about 8 d sqrt(n).
+Bytes: 4 d (ceil(n / k) + k). The least is about 8 d sqrt(n). With bits, those of codes of both arrays of each field.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ... import Method, Table, combine, remap
 from ..._bisection import first_where
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import LearnedEmbedding, frozen_rows
+from .._embedding import LearnedEmbedding
 from .._fields import of_field
+from .._new_rows import given_rows, uniform_rows
 from .._spec import Plan, Spec, refuse
 
 
@@ -31,6 +30,8 @@ class Compositional(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("compo", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("quotient", "remainder")
+    takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     divisor: Tensor
     first_quotient: Tensor
     first_remainder: Tensor
@@ -48,28 +49,27 @@ class Compositional(LearnedEmbedding):
             self.register_buffer(name, ends - torch.tensor(counts), persistent=False)
         self.register_buffer("divisor", torch.tensor(divisors), persistent=False)
         self.register_buffer("is_plain", torch.tensor(self.remainders) == 0, persistent=False)
-        self.quotient = nn.Parameter(self.initial(sum(self.quotients), spec.dimension))
+        self.quotient = uniform_rows(self, sum(self.quotients), spec.dimension)
         # Rows of remainders begin near the neutral element, or products would begin near zero. The last one is it.
         is_product = self.operation == "product"
         self.neutral = sum(self.remainders)
         bound = 0.5 if is_product else None
         remainder = self.initial(self.neutral + 1, spec.dimension, purpose=1, bound=bound) + float(is_product)
         remainder[-1] = float(is_product)
-        self.remainder = nn.Parameter(remainder)
+        self.remainder = given_rows(spec, remainder, is_padded=True)
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the smallest k that fits."""
-        row = 4 * spec.dimension
 
         def size(k: int) -> int:
-            return row * sum(_rows(n, d) for n, d in zip(spec.sizes, _divisors(spec.sizes, k), strict=True))
+            return sum(_bytes(spec, n, d) for n, d in zip(spec.sizes, _divisors(spec, k), strict=True))
 
         most = math.isqrt(max(spec.sizes)) + 1
         if size(most) > spec.budget:
             raise refuse("compo", spec, size(most))
         k = first_where(1, most, lambda k: size(k) <= spec.budget)
-        return Plan(size(k), {"k": _divisors(spec.sizes, k)}, _study(spec))
+        return Plan(size(k), {"k": _divisors(spec, k)}, _study(spec))
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return products or sums of both rows."""
@@ -78,37 +78,36 @@ class Compositional(LearnedEmbedding):
         quotient = torch.div(local, divisor, rounding_mode="floor")
         remainder = local - quotient * divisor + of_field(self.first_remainder, field)
         remainder = torch.where(of_field(self.is_plain, field), self.neutral, remainder)
-        left = functional.embedding(
-            quotient + of_field(self.first_quotient, field), self.quotient, sparse=self.spec.sparse
-        )
-        # The neutral row has no gradient.
-        right = functional.embedding(remainder, self.remainder, padding_idx=self.neutral, sparse=self.spec.sparse)
+        left: Tensor = self.quotient(quotient + of_field(self.first_quotient, field))
+        right: Tensor = self.remainder(remainder)
         return left * right if self.operation == "product" else left + right
 
     def _frozen(self) -> Table:
-        lefts = torch.split(self.quotient, self.quotients)
-        rights = torch.split(self.remainder[: self.neutral], self.remainders)
-
-        def table(size: int, k: int, left: Tensor, right: Tensor) -> Table:
+        def table(index: int) -> Table:
+            size, k = self.spec.sizes[index], self.planned.knobs["k"][index]
+            first, second = int(self.first_quotient[index]), int(self.first_remainder[index])
+            left = self.quotient.frozen(slice(first, first + self.quotients[index]))
             if k == 1:
-                return frozen_rows(left)
-            parts = [remap(frozen_rows(left), rows=size, divisor=k), remap(frozen_rows(right), rows=size, modulo=k)]
+                return left
+            right = self.remainder.frozen(slice(second, second + k))
+            parts = [remap(left, rows=size, divisor=k), remap(right, rows=size, modulo=k)]
             return combine(parts, self.operation)
 
-        fields = zip(self.spec.sizes, self.planned.knobs["k"], lefts, rights, strict=True)
-        return self.per_field(table(*field) for field in fields)
+        return self.per_field(table(index) for index in range(len(self.spec.sizes)))
 
 
-def _rows(size: int, k: int) -> int:
-    return size if k == 1 else -(-size // k) + k
+def _bytes(spec: Spec, size: int, k: int) -> int:
+    if k == 1:
+        return spec.array_bytes(size)
+    return spec.array_bytes(-(-size // k)) + spec.array_bytes(k)
 
 
-def _divisors(sizes: Sequence[int], k: int) -> list[int]:
-    """Return each field's k: 1 where there is nothing to gain."""
+def _divisors(spec: Spec, k: int) -> list[int]:
+    """Return each field's k: 1 where there is nothing to gain, so that no field has fewer bytes with a smaller k."""
     found = []
-    for size in sizes:
+    for size in spec.sizes:
         own = min(k, max(1, math.isqrt(size)))
-        found.append(own if own > 1 and _rows(size, own) < size else 1)
+        found.append(own if _bytes(spec, size, own) < _bytes(spec, size, 1) else 1)
     return found
 
 

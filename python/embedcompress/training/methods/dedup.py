@@ -17,14 +17,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, _core, compress, remap
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import frozen_rows, numbers
+from .._embedding import numbers
 from .._formats import map_bytes
 from .._gathered import Gathered
+from .._new_rows import uniform_rows
 from .._spec import Plan, Spec, refuse
 
 MAP_SHARE = 2 / 3
@@ -36,13 +37,12 @@ class Dedup(Gathered):
     """`training.embedding("dedup", …)`. Blocks may be shared across fields."""
 
     method: ClassVar[Method] = entry("dedup", WHILE_TRAINING)
-    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     stages = ("train", "tune")
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
         self.block: int = self.planned.knobs["block"]
-        self.weight = nn.Parameter(self.initial(spec.rows, spec.dimension))
+        self.weight = uniform_rows(self, spec.rows, spec.dimension)
         self.register_buffer("map", None)
 
     @classmethod
@@ -74,7 +74,7 @@ class Dedup(Gathered):
 
     def _share(self) -> None:
         table = compress(
-            numbers(self.weight),
+            numbers(self.weight.values()),
             "dedup",
             block_rows=self.block,
             block_columns=self.embedding_dim,
@@ -86,7 +86,8 @@ class Dedup(Gathered):
         _core.inner_rows(table, first_ids, inner_rows)
         kept = torch.from_numpy(table.parts()[1]["inner.rows"].values.copy())
         self.map = torch.from_numpy(inner_rows // self.block).to(self.device, torch.int32)
-        self.weight = nn.Parameter(kept.to(self.device))
+        self.weight.resize(len(kept))
+        self.weight.fill([kept])
 
     def places(self, ids: Tensor) -> Tensor:
         """Return ids as they are, or rows of the blocks that stayed."""
@@ -100,12 +101,12 @@ class Dedup(Gathered):
         """Bytes of the frozen table; at most so many before blocks are shared."""
         if self.map is None:
             return super().stored_bytes
-        return 4 * self.weight.numel() + map_bytes(self.num_embeddings, len(self.weight), self.block)
+        return 4 * self.embedding_dim * len(self.weight) + map_bytes(self.num_embeddings, len(self.weight), self.block)
 
     def _frozen(self) -> Table:
         if self.map is None:
-            return frozen_rows(self.weight)
-        return remap(frozen_rows(self.weight), map=numbers(self.map), block=self.block, rows=self.num_embeddings)
+            return self.weight.frozen()
+        return remap(self.weight.frozen(), map=numbers(self.map), block=self.block, rows=self.num_embeddings)
 
     def structure(self) -> dict[str, Any]:
         """Return how many rows stayed, and the map's length."""
@@ -114,7 +115,7 @@ class Dedup(Gathered):
     def restructure(self, structure: dict[str, Any]) -> None:
         """Make room for the rows that stayed, and their map."""
         self.map = torch.zeros(structure["blocks"], dtype=torch.int32, device=self.device)
-        self.weight = nn.Parameter(self.weight.new_zeros(structure["kept"], self.embedding_dim))
+        self.weight.resize(structure["kept"])
 
 
 def _floor(spec: Spec, block: int) -> int:

@@ -64,8 +64,7 @@ class DHE(LearnedEmbedding):
         for name in ("factors", "summands"):
             drawn = torch.randint(0, 2**62, (self.hashes,), generator=generator)
             self.register_buffer(name, drawn % (moduli - 1) + 1)
-        kept = sum(rows for rows, plain in zip(spec.sizes, is_plain, strict=True) if plain)
-        self.plain = PlainFields(spec.sizes, is_plain, self.initial(kept, spec.dimension), spec.sparse)
+        self.plain = PlainFields(self, is_plain)
         self.network_of = {
             field: index for index, field in enumerate(field for field, plain in enumerate(is_plain) if not plain)
         }

@@ -6,22 +6,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, remap
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import frozen_rows
 from .._fields import of_field
 from .._gathered import Gathered
+from .._new_rows import uniform_rows
 from .._spec import Plan, Spec, refuse
 
 
 class Hash(Gathered):
-    """`training.embedding("hash", …)`: each field has rows in proportion to its size. Bytes: 4 d for each row."""
+    """`training.embedding("hash", …)`: each field has rows in proportion to its size.
+
+    Bytes: 4 d for each row; with bits, those of a row's codes and scales, and of what codes stand for in each field.
+    """
+
+    takes_bits: ClassVar[bool] = True
 
     method: ClassVar[Method] = entry("hash", WHILE_TRAINING)
-    looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     first: Tensor
     count: Tensor
 
@@ -30,20 +34,21 @@ class Hash(Gathered):
         counts = self.planned.knobs["rows"]
         self.register_buffer("count", torch.tensor(counts), persistent=False)
         self.register_buffer("first", self.count.cumsum(0) - self.count, persistent=False)
-        self.weight = nn.Parameter(self.initial(sum(counts), spec.dimension))
+        self.weight = uniform_rows(self, sum(counts), spec.dimension)
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Share rows out among fields."""
-        total = spec.budget // (4 * spec.dimension)
+        row = spec.array_bytes(1) - spec.array_bytes(0)
+        # Each field's table has a codebook if rows are codes.
+        total = (spec.budget - len(spec.sizes) * spec.array_bytes(0)) // row
         if total < len(spec.sizes):
-            raise refuse("hash", spec, 4 * spec.dimension * len(spec.sizes))
+            raise refuse("hash", spec, len(spec.sizes) * spec.array_bytes(1))
         counts = shared_out(min(total, spec.rows), spec.sizes)
         ratio = min(spec.budget / spec.full_bytes, 1)
         study = [-int(-ratio * size // 1) for size in spec.sizes]
-        return Plan(
-            4 * spec.dimension * sum(counts), {"rows": counts}, {"rows": study, "ratio": sum(study) / spec.rows}
-        )
+        size = sum(spec.array_bytes(count) for count in counts)
+        return Plan(size, {"rows": counts}, {"rows": study, "ratio": sum(study) / spec.rows})
 
     def places(self, ids: Tensor) -> Tensor:
         """Return rows of the smaller table."""
@@ -52,11 +57,12 @@ class Hash(Gathered):
         return places if field is None else places + self.first[field]
 
     def _frozen(self) -> Table:
-        parts = torch.split(self.weight, self.planned.knobs["rows"])
-        return self.per_field(
-            frozen_rows(part) if len(part) == size else remap(frozen_rows(part), rows=size, modulo=len(part))
-            for part, size in zip(parts, self.spec.sizes, strict=True)
-        )
+        def table(first: int, count: int, size: int) -> Table:
+            rows = self.weight.frozen(slice(first, first + count))
+            return rows if count == size else remap(rows, rows=size, modulo=count)
+
+        fields = zip(self.first.tolist(), self.planned.knobs["rows"], self.spec.sizes, strict=True)
+        return self.per_field(table(*field) for field in fields)
 
 
 def shared_out(total: int, sizes: tuple[int, ...]) -> list[int]:

@@ -5,26 +5,28 @@ Systems", ISIT 2021 (arXiv 1909.11810). A field of n rows has scale d (n_min / n
 the least that fits with the scale 1. Where not even alpha = 1 does, the scale is the largest; so one field can be
 compressed too. What rounding leaves of the budget widens fields. One that would not shrink stays as it is.
 
-Bytes: 4 w (n + d) of a field of w columns.
+Bytes: 4 w (n + d) of a field of w columns. With bits, those of codes of narrow rows, and 4 w d of a matrix, which stays
+f32 as it has few numbers, and all ids depend on them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ... import Method, Table, project
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
-from .._embedding import LearnedEmbedding, frozen_rows, numbers
+from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
 from .._grouped import grouped_product
+from .._new_rows import uniform_rows
 from .._plain import PlainFields
+from .._rows import Rows
 from .._spec import Plan, Spec, largest
 
 STEPS = 1 << 20
@@ -36,6 +38,8 @@ class MDE(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("mde", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("plain", "tables", "matrices")
+    takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     group: Tensor
     first: Tensor
@@ -57,16 +61,15 @@ class MDE(LearnedEmbedding):
             matrices[index] += 1
         for name, numbers_of_fields in (("group", group), ("first", first), ("matrix", matrix)):
             self.register_buffer(name, torch.tensor(numbers_of_fields), persistent=False)
-        plain = self.initial(rows[-1], spec.dimension)
-        self.plain = PlainFields(spec.sizes, [width == spec.dimension for width in found], plain, spec.sparse)
+        self.plain = PlainFields(self, [width == spec.dimension for width in found])
         # Products of both begin as far from zero as rows of a full table do.
-        self.tables, self.matrices = nn.ParameterList(), nn.ParameterList()
+        self.tables, self.matrices = nn.ModuleList(), nn.ModuleList()
         for index, width in enumerate(self.widths):
-            values = self.initial(
-                matrices[index], width * spec.dimension, purpose=2 * index + 1, bound=math.sqrt(3 / width)
+            self.tables.append(uniform_rows(self, rows[index], width, purpose=2 * index + 2))
+            matrix_size, bound = width * spec.dimension, math.sqrt(3 / width)
+            self.matrices.append(
+                uniform_rows(self, matrices[index], matrix_size, purpose=2 * index + 1, bound=bound, is_coded=False)
             )
-            self.tables.append(nn.Parameter(self.initial(rows[index], width, purpose=2 * index + 2)))
-            self.matrices.append(nn.Parameter(values))
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
@@ -96,7 +99,7 @@ class MDE(LearnedEmbedding):
             if _stored_bytes(spec, found) > spec.budget:
                 found[index] = width
         final = [
-            width if _words(rows, width, spec.dimension) < rows * spec.dimension else spec.dimension
+            width if _narrow_bytes(spec, rows, width) < spec.array_bytes(rows) else spec.dimension
             for rows, width in zip(spec.sizes, found, strict=True)
         ]
         chosen = dict(zip(("alpha", "scale"), knobs(step), strict=True))
@@ -120,9 +123,14 @@ class MDE(LearnedEmbedding):
         return rows
 
     def _of_width(self, index: int, places: Tensor, owner: Tensor) -> Tensor:
-        narrow = functional.embedding(places, self.tables[index], sparse=self.spec.sparse)
-        wide = grouped_product(narrow[:, None], owner, self.matrices[index], self.spec.sparse)
+        table, matrices = self._rows_of(index)
+        narrow: Tensor = table(places)
+        wide = grouped_product(narrow[:, None], owner, matrices)
         return wide.view(len(places), self.embedding_dim)
+
+    def _rows_of(self, index: int) -> tuple[Rows, Rows]:
+        """Return the rows and the matrices of a width."""
+        return cast(Rows, self.tables[index]), cast(Rows, self.matrices[index])
 
     def _frozen(self) -> Table:
         def table(index: int) -> Table:
@@ -130,9 +138,10 @@ class MDE(LearnedEmbedding):
             if group == len(self.widths):
                 return self.plain.frozen(index)
             start = int(self.first[index])
-            narrow = self.tables[group][start : start + self.spec.sizes[index]]
-            wide = self.matrices[group][int(self.matrix[index])]
-            return project(frozen_rows(narrow), numbers(wide.view(-1, self.spec.dimension)))
+            table, matrices = self._rows_of(group)
+            wide = matrices.values()[int(self.matrix[index])]
+            narrow = table.frozen(slice(start, start + self.spec.sizes[index]))
+            return project(narrow, numbers(wide.view(-1, self.spec.dimension)))
 
         return self.per_field(table(index) for index in range(len(self.spec.sizes)))
 
@@ -156,9 +165,14 @@ def _words(rows: int, width: int, dimension: int) -> int:
     return width * (rows + dimension)
 
 
+def _narrow_bytes(spec: Spec, rows: int, width: int) -> int:
+    """Return the bytes of a field's narrow rows, and of its matrix, which is f32."""
+    return spec.array_bytes(rows, width) + 4 * width * spec.dimension
+
+
 def _stored_bytes(spec: Spec, widths: Sequence[int]) -> int:
     fields = zip(spec.sizes, widths, strict=True)
-    return 4 * sum(min(rows * spec.dimension, _words(rows, width, spec.dimension)) for rows, width in fields)
+    return sum(min(spec.array_bytes(rows), _narrow_bytes(spec, rows, width)) for rows, width in fields)
 
 
 def _study(spec: Spec) -> dict[str, Any]:

@@ -13,9 +13,11 @@ The study holds codes while it trains. Here they are an f32 parameter whose valu
 optimizer of torch can train it: the rows are those of the study's way, but training takes the bytes of the full table,
 as `training_bytes` says. With sparse gradients only the rows of the last batch are rounded.
 
-With an optimizer of the table's own there are codes and scales of rows only, as in the study; see `FusedRows`.
+With an optimizer of the table's own there are codes and scales of rows only, as in the study; see `FusedRows`. Rows of
+ids that are used often are f16 then, with 4 or 8 bits for the others (option `high_precision`); see `_high_precision`.
 
-Bytes: d / 2, d or 2 d for each row, and 8 for the table (scope "table") or for each row (scope "row").
+Bytes: d / 2, d or 2 d for each row, and 8 for the table (scope "table") or for each row (scope "row"); 2 d for rows of
+f16, and 9/8 bits for each id where counts say which they are.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ from ..._registry import entry
 from .._blocks import blocks
 from .._distinct import Distinct
 from .._embedding import frozen_rows, numbers
-from .._fused import FusedEmbedding, FusedRows
+from .._fused import FusedRows
+from .._fused_embedding import FusedEmbedding
+from .._high_precision import given_share, high_rows
+from .._mixed_rows import mixed
 from .._spec import Plan, Spec, refuse
 from .._steps import Steps, rounded_at_random, touched
 
@@ -48,7 +53,7 @@ class Quantized(FusedEmbedding):
 
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     bits: ClassVar[int]
-    fused_options: ClassVar[Mapping[str, Any]] = {"scope": "row"}
+    own_options: ClassVar[Mapping[str, Any]] = {"scope": "row"}
     scale: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
@@ -61,7 +66,8 @@ class Quantized(FusedEmbedding):
             if self.scope == "table":
                 raise ValueError("scope must be 'row' for a table with an optimizer of its own")
             form = f"int{self.bits}" if self.planned.knobs["is_quantized"] else "f32"
-            self.fuse(FusedRows(spec, form, scale))
+            self.fuse(mixed(spec, self.planned.knobs.get("f16_rows", [0]), lambda own: FusedRows(own, form, scale)))
+            self.forget_counts()
             return
         self.steps = Steps(spec.seed)
         initial = self.initial(spec.rows, spec.dimension)
@@ -73,13 +79,19 @@ class Quantized(FusedEmbedding):
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
-        """There is nothing to choose."""
-        codes = described("uniform", spec.rows, spec.dimension, bits=cls.bits, scale="f32", scope=options["scope"])
-        size = plan_bytes(codes)
-        size, is_quantized = min((size, True), (spec.full_bytes, False))
+        """Take as many rows of f16 as may be and fit, with an optimizer of the table's own; else nothing is chosen."""
+
+        def codes(rows: int) -> int:
+            own = described("uniform", rows, spec.dimension, bits=cls.bits, scale="f32", scope=options["scope"])
+            return plan_bytes(own)
+
+        size, is_quantized = min((codes(spec.rows), True), (spec.full_bytes, False))
+        knobs: dict[str, Any] = {"is_quantized": is_quantized}
+        if cls.uses_counts and (share := given_share(options, spec, is_quantized)):
+            size, knobs["f16_rows"] = high_rows(spec, share, codes)
         if size > spec.budget:
             raise refuse(cls.method.name, spec, size)
-        return Plan(size, {"is_quantized": is_quantized}, {"ratio": cls.bits / 32})
+        return Plan(size, knobs, {"ratio": cls.bits / 32})
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight, which lie on the grid."""
@@ -179,6 +191,7 @@ class Int4(Quantized):
     """`training.embedding("int4", …)`."""
 
     bits = 4
+    uses_counts = True
     method: ClassVar[Method] = entry("int4", WHILE_TRAINING)
 
 
@@ -186,6 +199,7 @@ class Int8(Quantized):
     """`training.embedding("int8", …)`."""
 
     bits = 8
+    uses_counts = True
     method: ClassVar[Method] = entry("int8", WHILE_TRAINING)
 
 

@@ -5,7 +5,7 @@ Yin, Acun, Liu and Wu, "TT-Rec: Tensor Train Compression for Deep Learning Recom
 (R, d2). Sizes of digits are near the cube root of the rows, the rank R is that of all fields, as in the VLDB study; a
 field that would not shrink stays as it is.
 
-Bytes: 4 R (N0 d0 + N1 d1 R + N2 d2) of a field.
+Bytes: 4 R (N0 d0 + N1 d1 R + N2 d2) of a field. With bits, those of codes, a slice of a core being a row of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import Method, Table, tensor_train
 from ..._methods import WHILE_TRAINING
@@ -22,9 +22,12 @@ from ..._registry import entry
 from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
 from .._fields import of_field
+from .._formats import SHORT
 from .._grouped import grouped_product
+from .._new_rows import given_rows
 from .._plain import PlainFields
-from .._spec import Plan, Spec, largest
+from .._rows import Rows
+from .._spec import MOST_COLUMNS, Plan, Spec, largest
 from .._steps import touched
 from .._train_products import takes, train_products
 
@@ -37,15 +40,17 @@ class TTRec(LearnedEmbedding):
 
     method: ClassVar[Method] = entry("tt", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("plain", "core0", "core1", "core2")
+    takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     compiles: ClassVar[str] = "shapes of products depend on which ids a batch has"
     digit0: Tensor
     digit1: Tensor
     first0: Tensor
     first1: Tensor
     first2: Tensor
-    core0: nn.Parameter
-    core1: nn.Parameter
-    core2: nn.Parameter
+    core0: Rows
+    core1: Rows
+    core2: Rows
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
@@ -59,28 +64,29 @@ class TTRec(LearnedEmbedding):
             self.register_buffer(f"first{position}", ends - torch.tensor(counts), persistent=False)
         self.register_buffer("digit0", torch.tensor(self.slices[0]).clamp(min=1), persistent=False)
         self.register_buffer("digit1", torch.tensor(self.slices[1]).clamp(min=1), persistent=False)
-        kept = sum(n for n, plain in zip(spec.sizes, is_plain, strict=True) if plain)
-        self.plain = PlainFields(spec.sizes, is_plain, self.initial(kept, spec.dimension, purpose=3), spec.sparse)
+        self.plain = PlainFields(self, is_plain, purpose=3)
         if not all(is_plain):
-            (d0, d1, d2), rank = self.columns, self.rank
+            rank = self.rank
             # Numbers of rows are sums of rank^2 products of three: they begin as far from zero as those of `initial`.
             deviation = (1 / (3 * max(spec.sizes) * rank**2)) ** (1 / 6)
-            for position, width in enumerate((d0 * rank, rank * d1 * rank, rank * d2)):
+            for position, width in enumerate(_widths(self.columns, rank)):
                 values = without_centre((sum(self.slices[position]), width), self.generator(position))
-                self.register_parameter(f"core{position}", nn.Parameter(values * deviation))
+                self.add_module(f"core{position}", given_rows(spec, values * deviation))
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take the largest rank that fits; it is the study's."""
         columns = column_factors(spec.dimension)
-        full = [size * spec.dimension for size in spec.sizes]
+        full = [spec.array_bytes(size) for size in spec.sizes]
 
         def size(rank: int) -> int:
-            found = [words(size, columns, rank) for size in spec.sizes]
-            return 4 * sum(min(pair) for pair in zip(full, found, strict=True))
+            found = [_stored_bytes(spec, size, columns, rank) for size in spec.sizes]
+            return sum(min(pair) for pair in zip(full, found, strict=True))
 
-        rank = largest("tt", spec, 1, MOST_RANK, size)
-        is_plain = [words(n, columns, rank) >= all_words for n, all_words in zip(spec.sizes, full, strict=True)]
+        # Short rows of codes have a table of what codes stand for: more bytes than those of a larger rank may be.
+        long = next(rank for rank in range(1, MOST_RANK) if min(_widths(columns, rank)) > SHORT)
+        rank = largest("tt", spec, 1, MOST_RANK, size, rising_from=1 if spec.bits is None else long)
+        is_plain = [_stored_bytes(spec, n, columns, rank) >= whole for n, whole in zip(spec.sizes, full, strict=True)]
         return Plan(size(rank), {"rank": rank, "columns": columns, "plain": is_plain})
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -89,21 +95,21 @@ class TTRec(LearnedEmbedding):
         return batch.spread(self.plain.beside(*self.fields.split(batch.ids), self._products))
 
     def _products(self, field: Tensor | None, local: Tensor) -> Tensor:
-        (d0, d1, d2), rank, sparse = self.columns, self.rank, self.spec.sparse
+        (d0, d1, d2), rank = self.columns, self.rank
         n0, n1 = of_field(self.digit0, field), of_field(self.digit1, field)
         rest = torch.div(local, n0, rounding_mode="floor")
         last = torch.div(rest, n1, rounding_mode="floor")
         row0 = local - rest * n0 + of_field(self.first0, field)
         row1 = rest - last * n1 + of_field(self.first1, field)
-        right = _rows_of(self.core2, last + of_field(self.first2, field), sparse).view(-1, rank, d2)
-        if takes(self.core1):
-            left = _rows_of(self.core0, row0, sparse).view(-1, d0, rank)
-            return train_products(left, self.core1, right, row1, d1, sparse).view(len(local), self.embedding_dim)
+        right = self.core2.once(last + of_field(self.first2, field)).view(-1, rank, d2)
+        if takes(right):
+            left = self.core0.once(row0).view(-1, d0, rank)
+            return train_products(left, self.core1, right, row1, d1).view(len(local), self.embedding_dim)
         # Ids that have the same two first digits share the larger product.
         pairs, back = torch.unique(row1 * len(self.core0) + row0, return_inverse=True)
         row1 = torch.div(pairs, len(self.core0), rounding_mode="floor")
-        left = _rows_of(self.core0, pairs - row1 * len(self.core0), sparse).view(-1, d0, rank)
-        middle = grouped_product(left, row1, self.core1, sparse).view(-1, d0 * d1 * rank)
+        left = self.core0.once(pairs - row1 * len(self.core0)).view(-1, d0, rank)
+        middle = grouped_product(left, row1, self.core1).view(-1, d0 * d1 * rank)
         products = torch.bmm(middle.index_select(0, back).view(-1, d0 * d1, rank), right)
         return products.reshape(len(local), self.embedding_dim)
 
@@ -118,26 +124,21 @@ class TTRec(LearnedEmbedding):
         def table(index: int) -> Table:
             if self.planned.knobs["plain"][index]:
                 return self.plain.frozen(index)
-            shapes = ((d0, rank), (rank, d1, rank), (rank, d2))
-            parts = []
-            for core, first, counts, shape in zip(
-                (self.core0, self.core1, self.core2),
-                (self.first0, self.first1, self.first2),
-                self.slices,
-                shapes,
-                strict=True,
-            ):
-                start, count = int(first[index]), counts[index]
-                parts.append(numbers(core[start : start + count].view(count, *shape)))
-            return tensor_train(parts, rows=self.spec.sizes[index])
+            cores = (self.core0, self.core1, self.core2)
+            starts = [int(first[index]) for first in (self.first0, self.first1, self.first2)]
+            places = [slice(start, start + self.slices[part][index]) for part, start in enumerate(starts)]
+            rows = self.spec.sizes[index]
+            if self.spec.bits is not None:
+                coded = [core.frozen(place) for core, place in zip(cores, places, strict=True)]
+                return tensor_train(coded, rows=rows, columns=(d0, d1, d2), ranks=(rank, rank))
+            shapes = ((-1, d0, rank), (-1, rank, d1, rank), (-1, rank, d2))
+            parts = [
+                numbers(core.values(place).view(shape))
+                for core, place, shape in zip(cores, places, shapes, strict=True)
+            ]
+            return tensor_train(parts, rows=rows)
 
         return self.per_field(table(index) for index in range(len(self.spec.sizes)))
-
-
-def _rows_of(core: Tensor, places: Tensor, sparse: bool) -> Tensor:
-    """Return slices of a core, (n, …), each read once however many of the batch have it."""
-    batch = Distinct(places)
-    return batch.spread(batch.take(core, sparse))
 
 
 def column_factors(dimension: int) -> tuple[int, int, int]:
@@ -161,10 +162,18 @@ def digits(rows: int) -> tuple[int, int, int]:
     return math.ceil(rows / last / middle), middle, last
 
 
-def words(rows: int, columns: tuple[int, int, int], rank: int) -> int:
-    """Return the numbers in a field's cores."""
-    n0, n1, n2 = digits(rows)
-    return (n0 * columns[0] + n1 * columns[1] * rank + n2 * columns[2]) * rank
+def _widths(columns: tuple[int, int, int], rank: int) -> tuple[int, int, int]:
+    """Return the numbers of a slice of each core."""
+    return columns[0] * rank, rank * columns[1] * rank, rank * columns[2]
+
+
+def _stored_bytes(spec: Spec, rows: int, columns: tuple[int, int, int], rank: int) -> int:
+    """Return the bytes of a field's cores."""
+    widths = _widths(columns, rank)
+    if spec.bits is not None and max(widths) > MOST_COLUMNS:
+        # Slices of codes are rows of a table, and this is more than any budget.
+        return 1 << 62
+    return sum(spec.array_bytes(count, width) for count, width in zip(digits(rows), widths, strict=True))
 
 
 def without_centre(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
