@@ -54,11 +54,22 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
     return [cell | {"machine": document["machines"][cell["machine"]]} for cell in document.get("cells", [])]
 
 
+def cells_made_with(settings: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    """Return the cells of a file, or none if they were made with other settings."""
+    return read_cells(path) if read_json(path).get("settings") == settings else []
+
+
 def measured_cells(
-    cells: Iterable[Cell], measure: Callable[[Cell], dict[str, Any]]
+    cells: Iterable[Cell], measure: Callable[[Cell], dict[str, Any]], *packages: str
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Measure cells, print what each gives, and yield it with the machine as it was before the first one."""
-    machine = described_machine("torch")
+    """Measure cells, print what each gives, and yield it with the machine as it was before the first one.
+
+    Args:
+        cells: What to measure.
+        measure: Returns a cell's figures.
+        *packages: Beside torch, those whose versions the machine is to have.
+    """
+    machine = described_machine("torch", *packages)
     for cell in cells:
         found = measure(cell)
         print(found, flush=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, read_json, write_cells
+from _pages import DOCS, RESULTS, cells_made_with, fill, machines_text, measured_cells, write_cells
 
 import embedcompress as ec
 from embedcompress import training
@@ -129,18 +129,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "training.md", help="the page with the table")
     options = parser.parse_args(arguments)
     data = _data.read({"reader": "flights"}, "random")
-    # Cells that were trained in another way are not kept.
-    known = read_cells(options.json) if read_json(options.json).get("settings") == TRAINED else []
-    cells = {(found["form"], found["arrays"], found["seed"]): found for found in known}
-    machine = described_machine("torch", "scikit-learn")
-    for seed in options.seeds:
-        for name in options.forms:
-            for kind in options.arrays:
-                if (name, kind, seed) not in cells:
-                    found = cell(name, kind, seed, data)
-                    print(found, flush=True)
-                    cells[name, kind, seed] = found | {"machine": machine}
-                    write_cells(options.json, list(cells.values()), settings=TRAINED)
+    cells = {(one["form"], one["arrays"], one["seed"]): one for one in cells_made_with(TRAINED, options.json)}
+    asked = [(name, kind, seed) for seed in options.seeds for name in options.forms for kind in options.arrays]
+    missing = [one for one in asked if one not in cells]
+    for place, found in measured_cells(missing, lambda one: cell(*one, data), "scikit-learn"):
+        cells[place] = found
+        write_cells(options.json, list(cells.values()), settings=TRAINED)
     kept = list(cells.values())
     fill(options.page, {"hybrids": f"{machines_text(kept, 'form')}\n\n{table(kept)}"})
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, read_json, write_cells
+from _pages import DOCS, RESULTS, cells_made_with, described_machine, fill, machines_text, write_cells
 from sklearn.metrics import log_loss, roc_auc_score
 
 import embedcompress as ec
@@ -153,8 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     ec.set_num_threads(1)
     data = _data.read({"reader": "flights"}, "random")
-    # Cells that were made in another way are not kept.
-    kept = read_cells(options.json) if read_json(options.json).get("settings") == SETTINGS else []
+    kept = cells_made_with(SETTINGS, options.json)
     machine = described_machine("torch", "scikit-learn")
     for seed in options.seeds:
         if all(one["seed"] != seed for one in kept):

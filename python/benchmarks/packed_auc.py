@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, read_json, write_cells
+from _pages import DOCS, RESULTS, cells_made_with, fill, machines_text, measured_cells, write_cells
 
 from embedcompress import training
 from embedcompress._report import markdown_table
@@ -111,17 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "training.md", help="the page with the table")
     options = parser.parse_args(arguments)
     data = _data.read({"reader": "flights"}, "random")
-    # Cells that were trained in another way are not kept.
-    known = read_cells(options.json) if read_json(options.json).get("settings") == TRAINED else []
-    cells = {(found["form"], found["seed"]): found for found in known}
-    machine = described_machine("torch", "scikit-learn")
-    for seed in options.seeds:
-        for form in dict.fromkeys(["f32", *options.forms]):
-            if (form, seed) not in cells:
-                found = cell(form, seed, data)
-                print(found, flush=True)
-                cells[form, seed] = found | {"machine": machine}
-                write_cells(options.json, list(cells.values()), settings=TRAINED)
+    cells = {(one["form"], one["seed"]): one for one in cells_made_with(TRAINED, options.json)}
+    asked = [(form, seed) for seed in options.seeds for form in dict.fromkeys(["f32", *options.forms])]
+    missing = [one for one in asked if one not in cells]
+    for place, found in measured_cells(missing, lambda one: cell(*one, data), "scikit-learn"):
+        cells[place] = found
+        write_cells(options.json, list(cells.values()), settings=TRAINED)
     kept = list(cells.values())
     fill(options.page, {"packed auc": f"{machines_text(kept, 'form')}\n\n{table(kept)}"})
 

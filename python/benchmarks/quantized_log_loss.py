@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _pages import DOCS, RESULTS, described_machine, fill, machines_text, read_cells, read_json, write_cells
+from _pages import DOCS, RESULTS, cells_made_with, described_machine, fill, machines_text, write_cells
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -152,9 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, default=RESULTS / "quantized_log_loss.json", help="the figures")
     parser.add_argument("--page", type=Path, default=DOCS / "four-bit-paper.md", help="the page with the table")
     options = parser.parse_args(arguments)
-    # Cells that were trained in another way are not kept.
-    known = read_cells(options.json) if read_json(options.json).get("settings") == SETTINGS else []
-    cells = {(found["form"], found["bits"], found["seed"]): found for found in known}
+    cells = {(one["form"], one["bits"], one["seed"]): one for one in cells_made_with(SETTINGS, options.json)}
     machine = described_machine("torch", "scikit-learn")
     data = _data.read({"reader": "flights"}, "random")
     for seed in options.seeds:

@@ -637,7 +637,7 @@ def test_packed_auc(one_thread, tmp_path, monkeypatch):
     # One seed has no error; nothing new leaves the machine as it is, and another rate begins anew.
     assert "±" not in packed_auc.table([cell for cell in cells if cell["seed"] == 0])
     before = path.read_text()
-    monkeypatch.setattr(packed_auc, "described_machine", lambda *packages: {"cpu": "another"})
+    monkeypatch.setattr(_pages, "described_machine", lambda *packages: {"cpu": "another"})
     packed_auc.main([*given, "--forms", "f32", "--seeds", "0"])
     assert path.read_text() == before
     monkeypatch.setitem(packed_auc.TRAINED, "own_rate", 0.2)
