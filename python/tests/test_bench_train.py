@@ -609,6 +609,17 @@ def test_the_estimate_learns_from_cells_that_are_alike():
     assert [estimate.seconds([one["request"]]) for one in asked] == [10, 15, 11]
 
 
+def test_the_estimate_tells_variants_apart():
+    def line(seconds, budget=0.1, **options):
+        request = {"data": "d", "head": "h", "method": "tt", "budget": budget, "options": options}
+        return {"request": request, "seconds": seconds}
+
+    estimate = train.Estimate([line(10), line(40, bits=4), line(20, 0.5)])
+    asked = [line(0), line(0, bits=4), line(0, 0.5, bits=4), line(0, bits=8), line(0, 0.01)]
+    # The same variant at another budget is more alike than another variant; of one that never ran, the method.
+    assert [estimate.seconds([one["request"]]) for one in asked] == [10, 40, 40, 25, 15]
+
+
 # The command
 
 
@@ -631,4 +642,14 @@ def test_errors_of_the_command(arguments, message, tmp_path, capsys):
 def test_the_command_lists_cells(tmp_path, capsys):
     cli.main(["bench", "train", *ARGUMENTS, "--out", str(tmp_path / "x.jsonl"), "--list"])
     assert capsys.readouterr().out.splitlines()[1] == "movielens mf hash 0.3 0"
+    path = tmp_path / "bench.toml"
+    path.write_text(
+        '[[grid]]\ndata = ["movielens"]\nheads = ["mf"]\nmethods = ["robe"]\nbudgets = [0.1]\n'
+        'options.robe = { block = 4, bits = 4 }\ntrials = [{ name = "Adam", lr = 0.1 }]\n'
+    )
+    cli.main(["bench", "train", "--config", str(path), "--out", str(tmp_path / "x.jsonl"), "--list"])
+    assert capsys.readouterr().out.splitlines() == [
+        "movielens mf robe(bits=4, block=4) 0.1 0 trial of Adam 0.1",
+        "movielens mf robe(bits=4, block=4) 0.1 0",
+    ]
     assert not (tmp_path / "x.jsonl").exists()
