@@ -49,8 +49,11 @@ def cells() -> list[tuple[str, float, bool]]:
     """Return methods, the least budgets that are tried, and whether the table has an optimizer of its own."""
     names = [method.name for method in training.methods()]
     found = [(name, 1.0 if name == "full" else BUDGETS[0], False) for name in names]
-    found.insert(names.index("robe") + 1, ("robe", 0.1, False))
-    return found + [(name, 1.0 if name == "full" else BUDGETS[0], True) for name in FUSED]
+    own = [(name, 1.0 if name == "full" else BUDGETS[0], True) for name in FUSED]
+    for cells_of, order in ((found, names), (own, list(FUSED))):
+        place = order.index("robe")
+        cells_of.insert(place + 1, ("robe", 0.1, cells_of[place][2]))
+    return found + own
 
 
 def scattered(data: Generated, ranks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

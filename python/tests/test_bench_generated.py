@@ -69,13 +69,14 @@ def test_an_order_has_every_row_once():
         assert rows[0] == rows[1]
 
 
-def test_uses_are_the_expected_counts():
+@pytest.mark.parametrize("data", [SMALL, generated(500, 1000, skew=1), generated(500, 1000, skew=0.5)])
+def test_uses_are_the_expected_counts(data):
     ids = np.arange(500)
-    field = np.searchsorted(np.cumsum(SMALL.sizes), ids, side="right")
-    table = np.tile(np.cumsum(SMALL.sizes) - SMALL.sizes, (500, 1))
+    field = np.searchsorted(np.cumsum(data.sizes), ids, side="right")
+    table = np.tile(np.cumsum(data.sizes) - data.sizes, (500, 1))
     table[ids, field] = ids
-    np.testing.assert_allclose(SMALL.uses(table)[ids, field], SMALL.counts, rtol=1e-9)
-    assert SMALL.counts.sum() == pytest.approx(26 * len(SMALL.train))
+    np.testing.assert_allclose(data.uses(table)[ids, field], data.counts, rtol=1e-9)
+    assert data.counts.sum() == pytest.approx(26 * len(data.train))
 
 
 def test_a_cell_has_the_best_auc_beside_its_own():
@@ -89,9 +90,10 @@ def test_a_cell_has_the_best_auc_beside_its_own():
     assert figures["steps"] == -(-len(SMALL.train) // 256)
 
 
-def test_it_is_kept_for_other_processes(tmp_path):
-    _data.save(SMALL, tmp_path)
-    assert _data.load(tmp_path) == SMALL
+@pytest.mark.parametrize("data", [SMALL, generated(500, 1000, skew=0.5)])
+def test_it_is_kept_for_other_processes(tmp_path, data):
+    _data.save(data, tmp_path)
+    assert _data.load(tmp_path) == data
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1000
 
 
@@ -117,6 +119,7 @@ def test_the_command_runs_it(tmp_path, capsys):
         ('reader = "generated"', 'reader = "flights"', "'generated': data of the reader generated, and no other"),
         ("rows = 2000", "", "the reader generated needs 'rows'"),
         ("rows = 2000", "rows = 2000\npath = 'x'", "'path' is no setting of the reader generated, which has rows,"),
+        ("samples = 10000", "samples = 10000\nskew = 5", "data 'generated': skew must be a number from 0 to 4, not 5"),
         ("samples = 10000", "samples = 0", "data 'generated': samples must be a whole number from 1, not 0"),
         ("batch = 4096", 'batch = 4096\nsplit = "temporal"', "generated clicks have no time: split must be random"),
     ],

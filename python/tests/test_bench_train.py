@@ -159,6 +159,8 @@ def test_optimizers_of_torch_by_name(name, sparse):
         ({"sparse": 1}, "sparse is 1, not true or false"),
         ({"trials": [0.1]}, r"trials is \[0.1\], not a list of tables"),
         ({"trials": [{"name": "Adam", "lr": 0.1}], "optimizer": {"name": "SGD", "lr": 1}}, "given beside trials"),
+        ({"trial_budget": 0.1}, "grid 1: trial_budget has no effect without trials"),
+        ({"trials": [{"name": "Adam", "lr": 0.1}], "trial_budget": 2}, "trial_budget is a share of the f32 size"),
         ({"trials": [{"name": "Adam", "lr": 0.1}, {"name": "Lion", "lr": 1}]}, "grid 1: trial 2: name must be one of"),
         ({"trials": [{"name": "RowwiseAdagrad", "lr": 0.1}]}, "trial 1: not all methods take one of their own"),
         (
@@ -202,6 +204,19 @@ def test_all_methods_have_as_many_trials():
     # Trials of one seed serve all others.
     requests = config.requests()
     assert sum("trial" in one for one in requests) == 2 * (1 + 2 * (len(training.methods()) - 1))
+
+
+def test_trials_can_be_at_one_budget():
+    trials = [{"name": "Adam", "lr": 0.1}, {"name": "SGD", "lr": 1.0}]
+    config = checked(trials=trials, trial_budget=0.1, budgets=[0.5, 0.1, 0.01], methods=["full", "hash"], after=["pq"])
+    cells = config.cells()
+    assert {cell.request["budget"] for cell in cells if cell.request["method"] == "hash"} == {0.5, 0.1, 0.01}
+    for cell in cells:
+        own = 0.1 if cell.request["method"] == "hash" else 1.0
+        assert [one["optimizer"] for one in cell.trials] == trials
+        assert {one["budget"] for one in cell.trials} == {own}
+    # Two trials of either method, two tables that come of it, four budgets in all but one.
+    assert len(config.requests()) == 2 * 2 + 1 + 3 + 3
 
 
 def test_all_methods_by_default():

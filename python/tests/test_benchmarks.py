@@ -507,7 +507,8 @@ def test_step_costs(tmp_path):
     step_costs.main(given)
     cells = json.loads(path.read_text())["cells"]
     assert [(cell["method"], cell["least"], cell["fused"]) for cell in cells] == [
-        ("full", 1.0, False), ("robe", 0.01, False), ("robe", 0.1, False), ("full", 1.0, True), ("robe", 0.01, True)
+        ("full", 1.0, False), ("robe", 0.01, False), ("robe", 0.1, False),
+        ("full", 1.0, True), ("robe", 0.01, True), ("robe", 0.1, True),
     ]  # fmt: skip
     assert all(len(cell["milliseconds"]) == 2 and min(cell["milliseconds"]) > 0 for cell in cells)
     assert "| full, own optimizer | 100.0 % |" in page.read_text()

@@ -2,7 +2,7 @@
 
 They are no data set: the shape is Criteo's, ids and labels are drawn. There are 26 fields, whose sizes are in
 proportion to those of Criteo's Kaggle data. Within a field, the id of rank r has the probability of (r + 1, r + 2)
-under a density that falls as x^-SKEW on (1, size + 1). Each id has an effect, which a hash of it gives: a triangular
+under a density that falls as x^-skew on (1, size + 1). Each id has an effect, which a hash of it gives: a triangular
 number of mean 0 and variance 1. A row is clicked with the probability sigmoid(BIAS + SPREAD * sum of its effects /
 sqrt(26)). So the best that any model can do is known: predictions that are these probabilities.
 """
@@ -24,6 +24,7 @@ CRITEO_SIZES = (
 LEAST = 2
 """Ids of the smallest field, however few there are in all."""
 SKEW = 1.05
+"""Of ids, if not given: 0 is none."""
 BIAS, SPREAD = -1.4, 1.6
 PARTS = {"train": 0, "validation": 1, "test": 2}
 
@@ -50,6 +51,8 @@ class Generated:
     rows: int
     """Ids of all fields."""
     seed: int = 0
+    skew: float = SKEW
+    """How the use of ids falls with their rank; of one field a power law."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -70,7 +73,7 @@ class Generated:
         """
         random = np.random.default_rng((self.seed, PARTS[part], number))
         sizes = np.asarray(self.sizes)
-        ids = _ranks(random.random((count, len(sizes))), sizes) + (np.cumsum(sizes) - sizes)
+        ids = _ranks(random.random((count, len(sizes))), sizes, self.skew) + (np.cumsum(sizes) - sizes)
         chances = self.probabilities(ids)
         return ids, (random.random(count) < chances).astype(np.float32), chances
 
@@ -82,14 +85,14 @@ class Generated:
 
     def counts(self, samples: int) -> Values:
         """Return how often each id is used in so many rows, as expected, (rows,) f64."""
-        return np.concatenate([samples * _shares(size) for size in self.sizes])
+        return np.concatenate([samples * _shares(size, self.skew) for size in self.sizes])
 
     def uses(self, ids: Values, samples: int) -> Values:
         """Return `counts` of these ids, (any, 26), without those of all others."""
         sizes = np.asarray(self.sizes)
         places = ids - (np.cumsum(sizes) - sizes) + 1.0
-        power = 1 - SKEW
-        found: Values = samples * ((places + 1) ** power - places**power) / ((sizes + 1.0) ** power - 1)
+        rises = _cumulated(places + 1, self.skew) - _cumulated(places, self.skew)
+        found: Values = samples * rises / _cumulated(sizes + 1.0, self.skew)
         return found
 
 
@@ -104,18 +107,24 @@ def effects(ids: Values, seed: int) -> Values:
     return found
 
 
-def _ranks(uniform: Values, sizes: Values) -> Values:
-    """Return ranks from uniform numbers of [0, 1), by the inverse of the distribution function."""
-    power = 1 - SKEW
-    ends = (sizes + 1.0) ** power
-    places = (1 + uniform * (ends - 1)) ** (1 / power)
-    # A uniform number next to 1 may be rounded up to the end.
-    found: Values = np.minimum(places.astype(np.int64) - 1, sizes - 1)
+def _cumulated(places: Values, skew: float) -> Values:
+    """Return the integral of x^-skew from 1 to places, over what does not depend on them."""
+    found: Values = np.log(places) if skew == 1 else places ** (1 - skew) - 1
     return found
 
 
-def _shares(size: int) -> Values:
+def _ranks(uniform: Values, sizes: Values, skew: float) -> Values:
+    """Return ranks from uniform numbers of [0, 1), by the inverse of the distribution function."""
+    reached = uniform * _cumulated(sizes + 1.0, skew)
+    # Rounding may leave nothing of a tail under a large skew, and bring a uniform number next to 1 up to the end.
+    left = np.maximum(1 + reached, np.finfo(np.float64).tiny)
+    places = np.exp(reached) if skew == 1 else left ** (1 / (1 - skew))
+    found: Values = np.minimum(places, sizes).astype(np.int64) - 1
+    return found
+
+
+def _shares(size: int, skew: float) -> Values:
     """Return the probability of each rank, (size,)."""
-    cumulated = np.arange(1, size + 2, dtype=np.float64) ** (1 - SKEW)
-    found: Values = np.diff(cumulated) / (cumulated[-1] - cumulated[0])
+    cumulated = _cumulated(np.arange(1, size + 2, dtype=np.float64), skew)
+    found: Values = np.diff(cumulated) / cumulated[-1]
     return found

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ._generated import Generated, Values
+from ._generated import SKEW, Generated, Values
 
 READER = "generated"
 BLOCK = 8192
 """Rows that are made at once."""
+MOST_SKEW = 4
+"""Beyond it a field has hardly an id but its first."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,14 @@ class GeneratedClicks:
     validation_samples: int
     test_samples: int
     seed: int
+    skew: float = SKEW
+    """Of ids within a field."""
     numbers: tuple[str, ...] = ()
 
     @property
     def stream(self) -> Generated:
         """What rows are drawn from."""
-        return Generated(self.rows, self.seed)
+        return Generated(self.rows, self.seed, self.skew)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -121,6 +125,7 @@ def generated(
     samples: int,
     validation_samples: int = 100_000,
     test_samples: int = 200_000,
+    skew: float = SKEW,
     by: str = "random",
     seed: int = 0,
 ) -> GeneratedClicks:
@@ -131,6 +136,7 @@ def generated(
         samples: Rows that train.
         validation_samples: Rows that validate.
         test_samples: Rows of the test.
+        skew: How the use of ids falls with their rank within a field, a power law: 0 is none, and 4 the most.
         by: "random".
         seed: Of the stream.
 
@@ -143,9 +149,11 @@ def generated(
     for name, value in given.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a whole number from 1, not {value!r}")
+    if not isinstance(skew, int | float) or isinstance(skew, bool) or not 0 <= skew <= MOST_SKEW:
+        raise ValueError(f"skew must be a number from 0 to {MOST_SKEW}, not {skew!r}")
     if by != "random":
         raise ValueError(f"generated clicks have no time: split must be random, not {by!r}")
-    found = GeneratedClicks(**given, seed=seed)
+    found = GeneratedClicks(**given, seed=seed, skew=float(skew))
     _ = found.sizes
     return found
 

@@ -51,6 +51,8 @@ class Grid:
     trials: tuple[Mapping[str, Any], ...] = ()
     """Optimizers, of which each method has the one at each budget that is best with the first seed. A table's own have
     `otherwise`, the optimizer that methods try which take none of their own."""
+    trial_budget: float = 0.0
+    """At which trials are run, for all budgets; at each budget for itself if 0. `full` has its own."""
     counts: tuple[str, ...] = ()
     """Methods that are told how often ids are used although they do without; those that need it always are."""
     sparse: bool = False
@@ -101,6 +103,8 @@ class Config:
         )
         # What is compressed afterwards is the table that trials chose for the uncompressed one.
         tried = training_of(request)
+        if grid.trial_budget and tried["method"] != FULL:
+            tried = tried | {"budget": grid.trial_budget}
         return Cell(request, tuple(trial(tried, one, grid.seeds[0]) for one in _tried(grid.trials, tried["method"])))
 
 
@@ -212,6 +216,12 @@ def checked(config: Config) -> Config:
         for name in ("dimension", "batch", "epochs", "evaluations", "patience", "rate"):
             if getattr(one, name) <= 0:
                 raise ValueError(f"grid {place}: {name} must be above 0, not {getattr(one, name)}")
+        if one.trial_budget and not one.trials:
+            raise ValueError(f"grid {place}: trial_budget has no effect without trials")
+        if one.trial_budget and not 0 < one.trial_budget <= 1:
+            raise ValueError(
+                f"grid {place}: trial_budget is a share of the f32 size, above 0 and up to 1, not {one.trial_budget}"
+            )
         if one.optimizer and one.trials:
             raise ValueError(f"grid {place}: optimizer can't be given beside trials")
         if one.optimizer:
