@@ -624,6 +624,17 @@ def test_the_estimate_learns_from_cells_that_are_alike():
     assert [estimate.seconds([one["request"]]) for one in asked] == [10, 15, 11]
 
 
+def test_tables_in_codes_try_what_methods_without_an_optimizer_of_their_own_try():
+    own, otherwise = {"name": "RowwiseAdagrad", "lr": 0.1}, {"name": "Adagrad", "lr": 0.2}
+    shape = {"methods": ["robe", "alpt"], "budgets": [0.5], "batch": 64, "dimension": 8}
+    options = {"robe": {"bits": 4, "block": 4}, "alpt": {"bits": 4}}
+    found = checked(**shape, options=options, trials=[own | {"otherwise": otherwise}]).cells()
+    assert [trial["optimizer"] for cell in found for trial in cell.trials] == [otherwise, own]
+    assert "figures" in _train_cell.run(found[0].trials[0], clicks(600))
+    with pytest.raises(ValueError, match=r"optimizer: robe\(bits=4, block=4\) takes none of its own"):
+        checked(**shape, options=options, optimizer=own)
+
+
 def test_the_estimate_tells_variants_apart():
     def line(seconds, budget=0.1, **options):
         request = {"data": "d", "head": "h", "method": "tt", "budget": budget, "options": options}

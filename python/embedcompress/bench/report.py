@@ -157,7 +157,7 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     if trials := _report_trials.choices(lines):
         pieces += [
             "## Training a table: which optimizer",
-            "Every method, and the uncompressed table, has as many trials at each budget, with one seed: of an "
+            "Every method, and the uncompressed table, has as many trials, at one budget or each, with one seed: of an "
             "optimizer of the table and its learning rate, beside Adam for the head. What has the best AUC on "
             "validation data, in bold, is what all seeds were run with; test data has no part in it. Where a method "
             "can't have an optimizer of its own, it tries another rate of one that it can have. A dash is a trial "
