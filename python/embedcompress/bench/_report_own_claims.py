@@ -86,7 +86,7 @@ def _pruning(here: Sequence[Group], budget: float, full: Group | None) -> Findin
         return Finding(claim, _kept(pruned[0], full, most), evidence)
     if budget in LOST_BY_EACH:
         most = LOST_BY_EACH[budget]
-        claim = f"Pruned tables at {100 * budget:g} % keep AUC to {most:g}, whichever method prunes."
+        claim = f"Pruned tables at {100 * budget:g} % keep AUC to within {most:g}, whichever method prunes."
         return Finding(claim, _together([_kept(group, full, most) for group in pruned]), evidence)
     return None
 
