@@ -1,6 +1,5 @@
 """The report: what it says of results that are known, and that its page stands alone."""
 
-import html.parser
 import json
 import re
 import shutil
@@ -13,28 +12,11 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("markdown")
 pytest.importorskip("torch")
 
-from embedcompress import cli, training
-from embedcompress.bench import _lines, _report_claims, _report_train, report
+from report_results import MACHINE, Page, line, refused
+
+from embedcompress import cli
+from embedcompress.bench import _lines, _report_advice, _report_claims, _report_train, report
 from embedcompress.bench._report_post import Contest
-from embedcompress.training._registry import METHODS
-
-MACHINE = {"cpu": "a <cpu>", "processors": 2, "isa": "x86-64-v4", "versions": {"embedcompress": "0", "torch": "1"}}
-
-
-def line(method, budget, auc, seed=0, data="flights", head="dlrm", **figures):
-    found = {
-        "auc": auc, "log_loss": 0.5, "cold_auc": auc - 0.01, "stored_bytes": int(1e6 * budget), "ratio": budget,
-        "training_bytes": 5000, "peak_bytes": 400_000_000, "train_seconds": 10.0, "lookup_ns_per_row": 8.0,
-    }  # fmt: skip
-    request = {"data": data, "head": head, "method": method, "budget": budget, "seed": seed}
-    return {"bench": "train", "request": request, "machine": MACHINE, "figures": found | figures, "seconds": 12.0}
-
-
-def refused(method, budget, floor):
-    return {
-        "bench": "train", "request": {"data": "flights", "head": "dlrm", "method": method, "budget": budget, "seed": 0},
-        "machine": MACHINE, "refused": f"the least it can reach is {floor} bytes", "floor": floor,
-    }  # fmt: skip
 
 
 def results():
@@ -84,7 +66,9 @@ def test_claims_are_held_against_the_numbers():
     assert lossless.verdict == "confirmed"
     assert "dpq" in lossless.evidence and "30.0 %" in lossless.evidence
     assert "alpt 123 kB" in found["Some methods have floors, whatever the data is."].evidence
-    assert found["Pruning keeps quality at 50 %."].verdict == "contradicted"
+    pruning = found["Pruning at 50 % loses no more than 0.003 of AUC."]
+    assert pruning.verdict == "contradicted"
+    assert "[pep 0.7000 ± 0.0010](#flights-dlrm-pep-0_5), 0.1000 (standard error 0.0008) below it." in pruning.evidence
 
 
 def test_one_seed_confirms_nothing():
@@ -136,12 +120,17 @@ def test_more_is_better_where_it_is():
     assert Contest(lines, "normalized_l2", most=False).best(0.25) is lines[1]
 
 
-def test_the_committed_report_is_made_of_the_committed_results(tmp_path):
-    docs = Path(__file__).resolve().parents[2] / "docs"
-    results = [docs / "results" / f"{name}.jsonl" for name in ("generated", "retrieval", "scale", "table", "train")]
+def test_the_committed_report_is_made_of_the_committed_results():
+    """`make report` makes all of it."""
+    root = Path(__file__).resolve().parents[2]
+    (names,) = re.findall(r"^REPORTED := (.*)$", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    results = [root / "docs" / "results" / f"{name}.jsonl" for name in names.split()]
     lines = [line for path in results for line in _lines.read(path)]
-    text = report.text(report.report(lines, [path.name for path in results]))
-    assert (docs / "report" / "report.md").read_text(encoding="utf-8") == text
+    pieces = report.report(lines, [path.name for path in results])
+    folder = root / "docs" / "report"
+    assert (folder / "report.md").read_text(encoding="utf-8") == report.text(pieces)
+    drawn = {f"{piece.name}.svg" for piece in pieces if isinstance(piece, report.Plot)}
+    assert drawn == {path.name for path in folder.glob("*.svg")}
 
 
 def test_every_cell_has_a_row_also_of_heads_with_one_budget():
@@ -165,7 +154,7 @@ def test_a_contradiction_is_said():
 
 
 def test_advice_names_what_is_as_good_and_what_it_costs():
-    at_half, at_hundredth = _report_claims.advice(_report_train.groups(results()), "flights", "dlrm")
+    at_half, at_hundredth = _report_advice.advice(_report_train.groups(results()), "flights", "dlrm")
     assert at_half.startswith(
         "**Up to 50 % of the bytes** take [alpt 0.8002 ± 0.0010](#flights-dlrm-alpt-0_5), 0.0002 above"
     )
@@ -179,27 +168,6 @@ def test_advice_names_what_is_as_good_and_what_it_costs():
 def test_the_front_has_what_nothing_beats():
     found = [group for group in _report_train.groups(results()) if group.head == "dlrm" and group.lines]
     assert [group.method for group in _report_train.front(found)] == ["robe", "dpq", "alpt"]
-
-
-def test_every_method_has_a_family():
-    assert {_report_train.family(method.name) for method in training.methods() if method.name != "full"} <= set(
-        _report_train.FAMILIES
-    )
-
-
-class Page(html.parser.HTMLParser):
-    """Collects what a page refers to."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.names, self.links, self.loads = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.names += [found["id"]] if "id" in found else []
-        self.links += [found["href"]] if tag == "a" and "href" in found else []
-        self.loads += [found[name] for name in ("src", "href") if name in found and tag not in ("a", "use")]
 
 
 def test_the_page_stands_alone(made):
@@ -251,21 +219,6 @@ def test_errors_of_the_command(tmp_path, capsys):
         assert cli.main(["bench", "report", str(path), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("kind", [one for one in METHODS.values() if one.method.family == "pruning"])
-@pytest.mark.parametrize("schedule", [None, "gradual"])
-def test_claims_say_which_methods_train_in_stages(kind, schedule):
-    """Early stopping gives a method of one stage more steps than another, too."""
-    name, options = kind.method.name, {}
-    if schedule and any(option.name == "schedule" for option in kind.method.options):
-        options = {"schedule": schedule}
-    lines = [line("full", 1.0, 0.8), line("robe", 0.1, 0.7, steps=10), line(name, 0.1, 0.6, steps=99)]
-    lines[-1]["request"]["options"] = options
-    found = _report_claims.findings(_report_train.groups(lines), "flights", "dlrm")
-    (finding,) = [one for one in found if one.claim.startswith("Pruning keeps")]
-    module = training.embedding(name, 50, 4, budget=0.5, counts=range(50), **options)
-    assert ("trains in stages" in finding.evidence) == (len(module.stages) > 1)
 
 
 def test_trials_are_shown_and_count_in_no_mean():

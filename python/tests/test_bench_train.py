@@ -624,6 +624,28 @@ def test_the_estimate_learns_from_cells_that_are_alike():
     assert [estimate.seconds([one["request"]]) for one in asked] == [10, 15, 11]
 
 
+def test_tables_in_codes_try_what_methods_without_an_optimizer_of_their_own_try():
+    own, otherwise = {"name": "RowwiseAdagrad", "lr": 0.1}, {"name": "Adagrad", "lr": 0.2}
+    shape = {"methods": ["robe", "alpt"], "budgets": [0.5], "batch": 64, "dimension": 8}
+    options = {"robe": {"bits": 4, "block": 4}, "alpt": {"bits": 4}}
+    found = checked(**shape, options=options, trials=[own | {"otherwise": otherwise}]).cells()
+    assert [trial["optimizer"] for cell in found for trial in cell.trials] == [otherwise, own]
+    assert "figures" in _train_cell.run(found[0].trials[0], clicks(600))
+    with pytest.raises(ValueError, match=r"optimizer: robe\(bits=4, block=4\) takes none of its own"):
+        checked(**shape, options=options, optimizer=own)
+
+
+def test_the_estimate_tells_variants_apart():
+    def line(seconds, budget=0.1, **options):
+        request = {"data": "d", "head": "h", "method": "tt", "budget": budget, "options": options}
+        return {"request": request, "seconds": seconds}
+
+    estimate = train.Estimate([line(10), line(40, bits=4), line(20, 0.5)])
+    asked = [line(0), line(0, bits=4), line(0, 0.5, bits=4), line(0, bits=8), line(0, 0.01)]
+    # The same variant at another budget is more alike than another variant; of one that never ran, the method.
+    assert [estimate.seconds([one["request"]]) for one in asked] == [10, 40, 40, 25, 15]
+
+
 # The command
 
 
@@ -646,4 +668,14 @@ def test_errors_of_the_command(arguments, message, tmp_path, capsys):
 def test_the_command_lists_cells(tmp_path, capsys):
     cli.main(["bench", "train", *ARGUMENTS, "--out", str(tmp_path / "x.jsonl"), "--list"])
     assert capsys.readouterr().out.splitlines()[1] == "movielens mf hash 0.3 0"
+    path = tmp_path / "bench.toml"
+    path.write_text(
+        '[[grid]]\ndata = ["movielens"]\nheads = ["mf"]\nmethods = ["robe"]\nbudgets = [0.1]\n'
+        'options.robe = { block = 4, bits = 4 }\ntrials = [{ name = "Adam", lr = 0.1 }]\n'
+    )
+    cli.main(["bench", "train", "--config", str(path), "--out", str(tmp_path / "x.jsonl"), "--list"])
+    assert capsys.readouterr().out.splitlines() == [
+        "movielens mf robe(bits=4, block=4) 0.1 0 trial of Adam 0.1",
+        "movielens mf robe(bits=4, block=4) 0.1 0",
+    ]
     assert not (tmp_path / "x.jsonl").exists()

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from training_results import CRITEO, FIELDS, FULL, ROWS, methods, rules_of, three
+from training_results import CRITEO, FIELDS, FULL, ROWS, labels, rules_of, three
 
 from embedcompress import cli, training
 from embedcompress.training._rules import committed_rules
@@ -35,13 +35,28 @@ def test_the_command_ranks_and_says_why(capsys, files):
     code, out, err = run(capsys, *CTR, "--budget", "10%", "--rules", files / "rules.json")
     assert (code, err) == (0, "")
     choice = training.recommend(FIELDS, 16, budget=0.1, rules=training.read_rules(files / "rules.json"))
-    assert methods(choice) == ["robe", "hash"]
+    assert labels(choice) == ["robe", "hash"]
     for one in choice:
         assert f"{one.rank}. {one.method}: {one.reason}" in out
         assert "; ".join(one.cells) in out
     assert "int8 needs" in out
     call = re.search(r"The first one: (.*)$", out, re.MULTILINE)[1]
     assert eval(call).stored_bytes == choice[0].stored_bytes
+
+
+def test_options_are_in_the_table_the_reasons_and_the_call(capsys, tmp_path):
+    options = {"bits": 4, "block": 4}
+    rules_of(tmp_path, [*FULL, *three("robe", 0.1, 0.77), *three("robe", 0.1, 0.79, options=options)])
+    code, out, _ = run(capsys, *CTR, "--budget", "10%", "--rules", tmp_path / "rules.json")
+    assert code == 0
+    assert re.search(r"^ *1  robe\(bits=4, block=4\) ", out, re.MULTILINE)
+    assert "1. robe(bits=4, block=4): Expected to lose 0.0100" in out
+    call = re.search(r"The first one: (.*)$", out, re.MULTILINE)[1]
+    assert call.endswith("fields=[9000, 900, 100], bits=4, block=4)")
+    choice = training.recommend(FIELDS, 16, budget=0.1, rules=training.read_rules(tmp_path / "rules.json"))
+    assert eval(call).stored_bytes == choice[0].stored_bytes
+    _, out, _ = run(capsys, *CTR, "--budget", "10%", "--rules", tmp_path / "rules.json", "--json")
+    assert [one["options"] for one in json.loads(out)["advice"]] == [options, {}]
 
 
 def test_its_json(capsys, files):

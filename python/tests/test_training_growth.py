@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from training_results import CRITEO, FIELDS, FULL, MACHINE, ROWS, methods, rules_of, scaled, three
+from training_results import CRITEO, F32, FIELDS, FULL, MACHINE, ROWS, labels, rules_of, scaled, three
 
 from embedcompress import cli, training
 from embedcompress.training._growth import FAR, Cost, GrowthCurve, is_far
@@ -23,7 +23,7 @@ def fields(rows):
 
 
 def advice(choice):
-    return {one.method: one for one in choice}
+    return {one.label: one for one in choice}
 
 
 @pytest.fixture
@@ -169,8 +169,8 @@ def test_times_grow_from_the_size_that_losses_were_measured_at(rules):
 def test_time_decides_within_a_rank(tmp_path):
     lines = [*FULL, *three("robe", 0.1, 0.79, train_seconds=5.0), *three("hash", 0.1, 0.79, train_seconds=9.0)]
     rules = rules_of(tmp_path, [*lines, *SCALED])
-    assert methods(training.recommend(fields(10_000), 16, budget=0.1, rules=rules)) == ["robe", "hash"]
-    assert methods(training.recommend(fields(1_000_000), 16, budget=0.1, rules=rules)) == ["hash", "robe"]
+    assert labels(training.recommend(fields(10_000), 16, budget=0.1, rules=rules)) == ["robe", "hash"]
+    assert labels(training.recommend(fields(1_000_000), 16, budget=0.1, rules=rules)) == ["hash", "robe"]
 
 
 def test_bytes_of_training_grow_too(tmp_path):
@@ -197,6 +197,26 @@ def test_what_was_not_measured_at_a_size_says_so(tmp_path):
     assert beyond["robe"].as_dict()["beyond"] == ["rows", "training"]
 
 
+def test_training_with_options_grows_as_without(tmp_path):
+    hybrid = three("robe", 0.1, 0.795, options={"bits": 4}, train_seconds=8.0, training_bytes=0.6 * F32)
+    rules = rules_of(tmp_path, [*LINES, *hybrid, *SCALED])
+    near = advice(training.recommend(fields(10_000), 16, budget=0.1, rules=rules))["robe(bits=4)"]
+    assert (near.beyond, near.state_bytes, near.training_time) == ((), None, pytest.approx(0.8))
+    found = advice(training.recommend(fields(1_000_000), 16, budget=0.1, rules=rules))
+    far = found["robe(bits=4)"]
+    # robe's steps take .8 of full's with ten thousand rows, and 6.4 with a million.
+    assert far.training_time == pytest.approx(0.8 * 8, rel=1e-3)
+    assert far.training_bytes == pytest.approx(0.6 * 64e6, rel=1e-3)
+    assert (far.beyond, far.state_bytes) == (("rows", "training"), None)
+    assert found["robe"].beyond == ("rows",)
+    said = "So are time and bytes of training. The time grows with the rows as that of robe without options."
+    assert said in far.reason
+    # Of a method that bench scale had nothing of, the time stays, and nobody says that it grows.
+    alone = [*FULL, *three("tt", 0.1, 0.77, options={"bits": 4}), *SCALED]
+    (tt,) = training.recommend(fields(1_000_000), 16, budget=0.1, rules=rules_of(tmp_path, alone))
+    assert (tt.training_time, "without options" in tt.reason) == (pytest.approx(1.0), False)
+
+
 def test_the_extrapolated_budget_still_never_comes_first(tmp_path):
     lines = [*FULL, *three("dpq", 0.1, 0.7995), *three("dpq", 0.5, 0.7998), *three("robe", 0.05, 0.79)]
     choice = training.recommend(fields(1_000_000), 16, budget=0.05, rules=rules_of(tmp_path, [*lines, *SCALED]))
@@ -212,14 +232,21 @@ def test_the_committed_rules_know_the_size_of_criteo():
     """A table of 33.8 million rows is said to be far from those of the losses; costs are those of its size."""
     choice = training.recommend(CRITEO, 16, budget=0.01)
     assert all("rows" in one.beyond for one in choice)
-    robe, tt = (advice(choice)[name] for name in ("robe", "tt"))
-    assert robe.beyond == tt.beyond == ("rows",)
-    # Parameters, two moments, and the gradients of a batch.
-    assert robe.state_bytes == pytest.approx(3 * 0.01 * 64 * sum(CRITEO), rel=0.05)
-    (measured,) = [
-        one for one in committed_rules().growth.curves["robe"].points if (one.rows, one.budget) == (sum(CRITEO), 0.01)
-    ]
-    assert robe.training_time == measured.time < tt.training_time
+    rows = sum(CRITEO)
+    points = {name: curve.points for name, curve in committed_rules().growth.curves.items()}
+    measured = {
+        name: point for name, found in points.items() for point in found if (point.rows, point.budget) == (rows, 0.01)
+    }
+    checked = 0
+    for one in choice:
+        if one.label in measured and one.budget == int(0.01 * 64 * rows):
+            point = measured[one.label]
+            assert "training" not in one.beyond
+            assert one.training_time == pytest.approx(point.time)
+            assert one.state_bytes == pytest.approx(point.state_ratio * 64 * rows, rel=1e-6)
+            checked += 1
+    assert checked
+    assert all("training" in one.beyond for one in choice if one.options)
 
 
 @pytest.mark.parametrize(("fields", "budget"), [(CRITEO, 0.3), (CRITEO, 0.025), ((200_000, 200_000), 0.034)])
@@ -230,9 +257,9 @@ def test_training_holds_what_is_stored_at_least(fields, budget):
         one = found[method]
         assert 0.95 * one.stored_bytes < one.training_bytes < 1.25 * one.stored_bytes, method
     limited = training.recommend([sum(CRITEO)], 16, budget=0.3, train_memory=300_000_000)
-    assert {one.method for one in limited} > {"robe", "hash"}
+    assert {"robe", "hash"} <= set(labels(limited))
     for one in limited:
-        if one.method in ("robe", "hash", "mde", "compo"):
+        if one.label in ("robe", "hash", "mde", "compo"):
             assert one.stored_bytes <= 1.05 * one.training_bytes <= 1.05 * 300_000_000
 
 

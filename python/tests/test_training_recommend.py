@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_results import F32, FIELDS, FULL, ROWS, cell, full, methods, rules_of, three
+from training_results import F32, FIELDS, FULL, ROWS, cell, full, labels, rules_of, three
 
 import embedcompress as ec
 from embedcompress import training
@@ -15,7 +15,7 @@ from embedcompress import training
 def test_the_least_loss_comes_first(tmp_path):
     rules = rules_of(tmp_path, [*FULL, *three("hash", 0.1, 0.70), *three("robe", 0.1, 0.79), *three("tt", 0.1, 0.78)])
     choice = training.recommend(FIELDS, 16, budget=0.1, rules=rules)
-    assert methods(choice) == ["robe", "tt", "hash"]
+    assert labels(choice) == ["robe", "tt", "hash"]
     assert [one.rank for one in choice] == [1, 2, 3]
     first = choice[0]
     assert first.auc_loss == pytest.approx(0.01)
@@ -36,7 +36,7 @@ def test_within_the_noise_the_cheaper_comes_first(tmp_path):
         *three("compo", 0.1, 0.7870, train_seconds=1.0),
     ]
     choice = training.recommend(FIELDS, 16, budget=0.1, rules=rules_of(tmp_path, lines))
-    assert methods(choice) == ["hash", "robe", "tt", "compo"]
+    assert labels(choice) == ["hash", "robe", "tt", "compo"]
     assert [one.rank for one in choice] == [1, 1, 1, 2]
     assert "robe and tt are within the noise of seeds" in choice[0].reason
     assert "within the noise of seeds of hash" in choice[1].reason
@@ -45,7 +45,7 @@ def test_within_the_noise_the_cheaper_comes_first(tmp_path):
 def test_one_seed_gives_no_noise(tmp_path):
     rules = rules_of(tmp_path, [full(0), cell("robe", 0.1, 0, 0.79), cell("hash", 0.1, 0, 0.7899)])
     choice = training.recommend(FIELDS, 16, budget=0.1, rules=rules)
-    assert methods(choice) == ["robe", "hash"]
+    assert labels(choice) == ["robe", "hash"]
     assert choice[0].auc_loss_error is None
     assert "one seed" in choice[0].reason
 
@@ -53,9 +53,9 @@ def test_one_seed_gives_no_noise(tmp_path):
 def test_cold_rows_have_a_ranking_of_their_own(tmp_path):
     lines = [*FULL, *three("robe", 0.1, 0.79, cold_auc=0.6), *three("tt", 0.1, 0.77, cold_auc=0.7)]
     rules = rules_of(tmp_path, lines)
-    assert methods(training.recommend(FIELDS, 16, budget=0.1, rules=rules)) == ["robe", "tt"]
+    assert labels(training.recommend(FIELDS, 16, budget=0.1, rules=rules)) == ["robe", "tt"]
     choice = training.recommend(FIELDS, 16, budget=0.1, cold=True, rules=rules)
-    assert methods(choice) == ["tt", "robe"]
+    assert labels(choice) == ["tt", "robe"]
     assert choice[0].cold_auc_loss == pytest.approx(0.08)
     assert "of AUC on cold rows" in choice[0].reason
 
@@ -69,10 +69,10 @@ def test_limits_leave_out_what_breaks_them(tmp_path):
     ]
     rules = rules_of(tmp_path, lines)
     ask = {"budget": 0.1, "rules": rules}
-    assert methods(training.recommend(FIELDS, 16, **ask)) == ["dpq", "tt", "hash"]
-    assert methods(training.recommend(FIELDS, 16, train_memory=F32 / 2, **ask)) == ["tt", "hash"]
+    assert labels(training.recommend(FIELDS, 16, **ask)) == ["dpq", "tt", "hash"]
+    assert labels(training.recommend(FIELDS, 16, train_memory=F32 / 2, **ask)) == ["tt", "hash"]
     choice = training.recommend(FIELDS, 16, train_memory=F32 / 2, latency=50, **ask)
-    assert methods(choice) == ["hash"]
+    assert labels(choice) == ["hash"]
     refused = {one.method: one for one in choice.refused}
     assert (refused["dpq"].limit, refused["dpq"].least) == ("train_memory", pytest.approx(F32, rel=1e-3))
     assert (refused["tt"].limit, refused["tt"].reason) == ("latency", "tt took 90.0 ns for a row at least.")
@@ -129,7 +129,7 @@ def test_the_extrapolated_never_comes_before_the_measured(tmp_path):
     assert choice[1].auc_loss_error is None
     assert "extrapolated" in choice[1].reason
     # Where nothing was measured, the least loss is first after all.
-    assert methods(training.recommend(FIELDS, 16, budget=0.03, rules=rules))[0] == "dpq"
+    assert labels(training.recommend(FIELDS, 16, budget=0.03, rules=rules))[0] == "dpq"
 
 
 def test_floors_are_those_of_the_solver(tmp_path):
@@ -180,6 +180,65 @@ def test_bad_arguments(arguments, message):
         training.recommend([3, 0], 16, budget=0.5)
 
 
+HYBRID = {"bits": 4, "block": 4}
+
+
+def test_a_method_with_options_is_advice_of_its_own(tmp_path):
+    lines = [*FULL, *three("robe", 0.1, 0.77), *three("robe", 0.1, 0.79, options=HYBRID), *three("hash", 0.1, 0.7)]
+    choice = training.recommend(FIELDS, 16, budget=0.1, rules=rules_of(tmp_path, lines))
+    assert labels(choice) == ["robe(bits=4, block=4)", "robe", "hash"]
+    first, second, _ = choice
+    assert (first.method, dict(first.options), second.method, dict(second.options)) == ("robe", HYBRID, "robe", {})
+    assert first.as_dict()["options"] == HYBRID
+    assert "label" not in first.as_dict()
+    module = training.embedding(first.method, ROWS, 16, budget=first.budget, fields=FIELDS, **first.options)
+    assert module.stored_bytes == first.stored_bytes <= first.budget
+    assert first.knobs == module.planned.knobs
+    assert first.knobs["numbers"] > 4 * second.knobs["numbers"]
+    assert first.cells == ("one/dlrm/robe(bits=4, block=4)/0.1: seeds 0 1 2", "one/dlrm/full/1: seeds 0 1 2")
+    assert "0.0200 more than robe(bits=4, block=4)" in second.reason
+
+
+def test_variants_within_the_noise_are_named_with_their_options(tmp_path):
+    lines = [*FULL, *three("tt", 0.1, 0.79, lookup_ns_per_row=90.0), *three("tt", 0.1, 0.7899, options={"bits": 4})]
+    choice = training.recommend(FIELDS, 16, budget=0.1, rules=rules_of(tmp_path, lines))
+    assert [(one.rank, one.label) for one in choice] == [(1, "tt(bits=4)"), (1, "tt")]
+    assert "tt is within the noise of seeds" in choice[0].reason
+    assert "within the noise of seeds of tt(bits=4)" in choice[1].reason
+
+
+def test_a_method_that_was_measured_with_options_only_is_no_choice_without(tmp_path):
+    lines = [*FULL, *three("tt", 0.1, 0.79, options={"bits": 4}), *three("int8", 0.5, 0.79)]
+    lines += [cell("tt", 0.1, 0, 0.7, head="wdl"), cell("tt", 0.1, 0, 0.72, head="wdl", options={"bits": 4})]
+    lines += [cell("full", 1.0, 0, 0.8, head="wdl")]
+    choice = training.recommend(FIELDS, 16, budget=0.1, rules=rules_of(tmp_path, lines))
+    assert labels(choice) == ["tt(bits=4)"]
+    assert choice[0].elsewhere == {"one/wdl": pytest.approx(0.08)}
+    refused = {one.label: one for one in choice.refused}
+    assert "tt" not in refused and refused["robe"].options == {}
+    assert refused["int8"].limit == "budget"
+
+
+def test_refusals_name_the_options(tmp_path):
+    lines = [*FULL, *three("compo", 0.1, 0.79), *three("compo", 0.1, 0.79, options={"bits": 4}, lookup_ns_per_row=50.0)]
+    rules = rules_of(tmp_path, lines)
+    (one,) = [one for one in training.recommend(FIELDS, 16, budget=0.1, latency=20, rules=rules).refused
+              if one.method == "compo"]  # fmt: skip
+    assert (one.label, one.limit, one.as_dict()["options"]) == ("compo(bits=4)", "latency", {"bits": 4})
+    assert one.reason == "compo(bits=4) took 50.0 ns for a row at least."
+    floors = {}
+    for options in ({}, {"bits": 4}):
+        with pytest.raises(ec.BudgetError) as caught:
+            training.plan("compo", ROWS, 16, budget=1, fields=FIELDS, **options)
+        floors[str(options)] = caught.value.floor
+    assert floors["{'bits': 4}"] < floors["{}"]
+    budget = floors["{}"] - 1
+    choice = training.recommend(FIELDS, 16, budget=budget, rules=rules)
+    assert labels(choice) == ["compo(bits=4)"]
+    (one,) = [one for one in choice.refused if one.method == "compo"]
+    assert (one.label, one.floor) == ("compo", floors["{}"])
+
+
 # Properties
 
 
@@ -199,6 +258,9 @@ def _many(folder):
                 lookup_ns_per_row=nanoseconds * random.uniform(0.5, 2),
                 train_seconds=random.uniform(3, 40),
             )
+    for name, options in (("robe", HYBRID), ("robe", {"block": 4}), ("hash", {"bits": 4}), ("compo", {"bits": 8})):
+        for budget in (0.1, 0.01):
+            lines += three(name, budget, random.uniform(0.7, 0.79), options=options)
     return rules_of(folder, lines)
 
 
@@ -226,10 +288,10 @@ def test_advice_keeps_the_budget_and_is_in_order(many, sizes, dimension, share, 
     memory = None if memory is None else memory * f32
     found = advised(sizes, dimension, budget=share, train_memory=memory, cold=cold, rules=many)
     for one in found:
-        planned = training.plan(one.method, sum(sizes), dimension, budget=one.budget, fields=sizes)
+        planned = training.plan(one.method, sum(sizes), dimension, budget=one.budget, fields=sizes, **one.options)
         assert planned.stored_bytes == one.stored_bytes <= one.budget <= int(share * f32)
         assert memory is None or one.training_bytes <= memory + 1
-    assert len(set(methods(found))) == len(found)
+    assert len(set(labels(found))) == len(found)
     places = [one for one in found if not one.extrapolated]
     assert not places or not found[0].extrapolated
     losses = [(one.rank, one.cold_auc_loss if cold else one.auc_loss) for one in found]
@@ -251,7 +313,7 @@ def test_tighter_limits_never_add_methods(many, sizes, shares, memories, latenci
 
     def names(pick):
         return set(
-            methods(
+            labels(
                 advised(
                     sizes,
                     16,

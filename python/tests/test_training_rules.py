@@ -98,6 +98,54 @@ def test_optimizers_may_differ_where_trials_chose_them(tmp_path):
         _fit.fit([written(tmp_path, [*lines, trial])])
 
 
+HYBRID = {"bits": 4, "block": 4}
+
+
+def test_a_method_with_other_options_has_a_curve_of_its_own(tmp_path):
+    lines = [*FULL, *three("robe", 0.1, 0.77), *three("robe", 0.1, 0.79, options=HYBRID)]
+    (evidence,) = rules_of(tmp_path, lines).evidence
+    assert set(evidence.curves) == {"full", "robe", "robe(bits=4, block=4)"}
+    plain, hybrid = (evidence.curves[name] for name in ("robe", "robe(bits=4, block=4)"))
+    assert (plain.method, plain.options, hybrid.method, hybrid.options) == ("robe", {}, "robe", HYBRID)
+    assert (plain.points[0].loss, hybrid.points[0].loss) == (pytest.approx(0.03), pytest.approx(0.01))
+    document = json.loads((tmp_path / "rules.json").read_text())
+    assert [(one["method"], one["options"]) for one in document["evidence"][0]["curves"]] == [
+        ("full", {}), ("robe", {}), ("robe", HYBRID),
+    ]  # fmt: skip
+    # The noise that is usual is that of the median variant.
+    lines += [cell("tt", 0.1, seed, 0.78 + 0.02 * seed) for seed in range(3)]
+    usual = rules_of(tmp_path, lines).evidence[0].deviation(0.1, cold=False)
+    assert usual == evidence.deviation(0.1, cold=False)
+
+
+def test_the_uncompressed_table_has_no_options(tmp_path):
+    lines = [*FULL, *(cell("full", 1.0, seed, 0.7, options={"bits": 8}, ratio=0.27) for seed in range(3))]
+    (evidence,) = rules_of(tmp_path, lines).evidence
+    assert evidence.full["auc"] == pytest.approx(0.8)
+    assert evidence.curves["full(bits=8)"].points[0].loss == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="no data set and head with the method full"):
+        rules_of(tmp_path, lines[len(FULL) :])
+
+
+def test_a_variant_has_one_result_at_a_budget_for_a_seed_and_one_way_of_training(tmp_path):
+    lines = [*FULL, *three("robe", 0.1, 0.77), *three("robe", 0.1, 0.79, options=HYBRID)]
+    again = cell("robe", 0.1, 0, 0.7, options=HYBRID)
+    again["request"]["note"] = "again"
+    said = r"one/dlrm has two results of robe\(bits=4, block=4\) with the budget 0\.1 and seed 0"
+    with pytest.raises(ValueError, match=said):
+        rules_of(tmp_path, [*lines, again])
+    lines[-1]["request"]["epochs"] = 2
+    with pytest.raises(ValueError, match="cells of one/dlrm differ in epochs"):
+        rules_of(tmp_path, lines)
+    lines[-1]["request"]["epochs"] = None
+    for line, rate in zip(lines[-3:], (0.1, 0.1, 0.2), strict=True):
+        line["request"]["optimizer"] = {"name": "Adagrad", "lr": rate}
+    trial = cell("full", 1.0, 0, 0.1)
+    trial["request"] |= {"optimizer": {"name": "SGD", "lr": 1}, "trial": True}
+    with pytest.raises(ValueError, match=r"cells of one/dlrm/robe\(bits=4, block=4\)/0\.1 differ in optimizer"):
+        rules_of(tmp_path, [*lines, trial])
+
+
 def test_generated_clicks_are_no_evidence(tmp_path):
     made = cell("robe", 0.1, 0, 0.7, data="generated")
     made["request"]["source"] = {"reader": "generated", "rows": 1000, "samples": 500}
@@ -115,7 +163,7 @@ def test_the_digest_is_that_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", '{"format": [1]}', '{"format": 2, "results": {}, "evidence": [], "growth": null}', "[1]"]
+    "content", ["", "{}", '{"format": [1]}', '{"format": 3, "results": {}, "evidence": [], "growth": null}', "[1]"]
 )
 def test_what_is_no_rules(tmp_path, content):
     path = tmp_path / "rules.json"
@@ -126,8 +174,8 @@ def test_what_is_no_rules(tmp_path, content):
 
 def test_rules_of_another_version_say_so(tmp_path):
     path = tmp_path / "rules.json"
-    path.write_text('{"format": 1}')
-    with pytest.raises(ValueError, match="has rules of format 1; this version reads format 2: fit them again with"):
+    path.write_text('{"format": 2}')
+    with pytest.raises(ValueError, match="has rules of format 2; this version reads format 3: fit them again with"):
         training.read_rules(path)
 
 

@@ -16,9 +16,10 @@ CRITEO = (
 """Sizes of its 26 fields (arXiv 2311.15578)."""
 
 
-def cell(method, budget, seed, auc=None, data="one", head="dlrm", **figures):
+def cell(method, budget, seed, auc=None, data="one", head="dlrm", options=None, **figures):
     """A line of results; None of AUC is a refusal."""
     request = {"data": data, "head": head, "method": method, "budget": budget, "seed": seed, "dimension": 16}
+    request |= {"options": options} if options else {}
     line = {"bench": "train", "machine": MACHINE, "request": request}
     if auc is None:
         return line | {"refused": "cannot", "floor": 12345}
@@ -71,5 +72,5 @@ def three(method, budget, auc, **figures):
 FULL = [full(seed) for seed in range(3)]
 
 
-def methods(choice):
-    return [one.method for one in choice]
+def labels(choice):
+    return [one.label for one in choice]

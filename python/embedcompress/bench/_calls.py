@@ -8,6 +8,8 @@ from typing import Any
 
 import embedcompress as ec
 
+from .._labels import NESTED
+from .._labels import label as with_options
 from .._registry import method_name
 
 BITS = range(1, 9)
@@ -43,11 +45,9 @@ class Call:
 
 
 def label(request: Mapping[str, Any]) -> str:
-    """Return a method with the options that make it a method of its own, such as "svd(eden)"."""
+    """Return a method with the options that make it a method of its own, such as "svd(eden)": all but its size."""
     options = request["options"]
-    shown = list(dict.fromkeys(str(value) for key, value in options.items() if key in ("inner", "hot", "cold")))
-    shown += [f"group={options['group']}"] if "group" in options else []
-    return f"{request['method']}({', '.join(shown)})" if shown else str(request["method"])
+    return with_options(request["method"], {name: options[name] for name in (*NESTED, "group") if name in options})
 
 
 def contenders(wanted: Sequence[str] = ()) -> list[Call]:

@@ -1,8 +1,8 @@
 """The rules of `training.recommend`, fitted to the results of `embedcompress bench train` and of `bench scale`.
 
-For each data set and head, and each method: a point for each measured budget, with means over seeds. Losses are
-differences to the uncompressed table of the same seed, so that what a seed does to both falls out. How training grows
-with the rows is in `_fit_growth`.
+For each data set and head, and each method with its options: a point for each measured budget, with means over seeds.
+Losses are differences to the uncompressed table of the same seed, so that what a seed does to both falls out. How
+training grows with the rows is in `_fit_growth`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ._generated_clicks import READER
 from ._lines import Line, key, parse
 from ._train_config import AFTER
 from ._tuning import is_trial, results
+from ._variants import variant
 
 SETTINGS = (
     "split", "dimension", "batch", "epochs", "rate", "dropout", "evaluations", "patience", "sparse",
@@ -105,10 +106,10 @@ def _check_alike(evidence: Sequence[Values], grows: Values) -> None:
 
 
 def _check_once(place: tuple[str, str], lines: Sequence[Line]) -> None:
-    """Raise an error if a method has two results with one budget and seed."""
+    """Raise an error if a method has two results with the same options, budget and seed."""
     seen = set()
     for line in lines:
-        one = tuple(line["request"][name] for name in ("method", "budget", "seed"))
+        one = variant(line["request"]), line["request"]["budget"], line["request"]["seed"]
         if one in seen:
             raise ValueError(
                 f"{'/'.join(place)} has two results of {one[0]} with the budget {one[1]:g} and seed {one[2]}"
@@ -127,19 +128,18 @@ def _evidence(place: tuple[str, str], lines: Sequence[Line], is_tuned: bool) -> 
     names = SETTINGS if is_tuned else (*SETTINGS, "optimizer")
     settings = the_one([{name: line["request"].get(name) for name in names} for line in lines], place)
     full = {line["request"]["seed"]: line["figures"] for line in lines
-            if line["request"]["method"] == FULL and "figures" in line}  # fmt: skip
+            if variant(line["request"]) == FULL and "figures" in line}  # fmt: skip
     if not full:
         return None
     _check_once(place, lines)
-    methods = dict.fromkeys(line["request"]["method"] for line in lines)
     curves = []
-    for method in sorted(methods):
-        own = [line for line in lines if line["request"]["method"] == method]
-        the_one([line["request"].get("options", {}) for line in own], (*place, method))
+    for name, own in sorted(_by_variant(lines).items()):
         for budget in {line["request"]["budget"] for line in own}:
             here = [line["request"] for line in own if line["request"]["budget"] == budget]
-            the_one([{"optimizer": one.get("optimizer")} for one in here], (*place, method, f"{budget:g}"))
-        curves.append({"method": method} | _curve(own, full))
+            the_one([{"optimizer": one.get("optimizer")} for one in here], (*place, name, f"{budget:g}"))
+        request = own[0]["request"]
+        what = {"method": request["method"], "options": request.get("options", {})}
+        curves.append(what | _curve(own, full))
     f32_bytes = statistics.mean(map(_f32, full.values()))
     return {
         "data": place[0],
@@ -157,8 +157,16 @@ def _evidence(place: tuple[str, str], lines: Sequence[Line], is_tuned: bool) -> 
     }
 
 
+def _by_variant(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Return lines by their methods with options."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(variant(line["request"]), []).append(line)
+    return found
+
+
 def _curve(lines: Sequence[Line], full: dict[int, Values]) -> Values:
-    """Return a method's points, and the budgets at which it has none."""
+    """Return the points of a method, and the budgets at which it has none."""
     budgets = sorted({line["request"]["budget"] for line in lines})
     points, refused, stopped = [], [], []
     for budget in budgets:
@@ -198,10 +206,10 @@ def _point(budget: float, pairs: dict[int, tuple[Values, Values]]) -> Values:
 def _spread(lines: Sequence[Line], full: dict[int, Values]) -> list[Values]:
     """Return the standard deviation of losses over seeds that is usual at each budget: the median over methods."""
     found = []
-    for budget in sorted({line["request"]["budget"] for line in lines if line["request"]["method"] != FULL}):
-        here = [line for line in lines if line["request"]["budget"] == budget and line["request"]["method"] != FULL]
-        cells = [_pairs([line for line in here if line["request"]["method"] == method], full).values()
-                 for method in sorted({line["request"]["method"] for line in here})]  # fmt: skip
+    others = [line for line in lines if variant(line["request"]) != FULL]
+    for budget in sorted({line["request"]["budget"] for line in others}):
+        here = [line for line in others if line["request"]["budget"] == budget]
+        cells = [_pairs(own, full).values() for _, own in sorted(_by_variant(here).items())]
         several = [cell for cell in cells if len(cell) > 1]
         if several:
             found.append(

@@ -12,7 +12,7 @@ from .._report import percent
 from ._calls import label
 from ._lines import Line
 from ._report_cells import made
-from ._report_claims import Finding
+from ._report_findings import Finding
 
 NOISE = 0.01
 

@@ -11,7 +11,8 @@ from .._methods import FULL
 from .._report import figure, markdown_table, size
 from ._lines import Line
 from ._report_cells import outcome_text
-from ._report_train import COLORS, MARKERS, TITLES
+from ._report_train import TITLES
+from ._report_train_plots import COLORS, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,6 +8,7 @@ from .._report import markdown_table
 from ._lines import Line
 from ._report_train import title
 from ._tuning import is_trial, shown
+from ._variants import variant
 
 
 def choices(lines: Sequence[Line]) -> list[str]:
@@ -16,7 +17,7 @@ def choices(lines: Sequence[Line]) -> list[str]:
     for line in filter(is_trial, lines):
         one = line["request"]
         place = found.setdefault((one["data"], one["head"]), {})
-        place.setdefault((one["method"], one["budget"]), []).append(line)
+        place.setdefault((variant(one), one["budget"]), []).append(line)
     parts = []
     for (data, head), cells in found.items():
         names = list(dict.fromkeys(shown(line["request"]["optimizer"]) for trials in cells.values() for line in trials))

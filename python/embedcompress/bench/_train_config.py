@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .._labels import label
 from .._methods import FULL
 from .._reading import read_whole, toml_values
 from .._registry import method_name
@@ -105,7 +106,7 @@ class Config:
         tried = training_of(request)
         if grid.trial_budget and tried["method"] != FULL:
             tried = tried | {"budget": grid.trial_budget}
-        return Cell(request, tuple(trial(tried, one, grid.seeds[0]) for one in _tried(grid.trials, tried["method"])))
+        return Cell(request, tuple(trial(tried, one, grid.seeds[0]) for one in _tried(grid.trials, tried)))
 
 
 def training_of(request: Request) -> Request:
@@ -126,16 +127,23 @@ def _forms(grid: Grid) -> Iterator[tuple[str, float]]:
         yield from ((method + AFTER + after, budget) for after in grid.after for budget in grid.budgets)
 
 
-def _tried(trials: Sequence[Mapping[str, Any]], method: str) -> list[Mapping[str, Any]]:
-    """Return the optimizers that a method tries."""
-    from ..training._registry import class_of
-
-    takes = bool(trials) and class_of(method).takes_optimizer
+def _tried(trials: Sequence[Mapping[str, Any]], request: Request) -> list[Mapping[str, Any]]:
+    """Return the optimizers that a method with its options tries."""
+    takes = bool(trials) and _takes_own(request["method"], request.get("options", {}))
     found = []
     for one in trials:
         own = {name: value for name, value in one.items() if name != "otherwise"}
         found.append(one["otherwise"] if "otherwise" in one and not takes else own)
     return found
+
+
+def _takes_own(method: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a method with options takes an optimizer of its own: with arrays in codes it does not."""
+    from ..training._registry import class_of
+
+    kind = class_of(method)
+    in_codes = kind.takes_bits and options.get("bits") is not None
+    return kind.takes_optimizer and not in_codes
 
 
 def read(path: Path) -> Config:
@@ -245,7 +253,6 @@ def _check_generated(name: str, source: Mapping[str, Any], split: str) -> None:
 
 
 def _check_optimizer(place: str, values: Mapping[str, Any], one: Grid) -> None:
-    from ..training._registry import class_of
     from ._optimizers import check, is_own
 
     try:
@@ -257,8 +264,9 @@ def _check_optimizer(place: str, values: Mapping[str, Any], one: Grid) -> None:
     if not one.methods:
         raise ValueError(f"{place}: not all methods take one of their own: list those that do")
     for method in one.methods:
-        if not class_of(method).takes_optimizer:
-            raise ValueError(f"{place}: {method} takes none of its own")
+        options = one.options.get(method, {})
+        if not _takes_own(method, options):
+            raise ValueError(f"{place}: {label(method, options)} takes none of its own")
 
 
 def _check_trial(place: str, values: Mapping[str, Any], one: Grid) -> None:

@@ -17,9 +17,19 @@ from typing import TYPE_CHECKING
 
 from .._atomic import write_text
 from .._report import markdown_table
-from . import _lines, _report_claims, _report_retrieval, _report_scale, _report_tables, _report_train, _report_trials
+from . import (
+    _lines,
+    _report_advice,
+    _report_claims,
+    _report_retrieval,
+    _report_scale,
+    _report_tables,
+    _report_train,
+    _report_train_plots,
+    _report_trials,
+)
 from ._lines import Line
-from ._report_claims import Finding
+from ._report_findings import Finding
 from ._report_post import NOISE, Contest
 
 if TYPE_CHECKING:
@@ -106,11 +116,12 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     for data, head in places:
         pieces += [
             f"### {_report_train.title(data, head)}: the advice",
-            "\n".join(f"- {sentence}" for sentence in _report_claims.advice(found, data, head)),
+            "\n".join(f"- {sentence}" for sentence in _report_advice.advice(found, data, head)),
         ]
         pieces += _claims(
             _report_claims.findings(found, data, head),
-            "A difference counts if it is more than twice its standard error over the seeds.",
+            "A difference counts if it is more than twice its standard error over the seeds. Claims on families are of "
+            "tables that were trained small, without hybrids.",
         )
         budgets = sorted({group.budget for group in found if (group.data, group.head) == (data, head)} - {1.0})
         pieces += [
@@ -120,14 +131,14 @@ def training(lines: Sequence[Line]) -> list[Piece]:
                 "Quality against stored bytes, a panel for each family of methods; bars are standard deviations over "
                 "seeds, the dotted line is the uncompressed table, grey lines are the other families. The last panel "
                 "has what no other method beats in bytes and AUC.",
-                _report_train.quality_plot(found, data, head),
+                _report_train_plots.quality_plot(found, data, head),
             ),
             Plot(
                 _slug(f"cost-{data}-{head}"),
                 f"{_report_train.title(data, head)}: quality against time",
                 "Quality against the time of training and of lookups; dotted lines are the uncompressed table. Methods "
-                f"more than {_report_train.NEAR} below the best are left out.",
-                _report_train.cost_plot(
+                f"more than {_report_train_plots.NEAR} below the best are left out.",
+                _report_train_plots.cost_plot(
                     found, data, head, [one for one in (0.1, 0.01) if one in budgets] or budgets[:1]
                 ),
             ),
@@ -146,7 +157,7 @@ def training(lines: Sequence[Line]) -> list[Piece]:
     if trials := _report_trials.choices(lines):
         pieces += [
             "## Training a table: which optimizer",
-            "Every method, and the uncompressed table, has as many trials at each budget, with one seed: of an "
+            "Every method, and the uncompressed table, has as many trials, at one budget or each, with one seed: of an "
             "optimizer of the table and its learning rate, beside Adam for the head. What has the best AUC on "
             "validation data, in bold, is what all seeds were run with; test data has no part in it. Where a method "
             "can't have an optimizer of its own, it tries another rate of one that it can have. A dash is a trial "

@@ -27,6 +27,7 @@ from . import _data
 from ._lines import Line, Lines, key
 from ._train_config import Config, training_of
 from ._tuning import TRIAL, Cell, Request, as_result, best, shown
+from ._variants import variant
 
 NAME = "train"
 _PRELOADED = ["sklearn.metrics", "embedcompress.training", "embedcompress.bench._train_cell"]
@@ -198,9 +199,8 @@ class Estimate:
 
     def learn(self, line: Line) -> None:
         """Take a cell that ended; one without seconds has those of a trial, which count once."""
-        for names in _LIKE if "seconds" in line else ():
-            found = self._seconds.setdefault(tuple(str(line["request"][name]) for name in names), [])
-            found.append(float(line["seconds"]))
+        for place in _like(line["request"]) if "seconds" in line else ():
+            self._seconds.setdefault(place, []).append(float(line["seconds"]))
 
     def seconds(self, requests: Sequence[Request]) -> float | None:
         """Return the sum over cells, each taken as the mean of those most like it; None if there is none."""
@@ -208,14 +208,21 @@ class Estimate:
             return None
         total = 0.0
         for request in requests:
-            like = next(
-                found for names in _LIKE if (found := self._seconds.get(tuple(str(request[name]) for name in names)))
-            )
+            like = next(found for place in _like(request) if (found := self._seconds.get(place)))
             total += sum(like) / len(like)
         return total
 
 
-_LIKE = (("data", "head", "method", "budget"), ("data", "method", "budget"), ("data", "method"), ("data",), ())
+_LIKE = (
+    ("data", "head", "variant", "budget"), ("data", "variant", "budget"), ("data", "variant"),
+    ("data", "method", "budget"), ("data", "method"), ("data",), (),
+)  # fmt: skip
+
+
+def _like(request: Request) -> list[tuple[str, ...]]:
+    """Return what cells have in common with this one, those that are most like it first."""
+    known = request | {"variant": variant(request)}
+    return [tuple(f"{name} {known[name]}" for name in names) for names in _LIKE]
 
 
 class _Worker:
@@ -314,8 +321,9 @@ def _data_key(request: Mapping[str, Any]) -> tuple[str, str]:
     return request["data"], request["split"]
 
 
-def _shown(request: Mapping[str, Any]) -> str:
+def _shown(request: Request) -> str:
+    known = request | {"method": variant(request)}
     names = ("data", "head", "method", "budget", "seed")
-    return ", ".join(f"{name} {request[name]}" for name in names) + (
+    return ", ".join(f"{name} {known[name]}" for name in names) + (
         f", trial of {shown(request['optimizer'])}" if TRIAL in request else ""
     )

@@ -80,6 +80,7 @@ def _text(choice: Choice, arguments: argparse.Namespace) -> str:
     if choice.refused:
         parts.append("\n".join(["Refused:", *(f"  {one.reason}" for one in choice.refused)]))
     sizes_text = ", ".join(map(str, arguments.fields))
+    options = "".join(f", {name}={value!r}" for name, value in choice[0].options.items())
     counts = "" if arguments.counts is None else ", counts=counts"
     if notes := _notes(choice, sum(arguments.fields)):
         parts.append("\n".join(notes))
@@ -92,7 +93,7 @@ def _text(choice: Choice, arguments: argparse.Namespace) -> str:
     )
     parts.append(
         f'The first one: training.embedding("{choice[0].method}", {sum(arguments.fields)}, {arguments.dim}, '
-        f"budget={choice[0].budget}, fields=[{sizes_text}]{counts})"
+        f"budget={choice[0].budget}, fields=[{sizes_text}]{counts}{options})"
     )
     return "\n\n".join(parts)
 
@@ -116,7 +117,7 @@ def _notes(choice: Choice, rows: int) -> list[str]:
     }
     notes = []
     for kind, text in said.items():
-        found = [one.method for one in choice if kind in one.beyond]
+        found = [one.label for one in choice if kind in one.beyond]
         if found:
             of = "all" if len(found) == len(choice) else ", ".join(found)
             notes.append(f"{MARKS[kind]}: extrapolated ({of}): {text}.")
@@ -127,7 +128,7 @@ def _row(one: Advice) -> Sequence[str]:
     mark = f" ({''.join(MARKS[kind] for kind in one.beyond)})" if one.beyond else ""
     return (
         str(one.rank),
-        one.method + mark,
+        one.label + mark,
         size(one.stored_bytes),
         percent(one.ratio),
         _loss(one.auc_loss, one.auc_loss_error),
@@ -146,7 +147,7 @@ def _loss(loss: float, error: float | None) -> str:
 def _lines(advice: Sequence[Advice]) -> list[str]:
     lines = []
     for one in advice:
-        lines += [f"{one.rank}. {one.method}: {one.reason}", f"   {'; '.join(one.cells)}"]
+        lines += [f"{one.rank}. {one.label}: {one.reason}", f"   {'; '.join(one.cells)}"]
         if one.elsewhere:
             losses = (f"{name} {loss:.4f}" for name, loss in one.elsewhere.items())
             lines.append(f"   AUC lost elsewhere: {', '.join(losses)}")

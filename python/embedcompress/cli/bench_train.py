@@ -11,6 +11,7 @@ from tqdm import tqdm
 from .._report import figure, percent, text_table, to_json
 from ..bench import _train_config
 from ..bench._tuning import TRIAL, shown
+from ..bench._variants import variant
 from ._inputs import training_package
 
 LISTS = {"data": str, "heads": str, "methods": str, "budgets": float, "seeds": int}
@@ -105,7 +106,8 @@ def _minutes(seconds: float) -> str:
 
 def _shown(request: dict[str, Any]) -> str:
     tried = [f"trial of {shown(request['optimizer'])}"] if TRIAL in request else []
-    return " ".join([str(request[name]) for name in ("data", "head", "method", "budget", "seed")] + tried)
+    known = request | {"method": variant(request)}
+    return " ".join([str(known[name]) for name in ("data", "head", "method", "budget", "seed")] + tried)
 
 
 def _outcome(line: dict[str, Any]) -> str:
@@ -117,7 +119,7 @@ def _row(line: dict[str, Any]) -> list[str]:
     names = [
         request["data"],
         request["head"],
-        request["method"],
+        variant(request),
         f"{100 * request['budget']:g} %",
         str(request["seed"]),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._labels import label
 from ._rules import Evidence, Rules
 
 
@@ -14,6 +15,8 @@ class Advice:
     """A method to train, and what to expect of it."""
 
     method: str
+    options: Mapping[str, Any]
+    """For `embedding`, beside the budget, such as bits of the arrays: what the method was measured with."""
     rank: int
     """Advice of one rank is within the noise of seeds."""
     budget: int
@@ -43,7 +46,8 @@ class Advice:
     """Of the frozen table on one thread, on the machine of the results."""
     beyond: tuple[str, ...]
     """What was not measured, so that something is extrapolated: "budget", a share of bytes such as this; "rows", losses
-    of a table of about as many; "training", time and bytes of training at this size."""
+    of a table of about as many; "training", time and bytes of training at this size; `bench scale`
+    measures methods without options, so that of one with options this is always so where "rows" is."""
     reason: str
     """A sentence or two."""
     cells: tuple[str, ...]
@@ -52,13 +56,23 @@ class Advice:
     """The loss in AUC at this share of bytes on other data and under other heads, where that was measured."""
 
     @property
+    def label(self) -> str:
+        """Return the method with its options, such as "robe(bits=4, block=4)"."""
+        return label(self.method, self.options)
+
+    @property
     def extrapolated(self) -> bool:
         """Whether something of it is."""
         return bool(self.beyond)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures by name, and whether it is extrapolated."""
-        plain = {"knobs": dict(self.knobs), "cells": list(self.cells), "elsewhere": dict(self.elsewhere)}
+        plain = {
+            "options": dict(self.options),
+            "knobs": dict(self.knobs),
+            "cells": list(self.cells),
+            "elsewhere": dict(self.elsewhere),
+        }
         plain |= {"beyond": list(self.beyond)}
         found = {name: plain.get(name, getattr(self, name)) for name in self.__dataclass_fields__}
         return found | {"extrapolated": self.extrapolated}
@@ -69,6 +83,8 @@ class Refused:
     """A method that is no choice."""
 
     method: str
+    options: Mapping[str, Any]
+    """As advice has them."""
     limit: str
     """What speaks against it: "budget", "train_memory", "latency", "arguments" or "results", which has no figures."""
     floor: int | None
@@ -78,9 +94,15 @@ class Refused:
     reason: str
     """A sentence."""
 
+    @property
+    def label(self) -> str:
+        """Return the method with its options."""
+        return label(self.method, self.options)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return found | {"options": dict(self.options)}
 
 
 class Choice(list[Advice]):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import BudgetError
 from .._bisection import last_where
 from .._checks import check_type, checked_number
+from .._labels import label
 from .._methods import FULL
 from .._report import figure
 from ._advice import Advice, Choice, Refused
-from ._growth import Cost, Growth, is_far
+from ._limits import Limits
 from ._registry import METHODS, plan
-from ._rules import Curve, Estimate, Evidence, Rules, committed_rules
-from ._spec import Spec
+from ._rules import Curve, Estimate, Rules, committed_rules
+from ._spec import Plan, Spec
 from ._words import nothing_left, reason, time_steps
 
 NOISE = 1.0
@@ -24,90 +25,16 @@ NOISE = 1.0
 
 
 @dataclass(frozen=True)
-class _Limits:
-    """What is asked of a method, the budget in bytes."""
-
-    spec: Spec
-    train_memory: float
-    latency: float
-    cold: bool
-    evidence: Evidence
-    growth: Growth | None
-
-    @property
-    def f32(self) -> int:
-        return self.spec.full_bytes
-
-    @property
-    def far(self) -> bool:
-        """Whether the evidence is of a table of another size."""
-        return is_far(self.spec.rows, self.evidence.rows)
-
-    def at(self, curve: Curve, size: int) -> Estimate:
-        """Return what to expect of a method with so many bytes at this number of rows.
-
-        Bytes are those that were measured at this size, if any were, and so is the time where the evidence is far.
-        Otherwise both are of the evidence, the time grown to this number of rows.
-        """
-        share = size / self.f32
-        estimate = curve.at(share)
-        if self.growth is None:
-            return estimate
-        cost = self.cost(curve, size)
-        if cost is not None:
-            estimate = replace(estimate, training_ratio=cost.training_ratio)
-            if self.far:
-                return replace(estimate, training_time=cost.time)
-        share = self.same(curve, share)
-        slower = self.growth.slower(curve.method, (self.spec.rows, share), (self.evidence.rows, share))
-        return replace(estimate, training_time=estimate.training_time * slower)
-
-    def cost(self, curve: Curve, size: int) -> Cost | None:
-        """Return what training of a method costs with so many bytes; None if it was not measured at this size."""
-        place = self.spec.rows, self.same(curve, size / self.f32)
-        if self.growth is None or not self.growth.covers(curve.method, place):
-            return None
-        return self.growth.curves[curve.method].at(*place)
-
-    def same(self, curve: Curve, share: float) -> float:
-        """Return the budget of growth that makes the same table, or the one that is given if there is none."""
-        known = self.growth.curves.get(curve.method) if self.growth else None
-        budgets = known.budgets if known else ()
-        return next((one for one in budgets if curve.is_same(one, share)), share)
-
-    def broken(self, estimate: Estimate) -> str:
-        """Return the limit that is not kept; empty if all are."""
-        if estimate.training_ratio * self.f32 > self.train_memory:
-            return "train_memory"
-        return "latency" if estimate.lookup_ns > self.latency else ""
-
-    def loss(self, estimate: Estimate) -> float:
-        return estimate.cold_loss if self.cold else estimate.loss
-
-    def largest(self, curve: Curve) -> int:
-        """Return the most bytes that a method was measured with."""
-        return int(curve.points[-1].budget * self.f32)
-
-    def why_smaller(self, advice: Advice) -> str:
-        """Return why advice is not for the whole budget, as a sentence; empty if it is."""
-        curve = self.evidence.curves[advice.method]
-        most = min(self.spec.budget, self.largest(curve))
-        if advice.budget >= min(self.spec.budget, self.f32):
-            return ""
-        if advice.budget >= most:
-            return f"Give it {advice.budget:,} bytes: more was not measured."
-        broken = self.broken(self.at(curve, most))
-        why = {"train_memory": "more breaks the limit of training memory", "latency": "with more it is too slow"}
-        return f"Give it {advice.budget:,} bytes: {why.get(broken, 'it was worse with more')}."
-
-
-@dataclass(frozen=True)
 class _Option:
-    """A method at a budget that it can meet."""
+    """A method with options at a budget that it can meet."""
 
-    method: str
+    curve: Curve
     budget: int
     estimate: Estimate
+
+    @property
+    def label(self) -> str:
+        return self.curve.label
 
 
 def recommend(
@@ -131,6 +58,9 @@ def recommend(
 
     Losses that differ by less than a standard error, of the seeds that are usual at that budget, have one rank; within
     it, what trains faster comes first, in quarters of the uncompressed table's time, and then what is looked up faster.
+    A method that was measured with options, such as arrays in codes of few bits, is a choice of its own with them: see
+    `Advice.options`. Time of training then grows with the rows as that of the method without options.
+
     A budget at which a method was not measured never comes first if another was. A smaller budget than the one that is
     given is advised where a method is better there by more than the noise, where only that keeps within the limits, and
     where more was not measured.
@@ -158,37 +88,40 @@ def recommend(
         rules = committed_rules()
     check_type(rules, Rules, "rules", "Rules")
     evidence = rules.nearest(spec.rows)
-    limits = _Limits(spec, train_memory or math.inf, latency or math.inf, cold, evidence, rules.growth)
+    limits = Limits(spec, train_memory or math.inf, latency or math.inf, cold, evidence, rules.growth)
     options: list[_Option] = []
     refused: list[Refused] = []
     for method in METHODS:
-        tried = _options(method, evidence.curves.get(method), limits)
-        if isinstance(tried, Refused):
-            refused.append(tried)
-        else:
-            options += tried
+        for variant in evidence.variants(method) or [{}]:
+            tried = _options(method, variant, limits)
+            if isinstance(tried, Refused):
+                refused.append(tried)
+            else:
+                options += tried
     if not options:
         raise nothing_left(refused, spec.budget)
     found = [_advice(rank, option, rules, limits) for rank, option in _ranked(options, limits)]
     advice = [
-        replace(one, reason=reason(place, found, cold, evidence.rows, limits.why_smaller(one)))
+        replace(one, reason=reason(place, found, cold, evidence.rows, limits.notes(one)))
         for place, one in enumerate(found)
     ]
     return Choice(advice, refused, evidence, rules)
 
 
-def _options(method: str, curve: Curve | None, limits: _Limits) -> list[_Option] | Refused:
+def _options(method: str, options: Mapping[str, Any], limits: Limits) -> list[_Option] | Refused:
     """Return a method at the budgets at which it may be best and keeps within the limits, or why there is none."""
     spec = limits.spec
+    name = label(method, options)
     try:
-        floor = _floor(method, spec)
+        floor = _floor(method, options, spec)
     except ValueError as error:
-        return Refused(method, "arguments", None, None, f"{error}.")
+        return Refused(method, options, "arguments", None, None, f"{error}.")
     if floor > spec.budget:
-        share = f"{100 * floor / limits.f32:.3g} % of f32"
-        return Refused(method, "budget", floor, floor, f"{method} needs {floor:,} bytes at least, {share}.")
-    if curve is None:
-        return Refused(method, "results", floor, None, f"{method} has no figures from {limits.evidence.name}.")
+        text = f"{name} needs {floor:,} bytes at least, {100 * floor / limits.f32:.3g} % of f32."
+        return Refused(method, options, "budget", floor, floor, text)
+    if (curve := limits.evidence.curves.get(name)) is None:
+        text = f"{name} has no figures from {limits.evidence.name}."
+        return Refused(method, options, "results", floor, None, text)
     most = max(floor, min(spec.budget, limits.largest(curve)))
     tried = {most, floor} | {int(point.budget * limits.f32) for point in curve.points}
 
@@ -198,59 +131,60 @@ def _options(method: str, curve: Curve | None, limits: _Limits) -> list[_Option]
     if math.isfinite(limits.train_memory) and trains_in(floor) <= limits.train_memory:
         tried.add(last_where(floor, most, lambda size: trains_in(size) <= limits.train_memory))
     estimates = {size: limits.at(curve, size) for size in sorted(tried) if floor <= size <= most}
-    kept = [_Option(method, size, estimate) for size, estimate in estimates.items() if not limits.broken(estimate)]
+    kept = [_Option(curve, size, estimate) for size, estimate in estimates.items() if not limits.broken(estimate)]
     if kept:
         return [option for option in kept if not option.estimate.extrapolated] or kept
     least = min(map(trains_in, estimates))
     if least > limits.train_memory:
-        text = f"{method} trains in {math.ceil(least):,} bytes at least, going by what was measured."
-        return Refused(method, "train_memory", floor, least, text)
+        text = f"{name} trains in {math.ceil(least):,} bytes at least, going by what was measured."
+        return Refused(method, options, "train_memory", floor, least, text)
     fastest = min(one.lookup_ns for one in estimates.values() if one.training_ratio * limits.f32 <= limits.train_memory)
-    return Refused(method, "latency", floor, fastest, f"{method} took {figure(fastest, 3)} ns for a row at least.")
+    text = f"{name} took {figure(fastest, 3)} ns for a row at least."
+    return Refused(method, options, "latency", floor, fastest, text)
 
 
-def _floor(method: str, spec: Spec) -> int:
+def _floor(method: str, options: Mapping[str, Any], spec: Spec) -> int:
     """Return the least bytes that a method can be stored in.
 
     Raises:
         ValueError: it can't be had for these arguments at all.
     """
     try:
-        return int(_plan(method, spec, 1).stored_bytes)
+        return int(_plan(method, options, spec, 1).stored_bytes)
     except BudgetError as error:
         if error.floor is None:
             raise
         return error.floor
 
 
-def _plan(method: str, spec: Spec, size: int) -> Any:
-    return plan(method, spec.rows, spec.dimension, budget=size, counts=spec.counts, fields=spec.sizes)
+def _plan(method: str, options: Mapping[str, Any], spec: Spec, size: int) -> Plan:
+    return plan(method, spec.rows, spec.dimension, budget=size, counts=spec.counts, fields=spec.sizes, **options)
 
 
-def _ranked(options: Sequence[_Option], limits: _Limits) -> list[tuple[int, _Option]]:
-    """Return one option of each method with its rank, best first."""
-    left = sorted(options, key=lambda option: (limits.loss(option.estimate), option.method, option.budget))
+def _ranked(options: Sequence[_Option], limits: Limits) -> list[tuple[int, _Option]]:
+    """Return one option of each method and its options with its rank, best first."""
+    left = sorted(options, key=lambda option: (limits.loss(option.estimate), option.label, option.budget))
     found: list[tuple[int, _Option]] = []
-    for rank in range(1, len(METHODS) + 1):
+    rank = 0
+    while left:
+        rank += 1
         measured = [option for option in left if not option.estimate.extrapolated]
         pool = measured if rank == 1 and measured else left
-        if not pool:
-            break
         most = limits.loss(pool[0].estimate) + _noise(pool[0], limits)
         same = [option for option in pool if limits.loss(option.estimate) <= most]
         # Of a method's budgets that are as good, the largest.
-        chosen = {option.method: option for option in sorted(same, key=lambda option: option.budget)}
+        chosen = {option.label: option for option in sorted(same, key=lambda option: option.budget)}
         found += [(rank, option) for option in sorted(chosen.values(), key=_cost)]
-        left = [option for option in left if option.method not in chosen]
+        left = [option for option in left if option.label not in chosen]
     return found
 
 
 def _cost(option: _Option) -> tuple[int, float, int, str]:
     estimate = option.estimate
-    return time_steps(estimate.training_time), estimate.lookup_ns, option.budget, option.method
+    return time_steps(estimate.training_time), estimate.lookup_ns, option.budget, option.label
 
 
-def _noise(option: _Option, limits: _Limits) -> float:
+def _noise(option: _Option, limits: Limits) -> float:
     """Return the difference in loss from which on options are told apart; 0 where it is unknown."""
     usual = limits.evidence.deviation(option.budget / limits.f32, limits.cold)
     return 0.0 if usual is None else NOISE * usual * math.sqrt(2 / _seeds(option))
@@ -260,18 +194,20 @@ def _seeds(option: _Option) -> int:
     return min(len(point.seeds) for point in option.estimate.points)
 
 
-def _advice(rank: int, option: _Option, rules: Rules, limits: _Limits) -> Advice:
+def _advice(rank: int, option: _Option, rules: Rules, limits: Limits) -> Advice:
     """Return an option as it is told, but for the reason."""
-    method, estimate, evidence = option.method, option.estimate, limits.evidence
+    curve, estimate, evidence = option.curve, option.estimate, limits.evidence
     share = option.budget / limits.f32
-    cost = limits.cost(evidence.curves[method], option.budget)
+    cost = limits.cost(curve, option.budget)
     unmeasured = {
         "budget": estimate.extrapolated, "rows": limits.far, "training": limits.far and cost is None,
     }  # fmt: skip
-    planned = _plan(method, limits.spec, option.budget)
-    others = [one for one in rules.evidence if one is not evidence and method in one.curves]
+    planned = _plan(curve.method, curve.options, limits.spec, option.budget)
+    others = [one for one in rules.evidence if one is not evidence and curve.label in one.curves]
+    elsewhere = [(one, one.curves[curve.label].at(share)) for one in others]
     return Advice(
-        method=method,
+        method=curve.method,
+        options=dict(curve.options),
         rank=rank,
         budget=option.budget,
         knobs=planned.knobs,
@@ -287,14 +223,14 @@ def _advice(rank: int, option: _Option, rules: Rules, limits: _Limits) -> Advice
         lookup_ns_per_row=estimate.lookup_ns,
         beyond=tuple(name for name, is_so in unmeasured.items() if is_so),
         reason="",
-        cells=evidence.cells(method, estimate.points),
-        elsewhere={one.name: there.loss for one in others if not (there := one.curves[method].at(share)).extrapolated},
+        cells=evidence.cells(curve.label, estimate.points),
+        elsewhere={one.name: there.loss for one, there in elsewhere if not there.extrapolated},
     )
 
 
 def _error(option: _Option, own: float | None, usual: float | None) -> float | None:
     """Return the standard error of a loss: a few seeds can agree by chance, so no less than is usual."""
-    if option.method == FULL:
+    if option.label == FULL:
         return 0.0
     if option.estimate.extrapolated:
         return None

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .._labels import label
 from .._methods import FULL
 from .._reading import json_value, read_whole
 from ._growth import Growth, growth_of
 
-FORMAT = 2
+FORMAT = 3
 SLACK = 0.99
 """A budget that is less by a hundredth is the same: budgets are whole bytes."""
 
@@ -69,11 +70,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Curve:
-    """A method on a data set under a head."""
+    """A method with its options on a data set under a head."""
 
     method: str
     points: tuple[Point, ...]
     """By budget, ascending."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """For `embedding`, beside the budget."""
+
+    @property
+    def label(self) -> str:
+        """Return the method with its options."""
+        return label(self.method, self.options)
 
     def at(self, budget: float) -> Estimate:
         """Return what to expect at a share of the f32 size."""
@@ -134,6 +142,7 @@ class Evidence:
     spread: tuple[Mapping[str, float], ...]
     """By budget: the standard deviation over seeds of `loss` and `cold_loss` that is usual. Empty if it is unknown."""
     curves: Mapping[str, Curve]
+    """By label."""
 
     @property
     def name(self) -> str:
@@ -147,10 +156,20 @@ class Evidence:
         nearest = min(self.spread, key=lambda one: abs(math.log(one["budget"] / budget)))
         return nearest["cold_loss" if cold else "loss"]
 
-    def cells(self, method: str, points: Sequence[Point]) -> tuple[str, ...]:
-        """Return the requests of points, and of the uncompressed tables that they are compared with."""
+    def variants(self, method: str) -> list[Mapping[str, Any]]:
+        """Return the options that a method was measured with; none are the first."""
+        found = [curve.options for curve in self.curves.values() if curve.method == method]
+        return sorted(found, key=len)
+
+    def cells(self, name: str, points: Sequence[Point]) -> tuple[str, ...]:
+        """Return the requests of points, and of the uncompressed tables that they are compared with.
+
+        Args:
+            name: The label of a curve.
+            points: Of it.
+        """
         full = [f"{self.name}/{FULL}/1: {_seeds(sorted({seed for point in points for seed in point.seeds}))}"]
-        own = [f"{self.name}/{method}/{point.budget:g}: {_seeds(point.seeds)}" for point in points]
+        own = [f"{self.name}/{name}/{point.budget:g}: {_seeds(point.seeds)}" for point in points]
         return tuple(dict.fromkeys(own + full))
 
 
@@ -203,14 +222,17 @@ def committed_rules() -> Rules:
 
 
 def _evidence(found: dict[str, Any]) -> Evidence:
-    curves = {
-        one["method"]: Curve(
-            one["method"], tuple(Point(**point | {"seeds": tuple(point["seeds"])}) for point in one["points"])
+    curves = [
+        Curve(
+            one["method"],
+            tuple(Point(**point | {"seeds": tuple(point["seeds"])}) for point in one["points"]),
+            dict(one["options"]),
         )
         for one in found["curves"]
         if one["points"]
-    }
-    return Evidence(**found | {"spread": tuple(found["spread"]), "curves": curves})
+    ]
+    by_label = {curve.label: curve for curve in curves}
+    return Evidence(**found | {"spread": tuple(found["spread"]), "curves": by_label})
 
 
 def _measured(evidence: Evidence) -> int:

@@ -8,7 +8,7 @@ from .. import BudgetError
 from ._advice import Advice, Refused
 
 
-def reason(place: int, advice: Sequence[Advice], cold: bool, rows: int, why_smaller: str) -> str:
+def reason(place: int, advice: Sequence[Advice], cold: bool, rows: int, notes: Sequence[str]) -> str:
     """Return what speaks for advice, how far it is from the first, and what of it is extrapolated.
 
     Args:
@@ -16,7 +16,7 @@ def reason(place: int, advice: Sequence[Advice], cold: bool, rows: int, why_smal
         advice: All of it.
         cold: Whether it is ranked by cold rows.
         rows: Of the table that losses were measured with.
-        why_smaller: Why it is not for the whole budget, as a sentence; empty if it is.
+        notes: What else there is to say of it, in sentences.
     """
     one, first = advice[place], advice[0]
     same = [other for other in advice if other.rank == one.rank and other is not one]
@@ -25,16 +25,16 @@ def reason(place: int, advice: Sequence[Advice], cold: bool, rows: int, why_smal
     text = f"Expected to {_lose(loss)}{'' if error is None else f' ± {error:.4f}'} of AUC{where}"
     if place == 0:
         if same:
-            text += f"; {_list([other.method for other in same])} {'are' if len(same) > 1 else 'is'} within the noise "
+            text += f"; {_list([other.label for other in same])} {'are' if len(same) > 1 else 'is'} within the noise "
             text += f"of seeds, but it {_cheaper(one, same)}"
         elif len(advice) > 1:
             text += f", the least of {len(advice)} methods"
     else:
         behind = loss - (first.cold_auc_loss if cold else first.auc_loss)
         if one.rank == first.rank:
-            text += f", within the noise of seeds of {first.method}"
+            text += f", within the noise of seeds of {first.label}"
         elif behind > 0:
-            text += f", {behind:.4f} more than {first.method}"
+            text += f", {behind:.4f} more than {first.label}"
         if gains := _gains(one, first):
             text += f"; it {_list(gains)}"
     sentences = [f"{text}."]
@@ -46,7 +46,7 @@ def reason(place: int, advice: Sequence[Advice], cold: bool, rows: int, why_smal
         sentences.append(f"The loss was measured with {rows:,} rows, and is extrapolated to as many as here.")
     if "training" in one.beyond:
         sentences.append("So are time and bytes of training.")
-    return " ".join([*sentences, *([why_smaller] if why_smaller else [])])
+    return " ".join([*sentences, *notes])
 
 
 def nothing_left(refused: Sequence[Refused], budget: int) -> ValueError:
@@ -56,12 +56,12 @@ def nothing_left(refused: Sequence[Refused], budget: int) -> ValueError:
         ("train_memory", "the least training memory is {:,.0f} bytes ({})"),
         ("latency", "the fastest lookup took {:.3g} ns a row ({})"),
     ):
-        found = [(one.least, one.method) for one in refused if one.limit == limit and one.least is not None]
+        found = [(one.least, one.label) for one in refused if one.limit == limit and one.least is not None]
         if found:
             texts.append(text.format(*min(found)))
     if texts:
         return ValueError(f"no method that meets a budget of {budget} bytes is within the limits: {'; '.join(texts)}")
-    floors = [(one.floor, one.method) for one in refused if one.limit == "budget" and one.floor is not None]
+    floors = [(one.floor, one.label) for one in refused if one.limit == "budget" and one.floor is not None]
     if not floors:
         return ValueError("no method that meets the budget was measured")
     least, method = min(floors)
