@@ -1,6 +1,7 @@
 """Learned tables whose arrays are codes of few bits while they are trained."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from embedcompress import training
 from embedcompress.training._coded_rows import CodedRows, rounded
 from embedcompress.training._formats import array_bytes
 from embedcompress.training._fused_batches import Bags
-from embedcompress.training._hashing import mixed, scaled
+from embedcompress.training._hashing import hashed, mixed, scaled
 from embedcompress.training._new_rows import zero_rows
 from embedcompress.training._registry import METHODS
 from embedcompress.training._rows import ParameterRows
@@ -147,6 +148,13 @@ def test_sizes_that_do_not_rise_with_a_knob():
 def of_rounded(module):
     """The same table on f32 parameters, which are what codes stand for."""
     found = copy.deepcopy(module)
+    if module.method.name == "cafe":
+        # Own rows are stored as sums.
+        found.spec = replace(module.spec, bits=None)
+        ids, places = module.tracked.hot()
+        own = module(ids).detach()
+        found.weight.write(slice(None), rounded(module.weight.values(), module.spec.bits))
+        found.weight.write(places, own)
     for parent in list(found.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, CodedRows):
@@ -222,6 +230,34 @@ def test_it_compiles_or_says_why_not(method):
     ids = torch.tensor([1, 50, 399])
     found = torch.compile(module, backend="eager", fullgraph=True)(ids)
     torch.testing.assert_close(found, module(ids))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([1, 5, 16, 40]), st.sampled_from(list(BITS)), st.floats(0.03, 0.3), st.integers(0, 2**32))
+def test_a_hot_row_of_cafe_is_the_shared_one_and_what_codes_add(dimension, bits, budget, seed):
+    counts = np.random.default_rng(seed).permutation(300)
+    try:
+        module = training.embedding("cafe", 300, dimension, budget=budget, counts=counts, seed=seed, bits=bits)
+    except ec.BudgetError as error:
+        budget = int(error.floor)
+        module = training.embedding("cafe", 300, dimension, budget=budget, counts=counts, seed=seed, bits=bits)
+    if module.tracked is None:
+        return
+    weight = module.weight.elements.detach().numpy()
+    shared = reference(weight[module.hot :], bits)
+    every = torch.arange(300)
+    expected = shared[hashed(every, module.shared, module.seed).numpy()]
+    ids, places = (found.numpy() for found in module.tracked.hot())
+    assert set(ids) <= set(np.argsort(-counts)[: module.hot])
+    with np.errstate(invalid="ignore"):
+        expected[ids] = expected[ids] + reference(weight[places] - expected[ids], bits)
+    np.testing.assert_array_equal(module(every).detach().numpy(), expected)
+    np.testing.assert_array_equal(module.freeze().decode(), expected)
+    # Its gradient is its own row's; the shared row has none of it.
+    module(every).sum().backward()
+    gradient = module.weight.elements.grad
+    assert (gradient[torch.from_numpy(places)] == 1).all()
+    assert gradient[module.hot :].sum() == dimension * (300 - len(ids))
 
 
 def test_padded_rows_are_not_pooled():
