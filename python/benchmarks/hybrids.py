@@ -46,11 +46,13 @@ class Form:
     method: str
     budget: float
     options: Mapping[str, Any] = field(default_factory=dict)
+    coded: Mapping[str, Any] = field(default_factory=lambda: {"bits": BITS})
+    """Options of codes."""
 
     @property
     def name(self) -> str:
         """How tables and commands call it."""
-        options = "".join(f", {name}={value}" for name, value in self.options.items())
+        options = "".join(f", {name}={value}" for name, value in (self.options | self.coded).items() if name != "bits")
         return f"{self.method}{options}, {100 * self.budget:g} %"
 
 
@@ -62,11 +64,23 @@ _ALL = (
     Form("hash", 0.1),
     Form("tt", 0.01),
     Form("mde", 0.1),
+    Form("adapt", 0.1),
     Form("adapt", 0.01),
+    Form("cafe", 0.1),
+    Form("cafe", 0.01),
+    Form("cce", 0.1),
+    Form("cce", 0.01),
+    *(
+        Form("adapt", budget, options, {"bits": BITS} | coded)
+        for budget in (0.1, 0.01)
+        for options, coded in (({}, {"hot_bits": 8}), ({"split": "counts"}, {}), ({"split": "counts"}, {"hot_bits": 8}))
+    ),
+    *(Form("dpq", budget, coded={"centroid_bits": BITS}) for budget in (0.1, 0.01)),
+    *(Form("mgqe", budget, coded={"centroid_bits": BITS}) for budget in (0.1, 0.01)),
 )
 FORMS = {form.name: form for form in _ALL}
-KINDS = {"f32": None, "codes": BITS}
-"""What arrays are, and bits of their codes."""
+KINDS = ("f32", "codes")
+"""What arrays are."""
 
 
 def cell(name: str, kind: str, seed: int, data: Clicks) -> dict[str, Any]:
@@ -83,8 +97,8 @@ def cell(name: str, kind: str, seed: int, data: Clicks) -> dict[str, Any]:
             fields=data.sizes,
             counts=data.counts if class_of(form.method).needs_counts else None,
             seed=seed,
-            bits=KINDS[kind],
             **form.options,
+            **(form.coded if kind == "codes" else {}),
         )
     except ec.BudgetError as error:
         return found | {"least_share": error.floor / full}

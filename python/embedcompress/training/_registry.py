@@ -159,7 +159,7 @@ def embedding(
         bits: Of the codes that the arrays of full, hash, adapt, compo, mde, tt, robe, cce and cafe have, 2 to 8: they
             are rounded in every forward pass, gradients pass through that, and the budget is that of the codes. "auto"
             takes 8 if the whole table fits the budget in codes of 8 bits, and else 4. None for f32. Of alpt, dpq and
-            mgqe it is an option.
+            mgqe it is an option; centroids of dpq and mgqe are codes with their option centroid_bits.
         **options: The method's own.
 
     Raises:
