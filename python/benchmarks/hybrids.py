@@ -76,6 +76,7 @@ _ALL = (
         for options, coded in (({}, {"hot_bits": 8}), ({"split": "counts"}, {}), ({"split": "counts"}, {"hot_bits": 8}))
     ),
     *(Form("dpq", budget, coded={"centroid_bits": BITS}) for budget in (0.1, 0.01)),
+    *(Form("dhe", budget) for budget in (0.1, 0.01)),
     *(Form("mgqe", budget, coded={"centroid_bits": BITS}) for budget in (0.1, 0.01)),
 )
 FORMS = {form.name: form for form in _ALL}
