@@ -162,12 +162,18 @@ def hash_network(
         summands: As many, of the same range.
         moduli: As many, from 2 on.
         buckets: From 2 to 2^31 - 1.
-        weights: Of each layer (inputs, outputs), all f32 or all f16: the transpose of what `torch.nn.Linear` has.
+        weights: Of each layer (inputs, outputs), all f32 or all f16: the transpose of what `torch.nn.Linear` has. Or a
+            table of codes, such as `uniform` and `codebook` make, for each: they are decoded when the table is made or
+            opened, to 4 bytes in memory for each weight.
         biases: Of each layer (outputs,), f32. Batch norm has to be folded in.
         rows: Ids of the result are 0 to rows - 1; at most 2^32.
         encoding: "uniform" or "normal".
     """
     arrays = {"factors": factors, "summands": summands, "moduli": moduli}
-    arrays |= {f"weights{index}": layer for index, layer in enumerate(weights)}
+    tables = [layer for layer in weights if isinstance(layer, Table)]
+    if not tables:
+        arrays |= {f"weights{index}": layer for index, layer in enumerate(weights)}
+    elif len(tables) < len(weights):
+        raise ValueError("weights must be arrays for all layers, or tables for all")
     arrays |= {f"biases{index}": bias for index, bias in enumerate(biases)}
-    return compose("hash_network", {"rows": rows, "buckets": buckets, "encoding": encoding}, arrays)
+    return compose("hash_network", {"rows": rows, "buckets": buckets, "encoding": encoding}, arrays, tables)

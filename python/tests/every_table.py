@@ -55,7 +55,7 @@ def of_kinds() -> dict[str, ec.Table]:
         "sparse_coo": ec.sparse(weight() * (weight(1) > 0.5), layout="coo"),
         "shared_array": random_tables.random_shared_array(rng, ROWS, DIMENSION, of_table=False),
         "tensor_train": random_tables.random_tensor_train(rng, ROWS, DIMENSION, of_tables=False),
-        "hash_network": random_tables.random_hash_network(rng, ROWS, DIMENSION),
+        "hash_network": random_tables.random_hash_network(rng, ROWS, DIMENSION, of_tables=False),
     }
     other = np.random.default_rng(6)
     stores["shared_array_of_a_table"] = random_tables.random_shared_array(other, ROWS, DIMENSION, of_table=True)

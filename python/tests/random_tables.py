@@ -219,15 +219,19 @@ def random_tensor_train(rng, rows, dimension, of_tables=None):
     return ec.tensor_train(cores, rows=rows)
 
 
-def random_hash_network(rng, rows, dimension):
+def random_hash_network(rng, rows, dimension, of_tables=None):
+    """Of numbers, or of tables of codes; of either if that is not said."""
     hashes = 2 * int(rng.integers(1, 20))
     widths = [hashes, *rng.integers(1, 40, rng.integers(0, 3)).tolist(), dimension]
+    weights = [rng.standard_normal(pair).astype(np.float32) / np.sqrt(pair[0]) for pair in pairwise(widths)]
+    if rng.integers(2) if of_tables is None else of_tables:
+        weights = [random_uniform(rng, *layer.shape, int(rng.choice(BITS))) for layer in weights]
     return ec.hash_network(
         factors=rng.integers(1, 2**31, hashes),
         summands=rng.integers(0, 2**31, hashes),
         moduli=rng.integers(2**20, 2**31, hashes),
         buckets=int(rng.integers(2, 10**6)),
-        weights=[rng.standard_normal(pair).astype(np.float32) / np.sqrt(pair[0]) for pair in pairwise(widths)],
+        weights=weights,
         biases=[rng.standard_normal(width).astype(np.float32) for width in widths[1:]],
         rows=rows,
         encoding=str(rng.choice(["uniform", "normal"])),

@@ -181,7 +181,11 @@ def hash_network_parts(tree, arrays):
         np.arange(tree["rows"]) + tree["offset"],
         *(found[name] for name in ("factors", "summands", "moduli")),
         tree["buckets"],
-        *([found[f"{name}{layer}"] for layer in layers] for name in ("weights", "biases")),
+        [
+            found[f"weights{layer}"] if "element" in tree else inner_values(tree, arrays, f"weights{layer}")
+            for layer in layers
+        ],
+        [found[f"biases{layer}"] for layer in layers],
         tree["encoding"],
     )
     # Roundings of each layer pass through those after it.

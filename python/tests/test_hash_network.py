@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import random_tables
 from hypothesis import given
 from hypothesis import strategies as st
 from store_reference import assert_agrees, assert_close, hash_codes, hash_network_rows, mish
@@ -117,3 +118,49 @@ def test_what_is_refused(rng):
     for change in ({"weights": []}, {"biases": good["biases"][:1]}, {"factors": [1.5]}):
         with pytest.raises(ValueError):
             ec.hash_network(**good | change)
+
+
+@given(
+    st.sampled_from([1, 4, 30, 66]),
+    st.lists(st.sampled_from([1, 5, 16, 33, 70]), min_size=1, max_size=4),
+    st.sampled_from([2, 4, 8]),
+    st.sampled_from(["uniform", "codebook"]),
+    st.integers(0, 2**32),
+)
+def test_weights_may_be_tables_of_codes(hashes, widths, bits, kind, seed):
+    """They are the network of what the codes stand for, at the bytes of the codes."""
+    rng = np.random.default_rng(seed)
+    parts = network(rng, hashes, widths)
+    if kind == "uniform":
+        tables = [random_tables.random_uniform(rng, *layer.shape, bits) for layer in parts["weights"]]
+    else:
+        tables = [random_tables.random_codebook(rng, *layer.shape, bits, scope="scaled") for layer in parts["weights"]]
+    table = ec.hash_network(**parts | {"weights": tables}, rows=50)
+    plain = ec.hash_network(**parts | {"weights": [one.decode() for one in tables]}, rows=50)
+    np.testing.assert_array_equal(table.decode(), plain.decode())
+    np.testing.assert_array_equal(table.slice(7, 31).decode(), plain.decode()[7:31])
+    np.testing.assert_array_equal(table.aligned(16).decode(), plain.decode())
+    biases = sum(one.nbytes for one in parts["biases"])
+    assert table.stored_bytes == sum(one.stored_bytes for one in tables) + biases + 24 * hashes + 8
+    assert_agrees(table, rng)
+
+
+def test_tables_of_weights_are_read_from_files(rng, tmp_path):
+    parts = network(rng, 20, [40, 33])
+    tables = [random_tables.random_uniform(rng, *layer.shape, 4) for layer in parts["weights"]]
+    table = ec.hash_network(**parts | {"weights": tables}, rows=500)
+    assert_agrees(table, rng, tmp_path)
+    with pytest.raises(ValueError, match="arrays for all layers, or tables for all"):
+        ec.hash_network(**parts | {"weights": [tables[0], parts["weights"][1]]}, rows=5)
+    for weights, message in (
+        (tables[::-1], "weights 0 are a table of 40 x 33, not of 20 x 33"),
+        (tables[:1], "a table of weights for each of 2 biases, not 1"),
+        ([tables[0], ec.dense(parts["weights"][1])], "weights 1 are a table of the kind 'dense'"),
+        ([tables[0], ec.remap(tables[1], map=np.zeros(40, np.int64))], "weights 1 are a table of the kind 'remap'"),
+    ):
+        with pytest.raises(ec.FormatError, match=message):
+            ec.hash_network(**parts | {"weights": weights}, rows=5)
+    wide = network(rng, 1500, [400])
+    tables = [random_tables.random_uniform(rng, 1500, 400, 2)]
+    with pytest.raises(ec.FormatError, match="at most 1048576 bytes for each layer"):
+        ec.hash_network(**wide | {"weights": tables}, rows=5)

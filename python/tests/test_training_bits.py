@@ -1,6 +1,7 @@
 """Learned tables whose arrays are codes of few bits while they are trained."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from embedcompress import training
 from embedcompress.training._coded_rows import CodedRows, rounded
 from embedcompress.training._formats import array_bytes
 from embedcompress.training._fused_batches import Bags
-from embedcompress.training._hashing import mixed, scaled
+from embedcompress.training._hashing import hashed, mixed, scaled
 from embedcompress.training._new_rows import zero_rows
 from embedcompress.training._registry import METHODS
 from embedcompress.training._rows import ParameterRows
@@ -71,6 +72,8 @@ def test_an_array_is_frozen_as_it_is_read(count, dimension, bits, seed):
 
 def made(method, rows=400, dimension=16, budget=0.3, fields=(300, 97, 3), **options):
     counts = np.random.default_rng(3).zipf(1.3, rows) if METHODS[method].needs_counts else None
+    if method == "dhe":
+        options = {"hashes": 8} | options
     return training.embedding(method, rows, dimension, budget=budget, fields=fields, counts=counts, seed=5, **options)
 
 
@@ -147,6 +150,17 @@ def test_sizes_that_do_not_rise_with_a_knob():
 def of_rounded(module):
     """The same table on f32 parameters, which are what codes stand for."""
     found = copy.deepcopy(module)
+    for network in found.networks if module.method.name == "dhe" else ():
+        for layer, weight in enumerate(network.weights):
+            weight.data = network._weight(layer).detach()
+        network.bits = None
+    if module.method.name == "cafe":
+        # Own rows are stored as sums.
+        found.spec = replace(module.spec, bits=None)
+        ids, places = module.tracked.hot()
+        own = module(ids).detach()
+        found.weight.write(slice(None), rounded(module.weight.values(), module.spec.bits))
+        found.weight.write(places, own)
     for parent in list(found.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, CodedRows):
@@ -165,7 +179,8 @@ def of_rounded(module):
 def test_gradients_pass_through_the_rounding(method, dimension, bits, sparse):
     """They are those of rows that are what codes stand for; in f64, of which torch makes all products and gradients."""
     coded = small(method, bits=bits, dimension=dimension, sparse=sparse)
-    plain = of_rounded(coded).double()
+    # Hashes are floats.
+    plain = of_rounded(coded) if method == "dhe" else of_rounded(coded).double()
     assert not any(isinstance(part, CodedRows) for part in plain.modules())
     # Some of every field.
     ids = torch.cat([torch.randint(0, 400, (64,), generator=torch.Generator().manual_seed(1)), torch.arange(390, 400)])
@@ -224,6 +239,34 @@ def test_it_compiles_or_says_why_not(method):
     torch.testing.assert_close(found, module(ids))
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([1, 5, 16, 40]), st.sampled_from(list(BITS)), st.floats(0.03, 0.3), st.integers(0, 2**32))
+def test_a_hot_row_of_cafe_is_the_shared_one_and_what_codes_add(dimension, bits, budget, seed):
+    counts = np.random.default_rng(seed).permutation(300)
+    try:
+        module = training.embedding("cafe", 300, dimension, budget=budget, counts=counts, seed=seed, bits=bits)
+    except ec.BudgetError as error:
+        budget = int(error.floor)
+        module = training.embedding("cafe", 300, dimension, budget=budget, counts=counts, seed=seed, bits=bits)
+    if module.tracked is None:
+        return
+    weight = module.weight.elements.detach().numpy()
+    shared = reference(weight[module.hot :], bits)
+    every = torch.arange(300)
+    expected = shared[hashed(every, module.shared, module.seed).numpy()]
+    ids, places = (found.numpy() for found in module.tracked.hot())
+    assert set(ids) <= set(np.argsort(-counts)[: module.hot])
+    with np.errstate(invalid="ignore"):
+        expected[ids] = expected[ids] + reference(weight[places] - expected[ids], bits)
+    np.testing.assert_array_equal(module(every).detach().numpy(), expected)
+    np.testing.assert_array_equal(module.freeze().decode(), expected)
+    # Its gradient is its own row's; the shared row has none of it.
+    module(every).sum().backward()
+    gradient = module.weight.elements.grad
+    assert (gradient[torch.from_numpy(places)] == 1).all()
+    assert gradient[module.hot :].sum() == dimension * (300 - len(ids))
+
+
 def test_padded_rows_are_not_pooled():
     bags = Bags(torch.tensor([0, 3]), torch.tensor([0]), "sum", None)
     for optimizer in (None, training.SGD(0.1)):
@@ -278,3 +321,42 @@ def test_what_is_refused():
         made("robe", bits=4, budget=20)
     with pytest.raises(ValueError, match="dtype 'f16' is for a table with an optimizer of its own"):
         training.plan("full", 400, 16, budget=1.0, bits=4, dtype="f16")
+
+
+@pytest.mark.parametrize("hashes", [1024, 20_000])
+def test_the_widest_networks_of_dhe_are_read_from_files(hashes, tmp_path):
+    """What is decoded of them is limited, of many of them, too."""
+    rows = [10_000_000] * 3
+    module = training.embedding("dhe", sum(rows), 16, budget=0.9, fields=rows, bits=8, hashes=hashes)
+    width = module.width
+    weights = width * (hashes + 4 * width + 16)
+    assert 4 * weights <= 6 << 20 < 4 * (width + 1) * (hashes + 4 * (width + 1) + 16)
+    table = module.eval().freeze()
+    assert table.stored_bytes == module.stored_bytes <= module.spec.budget
+    table.save(tmp_path / "table.safetensors")
+    ids = np.arange(0, sum(rows), 1_234_567)
+    found = ec.load(tmp_path / "table.safetensors").lookup(ids)
+    np.testing.assert_array_equal(found, table.lookup(ids))
+    np.testing.assert_allclose(found, module(torch.from_numpy(ids)).detach().numpy(), rtol=0, atol=1e-6)
+
+
+def test_codes_of_dhe_have_batch_norm_folded_in():
+    """Its frozen weights are codes of what batch norm makes of the trained ones, with scales of both signs and 0."""
+    module = training.embedding("dhe", 5000, 16, budget=0.1, hashes=16, bits=4, seed=3)
+    network = module.networks[0]
+    with torch.no_grad():
+        network.scales[1, :3] = torch.tensor([0.0, -1.0, 2.0])
+        network.variances.uniform_(0.5, 2)
+        network.means.uniform_(-1, 1)
+    weights, _ = network.folded()
+    # In training mode, weights are such that folding makes what codes stand for.
+    factors = (network.scales / (network.variances + 1e-5).sqrt()).detach()
+    for layer in range(5):
+        expected = reference(weights[layer].detach().numpy(), 4)
+        found = (network._weight(layer) * factors[layer]).detach().numpy()
+        # No weight makes more than 0 of a factor of 0.
+        is_any = factors[layer].numpy() != 0
+        assert (~is_any).sum() == (layer == 1)
+        np.testing.assert_allclose(found[:, is_any], expected[:, is_any], rtol=1e-5, atol=1e-7)
+    every = torch.arange(5000)
+    np.testing.assert_allclose(module.eval()(every).detach(), module.freeze().decode(), rtol=0, atol=1e-6)

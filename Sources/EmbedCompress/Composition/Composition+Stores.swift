@@ -90,13 +90,29 @@ extension TensorTrain {
 
 extension HashNetwork {
     /// `factors`, `summands`, `moduli`: (k,) integers; `weights0` and so on: (inputs, outputs), all f32 or all f16, used
-    /// where they lie; `biases0` and so on: (outputs,). Fields: `rows`, `buckets`, `encoding`.
+    /// where they lie, or an inner table of codes for each layer; `biases0` and so on: (outputs,). Fields: `rows`, `buckets`,
+    /// `encoding`.
     init(composing parts: inout Composition) throws {
-        try parts.checkNoChildren()
         let constants = Constants(
             factors: try parts.integers("factors").wide(), summands: try parts.integers("summands").wide(),
             moduli: try parts.integers("moduli").wide())
-        let (weights, biases) = (parts.numberedArrays("weights"), parts.numberedArrays("biases"))
+        let biases = parts.numberedArrays("biases")
+        let tables = parts.children
+        if !tables.isEmpty {
+            guard tables.count == biases.count else {
+                throw EmbedCompressError.invalidArgument(
+                    "there must be a table of weights for each of \(biases.count) biases, not \(tables.count)")
+            }
+            let widths = tables.map(\.dimension)
+            try Self.checkShapes(tables, hashes: constants.factors.count / 8, widths: widths)
+            try self.init(
+                constants, buckets: parts.integer("buckets"),
+                encoding: parts.choice("encoding", Encoding.self, default: .uniform), weights: Self.decoded(tables),
+                biases: biases.map { try $0.numbers(axes: 1, as: .float32) }, widths: widths, element: .float32,
+                rows: parts.integer("rows"), inner: tables)
+            return
+        }
+        let weights = parts.numberedArrays("weights")
         guard !weights.isEmpty, weights.count == biases.count, weights.allSatisfy({ $0.shape.count == 2 }) else {
             throw EmbedCompressError.invalidArgument("weights must be matrices, at least one, and biases as many")
         }

@@ -83,7 +83,8 @@ extension HashNetwork {
         let hashes = try plan.integer("hashes", 1...mostHashes)
         let layers = try plan.integer("layers", 1...mostLayers)
         let widths = try (0..<layers - 1).map { try plan.integer("width\($0)", 1...mostWidth) } + [plan.dimension]
-        return byteCount(hashes: hashes, widths: widths, element: try plan.choice("element", ScaleType.self))
+        let element = plan.children.isEmpty ? try plan.choice("element", ScaleType.self) : nil
+        return byteCount(hashes: hashes, widths: widths, element: element)
     }
 }
 

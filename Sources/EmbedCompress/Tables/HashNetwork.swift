@@ -4,8 +4,10 @@
 /// matrix and a bias (with the batch norm of training folded in), with Mish between them and nothing after the last.
 ///
 /// Kang et al., "Learning to Embed Categorical Features without Embedding Tables for Recommendation" (DHE), KDD 2021
-/// (arXiv 2010.10784). Bytes: those of the layers, 4 or 2 for a weight and 4 for a bias, 24 for a hash function and 8 for
-/// m. A row takes as many multiplications as there are weights. Ids are below 2^32.
+/// (arXiv 2010.10784). Weights are numbers in f32 or f16, or inner tables of codes with a row for each input, which are
+/// decoded once, when the network is made: 4 bytes for each weight in memory. Bytes: those of the layers, 4 or 2 for a weight
+/// or those of the inner tables, and 4 for a bias, 24 for a hash function and 8 for m. A row takes as many multiplications
+/// as there are weights. Ids are below 2^32.
 public struct HashNetwork: Node {
     public static let kind = "hash_network"
 
@@ -38,46 +40,57 @@ public struct HashNetwork: Node {
     /// m
     public let buckets: Int
     public let encoding: Encoding
-    /// The type of weights.
-    public let element: ScaleType
+    /// The type of weights; nil if they are those of inner tables.
+    public var element: ScaleType? { inner.isEmpty ? weights.first?.type : nil }
     /// Added to ids; not 0 in slices.
     let offset: Int
     private let constants: Constants
     private let hashes: IDHashes
+    /// Those of inner tables are decoded.
     private let weights: [NumberArray]
     private let biases: [NumberArray]
+    /// Tables with the weights of each layer; none if the node has them itself.
+    private let inner: [any Node]
     /// Valid as long as the arrays are.
     nonisolated(unsafe) private let layers: [HashLayers.Layer]
 
     public var dimension: Int { widths.last ?? 1 }
     public var ownBytes: Int {
-        Self.constantBytes(hashes: hashes.count) + (weights + biases).reduce(0) { $0 + $1.bytes.count }
+        Self.constantBytes(hashes: hashes.count)
+            + (inner.isEmpty ? weights + biases : biases).reduce(0) { $0 + $1.bytes.count }
+    }
+    public var children: [(name: String, expression: any TableExpression)] {
+        inner.enumerated().map { ("weights\($0)", $1) }
     }
 
     /// Three numbers of each hash function, and m.
     private static func constantBytes(hashes: Int) -> Int { 24 * hashes + 8 }
 
-    /// nil if they are too many to count.
-    static func byteCount(hashes: Int, widths: [Int], element: ScaleType) -> Int? {
-        let weights = zip([hashes] + widths, widths).map { Checked.product($0, $1, element.byteCount) }
+    /// Of the node itself; nil if they are too many to count.
+    ///
+    /// - Parameter element: Of weights; nil if inner tables have them.
+    static func byteCount(hashes: Int, widths: [Int], element: ScaleType?) -> Int? {
+        let weights = zip([hashes] + widths, widths).map { Checked.product($0, $1, element?.byteCount ?? 0) }
         let biases = widths.map { Checked.product($0, ScaleType.float32.byteCount) }
         return Checked.sum(of: [constantBytes(hashes: hashes)] + weights + biases)
     }
     public var summary: String {
         "HashNetwork \(hashes.count) hashes of \(buckets.grouped) buckets, \(encoding.rawValue), layers of "
-            + widths.map(String.init).joined(separator: ", ") + " in \(element.rawValue)"
+            + widths.map(String.init).joined(separator: ", ") + (element.map { " in \($0.rawValue)" } ?? "")
     }
 
     static let mostHashes = 1 << 16
     static let mostLayers = 64
     static let mostWidth = 1 << 16
     static let mostBuckets = Int(Int32.max)
+    /// Of the weights of a layer that an inner table has, on average over the layers.
+    static let mostDecodedBytes = 1 << 20
     /// Ids are below: with factors below 2^31 no product needs more than 63 bits.
     static let mostRows = 1 << 32
 
     init(
         _ constants: Constants, buckets: Int, encoding: Encoding, weights: [Bytes], biases: [Bytes],
-        widths: [Int], element: ScaleType, rows: Int, offset: Int = 0
+        widths: [Int], element: ScaleType, rows: Int, offset: Int = 0, inner: [any Node] = []
     ) throws {
         let count = constants.factors.count / 8
         guard (1...Self.mostHashes).contains(count), encoding == .uniform || count % 2 == 0,
@@ -113,7 +126,7 @@ public struct HashNetwork: Node {
         self.widths = widths
         self.buckets = buckets
         self.encoding = encoding
-        self.element = element
+        self.inner = inner
         self.offset = offset
         self.constants = constants
         hashes = try Self.hashes(constants, count: count, buckets: buckets, encoding: encoding)
@@ -126,6 +139,33 @@ public struct HashNetwork: Node {
                 weights: Matrix(
                     layer.0, rows: index == 0 ? count : widths[index - 1], columns: widths[index], element: element),
                 biases: layer.1.pointer.assumingMemoryBound(to: Float.self))
+        }
+    }
+
+    /// The weights of inner tables, in f32.
+    ///
+    /// Only codes are taken: of other tables a few bytes might stand for weights without end. A file's nodes may share
+    /// arrays, so that what is decoded of a network is limited to what readers allow its inner nodes beside their arrays.
+    static func decoded(_ tables: [any Node]) throws -> [Bytes] {
+        let sizes = tables.map { Checked.product($0.rows, $0.dimension, MemoryLayout<Float>.size) }
+        guard let size = Checked.sum(of: sizes), size <= mostDecodedBytes * tables.count else {
+            throw EmbedCompressError.invalidArgument(
+                "inner tables of a hash network make weights of at most \(mostDecodedBytes) bytes for each layer, on "
+                    + "average, once they are decoded")
+        }
+        return try tables.enumerated().map { index, node in
+            guard node is Uniform || node is Codebook else {
+                throw EmbedCompressError.invalidArgument(
+                    "the inner tables of a hash network are stores of codes, uniform or codebook, but weights "
+                        + "\(index) are a table of the kind '\(type(of: node).kind)'")
+            }
+            // No overflow: it was checked above.
+            let count = node.rows * node.dimension * MemoryLayout<Float>.size
+            try Allocation.require(count)
+            let bytes = Bytes(try ByteStorage.allocate(count))
+            try Table(node).decode(
+                0..<node.rows, into: bytes.mutablePointer.bindMemory(to: Float.self, capacity: count / 4))
+            return bytes
         }
     }
 
@@ -208,7 +248,7 @@ public struct HashNetwork: Node {
         let count = try decoder.integer("hashes", 1...Self.mostHashes)
         let buckets = try decoder.integer("buckets", 2...Self.mostBuckets)
         let encoding = try decoder.choice("encoding", Encoding.self)
-        let element = try decoder.choice("element", ScaleType.self)
+        let element = try decoder.optionalChoice("element", ScaleType.self)
         let layers = try decoder.integer("layers", 1...Self.mostLayers)
         let offset = try decoder.integer("offset", 0...Self.mostRows)
         let constants = Constants(
@@ -216,29 +256,50 @@ public struct HashNetwork: Node {
             summands: try decoder.tensor("summands", type: .i64, shape: [count]),
             moduli: try decoder.tensor("moduli", type: .i64, shape: [count]))
         var widths: [Int] = []
-        var (weights, biases): ([Bytes], [Bytes]) = ([], [])
+        var (weights, biases, inner): ([Bytes], [Bytes], [any Node]) = ([], [], [])
         for index in 0..<layers {
             let width =
                 index == layers - 1 ? decoder.dimension : try decoder.integer("width\(index)", 1...Self.mostWidth)
-            weights.append(
-                try decoder.tensor("weights\(index)", type: element.elementType, shape: [widths.last ?? count, width]))
+            let name = "weights\(index)"
+            if let element {
+                let shape = [widths.last ?? count, width]
+                weights.append(try decoder.tensor(name, type: element.elementType, shape: shape))
+            } else {
+                inner.append(try decoder.child(name))
+            }
             biases.append(try decoder.tensor("biases\(index)", type: .f32, shape: [width]))
             widths.append(width)
         }
         try decoder.reserve(count * IDHashes.functionBytes + biases.reduce(0) { $0 + $1.count })
         let rows = decoder.rows
-        self = try decoder.checking("tensors") {
-            try HashNetwork(
-                constants, buckets: buckets, encoding: encoding, weights: weights, biases: biases, widths: widths,
-                element: element, rows: rows, offset: offset)
+        self = try decoder.checking(element == nil ? "children" : "tensors") {
+            try Self.checkShapes(inner, hashes: count, widths: widths)
+            try decoder.reserve(inner.reduce(0) { $0 + 4 * $1.rows * $1.dimension })
+            return try HashNetwork(
+                constants, buckets: buckets, encoding: encoding,
+                weights: element == nil ? Self.decoded(inner) : weights, biases: biases, widths: widths,
+                element: element ?? .float32, rows: rows, offset: offset, inner: inner)
         }
     }
 
+    /// Refuses inner tables of other shapes, before they are decoded.
+    static func checkShapes(_ tables: [any Node], hashes: Int, widths: [Int]) throws {
+        for (index, node) in tables.enumerated() {
+            let inputs = index == 0 ? hashes : widths[index - 1]
+            guard node.rows == inputs, node.dimension == widths[index] else {
+                throw EmbedCompressError.invalidArgument(
+                    "weights \(index) are a table of \(node.rows) x \(node.dimension), not of \(inputs) x "
+                        + "\(widths[index])")
+            }
+        }
+    }
+
+    /// A node has either `element` and the tensors `weights0` and so on, or children of these names.
     func encode(into encoder: inout NodeEncoder) {
         encoder.set("hashes", hashes.count)
         encoder.set("buckets", buckets)
         encoder.set("encoding", encoding.rawValue)
-        encoder.set("element", element.rawValue)
+        if let element { encoder.set("element", element.rawValue) }
         encoder.set("layers", widths.count)
         for (index, width) in widths.dropLast().enumerated() { encoder.set("width\(index)", width) }
         encoder.set("offset", offset)
@@ -246,22 +307,38 @@ public struct HashNetwork: Node {
         encoder.add("summands", type: .i64, shape: [hashes.count], bytes: constants.summands)
         encoder.add("moduli", type: .i64, shape: [hashes.count], bytes: constants.moduli)
         for (index, width) in widths.enumerated() {
-            encoder.add(
-                "weights\(index)", type: element.elementType,
-                shape: [index == 0 ? hashes.count : widths[index - 1], width], bytes: weights[index].bytes)
+            let name = "weights\(index)"
+            if let element {
+                let shape = [index == 0 ? hashes.count : widths[index - 1], width]
+                encoder.add(name, type: element.elementType, shape: shape, bytes: weights[index].bytes)
+            } else {
+                encoder.add(name, inner[index])
+            }
             encoder.add("biases\(index)", type: .f32, shape: [width], bytes: biases[index].bytes)
         }
     }
 
     func sliced(_ range: Range<Int>) throws -> any Node {
-        try HashNetwork(
-            constants, buckets: buckets, encoding: encoding, weights: weights.map(\.bytes),
-            biases: biases.map(\.bytes), widths: widths, element: element, rows: range.count,
-            offset: offset + range.lowerBound)
+        try with(inner, rows: range.count, offset: offset + range.lowerBound)
     }
 
-    func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node { self }
-    func discardPages() { for array in weights { array.bytes.discardPages() } }
+    func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
+        if inner.isEmpty { return self }
+        return try with(
+            inner.map { try $0.aligned(to: rowAlignment, progress: progress) }, rows: rows, offset: offset)
+    }
+
+    private func with(_ inner: [any Node], rows: Int, offset: Int) throws -> HashNetwork {
+        try HashNetwork(
+            constants, buckets: buckets, encoding: encoding, weights: weights.map(\.bytes),
+            biases: biases.map(\.bytes), widths: widths, element: weights.first?.type ?? .float32, rows: rows,
+            offset: offset, inner: inner)
+    }
+
+    func discardPages() {
+        for array in weights { array.bytes.discardPages() }
+        for node in inner { node.discardPages() }
+    }
 
     var ownScratchBytes: Int {
         blockScratchBytes + tileBytes(dimension: dimension)

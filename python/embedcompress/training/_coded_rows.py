@@ -43,14 +43,19 @@ class CodedRows(ParameterRows):
         """Return the same."""
         batch = Distinct(places)
         rows = batch.take(self.elements, self.is_sparse, self.is_padded)
-        found = self._rounded(rows)
+        found = straight_through(rows, self.stood_for(rows.detach(), batch.ids))
         if self.is_padded:
             found = torch.where((batch.ids == len(self) - 1)[:, None], rows, found)
         return batch.spread(found)
 
     def take(self, places: Tensor) -> Tensor:
         """Return the same for places that rise."""
-        return self._rounded(super().take(places))
+        rows = super().take(places)
+        return straight_through(rows, self.stood_for(rows.detach(), places))
+
+    def stood_for(self, rows: Tensor, places: Tensor) -> Tensor:
+        """Return (n, d) rows that are at some places as their codes stand for them."""
+        return rounded(rows, self.bits)
 
     def can_pool(self, bags: Bags) -> bool:
         """Return False: rows are rounded before they are summed."""
@@ -62,26 +67,35 @@ class CodedRows(ParameterRows):
 
     def frozen(self, part: slice = slice(None)) -> Table:
         """Return a table of the codes of some rows; ValueError if a number is not finite, which has no code."""
-        values = self.elements.detach()[part]
-        if not bool((is_finite := values.isfinite().all(1)).all()):
-            bad = int((~is_finite).nonzero()[0]) + part.indices(len(self))[0]
-            raise ValueError(
-                f"row {bad} of an array of {len(self)} rows of {self.dimension} numbers has one that is not finite, "
-                "for which there is no code: training has diverged"
-            )
-        if self.dimension <= SHORT:
-            codes, scales = short_codes(values, self.bits)
-            entries = np.arange(1 << self.bits, dtype=np.float16) - np.float16(half_range(self.bits))
-            packed = numbers(codes).astype(np.uint8)
-            return codebook(packed, entries, bits=self.bits, scales=numbers(scales)[:, 0].astype(np.float16))
-        codes, scales, biases = long_codes(values, self.bits)
-        packed = numbers(codes).astype(np.uint8).reshape(len(values), codes.shape[1] * SHORT)[:, : self.dimension]
-        pair = (numbers(one)[..., 0].astype(np.float16) for one in (scales, biases))
-        return uniform(np.ascontiguousarray(packed), *pair, bits=self.bits, group=SHORT)
+        first = part.indices(len(self))[0]
+        return coded_table(self.elements.detach()[part], self.bits, first, len(self))
 
-    def _rounded(self, rows: Tensor) -> Tensor:
-        found: Tensor = _Rounded.apply(rows, self.bits)  # type: ignore[no-untyped-call]
-        return found
+
+def coded_table(values: Tensor, bits: int, first: int = 0, of: int | None = None) -> Table:
+    """Return a table of the codes of (n, d) rows; ValueError if a number is not finite, which has no code.
+
+    Args:
+        values: The rows.
+        bits: Of a code.
+        first: Number of the first row in the array that errors speak of.
+        of: Rows of that array; those of `values` if not given.
+    """
+    rows, dimension = values.shape
+    if not bool((is_finite := values.isfinite().all(1)).all()):
+        bad = int((~is_finite).nonzero()[0]) + first
+        raise ValueError(
+            f"row {bad} of an array of {rows if of is None else of} rows of {dimension} numbers has one that is not "
+            "finite, for which there is no code: training has diverged"
+        )
+    if dimension <= SHORT:
+        codes, scales = short_codes(values, bits)
+        entries = np.arange(1 << bits, dtype=np.float16) - np.float16(half_range(bits))
+        packed = numbers(codes).astype(np.uint8)
+        return codebook(packed, entries, bits=bits, scales=numbers(scales)[:, 0].astype(np.float16))
+    codes, scales, biases = long_codes(values, bits)
+    packed = numbers(codes).astype(np.uint8).reshape(rows, codes.shape[1] * SHORT)[:, :dimension]
+    pair = (numbers(one)[..., 0].astype(np.float16) for one in (scales, biases))
+    return uniform(np.ascontiguousarray(packed), *pair, bits=bits, group=SHORT)
 
 
 def half_range(bits: int) -> float:
@@ -127,12 +141,18 @@ def halves(values: Tensor) -> Tensor:
     return values.clamp(-65504, 65504).half().float()
 
 
-class _Rounded(torch.autograd.Function):
-    """Rows as their codes stand for them; the gradient is that of rows which are not rounded."""
+def straight_through(rows: Tensor, values: Tensor) -> Tensor:
+    """Return values in place of rows, to which gradients go as if nothing had been done to them."""
+    found: Tensor = _StraightThrough.apply(rows, values)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Values in place of rows; the gradient is that of the rows."""
 
     @staticmethod
-    def forward(context: Any, rows: Tensor, bits: int) -> Tensor:
-        return rounded(rows, bits)
+    def forward(context: Any, rows: Tensor, values: Tensor) -> Tensor:
+        return values.view_as(values)
 
     @staticmethod
     def backward(context: Any, slopes: Tensor) -> tuple[Tensor, None]:
@@ -144,11 +164,12 @@ class _CodedUse(ParameterUse):
 
     def __init__(self, rows: CodedRows) -> None:
         super().__init__(rows.elements, rows.is_sparse)
-        self.bits = rows.bits
+        self.rows = rows
         self.memory: tuple[Tensor, Tensor] | None = None
 
     def read(self, places: Tensor) -> tuple[Tensor, Tensor]:
         if self.memory is None:
             found, back = torch.unique(places, return_inverse=True)
-            self.memory = rounded(self.gate.detach().index_select(0, found), self.bits).contiguous(), back
+            rows = self.gate.detach().index_select(0, found)
+            self.memory = self.rows.stood_for(rows, found).contiguous(), back
         return self.memory

@@ -291,10 +291,15 @@ class LearnedEmbedding(nn.Module):
         out = out.index_add(0, bag, rows)
         return out / lengths.clamp(min=1)[:, None] if self.mode == "mean" else out
 
+    @property
+    def rounding(self) -> dict[str, int | None]:
+        """The bits of codes that parameters are rounded to, None for f32, by the names of arguments."""
+        return {"bits": self.spec.bits}
+
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the stage, the structure, and the bits of codes that parameters are rounded to, None for f32."""
+        """Return the stage, the structure, and what parameters are rounded to."""
         stage = {"stage": self.stage, "is_finished": self.is_finished}
-        return stage | {"structure": self.structure(), "bits": self.spec.bits}
+        return stage | {"structure": self.structure()} | self.rounding
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the stage; the rest was taken or checked before parameters were loaded."""
@@ -302,11 +307,12 @@ class LearnedEmbedding(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         extra = state_dict.get(f"{prefix}_extra_state")
-        if extra is not None and extra["bits"] != self.spec.bits:
-            raise ValueError(
-                f"{prefix.rstrip('.') or 'the table'} has bits={self.spec.bits}, but the state is one of a table with "
-                f"bits={extra['bits']}: make it with the same"
-            )
+        for name, bits in self.rounding.items():
+            if extra is not None and extra.get(name) != bits:
+                raise ValueError(
+                    f"{prefix.rstrip('.') or 'the table'} has {name}={bits}, but the state is one of a table with "
+                    f"{name}={extra.get(name)}: make it with the same"
+                )
         if extra is not None and extra["structure"]:
             self.restructure(extra["structure"])
         super()._load_from_state_dict(state_dict, prefix, *arguments)

@@ -156,10 +156,10 @@ def embedding(
         optimizer: The table's own, such as `training.RowwiseAdagrad(0.05)`, for methods that are made of rows alone:
             full, hash, adapt, dedup, compo, mde, tt, robe, cafe, cce, and int16, int8, int4 and alpt, which are then
             held as they are stored. Rows move during backward, and the table has no parameters; see docs/training.md.
-        bits: Of the codes that the arrays of full, hash, adapt, compo, mde, tt and robe have, 2 to 8: they are rounded
-            in every forward pass, gradients pass through that, and the budget is that of the codes. "auto" takes 8 if
-            the whole table fits the budget in codes of 8 bits, and else 4. None for f32. Of alpt, dpq and mgqe it is
-            an option.
+        bits: Of the codes that the arrays of full, hash, adapt, compo, mde, tt, robe, cce and cafe have, and weights of
+            dhe, 2 to 8: they are rounded in every forward pass, gradients pass through that, and the budget is that of
+            the codes. "auto" takes 8 if the whole table fits the budget in codes of 8 bits, and else 4. None for f32.
+            Of alpt, dpq and mgqe it is an option; centroids of dpq and mgqe are codes with the option centroid_bits.
         **options: The method's own.
 
     Raises:

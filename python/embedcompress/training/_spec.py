@@ -112,14 +112,17 @@ class Spec:
         """Bytes of the table in f32."""
         return 4 * self.rows * self.dimension
 
-    def array_bytes(self, rows: int, dimension: int | None = None) -> int:
+    def array_bytes(self, rows: int, dimension: int | None = None, bits: int | None = None) -> int:
         """Return the bytes of rows that are stored as arrays of the table are.
 
         Args:
             rows: How many.
             dimension: Numbers of a row; those of the table's if not given.
+            bits: Of their codes; those of the table's if not given.
         """
-        return array_bytes(rows, self.dimension if dimension is None else dimension, self.bits)
+        return array_bytes(
+            rows, self.dimension if dimension is None else dimension, self.bits if bits is None else bits
+        )
 
     def counts_of(self, index: int) -> Values | None:
         """Return the counts of one field's ids."""

@@ -27,6 +27,9 @@ extension TrainedMethods {
                 "codes of a row, a divisor of d; the budget chooses if not given"),
             Option(
                 "commitment", .number(0 ... .infinity), default: 1.0, "weight of the loss that moves centroids; for vq"),
+            Option(
+                "centroid_bits", .integer(2...8), default: .null,
+                "of codes that the numbers of centroids are rounded to while training, and stored as; f32 if not given"),
         ]
     }
 

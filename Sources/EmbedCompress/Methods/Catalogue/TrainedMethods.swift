@@ -85,8 +85,15 @@ extension TrainedMethods {
         options: [
             Option(
                 "top_percent", .number(0...1), default: .null,
-                "the share of ids with rows of their own; if not given, half of the rows that the budget pays for are "
-                    + "such, but at most 0.1 of the ids")
+                "the share of ids with rows of their own; if not given, split decides"),
+            Option(
+                "split", .choice(["even", "counts"]), default: "even",
+                "which rows are of ids alone: half of those that the budget pays for, but at most 0.1 of the ids; or as "
+                    + "many as leave the least error of shared rows, by the counts of ids"),
+            Option(
+                "hot_bits", .integer(2...8), default: .null,
+                "of the rows of frequent ids in a table with bits, which are those of the shared rows; the same if not "
+                    + "given"),
         ])
 
     private static let cce = entry(

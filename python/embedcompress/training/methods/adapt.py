@@ -4,6 +4,15 @@ Alibaba's DeepRec has it as adaptive embedding; Zhang et al., PVLDB 17(4), 2024 
 of the largest counts, over all fields, have rows of their own; the j-th other id of a field has the row j mod m of its
 m shared rows. A field that would not shrink stays as it is.
 
+Given `hot_bits`, the rows of frequent ids, and fields that stay as they are, have codes of these bits, and shared rows
+have those of the table: with 8 and 4 bits, the rows that are read most are finer, at the price of fewer rows.
+
+How many ids have rows of their own is a matter of `split`: "even" has as many of them as there are shared rows, and a
+tenth of the ids at most. "counts" takes the number that leaves the least squared error over all uses of ids, if their
+rows were independent, of numbers of variance 1, and shared ones the means of those that share them. That is the sum
+over shared rows of C - sum(c^2) / C, where c are the counts of the ids that share a row and C is their sum; and for
+each use of a row of b bits 1 / (2^b - 1)^2, which is what rounding adds to numbers that are spread evenly.
+
 Bytes: 4 d for each row, or those of its codes with bits, and for each field in which ids do not come by falling counts,
 which ids have rows of their own: 9/8 bits for each id, or the number of its row if that takes fewer bytes. (The study's
 map takes 32 bits, and is not counted.) While training, 8 for each id with a row of its own, which are searched for
@@ -13,6 +22,7 @@ those of a batch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +41,7 @@ from .._gathered import Gathered
 from .._new_rows import uniform_rows
 from .._rows import Rows
 from .._spec import Plan, Spec, Values, largest, refuse
+from .._two_codes import TwoCodes
 
 MOST_SHARE = 0.1
 """Of ids with rows of their own, if no share is given; the study's."""
@@ -59,7 +70,11 @@ class Adaptive(Gathered):
             if shared:
                 hot_ids.append(spec.starts[index] + np.sort(most_used(counts, hot)))
         self._arrange()
-        self.weight = uniform_rows(self, self._row_count(), spec.dimension)
+        if (hot_bits := options["hot_bits"]) is None:
+            self.weight = uniform_rows(self, self._row_count(), spec.dimension)
+        else:
+            self.weight = TwoCodes(spec, self._is_hot_row(), hot_bits)
+            self.weight.fill(self.initial_blocks(len(self.weight), spec.dimension))
         # They belong to the state: rows mean nothing to ids that other counts put in other places.
         found = np.concatenate(hot_ids) if hot_ids else np.zeros(0, np.int64)
         self.register_buffer("hot_ids", torch.from_numpy(found))
@@ -80,6 +95,11 @@ class Adaptive(Gathered):
         for name, numbers_of_fields in found.items():
             self.register_buffer(name, numbers_of_fields, persistent=False)
 
+    def _is_hot_row(self) -> Tensor:
+        """Return which rows are of one id each, (rows,)."""
+        counts = torch.tensor(self._counts(), device=self.device).flatten()
+        return (torch.arange(len(counts), device=self.device) % 2 == 0).repeat_interleave(counts)
+
     def _row_count(self) -> int:
         return sum(hot + shared for hot, shared in self._counts())
 
@@ -91,10 +111,14 @@ class Adaptive(Gathered):
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take as many shared rows as fit beside the rows of frequent ids."""
         assert spec.counts is not None
-        fields = _Fields.of(spec)
-        given = options["top_percent"]
+        given, hot_bits, split = (options[name] for name in ("top_percent", "hot_bits", "split"))
+        if hot_bits is not None and spec.bits is None:
+            raise ValueError("hot_bits is for a table with bits, which are those of shared rows")
+        if given is not None and split != "even":
+            raise ValueError(f"top_percent says how many ids have rows of their own: split must not be {split!r}")
+        fields = _Fields.of(spec, hot_bits)
         share = MOST_SHARE if given is None else given
-        order = most_used(spec.counts, int(share * spec.rows))
+        order = most_used(spec.counts, spec.rows if split == "counts" else int(share * spec.rows))
         owner = np.searchsorted(np.cumsum(spec.sizes), order, side="right")
 
         def hot(top: int) -> Values:
@@ -107,11 +131,18 @@ class Adaptive(Gathered):
             # Ids that are never used need no row of their own.
             most = min(top, int(np.count_nonzero(spec.counts)))
             # Not every smaller number is possible, but few are not.
-            top = last_where(0, most, lambda top: fields.arranged(hot(top), top).stored_bytes <= spec.budget)
-        shared = largest(
-            "adapt", spec, 0, spec.rows - top, lambda shared: fields.arranged(hot(top), shared).stored_bytes
-        )
-        return replace(fields.arranged(hot(top), shared), study=_study(spec, share))
+            shared = 0 if split == "counts" else 1
+            top = last_where(0, most, lambda top: fields.arranged(hot(top), top * shared).stored_bytes <= spec.budget)
+
+        def plan(top: int) -> Plan:
+            size = partial(_size, fields, hot(top))
+            return fields.arranged(hot(top), largest("adapt", spec, 0, spec.rows - top, size))
+
+        if split == "counts":
+            # Bytes do not always rise with ids that have rows of their own: what does not fit is no choice.
+            tops = [one for one in _tries(top) if fields.arranged(hot(one), 0).stored_bytes <= spec.budget]
+            top = min(tops, key=lambda one: _error(spec, order[:one], plan(one), hot_bits))
+        return replace(plan(top), study=_study(spec, share))
 
     def places(self, ids: Tensor) -> Tensor:
         """Return an id's own row or a shared one."""
@@ -130,6 +161,11 @@ class Adaptive(Gathered):
         """Return what the counts decided."""
         return {"stored_bytes": self.stored_bytes, "knobs": dict(self.planned.knobs)}
 
+    @property
+    def rounding(self) -> dict[str, int | None]:
+        """The bits of shared rows, and of those of frequent ids where they are others."""
+        return super().rounding | {"hot_bits": self.options["hot_bits"]}
+
     def restructure(self, structure: dict[str, Any]) -> None:
         """Take what other counts decided."""
         self.planned = replace(self.planned, **structure)
@@ -138,6 +174,8 @@ class Adaptive(Gathered):
             self.hot_ids = self.hot_ids.new_zeros(count)
         if len(self.weight) != (count := self._row_count()):
             self.weight.resize(count)
+        if isinstance(self.weight, TwoCodes):
+            self.weight.is_marked = self._is_hot_row()
 
     def _frozen(self) -> Table:
         tables = []
@@ -152,10 +190,10 @@ class Adaptive(Gathered):
 def _table(rows: Rows, first: int, count: int, hot_ids: Values, size: int, how: str) -> Table:
     """Return the table of a field, from its rows and the ids in it that have their own; there may be no others."""
     hot = len(hot_ids)
-    if count == size:
-        return rows.frozen(slice(first, first + count))
     shared = count - hot
-    rest = remap(rows.frozen(slice(first + hot, first + count)), rows=size - hot, modulo=shared)
+    rest = rows.frozen(slice(first + hot, first + count))
+    if shared < size - hot:
+        rest = remap(rest, rows=size - hot, modulo=shared)
     if not hot:
         return rest
     if how == "none":
@@ -165,6 +203,9 @@ def _table(rows: Rows, first: int, count: int, hot_ids: Values, size: int, how: 
     if how == "partition":
         return partition([rows.frozen(slice(first, first + hot)), rest], is_rare.astype(np.uint8))
     place = np.where(is_rare, hot + (np.cumsum(is_rare) - 1) % shared, np.cumsum(~is_rare) - 1)
+    if isinstance(rows, TwoCodes):
+        both = (slice(first, first + hot), slice(first + hot, first + count))
+        return remap(partition([rows.frozen(part) for part in both]), map=place)
     return remap(rows.frozen(slice(first, first + count)), map=place)
 
 
@@ -175,19 +216,23 @@ class _Fields:
     sizes: Values
     are_sorted: Values
     """Whether a field's ids come by falling counts."""
-    row_bytes: int
-    book_bytes: int
-    """Of what an array of rows has beside them."""
+    row_bytes: tuple[int, int]
+    """Of a row of one id, and of a shared one."""
+    book_bytes: tuple[int, int]
+    """Of what an array of such rows has beside them."""
+    have_other_bits: bool
+    """Whether both kinds of rows differ in their bits, so that one array can't have both."""
 
     @staticmethod
-    def of(spec: Spec) -> _Fields:
+    def of(spec: Spec, hot_bits: int | None) -> _Fields:
         assert spec.counts is not None
         falls = np.append(spec.counts[1:] <= spec.counts[:-1], True)
         # Where a field ends, the next one may begin with any count.
         falls[np.cumsum(spec.sizes) - 1] = True
         are_sorted = np.logical_and.reduceat(falls, spec.starts)
-        book = spec.array_bytes(0)
-        return _Fields(np.asarray(spec.sizes), are_sorted, spec.array_bytes(1) - book, book)
+        books = spec.array_bytes(0, bits=hot_bits), spec.array_bytes(0)
+        rows = spec.array_bytes(1, bits=hot_bits) - books[0], spec.array_bytes(1) - books[1]
+        return _Fields(np.asarray(spec.sizes), are_sorted, rows, books, hot_bits is not None)
 
     def arranged(self, hot: Values, shared: int) -> Plan:
         """Return the plan of so many ids with rows of their own in each field, and shared rows in all.
@@ -200,11 +245,12 @@ class _Fields:
             [_map_choices(int(size), int(rows)) for size, rows in zip(self.sizes, hot + each, strict=True)]
         ).T
         needs_none = (hot == 0) | (rare == 0) | self.are_sorted
-        # A map leads into one array of both kinds of rows; else each kind has its own.
-        choices[0] += self.book_bytes
-        mapped = np.where(needs_none, self.book_bytes * ((hot > 0) & (rare > 0)), choices.min(0))
-        found = self.row_bytes * (hot + each) + self.book_bytes + mapped
-        whole = self.row_bytes * self.sizes + self.book_bytes
+        # A map may lead into one array of both kinds of rows; else each kind has its own.
+        books = self.book_bytes[0] * (hot > 0) + self.book_bytes[1] * (rare > 0)
+        choices[0] += books
+        choices[1] += books if self.have_other_bits else self.book_bytes[1]
+        found = self.row_bytes[0] * hot + self.row_bytes[1] * each + np.where(needs_none, books, choices.min(0))
+        whole = self.row_bytes[0] * self.sizes + self.book_bytes[0]
         is_plain = found >= whole
         kinds = np.where(needs_none | is_plain, 0, 1 + choices.argmin(0))
         return Plan(
@@ -215,6 +261,41 @@ class _Fields:
                 "map": [MAPS[kind] for kind in kinds],
             },
         )
+
+
+def _size(fields: _Fields, hot: Values, shared: int) -> int:
+    return fields.arranged(hot, shared).stored_bytes
+
+
+def _tries(most: int) -> list[int]:
+    """Return numbers of ids with rows of their own, from none to the most, each a quarter more than the last."""
+    found = [0]
+    while found[-1] < most:
+        found.append(min(max(found[-1] + 1, found[-1] * 5 // 4), most))
+    return found
+
+
+def _error(spec: Spec, hot_ids: Values, plan: Plan, hot_bits: int | None) -> float:
+    """Return what `split="counts"` makes least: the error of sharing and rounding rows, over all uses of ids."""
+    assert spec.counts is not None
+    is_rare = np.ones(spec.rows, bool)
+    is_rare[hot_ids] = False
+    error = rare_uses = 0.0
+    for start, size, shared in zip(spec.starts, spec.sizes, plan.knobs["shared"], strict=True):
+        if not shared:
+            continue
+        counts = spec.counts[start : start + size][is_rare[start : start + size]]
+        place = np.arange(len(counts)) % shared
+        sums, squares = (np.bincount(place, values, shared) for values in (counts, counts * counts))
+        rare_uses += float(sums.sum())
+        error += float((sums - np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0)).sum())
+    hot_uses = float(spec.counts.sum()) - rare_uses
+    return error + hot_uses * _rounding(spec.bits if hot_bits is None else hot_bits) + rare_uses * _rounding(spec.bits)
+
+
+def _rounding(bits: int | None) -> float:
+    """Return the squared error of codes for numbers of variance 1 that are spread evenly, with ends that codes have."""
+    return 0.0 if bits is None else 1 / ((1 << bits) - 1) ** 2
 
 
 def _map_choices(size: int, rows: int) -> tuple[int, int]:

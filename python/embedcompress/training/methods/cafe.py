@@ -13,6 +13,10 @@ The frozen table is a sum of the shared row, and of what a hot id's own row adds
 Bytes: 4 d for each shared row, 8 for the hash, and for hot ids the lesser of 4 d each and 72 for each 512 ids, which
 say who is hot, or of 4 d + 5 d each (up to 256 columns), for rows of a sparse table. The sketch takes 32 for each own
 row, and is not frozen; with it, rows while training are within the budget as well.
+
+With bits, a shared row and what a hot id's row adds to it are codes, whose bytes take the place of 4 d above; there is
+no sparse table. A hot row is kept in f32 as it is, and what is rounded is its difference from the shared row as codes
+stand for that: so it does not move when the shared row does. Rows while training, and the sketch, come on top.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from ... import Method, Table, combine, partition, remap, sparse
 from ..._bisection import last_where
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
+from .._coded_rows import coded_table, rounded, straight_through
 from .._counts import most_used
 from .._embedding import LearnedEmbedding, frozen_rows, numbers
 from .._formats import assignment_bytes, hash_bytes, sparse_bytes
@@ -43,6 +48,7 @@ class CAFE(LearnedEmbedding):
     method: ClassVar[Method] = entry("cafe", WHILE_TRAINING)
     uses_counts: ClassVar[bool] = True
     takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     looked_up: ClassVar[tuple[str, ...]] = ("weight",)
     compiles: ClassVar[str] = "what the sketch does depends on which ids a batch has"
 
@@ -56,20 +62,22 @@ class CAFE(LearnedEmbedding):
         self.tracked = self._tracker() if self.shared else None
         if self.tracked is not None and spec.counts is not None:
             self.tracked.begin(torch.from_numpy(most_used(spec.counts, self.hot)))
-        self.weight = uniform_rows(self, self.hot + self.shared, spec.dimension)
+        # What is rounded of a hot row is another thing than what the array holds.
+        self.weight = uniform_rows(self, self.hot + self.shared, spec.dimension, is_coded=False)
         self.forget_counts()
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Give hot ids their share, in the form that has room for more of them."""
-        share, row = options["hot"], 4 * spec.dimension
-        if spec.full_bytes <= spec.budget:
-            return Plan(spec.full_bytes, {"hot": spec.rows, "shared": 0, "form": "rows"})
-        room = spec.budget - hash_bytes()
+        whole, book = spec.array_bytes(spec.rows), spec.array_bytes(0)
+        if whole <= spec.budget:
+            return Plan(whole, {"hot": spec.rows, "shared": 0, "form": "rows"})
+        share, row, beside = options["hot"], _row_bytes(spec), hash_bytes() + book
+        room = spec.budget - beside
         if room < row:
-            raise refuse("cafe", spec, min(row + hash_bytes(), spec.full_bytes))
+            raise refuse("cafe", spec, min(row + beside, whole))
         found: dict[str, int] = {}
-        for form in ("partition", "sparse"):
+        for form in ("partition", "sparse") if spec.bits is None else ("partition",):
             each, fixed = _hot_bytes(spec, form)
 
             def fits(hot: int, each: int = each, fixed: int = fixed) -> bool:
@@ -81,7 +89,7 @@ class CAFE(LearnedEmbedding):
         hot = found[form]
         each, fixed = _hot_bytes(spec, form)
         shared = min((room - _used(spec, hot, each, fixed, options["tracking"])) // row, spec.rows)
-        stored = hash_bytes() + (hot * each + fixed if hot else 0) + shared * row
+        stored = beside + (hot * each + fixed if hot else 0) + shared * row
         return Plan(stored, {"hot": hot, "shared": shared, "form": form})
 
     def _tracker(self) -> Importance:
@@ -92,7 +100,10 @@ class CAFE(LearnedEmbedding):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return own or shared rows."""
-        rows: Tensor = self.weight(self._places(ids))
+        places = self._places(ids)
+        rows: Tensor = self.weight(places)
+        if self.spec.bits is not None:
+            rows = straight_through(rows, self._stood_for(rows.detach(), ids, places))
         if self.tracked is not None and self.hot and self.training and rows.requires_grad:
             rows.register_hook(lambda slopes: self._watch(ids, slopes))  # type: ignore[no-untyped-call]
         return rows
@@ -109,6 +120,21 @@ class CAFE(LearnedEmbedding):
     def _shared_place(self, ids: Tensor) -> Tensor:
         return self.hot + hashed(ids, self.shared, self.seed)
 
+    def _stood_for(self, rows: Tensor, ids: Tensor, places: Tensor) -> Tensor:
+        """Return rows as codes stand for them, of a hot id the sum of the shared row and of what its own adds."""
+        assert self.spec.bits is not None
+        if not self.hot or self.tracked is None:
+            return rounded(rows, self.spec.bits)
+        found = self._shared_rows(ids)
+        hot = (places < self.hot).nonzero().view(-1)
+        added = rounded(rows[hot] - found[hot], self.spec.bits)
+        return found.index_copy(0, hot, found[hot] + added)
+
+    def _shared_rows(self, ids: Tensor) -> Tensor:
+        """Return the rows that ids share, or would share, as they are frozen."""
+        rows = self.weight.values(self._shared_place(ids))
+        return rows if self.spec.bits is None else rounded(rows, self.spec.bits)
+
     @torch.no_grad()
     def _watch(self, ids: Tensor, slopes: Tensor) -> None:
         assert self.tracked is not None
@@ -124,12 +150,13 @@ class CAFE(LearnedEmbedding):
 
     def _frozen(self) -> Table:
         if self.tracked is None:
-            return self.weight.frozen()
-        cold = remap(self.weight.frozen(slice(self.hot, None)), rows=self.num_embeddings, hash=self.seed)
+            return self._table(self.weight.values())
+        shared = self._table(self.weight.values(slice(self.hot, None)))
+        cold = remap(shared, rows=self.num_embeddings, hash=self.seed)
         ids, places = self.tracked.hot()
         if not len(ids):
             return cold
-        own = self.weight.values(places) - self.weight.values(self._shared_place(ids))
+        own = self.weight.values(places) - self._shared_rows(ids)
         return combine([cold, self._additions(numbers(ids), own)], "sum")
 
     def _additions(self, ids: np.ndarray[Any, Any], own: Tensor) -> Table:
@@ -141,7 +168,11 @@ class CAFE(LearnedEmbedding):
         is_hot[ids] = 1
         nothing = np.zeros(0)
         zeros = _sparse(nothing.astype(np.float32), nothing.astype(np.int64), rows - len(ids), dimension)
-        return partition([zeros, frozen_rows(own)], is_hot)
+        return partition([zeros, self._table(own)], is_hot)
+
+    def _table(self, rows: Tensor) -> Table:
+        """Return rows as the table stores them."""
+        return frozen_rows(rows) if self.spec.bits is None else coded_table(rows, self.spec.bits)
 
     @property
     def stored_bytes(self) -> int:
@@ -150,19 +181,30 @@ class CAFE(LearnedEmbedding):
             return super().stored_bytes
         hot = int((self.tracked.place >= 0).sum())
         each, fixed = _hot_bytes(self.spec, self.planned.knobs["form"])
-        return hash_bytes() + 4 * self.embedding_dim * self.shared + (hot * each + fixed if hot else 0)
+        return hash_bytes() + self.spec.array_bytes(self.shared) + (hot * each + fixed if hot else 0)
+
+
+def _row_bytes(spec: Spec) -> int:
+    """Return the bytes of a row of an array."""
+    return spec.array_bytes(1) - spec.array_bytes(0)
 
 
 def _used(spec: Spec, hot: int, each: int, fixed: int, tracking: str) -> int:
-    """Return the bytes of hot ids, of the frozen table or with the sketch while training, whichever are more."""
+    """Return the bytes of hot ids, of the frozen table or with the sketch while training, whichever are more.
+
+    With bits, training takes more than the budget anyway.
+    """
     frozen = hot * each + fixed if hot else 0
-    return max(frozen, 4 * spec.dimension * hot + sketch_bytes(hot)) if tracking == "sketch" else frozen
+    if tracking == "exact" or spec.bits is not None:
+        return frozen
+    return max(frozen, 4 * spec.dimension * hot + sketch_bytes(hot))
 
 
 def _hot_bytes(spec: Spec, form: str) -> tuple[int, int]:
     """Return the bytes of a hot id, and those of any number of them beside that."""
     if form == "partition":
-        return 4 * spec.dimension, assignment_bytes(spec.rows) or spec.full_bytes
+        marks = assignment_bytes(spec.rows) or spec.full_bytes
+        return _row_bytes(spec), marks + spec.array_bytes(0)
     return sparse_bytes(spec.rows, spec.dimension, spec.dimension, layout="coo"), 0
 
 

@@ -7,8 +7,8 @@ the centroids, h1 another hash, and T1 the mean of what is left of the ids that 
 of the paper's code do not count the map that h0 becomes, which here often takes more bytes than the tables. Each field
 has tables of its own, all of the same k; one that would not shrink stays as it is.
 
-Bytes of a field: 8 d k, and for each chunk ceil(n log2(k) / 8), log2 rounded up, for the map and 8 for the hash. While
-training, the map has whole bytes: 1, 2 or 4 for each id and chunk.
+Bytes of a field: 8 d k, or with bits those of the codes of its tables, and for each chunk ceil(n log2(k) / 8), log2
+rounded up, for the map and 8 for the hash. While training, the map has whole bytes: 1, 2 or 4 for each id and chunk.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class CCE(LearnedEmbedding):
     method: ClassVar[Method] = entry("cce", WHILE_TRAINING)
     looked_up: ClassVar[tuple[str, ...]] = ("tables", "plain")
     takes_optimizer: ClassVar[bool] = True
+    takes_bits: ClassVar[bool] = True
     map: Tensor
     seeds: Tensor
     k: Tensor
@@ -202,15 +203,15 @@ class CCE(LearnedEmbedding):
 
 def _field_size(spec: Spec, chunks: int, k: int, size: int) -> int:
     """Return the bytes of a field's tables, maps and hashes."""
-    return 8 * spec.dimension * k + chunks * (map_bytes(size, k) + hash_bytes())
+    return chunks * (2 * spec.array_bytes(k, spec.dimension // chunks) + map_bytes(size, k) + hash_bytes())
 
 
 def _shrinks(spec: Spec, chunks: int, k: int, size: int) -> bool:
-    return _field_size(spec, chunks, k, size) < 4 * spec.dimension * size
+    return _field_size(spec, chunks, k, size) < spec.array_bytes(size)
 
 
 def _size(spec: Spec, chunks: int, k: int) -> int:
-    return sum(min(4 * spec.dimension * size, _field_size(spec, chunks, k, size)) for size in spec.sizes)
+    return sum(min(spec.array_bytes(size), _field_size(spec, chunks, k, size)) for size in spec.sizes)
 
 
 def _map_bytes(spec: Spec, chunks: int, k: int) -> int:

@@ -8,7 +8,12 @@ field that would not shrink stays as it is. Batch norm sees every id of a batch 
 Primes p are from 2^30 to 2^31, not just above 10^6 as in the study, so that every hash is nearly uniform. Products are
 of 64 bits, where the study's overflow.
 
-Bytes of a field: 4 ((k + 1) h + 4 h (h + 1) + (h + 1) d), with batch norm folded in, and 24 k + 8 for hashes.
+With bits, what is rounded to codes are weights that have batch norm folded in, as they are stored: of the running
+variance, also while batches are normed by their own.
+
+Bytes of a field: 4 ((k + 1) h + 4 h (h + 1) + (h + 1) d), with batch norm folded in, and 24 k + 8 for hashes. With
+bits, weights take those of codes of k rows of h, four times h rows of h, and h rows of d. The core decodes them when
+the table is made or opened, to at most a MiB for each layer: networks with bits are not wider.
 """
 
 from __future__ import annotations
@@ -21,18 +26,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ... import BudgetError, Method, Table, _core, hash_network
+from ..._bisection import last_where
 from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
+from .._coded_rows import coded_table, rounded, straight_through
 from .._embedding import LearnedEmbedding, numbers
+from .._formats import SHORT, empty
 from .._plain import PlainFields
 from .._spec import Plan, Spec, largest
 
 BUCKETS = 1_000_000
 HIDDEN = 5
 """Layers before the last."""
-MOST_WIDTH, MOST_ROWS = 1 << 16, 1 << 32
-"""What the frozen form holds."""
+MOST_WIDTH, MOST_ROWS, MOST_DECODED = 1 << 16, 1 << 32, 1 << 20
+"""What the frozen form holds; bytes of weights for each layer that it decodes."""
 BLOCK = 1 << 14
 """Ids that go through a network at a time, where they need not go together."""
 _MISH_SQUARE = 0.4526
@@ -45,6 +53,7 @@ class DHE(LearnedEmbedding):
     """`training.embedding("dhe", …)`."""
 
     method: ClassVar[Method] = entry("dhe", WHILE_TRAINING)
+    takes_bits: ClassVar[bool] = True
     looked_up: ClassVar[tuple[str, ...]] = ("plain",)
     compiles: ClassVar[str] = "ids of a batch are made unique, so shapes depend on them"
     factors: Tensor
@@ -70,7 +79,7 @@ class DHE(LearnedEmbedding):
         }
         bound = (max(spec.sizes) * self.width * _MISH_SQUARE) ** -0.5
         self.networks = nn.ModuleList(
-            Network(self.hashes, self.width, spec.dimension, bound, self.generator(field + 2))
+            Network(self.hashes, self.width, spec.dimension, bound, self.generator(field + 2), spec.bits)
             for field in self.network_of
         )
 
@@ -83,18 +92,30 @@ class DHE(LearnedEmbedding):
         if max(spec.sizes) > MOST_ROWS:
             raise ValueError(f"a field of dhe has at most {MOST_ROWS} rows, not {max(spec.sizes)}")
         d = spec.dimension
-        full = [4 * rows * d for rows in spec.sizes]
+        full = [spec.array_bytes(rows) for rows in spec.sizes]
 
         def network(width: int) -> int:
             widths = {f"width{layer}": width for layer in range(HIDDEN)}
-            fields: dict[str, Any] = {"hashes": hashes, "layers": HIDDEN + 1, "element": "f32", **widths}
-            return plan_bytes(described("hash_network", spec.rows, d, **fields))
+            # With bits, weights are in tables, here one that takes no bytes.
+            tables, element = ([], {"element": "f32"}) if spec.bits is None else ([empty(0)], {})
+            fields: dict[str, Any] = {"hashes": hashes, "layers": HIDDEN + 1, **element, **widths}
+            own = plan_bytes(described("hash_network", spec.rows, d, *tables, **fields))
+            if spec.bits is None:
+                return own
+            shapes = [(hashes, width), *[(width, width)] * (HIDDEN - 1), (width, d)]
+            return own + sum(spec.array_bytes(*shape) for shape in shapes)
 
         def size(width: int) -> int:
             each = network(width)
             return sum(min(rows, each) for rows in full)
 
-        width = largest("dhe", spec, 1, MOST_WIDTH, size)
+        # Where rows of codes are long, what codes of short rows stand for is not stored any more.
+        most, rising_from = MOST_WIDTH, 1
+        if spec.bits is not None:
+            room = (HIDDEN + 1) * MOST_DECODED
+            most = last_where(1, most, lambda width: 4 * width * (hashes + (HIDDEN - 1) * width + d) <= room)
+            rising_from = SHORT + 1
+        width = largest("dhe", spec, 1, most, size, rising_from)
         each = network(width)
         is_plain = [rows <= each for rows in full]
         return Plan(size(width), {"width": width, "plain": is_plain}, _study(spec, hashes))
@@ -149,7 +170,7 @@ class DHE(LearnedEmbedding):
                 summands=numbers(self.summands),
                 moduli=numbers(self.moduli),
                 buckets=BUCKETS,
-                weights=[numbers(weight) for weight in weights],
+                weights=[numbers(one) if network.bits is None else coded_table(one, network.bits) for one in weights],
                 biases=[numbers(bias) for bias in biases],
                 rows=rows,
                 encoding=self.encoding,
@@ -164,9 +185,12 @@ class Network(nn.Module):
     means: Tensor
     variances: Tensor
 
-    def __init__(self, inputs: int, width: int, outputs: int, bound: float, generator: torch.Generator) -> None:
-        """Draw weights; those of the last layer lie within a bound."""
+    def __init__(
+        self, inputs: int, width: int, outputs: int, bound: float, generator: torch.Generator, bits: int | None
+    ) -> None:
+        """Draw weights; those of the last layer lie within a bound. With bits, weights are rounded to codes."""
         super().__init__()
+        self.bits = bits
         # Batch norm makes up for the scale of layers, and for a bias.
         shapes = [(inputs, width), *[(width, width)] * (HIDDEN - 1), (width, outputs)]
         bounds = [*(math.sqrt(3 / before) for before, _ in shapes[:-1]), bound]
@@ -184,9 +208,11 @@ class Network(nn.Module):
         """Return rows of the numbers of ids."""
         # A single id has no variance: it is normed as in eval mode.
         is_batch = self.training and len(values) > 1
+        if self.bits is not None and not self.training:
+            return self._as_stored(values)
         for layer in range(HIDDEN):
             values = functional.batch_norm(
-                values @ self.weights[layer],
+                values @ self._weight(layer),
                 self.means[layer],
                 self.variances[layer],
                 self.scales[layer],
@@ -196,12 +222,40 @@ class Network(nn.Module):
                 _EPSILON,
             )
             values = functional.mish(values)
-        rows: Tensor = values @ self.weights[HIDDEN] + self.bias
+        rows: Tensor = values @ self._weight(HIDDEN) + self.bias
         return rows
+
+    def _as_stored(self, values: Tensor) -> Tensor:
+        """Return the rows of a network whose weights have batch norm folded in, and are rounded."""
+        assert self.bits is not None
+        weights, biases = self.folded()
+        for layer in range(HIDDEN):
+            values = functional.mish(values @ rounded(weights[layer], self.bits) + biases[layer])
+        rows: Tensor = values @ rounded(weights[HIDDEN], self.bits) + biases[HIDDEN]
+        return rows
+
+    def _weight(self, layer: int) -> Tensor:
+        """Return the weights of a layer before batch norm; such that they will be codes once it is folded in."""
+        weight: Tensor = self.weights[layer]
+        if self.bits is None:
+            return weight
+        with torch.no_grad():
+            if layer == HIDDEN:
+                values = rounded(weight, self.bits)
+            else:
+                factors = self._factors()[layer].float()
+                # What batch norm makes nothing of stays as it is.
+                divisors = torch.where(factors == 0, 1, factors)
+                values = torch.where(factors == 0, weight, rounded(weight * factors, self.bits) / divisors)
+        return straight_through(weight, values)
+
+    def _factors(self) -> Tensor:
+        """Return what batch norm multiplies results by in eval mode, (HIDDEN, width) f64."""
+        return self.scales.double() / (self.variances.double() + _EPSILON).sqrt()
 
     def folded(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return weights and biases of layers that need no batch norm."""
-        factors = self.scales.double() / (self.variances.double() + _EPSILON).sqrt()
+        factors = self._factors()
         biases = self.shifts.double() - self.means.double() * factors
         weights = [(self.weights[layer].double() * factors[layer]).float() for layer in range(HIDDEN)]
         return [*weights, self.weights[HIDDEN]], [*biases.float(), self.bias]

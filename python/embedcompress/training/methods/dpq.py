@@ -6,26 +6,34 @@ Chen, Li and Sun, "Differentiable Product Quantization for End-to-End Embedding 
 (`regularization`). "sx" takes the one with the largest product, and passes the gradient through a softmax. The frozen
 table has codes and centroids only; the queries are as large as the full table while training.
 
-Bytes: ceil(parts * bits / 8) for each row, and 4 d 2^bits for centroids.
+With `centroid_bits`, what codes stand for is rounded to codes itself, a row of a centroid's numbers at a time, whenever
+it is read. The frozen table is then one of columns: each part is a map into a table of such codes.
+
+Bytes: ceil(parts * bits / 8) for each row, and 4 d 2^bits for centroids. With `centroid_bits`, for each part
+ceil(n bits / 8), which are not rounded up for each row, and the bytes of 2^bits rows of codes of d / parts numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ... import Method, Table, _core, product
+from ... import Method, Table, _core, columns, product, remap
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
+from .._coded_rows import coded_table, rounded, straight_through
 from .._distinct import Distinct
 from .._embedding import LearnedEmbedding, numbers
-from .._formats import product_bytes
+from .._formats import array_bytes, map_bytes, product_bytes
 from .._spec import Plan, Spec, refuse
 
+MOST_MAPS = 1024
+"""Parts at most of a table with codes for centroids: each is a table of its own."""
 USUAL_BITS = 8
 """Of a code at most, unless more are asked for: the search takes twice as long with each."""
 BLOCK = 1 << 16
@@ -44,6 +52,7 @@ class DPQ(LearnedEmbedding):
         self.commitment: float = options["commitment"]
         self.parts: int = self.planned.knobs["parts"]
         self.bits: int = self.planned.knobs["bits"]
+        self.centroid_bits: int | None = options["centroid_bits"]
         self.width = spec.dimension // self.parts
         self.query = nn.Parameter(self.initial(spec.rows, spec.dimension))
         self.centroids = nn.Parameter(self.initial(self.parts, 1 << self.bits, self.width, purpose=1))
@@ -54,7 +63,7 @@ class DPQ(LearnedEmbedding):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take as many bits of code as fit; of equals, wider codes of fewer parts."""
-        return solve("dpq", spec, options)
+        return solve("dpq", spec, options, size=partial(stored_bytes, centroid_bits=options["centroid_bits"]))
 
     def _cut(self, rows: Tensor) -> Tensor:
         """Return rows as (n, parts, width)."""
@@ -64,24 +73,24 @@ class DPQ(LearnedEmbedding):
         """Return the products with each centroid, (n, parts, 2^bits); -inf for those that a row may not have."""
         return torch.einsum("npw,pkw->npk", query, self.centroids)
 
-    def _nearest(self, query: Tensor, ids: Tensor) -> Tensor:
+    def _nearest(self, query: Tensor, ids: Tensor, books: Tensor) -> Tensor:
         """Return the nearest centroid of those that a row may have, (n, parts)."""
-        return nearest(query, self.centroids)
+        return nearest(query, books)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return centroids, with gradients as the kind has them."""
         batch = Distinct(ids)
-        query = self._cut(batch.take(self.query, self.spec.sparse))
+        query, books = self._cut(batch.take(self.query, self.spec.sparse)), self._books
         if self.kind == "sx":
             scores = self._scores(query, batch.ids)
-            found = entries(self.values, scores.argmax(2))
+            found = entries(books, scores.argmax(2))
             if self.training:
-                soft = torch.einsum("npk,pkw->npw", scores.softmax(2), self.values)
+                soft = torch.einsum("npk,pkw->npw", scores.softmax(2), books)
                 found = found + soft - soft.detach()
         else:
             with torch.no_grad():
-                codes = self._nearest(query, batch.ids)
-            found = entries(self.centroids, codes)
+                codes = self._nearest(query, batch.ids, books)
+            found = entries(books, codes)
             if self.training:
                 apart = (found - query.detach()).reshape(-1, self.embedding_dim)
                 self._loss = (apart.square() * batch.shares(apart)).sum() / self.embedding_dim
@@ -97,10 +106,11 @@ class DPQ(LearnedEmbedding):
 
     def _codes(self) -> Tensor:
         """Return the codes of all rows, (n, parts)."""
+        books = self._books
 
         def codes(ids: Tensor) -> Tensor:
             query = self._cut(self.query[ids])
-            return self._scores(query, ids).argmax(2) if self.kind == "sx" else self._nearest(query, ids)
+            return self._scores(query, ids).argmax(2) if self.kind == "sx" else self._nearest(query, ids, books)
 
         return torch.cat(
             [codes(ids) for ids in torch.split(torch.arange(self.num_embeddings, device=self.device), BLOCK)]
@@ -108,11 +118,24 @@ class DPQ(LearnedEmbedding):
 
     @property
     def _books(self) -> Tensor:
-        """What codes stand for, (parts, 2^bits, width)."""
+        """What codes stand for, (parts, 2^bits, width), rounded if they are stored as codes."""
+        books = self._unrounded
+        if self.centroid_bits is None:
+            return books
+        values = rounded(books.detach().flatten(0, 1), self.centroid_bits).view_as(books)
+        return straight_through(books, values)
+
+    @property
+    def _unrounded(self) -> Tensor:
         return self.centroids if self.kind == "vq" else self.values
 
+    @property
+    def rounding(self) -> dict[str, int | None]:
+        """The bits of codes that what the table's codes stand for is rounded to."""
+        return {"centroid_bits": self.centroid_bits}
+
     def _frozen(self) -> Table:
-        return frozen_codes(self._codes(), self._books, self.bits)
+        return frozen_codes(self._codes(), self._unrounded, self.bits, self.centroid_bits)
 
 
 def nearest(query: Tensor, centroids: Tensor) -> Tensor:
@@ -165,28 +188,42 @@ class _Entries(torch.autograd.Function):
         return sums.view(count, width), None
 
 
-def frozen_codes(codes: Tensor, books: Tensor, bits: int) -> Table:
+def frozen_codes(codes: Tensor, books: Tensor, bits: int, centroid_bits: int | None) -> Table:
     """Return codes and centroids as a table.
 
     Args:
         codes: (n, parts)
-        books: (parts, 2^bits, width)
+        books: (parts, 2^bits, width), not rounded.
         bits: Of a code.
+        centroid_bits: Of the codes that the numbers of centroids are stored as; None for f32.
     """
-    return product(numbers(codes), list(numbers(books)), bits=bits)
+    if centroid_bits is None:
+        return product(numbers(codes), list(numbers(books)), bits=bits)
+    of_parts = [
+        remap(coded_table(book, centroid_bits), map=code)
+        for book, code in zip(books.detach(), numbers(codes).T, strict=True)
+    ]
+    return of_parts[0] if len(of_parts) == 1 else columns(of_parts)
 
 
-def stored_bytes(spec: Spec, parts: int, bits: int) -> int:
+def stored_bytes(spec: Spec, parts: int, bits: int, centroid_bits: int | None) -> int:
     """Return the bytes of codes and centroids."""
-    return product_bytes(spec.rows, spec.dimension, parts, bits)
+    return codes_bytes(spec.rows, spec.dimension, parts, bits, centroid_bits)
+
+
+def codes_bytes(rows: int, dimension: int, parts: int, bits: int, centroid_bits: int | None) -> int:
+    """Return the bytes of the codes of so many rows, and of their centroids."""
+    if centroid_bits is None:
+        return product_bytes(rows, dimension, parts, bits)
+    return parts * (map_bytes(rows, 1 << bits) + array_bytes(1 << bits, dimension // parts, centroid_bits))
 
 
 def solve(
     method: str,
     spec: Spec,
     options: dict[str, Any],
+    size: Callable[[Spec, int, int], int],
     least: int = 1,
-    size: Callable[[Spec, int, int], int] = stored_bytes,
 ) -> Plan:
     """Return the plan of most bits of code within the budget.
 
@@ -194,12 +231,13 @@ def solve(
         method: Named in errors.
         spec: Has the budget.
         options: "parts" and "bits", None where the budget chooses.
-        least: Bits that a code has at least.
         size: Bytes of a table with so many parts and bits.
+        least: Bits that a code has at least.
     """
     given = {name: options[name] for name in ("parts", "bits") if options[name] is not None}
     widths = [given["bits"]] if "bits" in given else range(USUAL_BITS, least - 1, -1)
-    cuts = [parts for parts in range(1, spec.dimension + 1) if spec.dimension % parts == 0]
+    most = spec.dimension if options["centroid_bits"] is None else min(spec.dimension, MOST_MAPS)
+    cuts = [parts for parts in range(1, most + 1) if spec.dimension % parts == 0]
     if "parts" in given:
         if given["parts"] not in cuts:
             raise ValueError(f"parts must be one of {cuts}, which divide {spec.dimension} columns")

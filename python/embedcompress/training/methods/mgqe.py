@@ -7,7 +7,8 @@ VLDB 2024 study (arXiv 2311.15578) each field has its own. There b is 8, and 8, 
 choose.
 
 Bytes: with n' frequent rows and M parts, ceil(M b / 8) n' + ceil(M (b-2) / 8) (n - n') + 4 d (2^b + 2^(b-2)), and 72
-for each 512 rows that say which are frequent; or all rows with codes of b bits, where that takes fewer.
+for each 512 rows that say which are frequent; or all rows with codes of b bits, where that takes fewer. With
+`centroid_bits`, both kinds of rows and their centroids take what those of DPQ do.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import torch
 from torch import Tensor
 
 from ... import Method, Table, partition
-from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
 from ..._registry import entry
 from .._counts import most_used
 from .._embedding import numbers
+from .._formats import assignment_bytes
 from .._spec import Plan, Spec
-from .dpq import DPQ, frozen_codes, nearest, solve, stored_bytes
+from .dpq import DPQ, codes_bytes, frozen_codes, nearest, solve, stored_bytes
 
 FEWER_BITS = 2
 """How many bits less a rare row's code has."""
@@ -50,12 +51,12 @@ class MGQE(DPQ):
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
         """Take as many bits of code as fit; of equals, wider codes of fewer parts."""
-        frequent = frequent_rows(spec, options)
+        frequent, width = frequent_rows(spec, options), options["centroid_bits"]
 
         def size(spec: Spec, parts: int, bits: int) -> int:
-            return min(stored_bytes(spec, parts, bits), _partitioned(spec, frequent, parts, bits))
+            return min(stored_bytes(spec, parts, bits, width), _partitioned(spec, frequent, parts, bits, width))
 
-        found = solve("mgqe", spec, options, FEWER_BITS + 1, size)
+        found = solve("mgqe", spec, options, size, FEWER_BITS + 1)
         return Plan(found.stored_bytes, {**found.knobs, "frequent": frequent}, _study(spec))
 
     def _scores(self, query: Tensor, ids: Tensor) -> Tensor:
@@ -63,25 +64,25 @@ class MGQE(DPQ):
         first = torch.arange(scores.shape[2], device=ids.device) < 1 << (self.bits - FEWER_BITS)
         return scores.masked_fill((self.is_rare[ids][:, None] & ~first)[:, None], -math.inf)
 
-    def _nearest(self, query: Tensor, ids: Tensor) -> Tensor:
+    def _nearest(self, query: Tensor, ids: Tensor, books: Tensor) -> Tensor:
         rare = self.is_rare[ids]
         codes = torch.empty(query.shape[:2], dtype=torch.int64, device=query.device)
         for mask, centroids in (
-            (~rare, self.centroids),
-            (rare, self.centroids[:, : 1 << (self.bits - FEWER_BITS)]),
+            (~rare, books),
+            (rare, books[:, : 1 << (self.bits - FEWER_BITS)]),
         ):
             rows = mask.nonzero().view(-1)
             codes.index_copy_(0, rows, nearest(query.index_select(0, rows), centroids))
         return codes
 
     def _frozen(self) -> Table:
-        codes, books = self._codes(), self._books
-        if self.stored_bytes == stored_bytes(self.spec, self.parts, self.bits):
-            return frozen_codes(codes, books, self.bits)
+        codes, books, width = self._codes(), self._unrounded, self.centroid_bits
+        if self.stored_bytes == stored_bytes(self.spec, self.parts, self.bits, width):
+            return frozen_codes(codes, books, self.bits, width)
         fewer = self.bits - FEWER_BITS
         tables = [
-            frozen_codes(codes[~self.is_rare], books, self.bits),
-            frozen_codes(codes[self.is_rare], books[:, : 1 << fewer], fewer),
+            frozen_codes(codes[~self.is_rare], books, self.bits, width),
+            frozen_codes(codes[self.is_rare], books[:, : 1 << fewer], fewer, width),
         ]
         return partition(tables, numbers(self.is_rare).astype(np.uint8))
 
@@ -92,14 +93,13 @@ def frequent_rows(spec: Spec, options: dict[str, Any]) -> int:
     return math.ceil(share * spec.rows)
 
 
-def _partitioned(spec: Spec, frequent: int, parts: int, bits: int) -> int:
+def _partitioned(spec: Spec, frequent: int, parts: int, bits: int, centroid_bits: int | None) -> int:
     """Return the bytes of frequent and rare rows that are stored apart."""
-    fewer = bits - FEWER_BITS
-    tables = [
-        described("product", rows, spec.dimension, parts=parts, bits=width, element="f32")
-        for rows, width in ((frequent, bits), (spec.rows - frequent, fewer))
-    ]
-    return plan_bytes(described("partition", spec.rows, spec.dimension, *tables, by="assignment"))
+    marks = assignment_bytes(spec.rows)
+    if marks is None:
+        return spec.full_bytes
+    kinds = ((frequent, bits), (spec.rows - frequent, bits - FEWER_BITS))
+    return marks + sum(codes_bytes(rows, spec.dimension, parts, width, centroid_bits) for rows, width in kinds)
 
 
 def _study(spec: Spec) -> dict[str, Any]:
