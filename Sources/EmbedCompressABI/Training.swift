@@ -3,32 +3,48 @@ internal import EmbedCompress
 
 @_cdecl("ec_trained_rows_gather")
 public func trainedRowsGather(
-    table: UnsafePointer<ec_trained_rows>?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    table: UnsafePointer<ec_trained_rows>?, ids: UnsafeRawPointer?, width: Int32, count: Int64,
     out: UnsafeMutablePointer<Float>?
 ) -> ec_status {
+    trainedTablesGather(tables: table, tableCount: 1, ids: ids, width: width, count: count, out: out)
+}
+
+@_cdecl("ec_trained_tables_gather")
+public func trainedTablesGather(
+    tables: UnsafePointer<ec_trained_rows>?, tableCount: Int64, ids base: UnsafeRawPointer?, width: Int32,
+    count total: Int64, out: UnsafeMutablePointer<Float>?
+) -> ec_status {
     withStatus {
-        let table = try lent(table)
+        let tables = try lent(tables, tableCount, withScales: true)
         let ids = try ids(base, total, width, "ids")
-        try requireMemory("out", ids.count, table.dimension)
-        if table.format.isScaled { _ = try required(table.scales, "scales") }
-        try table.gather(ids, into: try output(out, ids.count))
+        try requireMemory("out", ids.count, tables.dimension)
+        try tables.gather(ids, into: try output(out, ids.count))
     }
 }
 
 @_cdecl("ec_trained_rows_step")
 public func trainedRowsStep(
-    table: UnsafePointer<ec_trained_rows>?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    table: UnsafePointer<ec_trained_rows>?, ids: UnsafeRawPointer?, width: Int32, count: Int64,
     gradients: UnsafePointer<Float>?, step: UnsafePointer<ec_row_step>?
 ) -> ec_status {
+    trainedTablesStep(
+        tables: table, tableCount: 1, ids: ids, width: width, count: count, gradients: gradients, step: step)
+}
+
+@_cdecl("ec_trained_tables_step")
+public func trainedTablesStep(
+    tables: UnsafePointer<ec_trained_rows>?, tableCount: Int64, ids base: UnsafeRawPointer?, width: Int32,
+    count total: Int64, gradients: UnsafePointer<Float>?, step: UnsafePointer<ec_row_step>?
+) -> ec_status {
     withStatus {
-        let table = try lent(table)
+        let tables = try lent(tables, tableCount)
         let ids = try ids(base, total, width, "ids")
         let optimizer = try optimizer(try required(step, "step").pointee)
-        try requireMemory("gradients", ids.count, table.dimension)
+        try requireMemory("gradients", ids.count, tables.dimension)
         // No gradients for no ids.
         let none = try output(nil, 0)
         let gradients = ids.count == 0 ? UnsafePointer(none) : try required(gradients, "gradients")
-        try table.step(ids, gradients: gradients, optimizer)
+        try tables.step(ids, gradients: gradients, optimizer)
     }
 }
 
@@ -36,12 +52,19 @@ public func trainedRowsStep(
 public func trainedRowsPool(
     table: UnsafePointer<ec_trained_rows>?, bags: UnsafePointer<ec_bags>?, out: UnsafeMutablePointer<Float>?
 ) -> ec_status {
+    trainedTablesPool(tables: table, tableCount: 1, bags: bags, out: out)
+}
+
+@_cdecl("ec_trained_tables_pool")
+public func trainedTablesPool(
+    tables: UnsafePointer<ec_trained_rows>?, tableCount: Int64, bags: UnsafePointer<ec_bags>?,
+    out: UnsafeMutablePointer<Float>?
+) -> ec_status {
     withStatus {
-        let table = try lent(table)
+        let tables = try lent(tables, tableCount, withScales: true)
         let bags = try lent(bags)
-        try requireMemory("out", bags.count, table.dimension)
-        if table.format.isScaled { _ = try required(table.scales, "scales") }
-        try table.pool(bags, into: try output(out, bags.count))
+        try requireMemory("out", bags.count, tables.dimension)
+        try tables.pool(bags, into: try output(out, bags.count))
     }
 }
 
@@ -50,15 +73,46 @@ public func trainedRowsStepBags(
     table: UnsafePointer<ec_trained_rows>?, bags: UnsafePointer<ec_bags>?, gradients: UnsafePointer<Float>?,
     step: UnsafePointer<ec_row_step>?
 ) -> ec_status {
+    trainedTablesStepBags(tables: table, tableCount: 1, bags: bags, gradients: gradients, step: step)
+}
+
+@_cdecl("ec_trained_tables_step_bags")
+public func trainedTablesStepBags(
+    tables: UnsafePointer<ec_trained_rows>?, tableCount: Int64, bags: UnsafePointer<ec_bags>?,
+    gradients: UnsafePointer<Float>?, step: UnsafePointer<ec_row_step>?
+) -> ec_status {
     withStatus {
-        let table = try lent(table)
+        let tables = try lent(tables, tableCount)
         let bags = try lent(bags)
         let optimizer = try optimizer(try required(step, "step").pointee)
-        try requireMemory("gradients", bags.count, table.dimension)
+        try requireMemory("gradients", bags.count, tables.dimension)
         // No gradients for no bags.
         let none = try output(nil, 0)
         let gradients = bags.count == 0 ? UnsafePointer(none) : try required(gradients, "gradients")
-        try table.step(bags, gradients: gradients, optimizer)
+        try tables.step(bags, gradients: gradients, optimizer)
+    }
+}
+
+@_cdecl("ec_divided_rows_places")
+public func dividedRowsPlaces(
+    rows: UnsafePointer<ec_divided_rows>?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,
+    out: UnsafeMutablePointer<Int64>?
+) -> ec_status {
+    withStatus {
+        let given = try required(rows, "rows").pointee
+        let rows = try count(given.rows, "rows")
+        let ids = try ids(base, total, width, "ids")
+        guard rows > 0, ids.count > 0 else { return try ids.requireValid(rows: rows) }
+        let kinds: DividedRows.Kinds
+        if let flags = given.flags {
+            kinds = .flags(flags, before: try required(given.before, "before"))
+        } else {
+            let runs = try count(given.run_count, "run_count")
+            guard runs > 0 else { throw invalid("run_count must be at least 1 without flags") }
+            kinds = .runs(
+                ends: try required(given.ends, "ends"), shifts: try required(given.shifts, "shifts"), count: runs)
+        }
+        try DividedRows(rows: rows, kinds: kinds).write(placesOf: ids, to: try required(out, "out"))
     }
 }
 
@@ -79,6 +133,21 @@ public func trainedRowsWrite(
         let values = ids.count == 0 ? UnsafePointer(none) : try required(values, "values")
         try table.write(ids, values: values, slopes: slopes, how)
     }
+}
+
+/// - Parameter withScales: Whether tables of codes must have scales: steps check that themselves.
+private func lent(
+    _ tables: UnsafePointer<ec_trained_rows>?, _ total: Int64, withScales: Bool = false
+) throws -> TrainedTables {
+    let total = try count(total, "table_count")
+    let tables = try required(tables, "table")
+    var found: [TrainedRows] = []
+    for place in 0..<total {
+        let table = try lent(tables + place)
+        if withScales, table.format.isScaled { _ = try required(table.scales, "scales") }
+        found.append(table)
+    }
+    return try TrainedTables(found)
 }
 
 func lent(_ table: UnsafePointer<ec_trained_rows>?) throws -> TrainedRows {

@@ -145,6 +145,58 @@ done:
     return result;
 }
 
+/// What says which rows are in the second of two tables, ids, and where their places go.
+enum { DIVIDED_ARRAYS = 4 };
+
+static PyObject *divided_rows_places(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {
+        "divided_rows_places", 7, 7, {"rows", "flags", "before", "ends", "shifts", "ids", "out"}};
+    static const Array arrays_of_flags[DIVIDED_ARRAYS] = {
+        {"flags", ELEMENT_ID, false, 8}, {"before", ELEMENT_INT32, false, 0}, {"ids", ELEMENT_ID, false, 0},
+        {"out", ELEMENT_ID, true, 8}};
+    static const Array arrays_of_runs[DIVIDED_ARRAYS] = {
+        {"ends", ELEMENT_ID, false, 8}, {"shifts", ELEMENT_ID, false, 8}, {"ids", ELEMENT_ID, false, 0},
+        {"out", ELEMENT_ID, true, 8}};
+    PyObject *objects[7], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
+    ec_divided_rows rows = {0};
+    if (core_int64(objects[0], "rows", &rows.rows) < 0) return NULL;
+    const bool has_flags = objects[1] != Py_None;
+    if ((objects[2] != Py_None) != has_flags || (objects[3] == Py_None) != has_flags
+        || (objects[4] == Py_None) != has_flags) {
+        PyErr_SetString(PyExc_ValueError, "either flags and before must be given, or ends and shifts");
+        return NULL;
+    }
+    PyObject *const given[DIVIDED_ARRAYS] = {objects[has_flags ? 1 : 3], objects[has_flags ? 2 : 4], objects[5], objects[6]};
+    const Array *const arrays = has_flags ? arrays_of_flags : arrays_of_runs;
+    Buffer buffers[DIVIDED_ARRAYS] = {0};
+    if (take(given, arrays, DIVIDED_ARRAYS, buffers) < 0) goto done;
+    const int64_t numbers = core_buffer_count(&buffers[0]), ids = core_buffer_count(&buffers[2]);
+    if (has_flags && rows.rows > 0 && numbers != (rows.rows - 1) / 64 + 1) {
+        PyErr_SetString(PyExc_ValueError, "flags must have a word for each 64 rows");
+        goto done;
+    }
+    if (check_count(&buffers[1], arrays[1].name, numbers) < 0 || check_count(&buffers[3], "out", ids) < 0) goto done;
+    if (has_flags) {
+        rows.flags = buffers[0].view.buf;
+        rows.before = buffers[1].view.buf;
+    } else {
+        rows.ends = buffers[0].view.buf;
+        rows.shifts = buffers[1].view.buf;
+        rows.run_count = numbers;
+    }
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_divided_rows_places(
+        &rows, buffers[2].view.buf, (int32_t)buffers[2].view.itemsize, ids, buffers[3].view.buf);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    release(buffers, DIVIDED_ARRAYS);
+    return result;
+}
+
 /// Raises ValueError unless an array has the given number of axes, of these sizes.
 static int check_shape(const Buffer *buffer, const char *name, int rank, const int64_t *shape) {
     const Py_buffer *view = &buffer->view;
@@ -248,6 +300,7 @@ PyMethodDef core_learning_methods[] = {
     {"hash_ids", FAST(hash_ids), "Hashes of ids, into an array."},
     {"hot_sketch_places", FAST(hot_sketch_places), "Places of the rows that ids have of their own, into an array."},
     {"hot_sketch_add", FAST(hot_sketch_add), "Adds to how important ids are, in the sketch's own arrays."},
+    {"divided_rows_places", FAST(divided_rows_places), "Places of ids in two tables as one, into an array."},
     {"train_products_rows", FAST(train_products_rows), "Rows of a tensor train, into an array."},
     {"train_products_gradients", FAST(train_products_gradients), "Gradients of what they are made of, into arrays."},
     {NULL, NULL, 0, NULL},

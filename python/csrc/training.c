@@ -1,19 +1,22 @@
 // Tables that are trained in the form in which they are stored, in arrays of a caller's.
 #include "core.h"
 
-/// A table as a caller gives it, and the buffers that it is in.
-typedef struct TrainedRows {
-    ec_trained_rows table;
-    Buffer elements, scales, element_state, row_state;
-} TrainedRows;
+enum { MOST_TABLES = 2, TABLE_BUFFERS = 4 };
+
+static const char *const buffer_names[TABLE_BUFFERS] = {"elements", "scales", "element_state", "row_state"};
+
+/// Tables as a caller gives them, and the buffers that each is in, in the order of their names.
+typedef struct TrainedTables {
+    ec_trained_rows tables[MOST_TABLES];
+    Buffer buffers[MOST_TABLES][TABLE_BUFFERS];
+    int count;
+} TrainedTables;
 
 static const char *const roundings[] = {"nearest", "stochastic", NULL};
 
-static void release(TrainedRows *rows) {
-    core_buffer_release(&rows->elements);
-    core_buffer_release(&rows->scales);
-    core_buffer_release(&rows->element_state);
-    core_buffer_release(&rows->row_state);
+static void release(TrainedTables *tables) {
+    for (int i = 0; i < MOST_TABLES; i++)
+        for (int j = 0; j < TABLE_BUFFERS; j++) core_buffer_release(&tables->buffers[i][j]);
 }
 
 /// Takes an array of `count` numbers; None gives a null pointer.
@@ -30,7 +33,7 @@ static int take_numbers(PyObject *object, const char *name, int64_t count, Buffe
 }
 
 /// Takes a tuple (format, dimension, elements, scales, element_state, row_state); elements are uint8, (rows, bytes of a row).
-static int take(PyObject *object, TrainedRows *rows) {
+static int take_table(PyObject *object, ec_trained_rows *table, Buffer *buffers) {
     static const char *const formats[] = {"f32", "bf16", "f16", "int16", "int8", "int4", NULL};
     static const int bits[] = {32, 16, 16, 16, 8, 4};
     if (!PyTuple_Check(object) || PyTuple_Size(object) != 6) {
@@ -41,37 +44,51 @@ static int take(PyObject *object, TrainedRows *rows) {
     int64_t dimension = 0;
     if (core_choice(PyTuple_GetItem(object, 0), "format", formats, &format) < 0) return -1;
     if (core_int64(PyTuple_GetItem(object, 1), "dimension", &dimension) < 0) return -1;
-    if (core_output(PyTuple_GetItem(object, 2), "elements", ELEMENT_UINT8, &rows->elements) < 0) return -1;
-    const Py_ssize_t *shape = rows->elements.view.shape;
-    if (dimension < 1 || dimension > INT32_MAX || rows->elements.view.ndim != 2
+    if (core_output(PyTuple_GetItem(object, 2), "elements", ELEMENT_UINT8, &buffers[0]) < 0) return -1;
+    const Py_ssize_t *shape = buffers[0].view.shape;
+    if (dimension < 1 || dimension > INT32_MAX || buffers[0].view.ndim != 2
         || shape[1] != (dimension * bits[format] + 7) / 8) {
         PyErr_SetString(PyExc_ValueError, "elements must be (rows, bytes of a row of that dimension)");
         return -1;
     }
-    ec_trained_rows *table = &rows->table;
     table->format = (ec_row_format)format;
     table->rows = shape[0];
     table->dimension = dimension;
-    table->elements = rows->elements.view.buf;
-    // Elements in memory are at least half a byte each, so that this overflows for none.
-    const int64_t all = shape[0] * dimension;
-    if (take_numbers(PyTuple_GetItem(object, 3), "scales", shape[0], &rows->scales, &table->scales) < 0) return -1;
-    if (take_numbers(PyTuple_GetItem(object, 4), "element_state", all, &rows->element_state, &table->element_state) < 0)
-        return -1;
-    return take_numbers(PyTuple_GetItem(object, 5), "row_state", shape[0], &rows->row_state, &table->row_state);
+    table->elements = buffers[0].view.buf;
+    float **const numbers[] = {&table->scales, &table->element_state, &table->row_state};
+    for (int i = 0; i < 3; i++) {
+        // Elements in memory are at least half a byte each, so that this overflows for none.
+        const int64_t count = i == 1 ? shape[0] * dimension : shape[0];
+        if (take_numbers(PyTuple_GetItem(object, 3 + i), buffer_names[1 + i], count, &buffers[1 + i], numbers[i]) < 0)
+            return -1;
+    }
+    return 0;
 }
 
-/// Raises ValueError if an array shares memory with what the table is in.
-static int check_overlaps(const TrainedRows *rows, const Buffer *array, const char *name) {
-    if (core_check_overlap(&rows->elements, "elements", array, name) < 0) return -1;
-    if (core_check_overlap(&rows->scales, "scales", array, name) < 0) return -1;
-    if (core_check_overlap(&rows->element_state, "element_state", array, name) < 0) return -1;
-    return core_check_overlap(&rows->row_state, "row_state", array, name);
+/// Takes a table, or a tuple of two where `most` is 2.
+static int take(PyObject *object, int most, TrainedTables *tables) {
+    const bool is_pair = most == 2 && PyTuple_Check(object) && PyTuple_Size(object) == 2;
+    tables->count = is_pair ? 2 : 1;
+    for (int i = 0; i < tables->count; i++) {
+        PyObject *const table = is_pair ? PyTuple_GetItem(object, i) : object;
+        if (take_table(table, &tables->tables[i], tables->buffers[i]) < 0) return -1;
+    }
+    return 0;
+}
+
+/// Raises ValueError if an array shares memory with what the tables are in.
+static int check_overlaps(const TrainedTables *tables, const Buffer *array, const char *name) {
+    for (int i = 0; i < tables->count; i++)
+        for (int j = 0; j < TABLE_BUFFERS; j++)
+            if (core_check_overlap(&tables->buffers[i][j], buffer_names[j], array, name) < 0) return -1;
+    return 0;
 }
 
 /// Raises ValueError unless an array has a row of the table's dimension for each id, or each bag.
-static int check_rows(const Buffer *array, const char *name, int64_t count, const char *what, const TrainedRows *rows) {
-    if (array->view.ndim == 2 && array->view.shape[0] == count && array->view.shape[1] == rows->table.dimension) return 0;
+static int check_rows(
+    const Buffer *array, const char *name, int64_t count, const char *what, const TrainedTables *tables) {
+    const Py_buffer *view = &array->view;
+    if (view->ndim == 2 && view->shape[0] == count && view->shape[1] == tables->tables[0].dimension) return 0;
     PyErr_Format(PyExc_ValueError, "%s must have a row of the table's dimension for each %s", name, what);
     return -1;
 }
@@ -81,21 +98,21 @@ static PyObject *trained_rows_gather(PyObject *module, PyObject *const *args, Py
     static const Parameters parameters = {"trained_rows_gather", 3, 3, {"table", "ids", "out"}};
     PyObject *objects[3], *result = NULL;
     if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
-    TrainedRows rows = {0};
+    TrainedTables tables = {0};
     Buffer ids = {0}, out = {0};
-    if (take(objects[0], &rows) < 0) goto done;
+    if (take(objects[0], 2, &tables) < 0) goto done;
     if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
     if (core_output(objects[2], "out", ELEMENT_FLOAT32, &out) < 0) goto done;
     const int64_t total = core_buffer_count(&ids);
-    if (check_rows(&out, "out", total, "id", &rows) < 0) goto done;
-    if (check_overlaps(&rows, &out, "out") < 0 || core_check_overlap(&out, "out", &ids, "ids") < 0) goto done;
+    if (check_rows(&out, "out", total, "id", &tables) < 0) goto done;
+    if (check_overlaps(&tables, &out, "out") < 0 || core_check_overlap(&out, "out", &ids, "ids") < 0) goto done;
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = ec_trained_rows_gather(&rows.table, ids.view.buf, (int32_t)ids.view.itemsize, total, out.view.buf);
+    status = ec_trained_tables_gather(tables.tables, tables.count, ids.view.buf, (int32_t)ids.view.itemsize, total, out.view.buf);
     Py_END_ALLOW_THREADS
     if (core_check(status) == 0) result = Py_NewRef(Py_None);
 done:
-    release(&rows);
+    release(&tables);
     core_buffer_release(&ids);
     core_buffer_release(&out);
     return result;
@@ -171,24 +188,24 @@ static PyObject *trained_rows_pool(PyObject *module, PyObject *const *args, Py_s
     static const Parameters parameters = {"trained_rows_pool", 3, 3, {"table", "bags", "out"}};
     PyObject *objects[3], *result = NULL;
     if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
-    TrainedRows rows = {0};
+    TrainedTables tables = {0};
     BagBuffers buffers = {0};
     Buffer out = {0};
     ec_bags bags;
-    if (take(objects[0], &rows) < 0 || take_bags(objects[1], &buffers, &bags) < 0) goto done;
+    if (take(objects[0], 2, &tables) < 0 || take_bags(objects[1], &buffers, &bags) < 0) goto done;
     if (core_output(objects[2], "out", ELEMENT_FLOAT32, &out) < 0) goto done;
-    if (check_rows(&out, "out", bags.offset_count, "bag", &rows) < 0 || check_overlaps(&rows, &out, "out") < 0) goto done;
+    if (check_rows(&out, "out", bags.offset_count, "bag", &tables) < 0 || check_overlaps(&tables, &out, "out") < 0) goto done;
     if (core_check_overlap(&out, "out", &buffers.ids, "ids") < 0
         || core_check_overlap(&out, "out", &buffers.offsets, "offsets") < 0
         || core_check_overlap(&out, "out", &buffers.weights, "weights") < 0)
         goto done;
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = ec_trained_rows_pool(&rows.table, &bags, out.view.buf);
+    status = ec_trained_tables_pool(tables.tables, tables.count, &bags, out.view.buf);
     Py_END_ALLOW_THREADS
     if (core_check(status) == 0) result = Py_NewRef(Py_None);
 done:
-    release(&rows);
+    release(&tables);
     release_bags(&buffers);
     core_buffer_release(&out);
     return result;
@@ -205,24 +222,24 @@ static PyObject *trained_rows_step_bags(
     if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
     ec_row_step step = {0};
     if (take_step(objects + 3, &step) < 0) return NULL;
-    TrainedRows rows = {0};
+    TrainedTables tables = {0};
     BagBuffers buffers = {0};
     Buffer gradients = {0};
     ec_bags bags;
-    if (take(objects[0], &rows) < 0 || take_bags(objects[1], &buffers, &bags) < 0) goto done;
+    if (take(objects[0], 2, &tables) < 0 || take_bags(objects[1], &buffers, &bags) < 0) goto done;
     if (core_buffer(objects[2], "gradients", ELEMENT_FLOAT32, &gradients) < 0) goto done;
-    if (check_rows(&gradients, "gradients", bags.offset_count, "bag", &rows) < 0) goto done;
-    if (check_overlaps(&rows, &gradients, "gradients") < 0 || check_overlaps(&rows, &buffers.ids, "ids") < 0
-        || check_overlaps(&rows, &buffers.offsets, "offsets") < 0
-        || check_overlaps(&rows, &buffers.weights, "weights") < 0)
+    if (check_rows(&gradients, "gradients", bags.offset_count, "bag", &tables) < 0) goto done;
+    if (check_overlaps(&tables, &gradients, "gradients") < 0 || check_overlaps(&tables, &buffers.ids, "ids") < 0
+        || check_overlaps(&tables, &buffers.offsets, "offsets") < 0
+        || check_overlaps(&tables, &buffers.weights, "weights") < 0)
         goto done;
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = ec_trained_rows_step_bags(&rows.table, &bags, gradients.view.buf, &step);
+    status = ec_trained_tables_step_bags(tables.tables, tables.count, &bags, gradients.view.buf, &step);
     Py_END_ALLOW_THREADS
     if (core_check(status) == 0) result = Py_NewRef(Py_None);
 done:
-    release(&rows);
+    release(&tables);
     release_bags(&buffers);
     core_buffer_release(&gradients);
     return result;
@@ -238,22 +255,22 @@ static PyObject *trained_rows_step(PyObject *module, PyObject *const *args, Py_s
     if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
     ec_row_step step = {0};
     if (take_step(objects + 3, &step) < 0) return NULL;
-    TrainedRows rows = {0};
+    TrainedTables tables = {0};
     Buffer ids = {0}, gradients = {0};
-    if (take(objects[0], &rows) < 0) goto done;
+    if (take(objects[0], 2, &tables) < 0) goto done;
     if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
     if (core_buffer(objects[2], "gradients", ELEMENT_FLOAT32, &gradients) < 0) goto done;
     const int64_t total = core_buffer_count(&ids);
-    if (check_rows(&gradients, "gradients", total, "id", &rows) < 0) goto done;
-    if (check_overlaps(&rows, &gradients, "gradients") < 0 || check_overlaps(&rows, &ids, "ids") < 0) goto done;
+    if (check_rows(&gradients, "gradients", total, "id", &tables) < 0) goto done;
+    if (check_overlaps(&tables, &gradients, "gradients") < 0 || check_overlaps(&tables, &ids, "ids") < 0) goto done;
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = ec_trained_rows_step(
-        &rows.table, ids.view.buf, (int32_t)ids.view.itemsize, total, gradients.view.buf, &step);
+    status = ec_trained_tables_step(
+        tables.tables, tables.count, ids.view.buf, (int32_t)ids.view.itemsize, total, gradients.view.buf, &step);
     Py_END_ALLOW_THREADS
     if (core_check(status) == 0) result = Py_NewRef(Py_None);
 done:
-    release(&rows);
+    release(&tables);
     core_buffer_release(&ids);
     core_buffer_release(&gradients);
     return result;
@@ -272,26 +289,26 @@ static PyObject *trained_rows_write(PyObject *module, PyObject *const *args, Py_
     if (core_int64(objects[6], "seed", &how.seed) < 0) return NULL;
     if (core_int64(objects[7], "step", &how.step) < 0) return NULL;
     how.rounding = (ec_rounding)rounding;
-    TrainedRows rows = {0};
+    TrainedTables tables = {0};
     Buffer ids = {0}, values = {0}, slopes = {0};
-    if (take(objects[0], &rows) < 0) goto done;
+    if (take(objects[0], 1, &tables) < 0) goto done;
     if (core_buffer(objects[1], "ids", ELEMENT_ID, &ids) < 0) goto done;
     if (core_buffer(objects[2], "values", ELEMENT_FLOAT32, &values) < 0) goto done;
     const int64_t total = core_buffer_count(&ids);
-    if (check_rows(&values, "values", total, "id", &rows) < 0) goto done;
-    if (check_overlaps(&rows, &values, "values") < 0 || check_overlaps(&rows, &ids, "ids") < 0) goto done;
+    if (check_rows(&values, "values", total, "id", &tables) < 0) goto done;
+    if (check_overlaps(&tables, &values, "values") < 0 || check_overlaps(&tables, &ids, "ids") < 0) goto done;
     if (objects[3] != Py_None) {
         if (core_buffer(objects[3], "slopes", ELEMENT_FLOAT32, &slopes) < 0) goto done;
-        if (check_rows(&slopes, "slopes", total, "id", &rows) < 0 || check_overlaps(&rows, &slopes, "slopes") < 0) goto done;
+        if (check_rows(&slopes, "slopes", total, "id", &tables) < 0 || check_overlaps(&tables, &slopes, "slopes") < 0) goto done;
     }
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
     status = ec_trained_rows_write(
-        &rows.table, ids.view.buf, (int32_t)ids.view.itemsize, total, values.view.buf, slopes.view.buf, &how);
+        tables.tables, ids.view.buf, (int32_t)ids.view.itemsize, total, values.view.buf, slopes.view.buf, &how);
     Py_END_ALLOW_THREADS
     if (core_check(status) == 0) result = Py_NewRef(Py_None);
 done:
-    release(&rows);
+    release(&tables);
     core_buffer_release(&ids);
     core_buffer_release(&values);
     core_buffer_release(&slopes);
@@ -330,22 +347,22 @@ static PyObject *train_products_step(PyObject *module, PyObject *const *args, Py
     if (core_bind(&parameters, args, count, keywords, objects) < 0) return NULL;
     ec_row_step step = {0};
     if (take_step(objects + 7, &step) < 0) return NULL;
-    TrainedRows rows = {0};
+    TrainedTables tables = {0};
     Buffer owners = {0}, parts[STEP_PARTS] = {0};
-    if (take(objects[0], &rows) < 0) goto done;
+    if (take(objects[0], 1, &tables) < 0) goto done;
     if (core_buffer(objects[1], "owners", ELEMENT_ID, &owners) < 0) goto done;
-    if (check_overlaps(&rows, &owners, "owners") < 0) goto done;
+    if (check_overlaps(&tables, &owners, "owners") < 0) goto done;
     const int64_t total = core_buffer_count(&owners);
     for (int i = 0; i < STEP_PARTS; i++) {
         if (take_parts(objects[2 + i], names[i], i > 2, axes[i], total, &parts[i]) < 0) goto done;
-        if (check_overlaps(&rows, &parts[i], names[i]) < 0) goto done;
+        if (check_overlaps(&tables, &parts[i], names[i]) < 0) goto done;
         if (i > 2 && core_check_overlap(&parts[i], names[i], &owners, "owners") < 0) goto done;
         for (int j = 0; i > 2 && j < i; j++)
             if (core_check_overlap(&parts[i], names[i], &parts[j], names[j]) < 0) goto done;
     }
     const int64_t outer = parts[0].view.shape[1], rank = parts[0].view.shape[2], inner = parts[1].view.shape[2];
-    const int64_t square = rank * rank, width = square == 0 ? 0 : rows.table.dimension / square;
-    if (width * square != rows.table.dimension || rows.table.format != EC_ROWS_F32) {
+    const int64_t square = rank * rank, width = square == 0 ? 0 : tables.tables[0].dimension / square;
+    if (width * square != tables.tables[0].dimension || tables.tables[0].format != EC_ROWS_F32) {
         PyErr_SetString(PyExc_ValueError, "the table must have rank * columns * rank numbers of f32 in a row");
         goto done;
     }
@@ -357,19 +374,19 @@ static PyObject *train_products_step(PyObject *module, PyObject *const *args, Py
         .columns = {outer, width, inner},
         .rank = rank,
         .left = parts[0].view.buf,
-        .middle = rows.table.elements,
-        .slices = rows.table.rows,
+        .middle = tables.tables[0].elements,
+        .slices = tables.tables[0].rows,
         .right = parts[1].view.buf,
     };
     ec_status status;
     Py_BEGIN_ALLOW_THREADS
     status = ec_train_products_step(
-        &products, owners.view.buf, (int32_t)owners.view.itemsize, total, parts[2].view.buf, &rows.table, &step,
+        &products, owners.view.buf, (int32_t)owners.view.itemsize, total, parts[2].view.buf, tables.tables, &step,
         parts[3].view.buf, parts[4].view.buf);
     Py_END_ALLOW_THREADS
     if (core_check(status) == 0) result = Py_NewRef(Py_None);
 done:
-    release(&rows);
+    release(&tables);
     core_buffer_release(&owners);
     for (int i = 0; i < STEP_PARTS; i++) core_buffer_release(&parts[i]);
     return result;

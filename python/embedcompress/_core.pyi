@@ -113,11 +113,12 @@ def fake_quantize(
 ) -> int: ...
 
 _TrainedRows = tuple[str, int, object, object | None, object | None, object | None]
+_TrainedTables = _TrainedRows | tuple[_TrainedRows, _TrainedRows]
 """A format, the dimension, elements as (rows, bytes) uint8, scales, and the optimizer's states of elements and rows."""
 
-def trained_rows_gather(table: _TrainedRows, ids: object, out: object) -> None: ...
+def trained_rows_gather(table: _TrainedTables, ids: object, out: object) -> None: ...
 def trained_rows_step(
-    table: _TrainedRows,
+    table: _TrainedTables,
     ids: object,
     gradients: object,
     optimizer: str,
@@ -134,9 +135,9 @@ def trained_rows_step(
 _Bags = tuple[Any, Any, str, Any]
 """Ids, the offset at which each bag begins, "sum" or "mean", and weights of ids or None."""
 
-def trained_rows_pool(table: _TrainedRows, bags: _Bags, out: object) -> None: ...
+def trained_rows_pool(table: _TrainedTables, bags: _Bags, out: object) -> None: ...
 def trained_rows_step_bags(
-    table: _TrainedRows,
+    table: _TrainedTables,
     bags: _Bags,
     gradients: object,
     optimizer: str,
@@ -158,6 +159,15 @@ def trained_rows_write(
     scale_rate: float,
     seed: int,
     step: int,
+) -> None: ...
+def divided_rows_places(
+    rows: int,
+    flags: object | None,
+    before: object | None,
+    ends: object | None,
+    shifts: object | None,
+    ids: object,
+    out: object,
 ) -> None: ...
 def hash_ids(ids: object, factors: object, summands: object, moduli: object, out: object, buckets: int) -> None: ...
 def hot_sketch_places(keys: object, scores: object, places: object, seed: int, ids: object, out: object) -> None: ...

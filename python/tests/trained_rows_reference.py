@@ -43,7 +43,7 @@ def unpacked(elements, format, dimension):
         return elements.view(np.int16).astype(F)
     if format == "int8":
         return elements.view(np.int8).astype(F)
-    pairs = np.stack([elements & 15, elements >> 4], axis=2).reshape(len(elements), -1)
+    pairs = np.stack([elements & 15, elements >> 4], axis=2).reshape(len(elements), 2 * elements.shape[1])
     return pairs[:, :dimension].astype(F) - F(8)
 
 

@@ -459,6 +459,38 @@ ec_status ec_trained_rows_pool(const ec_trained_rows *table, const ec_bags *bags
 /// (number of bags) x dimension numbers: an id has the gradient of its bag, times its weight or over the bag's length.
 ec_status ec_trained_rows_step_bags(
     const ec_trained_rows *table, const ec_bags *bags, const float *gradients, const ec_row_step *step);
+/// The same for `table_count` tables as one, at least one, of one dimension: the rows of each follow those of the one before
+/// it, and ids are from 0 to all rows. Formats may differ. Rows of tables[k] are rounded with the seed plus k, and by the
+/// number that they have in their own table. A bag's rows are added up table after table. On failure nothing is written to
+/// any table.
+ec_status ec_trained_tables_gather(
+    const ec_trained_rows *tables, int64_t table_count, const void *ids, int32_t id_bytes, int64_t count, float *out);
+ec_status ec_trained_tables_step(
+    const ec_trained_rows *tables, int64_t table_count, const void *ids, int32_t id_bytes, int64_t count,
+    const float *gradients, const ec_row_step *step);
+ec_status ec_trained_tables_pool(
+    const ec_trained_rows *tables, int64_t table_count, const ec_bags *bags, float *out);
+ec_status ec_trained_tables_step_bags(
+    const ec_trained_rows *tables, int64_t table_count, const ec_bags *bags, const float *gradients,
+    const ec_row_step *step);
+
+/// Which of two tables each row of a whole is in. Places are ids of ec_trained_tables: the first table's rows come before
+/// the second's, and those of each keep their order.
+typedef struct ec_divided_rows {
+    int64_t rows;
+    /// A bit for each row, the lowest of a word first, which is 1 for those of the second table, and 0 beyond the rows; and
+    /// how many ones are in the words before each. (rows + 63) / 64 of both. Null if runs say it.
+    const uint64_t *flags;
+    const int32_t *before;
+    /// Without flags: where each run of rows ends, rising, the last one at `rows`; and the place of its rows minus their id.
+    const int64_t *ends;
+    const int64_t *shifts;
+    int64_t run_count;
+} ec_divided_rows;
+
+/// out[i] = the place of ids[i]. On failure, such as EC_INVALID_ID for an id outside [0, rows), nothing is written.
+ec_status ec_divided_rows_places(
+    const ec_divided_rows *rows, const void *ids, int32_t id_bytes, int64_t count, int64_t *out);
 /// Row ids[i] = values[i, :], rounded; values beyond the codes become the last of them, NaN
 /// the least. `ids` rise. With slopes g of rows of
 /// codes, count x dimension numbers, or null, the scale s of a row w is learnt first: if it is less than half or more than

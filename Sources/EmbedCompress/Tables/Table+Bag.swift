@@ -34,6 +34,13 @@ package struct Bags {
         bag < offsets.count ? min(max(Int(offsets[bag]), 0), ids.count) : ids.count
     }
 
+    /// Where the ids of a bag are.
+    @inline(__always)
+    func places(_ bag: Int) -> Range<Int> {
+        let first = start(bag)
+        return first..<max(bag == count - 1 ? ids.count : start(bag + 1), first)
+    }
+
     /// Calls `body` with an array of weights.
     static func with<Result>(
         _ ids: IDs, offsets: IDs, weights: [Float]?, includesLastOffset: Bool, paddingID: Int?, pooling: Pooling,

@@ -99,7 +99,7 @@ package struct IDs {
     }
 
     /// Throws ``EmbedCompressError/invalidID(position:id:rows:)`` for the first id outside `[0, rows)`.
-    func requireValid(rows: Int) throws {
+    package func requireValid(rows: Int) throws {
         if let invalid = invalid(rows: rows) {
             throw EmbedCompressError.invalidID(position: invalid.first, id: self[invalid.first], rows: rows)
         }

@@ -25,7 +25,7 @@ final class TrainedRowsTests: XCTestCase {
     private func checkFloats(
         _ dimension: Int, _ kind: RowOptimizer.Kind, _ reference: TrainedRowReference.Kind, _ decay: Double
     ) throws {
-        let memory = Memory(.float32, rows: rows, dimension: dimension, seed: 3)
+        let memory = TrainedMemory(.float32, rows: rows, dimension: dimension, seed: 3)
         let before = try memory.values()
         let states = (memory.elementState, memory.rowState)
         let (ids, gradients) = batch(dimension, seed: 4)
@@ -64,8 +64,8 @@ final class TrainedRowsTests: XCTestCase {
     private func checkRounded(
         _ format: TrainedRows.Format, _ dimension: Int, _ kind: RowOptimizer.Kind, _ rounding: RowOptimizer.Rounding
     ) throws {
-        let memory = Memory(format, rows: rows, dimension: dimension, seed: 5)
-        let exact = Memory(.float32, rows: rows, dimension: dimension, seed: 5)
+        let memory = TrainedMemory(format, rows: rows, dimension: dimension, seed: 5)
+        let exact = TrainedMemory(.float32, rows: rows, dimension: dimension, seed: 5)
         let before = try memory.values()
         exact.set(before)
         (exact.elementState, exact.rowState) = (memory.elementState, memory.rowState)
@@ -112,7 +112,7 @@ final class TrainedRowsTests: XCTestCase {
     private func checkWritten(
         _ format: TrainedRows.Format, _ dimension: Int, _ rounding: RowOptimizer.Rounding
     ) throws {
-        let memory = Memory(format, rows: rows, dimension: dimension, seed: 11)
+        let memory = TrainedMemory(format, rows: rows, dimension: dimension, seed: 11)
         let (before, scales) = (try memory.values(), memory.scales)
         let ids = Array(stride(from: 1, to: rows, by: 3))
         let values = ids.flatMap { row in before[row * dimension..<(row + 1) * dimension].map { $0 * 0.7 } }
@@ -133,7 +133,7 @@ final class TrainedRowsTests: XCTestCase {
     func testScalesMoveAgainstTheirSlopes() throws {
         for (format, limit) in [(TrainedRows.Format.int16, 32768.0), (.int8, 128), (.int4, 8)] {
             for dimension in [1, 3, 16, 17, 64] {
-                let memory = Memory(format, rows: rows, dimension: dimension, seed: 13)
+                let memory = TrainedMemory(format, rows: rows, dimension: dimension, seed: 13)
                 let scales = memory.scales
                 var random = SeededGenerator(seed: 14)
                 // A third of the values is beyond the codes.
@@ -164,7 +164,7 @@ final class TrainedRowsTests: XCTestCase {
     }
 
     func testScalesOfFourBitsBecomeWhatFits() throws {
-        let memory = Memory(.int4, rows: rows, dimension: 5, seed: 15)
+        let memory = TrainedMemory(.int4, rows: rows, dimension: 5, seed: 15)
         let before = memory.scales
         var gradients = [Float](repeating: 0, count: 10)
         (gradients[2], gradients[9]) = (-100, 200)
@@ -177,10 +177,10 @@ final class TrainedRowsTests: XCTestCase {
 
     func testThreadsChangeNothing() throws {
         for format in Self.formats {
-            var results: [Memory] = []
+            var results: [TrainedMemory] = []
             for threads in [1, 2] {
                 Parallel.threadCount = threads
-                let memory = Memory(format, rows: 5000, dimension: 17, seed: 7)
+                let memory = TrainedMemory(format, rows: 5000, dimension: 17, seed: 7)
                 var random = SeededGenerator(seed: 8)
                 let ids = random.integers(8000, in: 0..<5000)
                 try memory.step(
@@ -195,7 +195,7 @@ final class TrainedRowsTests: XCTestCase {
     }
 
     func testWhatIsRefusedWritesNothing() throws {
-        let memory = Memory(.int8, rows: rows, dimension: 5, seed: 1)
+        let memory = TrainedMemory(.int8, rows: rows, dimension: 5, seed: 1)
         let before = (memory.elements, memory.scales)
         let optimizer = RowOptimizer(kind: .sgd, learningRate: 1)
         XCTAssertThrowsError(try memory.step([0, 3, rows], [Float](repeating: 1, count: 15), optimizer)) {
@@ -214,7 +214,7 @@ final class TrainedRowsTests: XCTestCase {
     }
 
     func testWhatCannotBeWrittenWritesNothing() throws {
-        let memory = Memory(.int8, rows: rows, dimension: 5, seed: 1)
+        let memory = TrainedMemory(.int8, rows: rows, dimension: 5, seed: 1)
         let before = (memory.elements, memory.scales)
         let ones = [Float](repeating: 1, count: 15)
         func refuse(
@@ -231,7 +231,7 @@ final class TrainedRowsTests: XCTestCase {
         refuse("step must be at least 1", how: RowRounding(step: 0))
         XCTAssertEqual(memory.elements, before.0)
         XCTAssertEqual(memory.scales, before.1)
-        let floats = Memory(.bfloat16, rows: rows, dimension: 5, seed: 1)
+        let floats = TrainedMemory(.bfloat16, rows: rows, dimension: 5, seed: 1)
         XCTAssertThrowsError(try floats.write([1, 2, 3], ones, ones, RowRounding()))
     }
 
@@ -253,76 +253,5 @@ final class TrainedRowsTests: XCTestCase {
         var random = SeededGenerator(seed: seed)
         let ids = random.integers(60, in: 0..<rows)
         return (ids, random.normals(60 * dimension))
-    }
-}
-
-/// A table in arrays of a test's.
-private final class Memory {
-    let format: TrainedRows.Format
-    let (rows, dimension): (Int, Int)
-    var elements: [UInt8]
-    var scales: [Float]
-    var elementState: [Float]
-    var rowState: [Float]
-
-    init(_ format: TrainedRows.Format, rows: Int, dimension: Int, seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
-        (self.format, self.rows, self.dimension) = (format, rows, dimension)
-        let rowBytes = TrainedRows.rowBytes(format, dimension: dimension)
-        elements = format.isScaled ? random.bytes(rows * rowBytes) : [UInt8](repeating: 0, count: rows * rowBytes)
-        scales = (0..<rows).map { _ in Float(Int.random(in: 128..<256, using: &random)) * 0x1p-12 }
-        elementState = random.normals(rows * dimension).map { abs($0) }
-        rowState = random.normals(rows).map { abs($0) }
-        if !format.isScaled { set((0..<rows * dimension).map { _ in Float(random.normal()) }) }
-    }
-
-    /// Writes numbers, the high halves of which the formats of 16 bits have.
-    func set(_ values: [Float]) {
-        for (place, value) in values.enumerated() {
-            switch format {
-            case .float32: write(value.bitPattern, bytes: 4, place)
-            case .bfloat16: write(value.bitPattern >> 16, bytes: 2, place)
-            default: write(UInt32(HalfReference.nearest(value)), bytes: 2, place)
-            }
-        }
-    }
-
-    private func write(_ bits: UInt32, bytes: Int, _ place: Int) {
-        for byte in 0..<bytes { elements[place * bytes + byte] = UInt8(truncatingIfNeeded: bits >> UInt32(8 * byte)) }
-    }
-
-    private func with<Result>(_ body: (TrainedRows) throws -> Result) rethrows -> Result {
-        try elements.withUnsafeMutableBytes { elements in
-            try scales.withUnsafeMutableBufferPointer { scales in
-                try elementState.withUnsafeMutableBufferPointer { elementState in
-                    try rowState.withUnsafeMutableBufferPointer { rowState in
-                        try body(
-                            TrainedRows(
-                                elements: elements.baseAddress!, scales: scales.baseAddress,
-                                elementState: elementState.baseAddress, rowState: rowState.baseAddress, rows: rows,
-                                dimension: dimension, format: format))
-                    }
-                }
-            }
-        }
-    }
-
-    func step(_ ids: [Int], _ gradients: [Float], _ optimizer: RowOptimizer) throws {
-        try with { table in try IDs.with(ids) { try table.step($0, gradients: gradients, optimizer) } }
-    }
-
-    func write(_ ids: [Int], _ values: [Float], _ slopes: [Float]?, _ how: RowRounding) throws {
-        try with { table in
-            try IDs.with(ids) { ids in
-                guard let slopes else { return try table.write(ids, values: values, slopes: nil, how) }
-                try table.write(ids, values: values, slopes: slopes, how)
-            }
-        }
-    }
-
-    func values() throws -> [Float] {
-        var values = [Float](repeating: .nan, count: rows * dimension)
-        try with { table in try IDs.with(Array(0..<rows)) { try table.gather($0, into: &values) } }
-        return values
     }
 }

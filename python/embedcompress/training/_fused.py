@@ -160,11 +160,16 @@ class FusedRows(Rows, Stepping):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _moving(self, batch: Ids | Bags) -> Tensor:
         self.check_memory(*batch.tensors)
+        batch = self._placed(batch)
         if not self.training:
             return self.gather(batch)
         use = FusedUse(self)
         rows: Tensor = _Rows.apply(use.gate, use, batch)  # type: ignore[no-untyped-call]
         return rows
+
+    def _placed(self, batch: Ids | Bags) -> Ids | Bags:
+        """Return a batch by where rows are in the table."""
+        return batch
 
     def check_memory(self, *given: Tensor) -> None:
         """Refuse tensors that are not on a CPU, these or the table's, and a table of other types."""
@@ -217,7 +222,9 @@ class FusedRows(Rows, Stepping):
         codes: np.ndarray[Any, Any] = elements.numpy() ^ -self.limit
         return uniform(codes.view(f"u{codes.itemsize}"), scales, biases, bits=8 * codes.itemsize)
 
-    def _table(self) -> tuple[str, int, Any, Any, Any, Any]:
+    def _table(self) -> tuple[Any, ...]:
+        """Return what functions of the core take as a table."""
+
         def array(tensor: Tensor | None) -> Any:
             return None if tensor is None else tensor.numpy()
 

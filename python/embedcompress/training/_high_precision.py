@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import _core
 from .._bisection import last_where
 from ._counts import most_used
 from ._formats import assignment_bytes
@@ -90,11 +91,25 @@ def _runs(spec: Spec, chosen: Values) -> list[tuple[bool, int]]:
 
 
 class Kinds(nn.Module):
-    """Which rows are f16. The state of a table in which others are is refused before anything of it is taken."""
+    """Which rows are f16. The state of a table in which others are is refused before anything of it is taken.
+
+    The place of a row is its number among the rows of its kind, and those that are f16 come after all others.
+    """
+
+    rows: int
+    """Of both kinds."""
+    count: int
+    """How many are f16."""
+
+    def places(self, ids: Tensor) -> Tensor:
+        """Return the places of (n,) ids, (n,) int64; IndexError for an id out of range."""
+        found = torch.empty(len(ids), dtype=torch.int64)
+        _core.divided_rows_places(self.rows, *self._arrays(), ids.contiguous().numpy(), found.numpy())
+        return found
 
     @abstractmethod
-    def split(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whether each id's row is f16, and the number it has among the rows of its kind."""
+    def _arrays(self) -> tuple[Any, Any, Any, Any]:
+        """Return what says the places: flags and how many are before each word, or the ends and the shifts of runs."""
 
     @abstractmethod
     def check(self, state: Mapping[str, Tensor], prefix: str) -> None:
@@ -116,19 +131,17 @@ class Ranges(Kinds):
         """Take how many rows of each field are f16: all or none."""
         super().__init__()
         self.runs = _runs(spec, np.asarray(high) > 0)
+        self.rows, self.count = spec.rows, sum(high)
         is_high = torch.tensor([one for one, _ in self.runs])
         rows = torch.tensor([count for _, count in self.runs])
         ends = rows.cumsum(0)
-        before = torch.where(is_high, (rows * is_high).cumsum(0), (rows * ~is_high).cumsum(0)) - rows
+        of_kind = torch.where(is_high, (rows * is_high).cumsum(0), (rows * ~is_high).cumsum(0))
         # They belong to the state: rows mean nothing to ids that other fields put in other places.
         self.register_buffer("ends", ends)
         self.register_buffer("is_high", is_high)
-        self.register_buffer("shift", before - (ends - rows), persistent=False)
-
-    @property
-    def count(self) -> int:
-        """How many rows are f16."""
-        return sum(rows for is_high, rows in self.runs if is_high)
+        # How far places are from ids.
+        shift = of_kind + is_high * (self.rows - self.count) - ends
+        self.register_buffer("shift", shift, persistent=False)
 
     def check(self, state: Mapping[str, Tensor], prefix: str) -> None:
         """Raise ValueError for the state of a table that has other rows in f16."""
@@ -140,10 +153,8 @@ class Ranges(Kinds):
                     "make this one with the same fields, budget and high_precision"
                 )
 
-    def split(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whether each id's row is f16, and the number it has among the rows of its kind."""
-        run = torch.bucketize(ids, self.ends, right=True, out_int32=True)
-        return self.is_high.index_select(0, run), ids + self.shift.index_select(0, run)
+    def _arrays(self) -> tuple[Any, Any, Any, Any]:
+        return None, None, self.ends.numpy(), self.shift.numpy()
 
 
 class Flags(Kinds):
@@ -156,7 +167,7 @@ class Flags(Kinds):
         """Take how many rows of each field are f16, which are those of the largest counts of all."""
         super().__init__()
         assert spec.counts is not None
-        self.count = sum(high)
+        self.rows, self.count = spec.rows, sum(high)
         words = -(-spec.rows // 64)
         flags = np.zeros(words * 8, np.uint8)
         ids = most_used(spec.counts, self.count)
@@ -165,15 +176,6 @@ class Flags(Kinds):
         # They belong to the state: rows mean nothing to ids that other counts put in other places.
         self.register_buffer("bits", torch.from_numpy(flags.view("<i8").astype(np.int64, copy=False)))
         self.register_buffer("before", torch.from_numpy((np.cumsum(each) - each).astype(np.int32)))
-
-    def split(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whether each id's row is f16, and the number it has among the rows of its kind."""
-        word, bit = ids >> 6, ids & 63
-        bits = self.bits.index_select(0, word)
-        # A shift of a negative number brings ones from the left, of which the last bit is not one.
-        is_high = (bits >> bit & 1).bool()
-        rank = self.before.index_select(0, word) + _ones(bits & ((1 << bit) - 1))
-        return is_high, torch.where(is_high, rank, ids - rank)
 
     def check(self, state: Mapping[str, Tensor], prefix: str) -> None:
         """Raise ValueError for the state of a table with another number of rows in f16; which ones, the state says."""
@@ -187,10 +189,13 @@ class Flags(Kinds):
                 f"{64 * len(self.bits)}: make this one with the same counts, budget and high_precision"
             )
 
-    def are_high(self, rows: int) -> Values:
+    def are_high(self) -> Values:
         """Return the flag of each id, (rows,) uint8."""
         flags = self.bits.cpu().numpy().astype("<i8", copy=False).view(np.uint8)
-        return np.unpackbits(flags, count=rows, bitorder="little")
+        return np.unpackbits(flags, count=self.rows, bitorder="little")
+
+    def _arrays(self) -> tuple[Any, Any, Any, Any]:
+        return self.bits.numpy(), self.before.numpy(), None, None
 
 
 def _ones(words: Tensor) -> Tensor:

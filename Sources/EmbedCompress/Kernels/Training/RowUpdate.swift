@@ -7,6 +7,8 @@ struct RowUpdate<Elements: TrainedElements> {
     let rowState: UnsafeMutablePointer<Float>?
     let gradients: BatchGradients
     let order: SortedPositions
+    /// What the row has in `order` that is row 0 here.
+    let firstRow: Int
     let kind: RowOptimizer.Kind
     let isStochastic: Bool
     let stepKey: UInt64
@@ -17,10 +19,12 @@ struct RowUpdate<Elements: TrainedElements> {
     let (rest1, rest2): (Float, Float)
     let (correction1, correction2): (Float, Float)
 
-    init(_ rows: TrainedRows, gradients: BatchGradients, order: SortedPositions, optimizer: RowOptimizer) {
+    init(
+        _ rows: TrainedRows, gradients: BatchGradients, order: SortedPositions, firstRow: Int, optimizer: RowOptimizer
+    ) {
         row = TrainedRow(rows)
         (elementState, rowState) = (rows.elementState, rows.rowState)
-        (self.gradients, self.order, kind) = (gradients, order, optimizer.kind)
+        (self.gradients, self.order, self.firstRow, kind) = (gradients, order, firstRow, optimizer.kind)
         isStochastic = optimizer.rounding == .stochastic
         stepKey = RandomBits.stepKey(seed: optimizer.seed, step: optimizer.step)
         (learningRate, eps, decay) = (Float(optimizer.learningRate), Float(optimizer.eps), Float(optimizer.weightDecay))
@@ -39,7 +43,7 @@ struct RowUpdate<Elements: TrainedElements> {
     /// Asks for the memory of a group's row.
     @inline(__always)
     func prefetch(_ group: Int) {
-        let number = order.row(group)
+        let number = order.row(group) &- firstRow
         row.prefetch(number)
         if let rowState { ec_prefetch(rowState + number) }
         if let elementState { ec_prefetch(elementState + number &* row.dimension) }
@@ -51,7 +55,7 @@ struct RowUpdate<Elements: TrainedElements> {
     func update(_ group: Int, in slot: UnsafeMutablePointer<Float>) {
         let (gradient, weight) = (slot, slot + Self.padded(row.dimension))
         addUp(order.places(group), to: gradient)
-        step(order.row(group), against: gradient, weight)
+        step(order.row(group) &- firstRow, against: gradient, weight)
     }
 
     /// Steps a row against its gradient, which may change; both it and `weight`, which the row is worked on in, have room

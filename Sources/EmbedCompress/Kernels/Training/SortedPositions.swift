@@ -48,6 +48,21 @@ struct SortedPositions {
     @inline(__always)
     func row(_ group: Int) -> Int { Int(truncatingIfNeeded: keys[starts[group]] &>> positionBits) }
 
+    /// The groups whose rows are in a range.
+    func groups(of rows: Range<Int>) -> Range<Int> {
+        let first = firstGroup(from: rows.lowerBound)
+        return first..<max(firstGroup(from: rows.upperBound), first)
+    }
+
+    private func firstGroup(from row: Int) -> Int {
+        var (low, high) = (0, groups)
+        while low < high {
+            let middle = (low + high) / 2
+            if self.row(middle) < row { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
     /// The places of a group's positions.
     @inline(__always)
     func places(_ group: Int) -> Range<Int> { starts[group]..<starts[group &+ 1] }

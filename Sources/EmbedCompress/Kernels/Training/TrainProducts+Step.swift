@@ -26,7 +26,8 @@ extension TrainProducts {
         try each(owners, .step) { order, group, space in
             backward(order, group, rows, left, space.total, right, space)
             (space.total + middleSize).update(repeating: 0, count: padded - middleSize)
-            let update = RowUpdate<TrainedFloats>(table, gradients: slopes, order: order, optimizer: optimizer)
+            let update = RowUpdate<TrainedFloats>(
+                table, gradients: slopes, order: order, firstRow: 0, optimizer: optimizer)
             update.step(order.row(group), against: space.total, space.moved)
         }
     }

@@ -46,111 +46,79 @@ package struct TrainedRows {
 
     package var rowBytes: Int { Self.rowBytes(format, dimension: dimension) }
 
-    /// Writes the rows of ids as floats, `ids.count * dimension` of them.
+    /// Writes the rows that positions of a batch have in this table, as floats, to their places in an output of the whole
+    /// batch. Ids of other tables are left out.
     ///
-    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`; nothing is then
-    ///   written.
-    package func gather(_ ids: IDs, into output: UnsafeMutablePointer<Float>) throws {
-        try ids.requireValid(rows: rows)
+    /// - Parameter first: The id of the table's first row.
+    func gather(
+        _ ids: IDs, _ positions: Range<Int>, from first: Int, into output: UnsafeMutablePointer<Float>
+    ) {
         switch format {
-        case .float32: gather(ids, into: output, TrainedRow<TrainedFloats>(self))
-        case .bfloat16: gather(ids, into: output, TrainedRow<TrainedBrainFloats>(self))
-        case .float16: gather(ids, into: output, TrainedRow<TrainedHalves>(self))
-        case .int16: gather(ids, into: output, TrainedRow<TrainedInt16>(self))
-        case .int8: gather(ids, into: output, TrainedRow<TrainedInt8>(self))
-        case .int4: gather(ids, into: output, TrainedRow<TrainedInt4>(self))
+        case .float32: gather(ids, positions, from: first, into: output, TrainedRow<TrainedFloats>(self))
+        case .bfloat16: gather(ids, positions, from: first, into: output, TrainedRow<TrainedBrainFloats>(self))
+        case .float16: gather(ids, positions, from: first, into: output, TrainedRow<TrainedHalves>(self))
+        case .int16: gather(ids, positions, from: first, into: output, TrainedRow<TrainedInt16>(self))
+        case .int8: gather(ids, positions, from: first, into: output, TrainedRow<TrainedInt8>(self))
+        case .int4: gather(ids, positions, from: first, into: output, TrainedRow<TrainedInt4>(self))
         }
     }
 
     private func gather<Elements>(
-        _ ids: IDs, into output: UnsafeMutablePointer<Float>, _ row: TrainedRow<Elements>
+        _ ids: IDs, _ positions: Range<Int>, from first: Int, into output: UnsafeMutablePointer<Float>,
+        _ row: TrainedRow<Elements>
     ) {
-        Parallel.forEach(count: ids.count, grain: max(Self.grain / dimension, 1)) { range in
-            for position in range {
-                // What comes soon is asked for, and checked again, because a caller's array may change.
-                if position &+ Self.idsAhead < ids.count {
-                    row.prefetch(Int(truncatingIfNeeded: ids[position &+ Self.idsAhead]))
-                }
-                let (id, target) = (ids[position], output + position &* dimension)
-                if UInt64(bitPattern: id) < UInt64(rows) {
-                    row.read(Int(id)) { values, column, count in
-                        write16(values, to: target + column, count: count, replaces: true)
-                    }
-                } else {
-                    target.update(repeating: 0, count: dimension)
-                }
+        for position in positions {
+            prefetch(ids, position &+ Self.idsAhead, from: first, row)
+            guard let number = number(ids[position], from: first) else { continue }
+            let target = output + position &* dimension
+            row.read(number) { values, column, count in
+                write16(values, to: target + column, count: count, replaces: true)
             }
         }
     }
 
-    /// Writes the sums or means of the rows of bags, `bags.count * dimension` floats; an empty bag gives zeros.
-    ///
-    /// - Throws: ``EmbedCompressError/invalidID(position:id:rows:)`` for an id outside `[0, rows)`, and
-    ///   ``EmbedCompressError/invalidArgument(_:)`` for offsets that are none, and for what training has no bags of: maxima,
-    ///   ids to leave out, and invalid ids that are not errors. Nothing is then written.
-    package func pool(_ bags: Bags, into output: UnsafeMutablePointer<Float>) throws {
-        try check(bags)
-        try bags.ids.requireValid(rows: rows)
+    /// Adds the rows that bags have in this table to their sums in an output of all bags, times their weights.
+    func add(
+        _ bags: Bags, _ range: Range<Int>, from first: Int, to output: UnsafeMutablePointer<Float>
+    ) {
         switch format {
-        case .float32: pool(bags, into: output, TrainedRow<TrainedFloats>(self))
-        case .bfloat16: pool(bags, into: output, TrainedRow<TrainedBrainFloats>(self))
-        case .float16: pool(bags, into: output, TrainedRow<TrainedHalves>(self))
-        case .int16: pool(bags, into: output, TrainedRow<TrainedInt16>(self))
-        case .int8: pool(bags, into: output, TrainedRow<TrainedInt8>(self))
-        case .int4: pool(bags, into: output, TrainedRow<TrainedInt4>(self))
+        case .float32: add(bags, range, from: first, to: output, TrainedRow<TrainedFloats>(self))
+        case .bfloat16: add(bags, range, from: first, to: output, TrainedRow<TrainedBrainFloats>(self))
+        case .float16: add(bags, range, from: first, to: output, TrainedRow<TrainedHalves>(self))
+        case .int16: add(bags, range, from: first, to: output, TrainedRow<TrainedInt16>(self))
+        case .int8: add(bags, range, from: first, to: output, TrainedRow<TrainedInt8>(self))
+        case .int4: add(bags, range, from: first, to: output, TrainedRow<TrainedInt4>(self))
         }
     }
 
-    func check(_ bags: Bags) throws {
-        try bags.check()
-        // Offsets may have changed since.
-        guard bags.count > 0 || bags.ids.count == 0 else {
-            throw EmbedCompressError.invalidArgument("there are \(bags.ids.count) ids but no bags")
-        }
-        guard bags.pooling != .max else {
-            throw EmbedCompressError.invalidArgument("the mode of a table that is trained must be sum or mean")
-        }
-        guard bags.paddingID < 0, bags.onInvalid == .raise else {
-            throw EmbedCompressError.invalidArgument(
-                "a table that is trained has no padding id, and invalid ids are errors")
-        }
-        guard bags.count <= Int(Int32.max) else {
-            throw EmbedCompressError.invalidArgument("\(bags.count) bags are too many for one step")
-        }
-        guard let weights = bags.weights, let place = (0..<bags.ids.count).first(where: { !weights[$0].isFinite })
-        else {
-            return
-        }
-        throw EmbedCompressError.invalidArgument(
-            "weights must be finite, but the one at position \(place) is \(weights[place])")
-    }
-
-    private func pool<Elements>(
-        _ bags: Bags, into output: UnsafeMutablePointer<Float>, _ row: TrainedRow<Elements>
+    private func add<Elements>(
+        _ bags: Bags, _ range: Range<Int>, from first: Int, to output: UnsafeMutablePointer<Float>,
+        _ row: TrainedRow<Elements>
     ) {
-        let ids = bags.ids
-        let each = max(ids.count / max(bags.count, 1), 1)
-        Parallel.forEach(count: bags.count, grain: max(Self.grain / dimension / each, 1)) { range in
-            for bag in range {
-                let target = output + bag &* dimension
-                let (first, end) = (bags.start(bag), bag == bags.count - 1 ? ids.count : bags.start(bag + 1))
-                target.update(repeating: 0, count: dimension)
-                guard first < end else { continue }
-                for position in first..<end {
-                    // What comes soon is asked for, and checked again, because a caller's array may change.
-                    if position &+ Self.idsAhead < ids.count {
-                        row.prefetch(Int(truncatingIfNeeded: ids[position &+ Self.idsAhead]))
-                    }
-                    let id = ids[position]
-                    guard UInt64(bitPattern: id) < UInt64(rows) else { continue }
-                    let factor = bags.weights.map { $0[position] } ?? 1
-                    row.read(Int(id)) { values, column, count in
-                        write16(values * factor, to: target + column, count: count, replaces: false)
-                    }
+        for bag in range {
+            let target = output + bag &* dimension
+            for position in bags.places(bag) {
+                prefetch(bags.ids, position &+ Self.idsAhead, from: first, row)
+                guard let number = number(bags.ids[position], from: first) else { continue }
+                let factor = bags.weights.map { $0[position] } ?? 1
+                row.read(number) { values, column, count in
+                    write16(values * factor, to: target + column, count: count, replaces: false)
                 }
-                if bags.pooling == .mean { for column in 0..<dimension { target[column] /= Float(end - first) } }
             }
         }
+    }
+
+    /// The row of an id, if it is of this table. Ids are checked whenever they are read, as a caller's array may change.
+    @inline(__always)
+    private func number(_ id: Int64, from first: Int) -> Int? {
+        let number = Int(truncatingIfNeeded: id) &- first
+        return UInt(bitPattern: number) < UInt(bitPattern: rows) ? number : nil
+    }
+
+    /// Asks for the row that a later position has; where it has none here, for the first one, which costs nothing.
+    @inline(__always)
+    private func prefetch<Elements>(_ ids: IDs, _ position: Int, from first: Int, _ row: TrainedRow<Elements>) {
+        if position < ids.count { row.prefetch(number(ids[position], from: first) ?? 0) }
     }
 
     /// Elements that a thread works through at a time.
