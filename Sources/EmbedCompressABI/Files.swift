@@ -133,3 +133,27 @@ public func fileWrite(
         }
     }
 }
+
+@_cdecl("ec_read_vectors")
+public func readVectors(
+    text: UnsafePointer<CChar>?, byteCount: Int64, dimension: Int64, capacity: Int64,
+    rows: UnsafeMutablePointer<Float>?, words: UnsafeMutablePointer<Int64>?,
+    readRows: UnsafeMutablePointer<Int64>?, readBytes: UnsafeMutablePointer<Int64>?
+) -> ec_status {
+    withStatus {
+        let (bytes, columns) = (try count(byteCount, "byte_count"), try count(dimension, "dimension"))
+        let most = try count(capacity, "capacity")
+        guard columns > 0 else { throw invalid("dimension must be at least 1") }
+        let (readRows, readBytes) = (try required(readRows, "read_rows"), try required(readBytes, "read_bytes"))
+        try requireMemory("rows", most, columns)
+        try requireMemory("words", most, 2)
+        var read = (rows: 0, bytes: 0)
+        if bytes > 0, most > 0 {
+            let memory = UnsafeRawBufferPointer(start: try required(text, "text"), count: bytes)
+            read = VectorText.read(
+                memory, dimension: columns, capacity: most, rows: try required(rows, "rows"),
+                words: try required(words, "words"))
+        }
+        (readRows.pointee, readBytes.pointee) = (Int64(read.rows), Int64(read.bytes))
+    }
+}

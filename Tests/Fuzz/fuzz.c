@@ -1,4 +1,4 @@
-// The entry points of libFuzzer. FUZZ_KIND, "file", "json" or "tree", says what the bytes are.
+// The entry points of libFuzzer. FUZZ_KIND, "file", "json", "text" or "tree", says what the bytes are.
 #include <stdio.h>
 #include <string.h>
 
@@ -12,9 +12,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     const char *name = getenv("FUZZ_KIND");
     if (name != NULL && strcmp(name, "file") == 0) kind = fuzz_file;
     if (name != NULL && strcmp(name, "json") == 0) kind = fuzz_json;
+    if (name != NULL && strcmp(name, "text") == 0) kind = fuzz_text;
     if (name != NULL && strcmp(name, "tree") == 0) kind = fuzz_tree;
     if (kind == NULL) {
-        fputs("FUZZ_KIND must be file, json or tree\n", stderr);
+        fputs("FUZZ_KIND must be file, json, text or tree\n", stderr);
         exit(2);
     }
     // Cases are small, and one thread makes them the same each time.

@@ -24,7 +24,7 @@ from toolchain import COMPILER_VARIABLES, ROOT, BuildError, compiler_options, fi
 
 SCRATCH = ROOT / ".build-fuzz"
 CORPUS = ROOT / "Tests/Fuzz/corpus.tar.xz"
-KINDS = ("file", "json", "tree")
+KINDS = ("file", "json", "text", "tree")
 WORDS = ROOT / "Tests/Fuzz/words.dict"
 FINDINGS = ("crash", "leak", "timeout", "oom")
 MOST_SECONDS = 5

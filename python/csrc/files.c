@@ -214,6 +214,35 @@ static PyObject *warm_up(PyObject *module, PyObject *const *args, Py_ssize_t cou
     return core_check(status) < 0 ? NULL : PyLong_FromLongLong(bytes);
 }
 
+static PyObject *read_vectors(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"read_vectors", 3, 3, {"text", "rows", "words"}};
+    PyObject *values[3], *result = NULL;
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    Buffer text = {0}, rows = {0}, words = {0};
+    if (core_buffer(values[0], "text", ELEMENT_UINT8, &text) < 0) goto done;
+    if (core_output(values[1], "rows", ELEMENT_FLOAT32, &rows) < 0) goto done;
+    if (core_output(values[2], "words", ELEMENT_ID, &words) < 0) goto done;
+    if (rows.view.ndim != 2 || words.view.ndim != 2 || words.view.shape[0] != rows.view.shape[0]
+        || words.view.shape[1] != 2 || words.view.itemsize != 8) {
+        PyErr_SetString(PyExc_ValueError, "rows must be (capacity, dimension), and words (capacity, 2) of int64");
+        goto done;
+    }
+    int64_t read_rows, read_bytes;
+    ec_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ec_read_vectors(
+        text.view.buf, core_buffer_count(&text), rows.view.shape[1], rows.view.shape[0], rows.view.buf, words.view.buf,
+        &read_rows, &read_bytes);
+    Py_END_ALLOW_THREADS
+    if (core_check(status) == 0) result = Py_BuildValue("LL", (long long)read_rows, (long long)read_bytes);
+done:
+    core_buffer_release(&text);
+    core_buffer_release(&rows);
+    core_buffer_release(&words);
+    return result;
+}
+
 PyMethodDef core_files_methods[] = {
     {"save", FAST(save),
      "Write a tuple of (name, table), and one of (name, dtype, shape, bytes), to a file; the bytes of its tensors."},
@@ -223,5 +252,7 @@ PyMethodDef core_files_methods[] = {
     {"file_verify", FAST(file_verify), "Check all arrays of a file."},
     {"warm_up", FAST(warm_up), "Read every page of the arrays of a table; their bytes."},
     {"file_contents", file_contents, METH_O, "What a safetensors file holds, as JSON."},
+    {"read_vectors", FAST(read_vectors),
+     "Read lines of words and numbers into an array of rows and one of where words lie; how many, and where it stopped."},
     {NULL, NULL, 0, NULL},
 };

@@ -25,7 +25,7 @@ from ._codes import codebook, uniform  # noqa: E402
 from ._compress import CompressionReport, compress, compress_to_file  # noqa: E402
 from ._errors import BudgetError, FormatError, InvalidIdError  # noqa: E402
 from ._evaluate import Evaluation, evaluate  # noqa: E402
-from ._files import contents, load, save, verify  # noqa: E402
+from ._files import contents, load, save, verify, vocabulary  # noqa: E402
 from ._fused_rows import from_fused_rows, to_fused_rows  # noqa: E402
 from ._methods import Method, Option  # noqa: E402
 from ._product import product  # noqa: E402
@@ -130,4 +130,5 @@ __all__ = [
     "to_fused_rows",
     "uniform",
     "verify",
+    "vocabulary",
 ]

@@ -15,7 +15,7 @@ from ._arrays import as_array
 from ._atomic import AnyPath
 from ._budget import checked_budget
 from ._checks import check_type
-from ._files import load
+from ._files import as_source, as_table, load
 from ._metadata import metadata_text
 from ._registry import entry
 from ._table import Progress, Table, dense
@@ -34,7 +34,8 @@ def compress(
 
     Args:
         weight: (rows, dimension), f32, f16 or bf16, C-contiguous: a NumPy array, a torch CPU tensor, a buffer, or a
-            Table, such as `load` gives for a tensor of a checkpoint. Never written to, and not kept.
+            Table, such as `load` gives for a tensor of a checkpoint; or the path of a file with one table, as `load`
+            takes it. Never written to, and not kept.
         method: A name from `methods()`.
         budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size.
             The method chooses its knob for it.
@@ -59,7 +60,7 @@ def compress(
         BudgetError: the method can't be that small; the message names the least that it can reach.
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
-    source = dense(weight)
+    source = as_table(weight)
     plain, arrays = _options(method, options, budget)
     result: Table = _core.compress(source, _weights(weights), method, plain, arrays, None, progress)
     return result
@@ -122,7 +123,8 @@ def compress_to_file(
         weights: How much errors count, as for `compress`, by the table's name; tables that are not in it have none.
         row_alignment: As for `Table.aligned`: 1, 2, 4, 8, 16, 32 or 64 bytes that rows start at multiples of. A budget
             counts rows without padding, and goes with 1 only.
-        metadata: Strings to store beside the tables.
+        metadata: Strings to store beside the tables. Of a table that is the path of word vectors, the words go there
+            too, for `vocabulary`.
         digests: Write the SHA-256 of each array, which `verify` and `load(verify=True)` check.
         progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
         **options: The method's own; see `methods()`.
@@ -131,13 +133,17 @@ def compress_to_file(
         A report for each table.
 
     Raises:
-        ValueError, BudgetError, KeyboardInterrupt: as `compress` does; nothing is left behind.
+        ValueError, BudgetError, KeyboardInterrupt, FormatError: as `compress` does; nothing is left behind.
         OSError: the file can't be written; what was there before still is.
     """
     check_type(tables, Mapping, "tables", "a mapping of names to weights")
     if weights is not None:
         check_type(weights, Mapping, "weights", "a mapping of names to weights")
-    sources = {name: dense(weight) for name, weight in tables.items()}
+    entries = dict(metadata or {})
+    sources: dict[str, Table] = {}
+    for name, weight in tables.items():
+        sources[name], words = as_source(weight, name)
+        entries |= words
     unknown = set(weights or ()) - set(sources)
     if unknown:
         raise ValueError(f"weights are given for '{min(unknown)}', which is not among the tables")
@@ -152,7 +158,7 @@ def compress_to_file(
         (name, source, _weights((weights or {}).get(name)), *_options(method, options, share(source)))
         for name, source in sources.items()
     )
-    found = _core.compress_to_file(path, jobs, method, row_alignment, metadata_text(metadata, digests), progress)
+    found = _core.compress_to_file(path, jobs, method, row_alignment, metadata_text(entries, digests), progress)
     return {
         name: CompressionReport(
             source.rows,

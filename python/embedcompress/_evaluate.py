@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._table import Progress, Table, dense
+from ._files import as_table
+from ._table import Progress, Table
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def evaluate(
         ValueError: the shapes differ, or a row of either is not finite (the message names it).
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
-    source = dense(weight)
+    source = as_table(weight)
     quality, recall = _core.evaluate(table, source, progress, queries, 10, seed)
     return Evaluation(*quality, recall, table.stored_bytes, table.ratio)
 

@@ -14,7 +14,8 @@ from . import _core
 from ._arrays import as_array
 from ._budget import budget_bytes
 from ._compress import compress
-from ._table import Progress, Table, dense
+from ._files import as_table
+from ._table import Progress, Table
 
 METRICS = ("l2", "cosine", "recall")
 
@@ -85,7 +86,7 @@ def recommend(
         BudgetError: nothing is that small; the message names the least that any method can reach.
         ValueError: a metric of another name, or counts that are not one for each row.
     """
-    source = dense(weight)
+    source = as_table(weight)
     size = budget_bytes(budget, 4 * source.rows * source.dimension)
     uses = None if counts is None else _counts(counts, source)
     found = json.loads(_core.recommend(source, size, uses, metric, sample, seed, progress))

@@ -38,11 +38,6 @@ def figure(value: float | None, digits: int = 4) -> str:
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
-def printable(text: str) -> str:
-    """Return text from a file with everything escaped that could disturb a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int | Collection[int] = 1) -> str:
     """Return a table for a terminal; the first `left` columns, or those of these places, are aligned left."""
     left = range(left) if isinstance(left, int) else left

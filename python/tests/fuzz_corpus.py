@@ -1,4 +1,4 @@
-"""What the fuzzer starts from: a small table of every method and kind, as a file, as an expression, and JSON beside.
+"""What the fuzzer starts from: a small table of every method and kind, as a file, as an expression, JSON, and text.
 
 python python/tests/fuzz_corpus.py      writes Tests/Fuzz/corpus.tar.xz, the same bytes from the same tables
 """
@@ -54,6 +54,15 @@ SHAPES = {
 """Their arrays: the type and the axes of each."""
 
 
+FORMS = {
+    "glove": (" ", "%.4f", "\n"),
+    "tabs": ("\t", "%.9g", "\r\n"),
+    "exponents": ("  ", "%.3e", " \n"),
+    "digits": (" ", "%+.22f", "\n"),
+}
+"""Ways to write lines of word vectors: between numbers, the numbers, and the end of a line."""
+
+
 def arrays(shapes: list[tuple[int, ...]]) -> bytes:
     """Arrays as tree.c reads them."""
     return b"".join(struct.pack(f"<BB{len(axes)}H", dtype, len(axes), *axes) for dtype, *axes in shapes)
@@ -84,6 +93,13 @@ def cases() -> Iterator[tuple[str, bytes]]:
         known = next(found for found in ec.methods() if found.name == method)
         given = {option.name: option.default for option in known.options if option.default is not None}
         yield f"json/options_{method}", bytes([number]) + json.dumps(given).encode()
+    for dimension in range(1, 9):
+        for name, (blank, number, end) in FORMS.items():
+            lines = [
+                f"word{row}" + blank + blank.join(number % (row - 7.5) for _ in range(dimension)) for row in range(9)
+            ]
+            yield f"text/{name}_{dimension}", bytes([dimension - 1]) + end.join([*lines, ""]).encode()
+    yield "text/parts", b"\x01. . 1 2\n 1 2\nnan nan inf\nlong 1e99 2\nlast 123456789012345678901 1e-400"
     yield "json/text", rb'\x00{"a":[1,-2.5e3,"\u00e9\ud83d\ude00\n",null,true,{}]}'
 
 

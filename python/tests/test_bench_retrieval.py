@@ -257,8 +257,11 @@ def test_the_encoder():
         (["--sentences", "a", "--corpus", "b"], "give --sentences, or --corpus and --queries"),
         (["--corpus", "corpus.npy"], "--queries is missing"),
         (["--corpus", "none.npy", "--queries", "queries.npy"], "'none.npy': No such file"),
-        (["--corpus", "text.npy", "--queries", "queries.npy"], "'text.npy' is not a .npy file"),
-        (["--corpus", "labels.npy", "--queries", "queries.npy"], "'labels.npy' must have vectors"),
+        (["--corpus", "text.npy", "--queries", "queries.npy"], "'text.npy': it looks like text"),
+        (
+            ["--corpus", "labels.npy", "--queries", "queries.npy"],
+            "'labels.npy': a .npy file without a tensor of two axes",
+        ),
         (["--corpus", "queries.npy", "--queries", "corpus.npy"], "not 20 and 400"),
         (["--corpus", "corpus.npy", "--queries", "other.npy"], "the same dimension"),
         (["--corpus", "nan.npy", "--queries", "queries.npy"], "vector 7 of the corpus is not finite"),

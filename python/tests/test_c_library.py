@@ -190,7 +190,7 @@ def test_the_header_compiles_alone_and_agrees_with_the_library(library, tmp_path
     assert run(program) == f"{ec.__version__} {ec.__version__} {ec.isa()}"
 
 
-@pytest.mark.parametrize("kind", ["file", "json", "tree"])
+@pytest.mark.parametrize("kind", ["file", "json", "text", "tree"])
 def test_a_short_run_of_the_fuzzer(library, tmp_path, kind):
     """What libFuzzer starts from, and some changes of each: nothing ends the process, and what opens keeps promises."""
     sources = sorted((ROOT / "Tests/Fuzz").glob("*.c"))

@@ -186,18 +186,20 @@ def test_layouts_of_npy_files(capsys, tmp_path):
 
 def test_several_candidates_are_listed_embeddings_only(capsys, checkpoint, tmp_path):
     line = failure(capsys, "compress", checkpoint, tmp_path / "out.safetensors")
-    assert "--tensor: emb.weight (200 x 16), pos_emb.weight (50 x 8), and 1 more" in line
+    assert "emb.weight (200 x 16, F32), pos_emb.weight (50 x 8, F16), and 1 more" in line
 
 
 def test_a_file_without_tables(capsys, tmp_path):
     path = write_safetensors(tmp_path / "m.safetensors", {"bias": np.zeros(8, np.float32)})
-    assert "no two-dimensional" in failure(capsys, "compress", path, tmp_path / "out.safetensors")
+    assert "without a tensor of two axes of floats: it has bias (8, F32)" in failure(
+        capsys, "compress", path, tmp_path / "out.safetensors"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--tensor", "nothing"], "its only table is called 'weight'"),
+        (["--tensor", "nothing"], "no table 'nothing': it has weight (200 x 16, F32)"),
         (["--tensor", "weight", "--tensor", "weight"], "given twice"),
         (["--method", "zip"], "the methods are table, sym,"),
         (["--bits", "9"], "bits must be one of"),
@@ -218,11 +220,11 @@ def test_files_that_are_not_tables(capsys, tmp_path):
     assert "No such file" in failure(capsys, "compress", tmp_path / "nothing.npy", output)
     assert "Is a directory" in failure(capsys, "compress", tmp_path, output)
     (tmp_path / "text.npy").write_text("hello")
-    assert "is not a .npy file" in failure(capsys, "compress", tmp_path / "text.npy", output)
+    assert "it looks like text" in failure(capsys, "compress", tmp_path / "text.npy", output)
     (tmp_path / "text.safetensors").write_text("hello")
     assert "fewer than the 8" in failure(capsys, "compress", tmp_path / "text.safetensors", output)
-    np.save(tmp_path / "wide.npy", WEIGHT.astype(np.float64))
-    assert "float64" in failure(capsys, "compress", tmp_path / "wide.npy", output)
+    np.save(tmp_path / "wide.npy", WEIGHT.astype(np.complex128))
+    assert "complex128" in failure(capsys, "compress", tmp_path / "wide.npy", output)
     np.save(tmp_path / "line.npy", WEIGHT[0])
     assert "two axes" in failure(capsys, "compress", tmp_path / "line.npy", output)
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
@@ -332,8 +334,11 @@ def test_inspect_of_a_plain_checkpoint(capsys, checkpoint):
 
 
 def test_inspect_of_an_array(capsys, array):
-    (table,) = answer(capsys, "inspect", array)["tables"]
-    assert (table["rows"], table["tree"]["kind"]) == (200, "dense")
+    report = answer(capsys, "inspect", array)
+    assert report["kind"] == "a .npy file"
+    assert report["tensors"] == [
+        {"name": "weight", "dtype": "F32", "shape": [200, 16], "bytes": 12_800, "is_table": True}
+    ]
 
 
 # evaluate

@@ -249,13 +249,11 @@ def test_what_a_checkpoint_holds(path, weight):
         ("model.ids", "I64", (2, 3)),
     ]
     assert listed.metadata == {"format": "pt"}
-    with pytest.raises(
-        ec.FormatError, match=r"several tables, name one: it has 'model\.f32', 'model\.f16', 'model\.bf16'"
-    ):
+    with pytest.raises(ec.FormatError, match=r"several tables, name one.*model\.f32 \(40 x 20, F32\), model\.f16"):
         ec.load(path)
-    with pytest.raises(ec.FormatError, match=r"'model.bias' must be a matrix"):
+    with pytest.raises(ec.FormatError, match=r"model.bias \(20, F32\) must have two axes"):
         ec.load(path, "model.bias")
-    with pytest.raises(ec.FormatError, match=r"'model.ids' must be a matrix"):
+    with pytest.raises(ec.FormatError, match=r"model.ids \(2 x 3, I64\) is of a type that no table has"):
         ec.load(path, "model.ids")
     with pytest.raises(ec.FormatError, match="no table 'nothing'"):
         ec.load(path, "nothing")
@@ -265,7 +263,7 @@ def test_a_checkpoint_with_one_matrix_needs_no_name(path, weight):
     write(path, {"emb": tensor("F32", [40, 20], 0, 3200)}, weight.tobytes())
     np.testing.assert_array_equal(ec.load(path).decode(), weight)
     write(path, {"ids": tensor("I64", [1], 0, 8)}, bytes(8))
-    with pytest.raises(ec.FormatError, match="holds no compressed table"):
+    with pytest.raises(ec.FormatError, match="without a tensor of two axes"):
         ec.load(path)
 
 

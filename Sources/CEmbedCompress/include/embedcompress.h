@@ -673,6 +673,14 @@ typedef struct ec_read {
 
 /// Reads tensors of any safetensors file as they lie in it. On failure what the memory holds is undefined.
 ec_status ec_file_read(const char *path, const ec_read *reads, int64_t count);
+/// Reads word vectors out of a text, whose lines have a word and `dimension` decimal numbers each, with spaces or tabs
+/// between them; the last one may lack its newline. Stops at a line of another form or with a number that is not finite,
+/// after `capacity` lines, or at the end. rows is capacity x dimension; row i's word is the text from words[2 * i] to
+/// before words[2 * i + 1]. read_rows says how many lines were read, and read_bytes where the next one begins; what rows
+/// and words hold after those lines is undefined.
+ec_status ec_read_vectors(
+    const char *text, int64_t byte_count, int64_t dimension, int64_t capacity, float *rows, int64_t *words,
+    int64_t *read_rows, int64_t *read_bytes);
 /// Opens the table `name` of a file that ec_save wrote, or the 2-D f32, f16 or bf16 tensor `name` of any safetensors
 /// file as a dense table. Null takes the only one. With `map`, the file is mapped and opening takes time independent of
 /// its size; without, it is read. A mapped file must not be shortened: calls that meet a page of it that is gone, or that

@@ -12,6 +12,8 @@
 void fuzz_file(const uint8_t *data, size_t size);
 /// The bytes as JSON: the first one chooses who reads the rest, the options of a method or the plan of a table.
 void fuzz_json(const uint8_t *data, size_t size);
+/// The bytes as lines of word vectors: the first one says how many numbers a line has.
+void fuzz_text(const uint8_t *data, size_t size);
 /// The bytes as an expression and its arrays: see tree.c.
 void fuzz_tree(const uint8_t *data, size_t size);
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import embedcompress as ec
 
-from .._report import printable
-from . import bench, compress, evaluate, inspect, methods, plan, recommend, verify
+from .._text import printable
+from . import bench, compress, decompress, evaluate, inspect, methods, plan, recommend, verify
 
-COMMANDS = (compress, inspect, verify, evaluate, recommend, plan, bench, methods)
+COMMANDS = (compress, decompress, inspect, verify, evaluate, recommend, plan, bench, methods)
 
 
 def parser() -> argparse.ArgumentParser:

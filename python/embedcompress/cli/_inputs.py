@@ -1,114 +1,112 @@
-"""The files that subcommands read tables from: safetensors and .npy."""
+"""The files that subcommands read tables from, and what they share of the arguments that choose some."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 import embedcompress as ec
 
-from .._files import TensorInfo
-from .._report import printable
+from .._sources import Npy, Safetensors, open_source
 
-NPY_NAME = "weight"
-"""What the table of a .npy file is called: it has no name of its own."""
+READS = "safetensors, .npy, word vectors, Parquet or another kind that `embedcompress.load` reads"
 
 
-def read_npy(path: str | Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray[Any, Any]:
-    """Return the array of a .npy file.
+def add_tensor(parser: Any, of: str, *, several: bool) -> None:
+    """Add the arguments that choose tables of a file.
 
-    Raises:
-        ValueError: it is not such a file, or is damaged.
-        OSError: it can't be read.
+    Args:
+        parser: Of a subcommand, or a group of it.
+        of: What the subcommand calls the file.
+        several: Whether it takes several tables.
     """
-    try:
-        array: object = np.load(path, mmap_mode, allow_pickle=False)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        # Headers are Python's own text, and what NumPy raises for a broken one is anything that reading such text can.
-        raise ValueError(f"'{path}' is not a .npy file that can be read: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"'{path}' is not a .npy file but an archive of several")
-    return array
+    parser.add_argument(
+        "--tensor",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"a table of {of}, or a pattern such as 'emb*'; needed unless there is only one"
+        + ("; any number of times" if several else ""),
+    )
+    parser.add_argument(
+        "--axis",
+        type=int,
+        metavar="N",
+        help="for tensors of more than two axes: the last that numbers rows, from 0 on; those after it are columns",
+    )
 
 
 class Input:
     """A file that tables can be taken from, one at a time and without reading the rest."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, axis: int | None = None):
         """Open a file.
 
+        Args:
+            path: The file, or a folder.
+            axis: For tensors of more than two axes; see `embedcompress.load`.
+
         Raises:
-            ValueError, OSError: it is neither safetensors nor .npy, is malformed, or can't be read.
+            ValueError, OSError: it is of no kind that is read, is malformed, or can't be read.
         """
         self.path = path
-        self.tensors: tuple[TensorInfo, ...] = ()
-        """Every tensor of a safetensors file."""
-        self._array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None
-        with open(path, "rb") as file:
-            self.is_npy = file.read(6) == b"\x93NUMPY"
-        if self.is_npy:
-            self._array = read_npy(path, mmap_mode="r")
-            self.names: tuple[str, ...] = (NPY_NAME,)
-            self.is_table_file = False
-            return
-        if path.endswith(".npy"):
-            raise ValueError(f"'{path}' is not a .npy file")
-        listed = ec.contents(path)
-        self.names = listed.tables
-        self.is_table_file = listed.is_table_file
-        self.tensors = listed.tensors
+        self.source = open_source(path)
+        self.axis = axis
+        self.names = self.source.names
+        self.tensors = self.source.tensors
+        self.is_table_file = isinstance(self.source, Safetensors) and self.source.is_table_file
+        self.has_names = not isinstance(self.source, Npy)
+        """Whether tables have names of their own, and not one that stands for the file's."""
+        self._axes = {tensor.name: len(tensor.shape) for tensor in self.tensors}
 
     def table(self, name: str) -> ec.Table:
         """Return a table by name, on the file's memory where its layout allows.
 
         Raises:
-            ValueError: there is none of that name, or it is not f32, f16 or bf16 of two axes.
+            ValueError: there is none of that name, or it is of a type or a shape that no table has.
         """
-        if self._array is None:
-            return ec.load(self.path, name)
-        if name != NPY_NAME:
-            raise ValueError(f"'{self.path}' is a .npy file: its only table is called '{NPY_NAME}'")
-        # Fortran order and foreign byte order cost a copy.
-        native = self._array.dtype.newbyteorder("=")
-        return ec.dense(np.ascontiguousarray(self._array, dtype=native))
+        takes_axis = self._axes.get(name, 2) > 2 and not self.is_table_file
+        return self.source.table(name, axis=self.axis if takes_axis else None)
+
+    def words(self, name: str) -> tuple[str, ...] | None:
+        """Return what each row of a table stands for; None if the file does not say."""
+        return self.source.words(name)
 
     def choose(self, wanted: Sequence[str]) -> list[str]:
         """Return the names that were asked for, or the only one there is.
 
+        Args:
+            wanted: Names and patterns.
+
         Raises:
-            ValueError: none was asked for and there are several or none; the message lists them with their shapes.
+            ValueError: none was asked for and there are several or none; the message lists them with their shapes. Or a
+                pattern stands for nothing, or a name is given twice, or --axis is, and no tensor has so many axes.
         """
-        if wanted:
-            repeated = next((name for i, name in enumerate(wanted) if name in wanted[:i]), None)
-            if repeated is not None:
-                raise ValueError(f"--tensor {repeated} is given twice")
-            return list(wanted)
-        if len(self.names) == 1:
-            return list(self.names)
-        if not self.names:
-            raise ValueError(f"'{self.path}' has no two-dimensional f32, f16 or bf16 tensor")
-        raise ValueError(f"'{self.path}' has {len(self.names)} tables, name some with --tensor: {self._candidates()}")
+        found: list[str] = []
+        for pattern in wanted:
+            names = self.source.matching(pattern)
+            # A name that is not there gets the error that lists those that are.
+            for name in names or (pattern,):
+                if name in found and name == pattern:
+                    raise ValueError(f"--tensor {name} is given twice")
+                if name not in found:
+                    found.append(name)
+        found = found or [self.source.only()]
+        if self.axis is not None and not any(self._axes.get(name, 2) > 2 for name in found):
+            raise ValueError(f"--axis is for tensors of more than two axes, which {', '.join(found)} has not")
+        return found
 
-    def _candidates(self, most: int = 8) -> str:
-        """Return the names with their shapes: those that look like embeddings, or else the largest."""
-        shapes = {tensor.name: tensor.shape for tensor in self.tensors}
-        names = sorted(self.names, key=lambda name: -math.prod(shapes.get(name, ())))
-        shown = ([name for name in names if _looks_like_embedding(name)] or names)[:most]
-        texts = [f"{name} ({' x '.join(f'{n:,}' for n in shapes[name])})" if name in shapes else name for name in shown]
-        if len(shown) < len(names):
-            texts.append(f"and {len(names) - len(shown)} more that `embedcompress inspect` lists")
-        return printable(", ".join(texts))
+    def choose_one(self, wanted: Sequence[str]) -> str:
+        """Return the only name that was asked for, or the only one there is.
 
-
-def _looks_like_embedding(name: str) -> bool:
-    return "emb" in name.lower() or name.lower().endswith(("wte.weight", "wpe.weight"))
+        Raises:
+            ValueError: as `choose` does, or there are several.
+        """
+        names = self.choose(wanted)
+        if len(names) > 1:
+            raise ValueError(f"one table is taken, and --tensor names {len(names)}: {', '.join(names[:8])}")
+        return names[0]
 
 
 def training_package() -> ModuleType:

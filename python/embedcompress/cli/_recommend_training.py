@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._report import figure, percent, size, text_table, to_json
-from ._inputs import read_npy, training_package
+from .._sources import read_npy
+from ._inputs import training_package
 from .compress import budget
 from .plan import sizes
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from .._atomic import write_file
-from .._report import printable, to_json
+from .._report import to_json
+from .._sources import read_npy
+from .._text import printable
 from ..bench.retrieval import BUDGETS, LIMIT_SECONDS, Array, Search, held_out
 from ._calls import add_arguments, chosen, count
-from ._inputs import read_npy
+from ._inputs import READS, Input
 from ._progress import bar
 
 HELD_OUT = 1000
@@ -48,8 +50,10 @@ def add(subparsers: Any) -> None:
         metavar="N",
         help=f"random sentences that are queries; all others are the corpus (default: {HELD_OUT})",
     )
-    parser.add_argument("--corpus", type=Path, metavar="FILE", help="instead of sentences, a .npy file of vectors")
-    parser.add_argument("--queries", type=Path, metavar="FILE", help="a .npy file of vectors to search for in --corpus")
+    parser.add_argument("--corpus", type=Path, metavar="FILE", help=f"instead of sentences, vectors: {READS}")
+    parser.add_argument(
+        "--queries", type=Path, metavar="FILE", help="vectors to search for in --corpus, in such a file"
+    )
     parser.add_argument(
         "--labels",
         type=Path,
@@ -107,21 +111,17 @@ def _of_sentences(arguments: argparse.Namespace) -> Search:
 
 
 def _vectors(path: Path) -> Array:
-    array = _array(path)
-    if array.ndim != 2 or array.dtype.kind != "f":
-        raise ValueError(f"'{path}' must have vectors, (rows, dimension) of floats, not {array.shape} of {array.dtype}")
-    return np.ascontiguousarray(array, np.float32)
+    source = Input(str(path))
+    table = source.table(source.choose_one(()))
+    if not table.rows:
+        raise ValueError(f"'{path}' has no vectors")
+    return table.decode()
 
 
 def _labels(path: Path) -> Array:
-    array = _array(path)
-    if array.ndim != 1 or array.dtype.kind not in "iub":
-        raise ValueError(f"'{path}' must have whole numbers, one a vector, not {array.shape} of {array.dtype}")
-    return array.astype(np.int64)
-
-
-def _array(path: Path) -> Array:
     array: Array = read_npy(path)
     if not array.size:
         raise ValueError(f"'{path}' has an array without elements")
-    return array
+    if array.ndim != 1 or array.dtype.kind not in "iub":
+        raise ValueError(f"'{path}' must have whole numbers, one a vector, not {array.shape} of {array.dtype}")
+    return array.astype(np.int64)

@@ -8,11 +8,12 @@ from typing import Any
 
 import embedcompress as ec
 
-from .._report import printable, to_json
+from .._report import to_json
 from .._samples import SAMPLES
+from .._text import printable
 from ..bench.table import BUDGETS, LIMIT_SECONDS, QUERIES
 from ._calls import add_arguments, chosen, count, share
-from ._inputs import Input
+from ._inputs import READS, Input, add_tensor
 from ._progress import bar
 
 
@@ -28,9 +29,9 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help=f"a .safetensors or .npy file, or a table that a package carries: {', '.join(SAMPLES)}",
+        help=f"{READS}, or a table that a package carries: {', '.join(SAMPLES)}",
     )
-    parser.add_argument("--name", metavar="NAME", help="the table of FILE; needed unless there is only one")
+    add_tensor(parser, "FILE", several=False)
     parser.add_argument(
         "--queries",
         type=count,
@@ -73,10 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
 def _table(arguments: argparse.Namespace) -> tuple[str, ec.Table]:
     """Return the table with the name that its lines get: a file's name, and the tensor's where it has one."""
     if arguments.file in SAMPLES:
-        if arguments.name is not None:
-            raise ValueError(f"--name is for a file; {arguments.file} is a table")
+        if arguments.tensor or arguments.axis is not None:
+            raise ValueError(f"--tensor and --axis are for a file; {arguments.file} is a table")
         return arguments.file, SAMPLES[arguments.file]().weight
-    source = Input(arguments.file)
-    (name,) = source.choose(() if arguments.name is None else (arguments.name,))
+    source = Input(arguments.file, arguments.axis)
+    name = source.choose_one(arguments.tensor)
     short = Path(arguments.file).name
-    return (f"{short}: {name}" if source.tensors else short), source.table(name)
+    return (f"{short}: {name}" if source.has_names else short), source.table(name)

@@ -13,8 +13,11 @@ import embedcompress as ec
 
 from .._reading import json_value
 from .._registry import entry
-from .._report import figure, percent, printable, size, text_table, to_json
-from ._inputs import Input, read_npy
+from .._report import figure, percent, size, text_table, to_json
+from .._sources import read_npy
+from .._text import printable
+from .._vocabulary import vocabulary_entry
+from ._inputs import READS, Input, add_tensor
 from ._progress import bar
 
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -26,11 +29,12 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "compress",
         help="compress embedding tables",
-        description="Compress embedding tables of a safetensors checkpoint or a .npy array into one safetensors file.",
+        description="Compress embedding tables of a checkpoint, an array or word vectors into one safetensors file, "
+        "which keeps the words of word vectors.",
         epilog=_method_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", metavar="INPUT", help="a .safetensors or .npy file")
+    parser.add_argument("input", metavar="INPUT", help=READS)
     parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file to write; replaced if it exists")
     parser.add_argument(
         "--method", default="least_squares", help="a name that `embedcompress methods` lists (default: least_squares)"
@@ -43,13 +47,7 @@ def add(subparsers: Any) -> None:
         help="most bytes of the result: a share of the f32 size (0.125, 12.5%%) or bytes (6000000, 6MB, 6MiB); "
         "bytes are shared among several tables by their sizes",
     )
-    parser.add_argument(
-        "--tensor",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a table of the input, any number of times; needed unless there is only one",
-    )
+    add_tensor(parser, "INPUT", several=True)
     parser.add_argument(
         "--option",
         action="append",
@@ -145,13 +143,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
-    source = Input(arguments.input)
+    source = Input(arguments.input, arguments.axis)
     names = source.choose(arguments.tensor)
     use = _use(arguments, names)
-    _check_output(arguments.output, arguments.input)
+    check_output(arguments.output, arguments.input)
     # Every name is looked up before the first table is compressed.
     weights = {name: source.table(name) for name in names}
+    words = {name: source.words(name) for name in names}
     written = {"writer": f"embedcompress {ec.__version__}", "method": arguments.method, "options": json.dumps(options)}
+    for name, said in words.items():
+        written |= {} if said is None else vocabulary_entry(name, said)
     start = time.perf_counter()
     with bar("compress", "rows", arguments.json) as progress:
         reports = ec.compress_to_file(
@@ -192,7 +193,7 @@ def _use(arguments: argparse.Namespace, names: list[str]) -> dict[str, Any]:
     return {"counts": counts} if takes_counts else {"weights": {names[0]: counts}}
 
 
-def _check_output(output: str, source: str) -> None:
+def check_output(output: str, source: str) -> None:
     """Refuse before the work what could not be written after it."""
     folder = os.path.dirname(output) or "."
     if not os.path.isdir(folder):

@@ -7,8 +7,9 @@ from typing import Any
 
 import embedcompress as ec
 
-from .._report import figure, percent, printable, size, text_table, to_json
-from ._inputs import Input
+from .._report import figure, percent, size, text_table, to_json
+from .._text import printable
+from ._inputs import READS, Input
 from ._progress import bar
 
 
@@ -20,10 +21,16 @@ def add(subparsers: Any) -> None:
         description="Compare the tables of a file with what they were made of: error, cosine, nearest neighbours.",
     )
     parser.add_argument("table", metavar="TABLE", help="a file that `embedcompress compress` wrote")
-    parser.add_argument("source", metavar="SOURCE", help="the .safetensors or .npy file that it was made of")
+    parser.add_argument("source", metavar="SOURCE", help=f"what it was made of: {READS}")
     parser.add_argument("--table", dest="name", metavar="NAME", help="a table of TABLE (default: all)")
     parser.add_argument(
         "--tensor", metavar="NAME", help="the tensor of SOURCE (default: the one of the table's name, or the only one)"
+    )
+    parser.add_argument(
+        "--axis",
+        type=int,
+        metavar="N",
+        help="the last axis that numbers rows, if that tensor has more than two",
     )
     parser.add_argument(
         "--queries",
@@ -40,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Compare and print the figures."""
     if arguments.queries < 0:
         raise ValueError(f"--queries must be at least 0, not {arguments.queries}")
-    compressed, source = Input(arguments.table), Input(arguments.source)
+    compressed, source = Input(arguments.table), Input(arguments.source, arguments.axis)
     if arguments.name is None and arguments.tensor is not None and len(compressed.names) > 1:
         names = ", ".join(compressed.names)
         raise ValueError(f"--tensor goes with one table, name it with --table: {names}")

@@ -1,4 +1,4 @@
-"""`embedcompress inspect`: what a safetensors or .npy file holds."""
+"""`embedcompress inspect`: what a file holds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import embedcompress as ec
 
-from .._report import printable, size, text_table, to_json
-from ._inputs import Input
+from .._report import size, text_table, to_json
+from .._text import printable
+from ._inputs import READS, Input
 from .verify import verify_file
 
 WIDTHS = {"F64": 8, "I64": 8, "U64": 8, "C64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+WIDTHS |= {"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1, "F8_E8M0": 1}
+"""Bytes of an element; quantized GGUF tensors have none of their own."""
 
 
 def add(subparsers: Any) -> None:
@@ -21,9 +24,9 @@ def add(subparsers: Any) -> None:
         "inspect",
         help="show what a file holds",
         description="Show the tables of a file as trees with their bytes, and how many cache lines their rows lie in; "
-        "or the tensors of a plain checkpoint.",
+        "or the tensors of any other file.",
     )
-    parser.add_argument("file", metavar="FILE", help="a .safetensors or .npy file")
+    parser.add_argument("file", metavar="FILE", help=READS)
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -37,8 +40,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Print what the file holds; its arrays are not read, unless they are to be verified."""
     source = Input(arguments.file)
     if arguments.verify:
-        if source.is_npy:
-            raise ValueError(f"'{arguments.file}' is a .npy file: --verify is for .safetensors files")
         verify_file(arguments.file, arguments.json)
     metadata: dict[str, str] = {}
     tables: list[dict[str, Any]] = []
@@ -49,10 +50,10 @@ def run(arguments: argparse.Namespace) -> None:
         metadata = held.metadata
         plain = set(held.plain)
         others = tuple(tensor for tensor in source.tensors if tensor.name in plain)
-    for name in source.names if source.is_table_file or not source.tensors else ():
+    for name in source.names if source.is_table_file else ():
         table = source.table(name)
         layouts = table.row_layouts()
-        texts.append((name, "\n".join([str(table), *map(_rows_text, layouts)])))
+        texts.append((name, "\n".join([str(table), *map(_rows_text, layouts), *_words_text(source.words(name))])))
         tables.append(
             {
                 "name": name,
@@ -60,13 +61,15 @@ def run(arguments: argparse.Namespace) -> None:
                 "dimension": table.dimension,
                 "stored_bytes": table.stored_bytes,
                 "ratio": table.ratio,
+                "words": None if (words := source.words(name)) is None else len(words),
                 "tree": table.parts()[0],
                 "row_layouts": [layout.as_dict() for layout in layouts],
             }
         )
     report = {
         "file": arguments.file,
-        "file_bytes": os.path.getsize(arguments.file),
+        "file_bytes": _file_bytes(arguments.file),
+        "kind": source.source.kind,
         "is_table_file": source.is_table_file,
         "metadata": metadata,
         "tables": tables,
@@ -84,11 +87,28 @@ def run(arguments: argparse.Namespace) -> None:
     print(to_json(report) if arguments.json else _text(report, texts))
 
 
-def _bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    count = WIDTHS.get(dtype, 1)
+def _file_bytes(path: str) -> int:
+    """Return the bytes of a file, or of those of a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+
+
+def _bytes(dtype: str, shape: tuple[int, ...]) -> int | None:
+    """Return the bytes of a tensor; None for types whose elements have none of their own."""
+    if dtype not in WIDTHS:
+        return None
+    count = WIDTHS[dtype]
     for extent in shape:
         count *= extent
     return count
+
+
+def _words_text(words: tuple[str, ...] | None) -> list[str]:
+    if words is None:
+        return []
+    shown = ", ".join(words[:6]) + (", ..." if len(words) > 6 else "")
+    return [printable(f"{len(words):,} words: {shown}")]
 
 
 def _rows_text(layout: ec.RowLayout) -> str:
@@ -96,7 +116,7 @@ def _rows_text(layout: ec.RowLayout) -> str:
 
 
 def _text(report: dict[str, Any], texts: list[tuple[str, str]]) -> str:
-    parts = [f"{printable(report['file'])}, {report['file_bytes']:,} bytes"]
+    parts = [f"{printable(report['file'])}, {report['kind']} of {report['file_bytes']:,} bytes"]
     for name, tree in texts:
         parts.append(printable(name) + "\n" + "\n".join("  " + line for line in tree.splitlines()))
     if report["metadata"]:
@@ -108,7 +128,7 @@ def _text(report: dict[str, Any], texts: list[tuple[str, str]]) -> str:
                 "  " + printable(tensor["name"]),
                 tensor["dtype"],
                 " x ".join(f"{extent:,}" for extent in tensor["shape"]) or "scalar",
-                size(tensor["bytes"]),
+                "-" if tensor["bytes"] is None else size(tensor["bytes"]),
                 "yes" if tensor["is_table"] else "",
             )
             for tensor in report["tensors"]

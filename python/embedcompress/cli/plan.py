@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from .._report import percent, size, text_table, to_json
-from ._inputs import read_npy, training_package
+from .._sources import read_npy
+from ._inputs import training_package
 from .compress import budget, option
 
 

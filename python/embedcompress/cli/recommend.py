@@ -12,9 +12,11 @@ import embedcompress as ec
 
 from .._figures import write
 from .._recommend import METRICS
-from .._report import figure, percent, printable, size, text_table, to_json
+from .._report import figure, percent, size, text_table, to_json
+from .._sources import read_npy
+from .._text import printable
 from . import _recommend_training
-from ._inputs import Input, read_npy
+from ._inputs import READS, Input, add_tensor
 from ._progress import bar
 from .compress import budget
 
@@ -46,15 +48,16 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--counts", metavar="FILE", help="a .npy file: how often each row, or id, is used")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     table = parser.add_argument_group("--task table")
-    table.add_argument("file", metavar="FILE", nargs="?", help="a .safetensors or .npy file")
-    table.add_argument("--name", metavar="NAME", help="the table of FILE; needed unless there is only one")
+    table.add_argument("file", metavar="FILE", nargs="?", help=READS)
+    add_tensor(table, "FILE", several=False)
     table.add_argument("--metric", choices=METRICS, help="what to rank by; recall is recall@10 (default: l2)")
     table.add_argument("--sample", type=int, metavar="N", help="rows that all candidates are tried on (default: 16384)")
     table.add_argument("--seed", type=int, metavar="N", help="of the sample and the queries (default: 0)")
     table.add_argument("--threads", type=int, metavar="N", help="most threads to use")
     table.add_argument("--plot", metavar="FILE", help="a PNG of quality against bytes; needs matplotlib")
     of_training = _recommend_training.add_arguments(parser.add_argument_group("--task ctr"))
-    parser.set_defaults(run=run, options={"table": ["file", *_DEFAULTS, "name", "threads", "plot"], "ctr": of_training})
+    of_table = ["file", *_DEFAULTS, "tensor", "axis", "threads", "plot"]
+    parser.set_defaults(run=run, options={"table": of_table, "ctr": of_training})
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: an option belongs to another task, or one that the task needs is missing.
     """
     for task, names in arguments.options.items():
-        given = [name for name in names if task != arguments.task and getattr(arguments, name) is not None]
+        given = [name for name in names if task != arguments.task and getattr(arguments, name) not in (None, [])]
         if given:
             option = "FILE" if given[0] == "file" else f"--{given[0].replace('_', '-')}"
             raise ValueError(f"{option} belongs to --task {task}, not to --task {arguments.task}")
@@ -72,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         _recommend_training.run(arguments)
         return
     if arguments.file is None:
-        raise ValueError("--task table needs FILE, a .safetensors or .npy file")
+        raise ValueError("--task table needs FILE, which has the table")
     for name, value in _DEFAULTS.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
@@ -82,8 +85,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _of_table(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         _check_plot(arguments.plot)
-    source = Input(arguments.file)
-    (name,) = source.choose(() if arguments.name is None else (arguments.name,))
+    source = Input(arguments.file, arguments.axis)
+    name = source.choose_one(arguments.tensor)
     weight = source.table(name)
     counts = None if arguments.counts is None else read_npy(arguments.counts)
     threads_before = ec.get_num_threads()

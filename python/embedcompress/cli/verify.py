@@ -7,7 +7,8 @@ from typing import Any
 
 import embedcompress as ec
 
-from .._report import printable, to_json
+from .._report import to_json
+from .._text import printable
 from ._progress import bar
 
 

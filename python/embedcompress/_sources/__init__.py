@@ -1,0 +1,19 @@
+"""Files that tables are read from, of every kind that people have."""
+
+from ._numpy import Npy, read_npy
+from ._open import is_safetensors, open_source
+from ._safetensors import Safetensors, named
+from ._source import WEIGHT, Source, TensorInfo, shown
+
+__all__ = [
+    "WEIGHT",
+    "Npy",
+    "Safetensors",
+    "Source",
+    "TensorInfo",
+    "is_safetensors",
+    "named",
+    "open_source",
+    "read_npy",
+    "shown",
+]

@@ -1,0 +1,82 @@
+"""GGUF, the files of llama.cpp. Needs the package gguf, which also decodes what is quantized."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any
+
+import numpy as np
+
+from .._atomic import AnyPath
+from ._source import FLOATS, READ, Source, TensorInfo, malformed, missing
+
+_PLAIN = ("I8", "I16", "I32", "I64", "F16", "F32", "F64", "BF16")
+"""Types that are not quantized."""
+
+
+class GGUF(Source):
+    """The tensors of a file, their rows first; those of quantized types are decoded to f32."""
+
+    kind = "a GGUF file"
+
+    def __init__(self, path: AnyPath):
+        super().__init__(path)
+        with open(path, "rb") as file:
+            head = file.read(24)
+        size = os.path.getsize(path)
+        if len(head) < 24:
+            raise malformed(path, f"{self.kind} of {size} bytes: it is cut off in its header")
+        version, tensors, fields = struct.unpack("<IQQ", head[4:])
+        if version not in (2, 3):
+            what = f"{self.kind} of version {version}, where 2 and 3 in little-endian order are read"
+            raise malformed(path, f"{what}; {READ}", "unknown_kind")
+        # Each takes more bytes than this: a damaged count must not be counted to.
+        if (tensors + fields) * 12 > size:
+            raise malformed(
+                path, f"{self.kind} whose {tensors:,} tensors and {fields:,} fields {size:,} bytes can't hold"
+            )
+        try:
+            from gguf import GGUFReader
+        except ImportError:
+            raise missing(path, self.kind, "gguf", "gguf") from None
+        try:
+            found = GGUFReader(path).tensors
+            self._held = {str(tensor.name): tensor for tensor in found}
+            self._tensors = tuple(
+                TensorInfo(name, _dtype(tensor), tuple(int(n) for n in reversed(tensor.shape)))
+                for name, tensor in self._held.items()
+            )
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            # The reader checks little; what a damaged file makes of it can be anything.
+            what = " ".join(str(error).split())[:200]
+            raise malformed(path, f"{self.kind} that can't be read, it may be cut off: {what}") from error
+
+    @property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """Every tensor."""
+        return self._tensors
+
+    def _float_types(self) -> tuple[str, ...]:
+        return (*FLOATS, *dict.fromkeys(tensor.dtype for tensor in self._tensors if tensor.dtype not in _PLAIN))
+
+    def read(self, info: TensorInfo, mmap: bool) -> Any:
+        """Return a tensor; what is quantized in f32."""
+        tensor = self._held[info.name]
+        data = np.asarray(tensor.data)
+        if info.dtype == "BF16":
+            return data.view("<u2").reshape(info.shape)
+        if info.dtype in _PLAIN:
+            return data.reshape(info.shape) if mmap else np.array(data).reshape(info.shape)
+        from gguf import quants
+
+        try:
+            return quants.dequantize(data, tensor.tensor_type)
+        except (NotImplementedError, ValueError) as error:
+            raise malformed(self.path, f"tensor {info} can't be decoded: {error}") from error
+
+
+def _dtype(tensor: Any) -> str:
+    return str(tensor.tensor_type.name)
