@@ -20,7 +20,7 @@ from . import _loader
 _loader.load()
 
 from . import _core  # noqa: E402
-from ._arrays import as_array  # noqa: E402
+from ._arrays import coerced  # noqa: E402
 from ._codes import codebook, uniform  # noqa: E402
 from ._compress import CompressionReport, compress, compress_to_file  # noqa: E402
 from ._errors import BudgetError, FormatError, InvalidIdError  # noqa: E402
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ._group_quantize import group_quantize
     from ._recommend import Recommendation, recommend
 
-_core.set_array_hook(as_array)
+_core.set_array_hook(coerced)
 _core.set_table_type(Table)
 
 __version__: str = _core.version()

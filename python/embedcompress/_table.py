@@ -160,7 +160,8 @@ def dense(weight: object) -> Table:
     """Return a table of the rows as they are, on the memory of `weight`, which must not change while the table lives.
 
     Args:
-        weight: (rows, dimension), f32, f16 or bf16, C-contiguous: a NumPy array, a torch CPU tensor, or a buffer.
+        weight: (rows, dimension) numbers, as for `compress`. f32, f16 and bf16 that are C-contiguous are used where
+            they lie; of anything else there is a copy.
     """
     if isinstance(weight, Table):
         return weight
