@@ -25,7 +25,7 @@ def compress(
     weight: object,
     method: str = "least_squares",
     *,
-    budget: int | float | None = None,
+    budget: int | float | str | None = None,
     weights: object | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -38,8 +38,8 @@ def compress(
             f32, f16 and bf16 are read as they lie, others are cast to f32: what f64 has beyond it is lost, and
             integers have up to 24 bits. Never written to, and not kept.
         method: A name from `methods()`.
-        budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size.
-            The method chooses its knob for it.
+        budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size,
+            and text says either, as "10%" or "6MB". The method chooses its knob for it.
         weights: How much an error counts, for methods that minimise one: (rows, dimension) for each element, such as
             squared gradients, or (rows,) for each row, such as how often it is used. Rows' weights matter where rows
             share what is chosen, as the clusters of kmeans_cls do. Finite, not negative.
@@ -103,7 +103,7 @@ def compress_to_file(
     tables: Mapping[str, object],
     method: str = "least_squares",
     *,
-    budget: int | float | None = None,
+    budget: int | float | str | None = None,
     weights: Mapping[str, object] | None = None,
     row_alignment: int = 1,
     metadata: Mapping[str, str] | None = None,
@@ -144,12 +144,13 @@ def compress_to_file(
     unknown = set(weights or ()) - set(sources)
     if unknown:
         raise ValueError(f"weights are given for '{min(unknown)}', which is not among the tables")
+    given = None if budget is None else checked_budget(budget)
     elements = sum(source.rows * source.dimension for source in sources.values())
 
     def share(source: Table) -> int | float | None:
-        if type(budget) is int and len(sources) > 1:
-            return budget * source.rows * source.dimension // max(elements, 1)
-        return budget
+        if isinstance(given, int) and len(sources) > 1:
+            return given * source.rows * source.dimension // max(elements, 1)
+        return given
 
     jobs = tuple(
         (name, source, _weights((weights or {}).get(name)), *_options(method, options, share(source)))
@@ -175,7 +176,7 @@ _Arrays = tuple[tuple[str, np.ndarray[Any, Any]], ...]
 """Options that are arrays, by name, in float64."""
 
 
-def _options(method: str, options: Mapping[str, Any], budget: int | float | None) -> tuple[str, _Arrays]:
+def _options(method: str, options: Mapping[str, Any], budget: int | float | str | None) -> tuple[str, _Arrays]:
     """Return the options of a method as JSON, and those that are arrays; the core says which ones a method takes."""
     takes = {option.name: option.type == "array" for option in entry(method).options}
     arrays = {

@@ -56,7 +56,7 @@ class Recommendation:
 
 def recommend(
     weight: object,
-    budget: int | float,
+    budget: int | float | str,
     *,
     counts: object | None = None,
     metric: str = "l2",

@@ -51,7 +51,7 @@ class Spec:
     def of(
         num_embeddings: int,
         embedding_dim: int,
-        budget: int | float,
+        budget: int | float | str,
         counts: object | None = None,
         fields: Sequence[int] | None = None,
         seed: int = 0,
