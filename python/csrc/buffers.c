@@ -3,8 +3,8 @@
 #include "core.h"
 
 static PyObject *numpy_empty, *numpy_float32, *numpy_array;
-/// Makes an array of what has no buffer: a torch tensor, a list, a number.
-static PyObject *as_array;
+/// The Python side's rules of coercion, for what can't be read as it lies: lists, tensors, frames, strided arrays.
+static PyObject *coerce;
 
 int core_buffers_init(void) {
     PyObject *numpy = PyImport_ImportModule("numpy");
@@ -18,9 +18,9 @@ int core_buffers_init(void) {
 
 PyObject *core_set_array_hook(PyObject *module, PyObject *hook) {
     (void)module;
-    PyObject *before = as_array;
+    PyObject *before = coerce;
     Py_INCREF(hook);
-    as_array = hook;
+    coerce = hook;
     Py_XDECREF(before);
     Py_RETURN_NONE;
 }
@@ -38,13 +38,35 @@ char core_format_letter(const Buffer *buffer) {
 static const struct {
     const char *name, *letters;
     int sizes[2];
+    /// Which rule makes such elements of others; NULL where they must be given as they are.
+    const char *rule;
 } elements[] = {
-    [ELEMENT_ID] = {"int32 or int64", "ilq", {4, 8}},
-    [ELEMENT_FLOAT32] = {"float32", "f", {4, 4}},
-    [ELEMENT_FLOAT64] = {"float64", "d", {8, 8}},
-    [ELEMENT_INT32] = {"int32", "il", {4, 4}},
-    [ELEMENT_UINT8] = {"uint8", "B", {1, 1}},
+    [ELEMENT_ID] = {"int32 or int64", "ilq", {4, 8}, "ids"},
+    [ELEMENT_FLOAT32] = {"float32", "f", {4, 4}, "float32"},
+    [ELEMENT_FLOAT64] = {"float64", "d", {8, 8}, NULL},
+    [ELEMENT_INT32] = {"int32", "il", {4, 4}, NULL},
+    [ELEMENT_UINT8] = {"uint8", "B", {1, 1}, NULL},
+    [ELEMENT_ANY] = {"", "", {0, 0}, NULL},
 };
+
+PyObject *core_elements_name(const Buffer *buffer) {
+    PyObject *dtype = buffer->view.obj == NULL ? NULL : PyObject_GetAttrString(buffer->view.obj, "dtype");
+    if (dtype != NULL) {
+        PyObject *name = PyObject_Str(dtype);
+        Py_DECREF(dtype);
+        return name;
+    }
+    PyErr_Clear();
+    return PyUnicode_FromFormat("the format '%s'", buffer->view.format == NULL ? "B" : buffer->view.format);
+}
+
+int core_refuse_elements(const Buffer *buffer, const char *name, const char *wanted) {
+    PyObject *found = core_elements_name(buffer);
+    if (found == NULL) return -1;
+    PyErr_Format(PyExc_ValueError, "%s must be %s in native byte order, not %U", name, wanted, found);
+    Py_DECREF(found);
+    return -1;
+}
 
 int core_check_elements(const Buffer *buffer, const char *name, Element element) {
     if (element == ELEMENT_ANY) return 0;
@@ -53,10 +75,7 @@ int core_check_elements(const Buffer *buffer, const char *name, Element element)
     char letter = core_format_letter(buffer);
     if (letter != 0 && strchr(elements[element].letters, letter) != NULL && (size == sizes[0] || size == sizes[1]))
         return 0;
-    PyErr_Format(
-        PyExc_ValueError, "%s must be %s in native byte order, not '%s'", name, elements[element].name,
-        buffer->view.format == NULL ? "B" : buffer->view.format);
-    return -1;
+    return core_refuse_elements(buffer, name, elements[element].name);
 }
 
 static int take(PyObject *object, const char *name, int flags, Element element, Buffer *buffer) {
@@ -86,36 +105,41 @@ static int take(PyObject *object, const char *name, int flags, Element element, 
     return 0;
 }
 
-/// Whether the object's own buffer says all. Of a subclass of NumPy's array, such as one with a mask, as_array knows more.
+/// Whether the object's own buffer says all. Of a subclass of NumPy's array, such as one with a mask, rules know more.
 static bool has_plain_buffer(PyObject *object) {
     PyTypeObject *array = (PyTypeObject *)numpy_array;
     return PyObject_CheckBuffer(object) && (Py_TYPE(object) == array || !PyObject_TypeCheck(object, array));
 }
 
-int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer) {
-    buffer->held = false;
-    if (has_plain_buffer(object)) return take(object, name, 0, element, buffer);
-    if (as_array == NULL) {
+/// Takes the buffer of what the rule makes of an object.
+static int take_coerced(
+    PyObject *object, const char *name, const char *rule, int flags, Element element, Buffer *buffer) {
+    if (coerce == NULL) {
         PyErr_Format(PyExc_TypeError, "%s must be an array", name);
         return -1;
     }
-    PyObject *array = PyObject_CallFunction(as_array, "Os", object, name);
+    PyObject *array = PyObject_CallFunction(coerce, "Osz", object, name, rule);
     if (array == NULL) return -1;
-    int result = take(array, name, 0, element, buffer);
+    int result = take(array, name, flags, element, buffer);
     Py_DECREF(array); // the view keeps it
     return result;
+}
+
+int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer) {
+    buffer->held = false;
+    const char *rule = elements[element].rule;
+    if (has_plain_buffer(object)) {
+        int result = take(object, name, 0, element, buffer);
+        if (result == 0 || rule == NULL || !PyErr_ExceptionMatches(PyExc_ValueError)) return result;
+        PyErr_Clear();
+    }
+    return take_coerced(object, name, rule, 0, element, buffer);
 }
 
 int core_output(PyObject *object, const char *name, Element element, Buffer *buffer) {
     buffer->held = false;
     if (has_plain_buffer(object)) return take(object, name, PyBUF_WRITABLE, element, buffer);
-    if (PyObject_CheckBuffer(object) && as_array != NULL) {
-        PyObject *array = PyObject_CallFunction(as_array, "Os", object, name);
-        if (array == NULL) return -1;
-        int result = take(array, name, PyBUF_WRITABLE, element, buffer);
-        Py_DECREF(array);
-        return result;
-    }
+    if (PyObject_CheckBuffer(object)) return take_coerced(object, name, NULL, PyBUF_WRITABLE, element, buffer);
     PyErr_Format(PyExc_TypeError, "%s must be a writable %s array", name, elements[element].name);
     return -1;
 }

@@ -61,8 +61,8 @@ typedef struct Buffer {
     bool held;
 } Buffer;
 
-/// Takes a buffer of `object`; anything without one goes through the `as_array` function of the Python side first.
-/// Raises ValueError for one that is strided, byte-swapped or of other elements.
+/// Takes a buffer of `object`. What has none goes through the Python side's rules of coercion (_arrays.py) first, and so do
+/// ids and floats that are strided, byte-swapped or of other elements, which for other kinds is a ValueError.
 int core_buffer(PyObject *object, const char *name, Element element, Buffer *buffer);
 /// The same for an output: writable, and never copied.
 int core_output(PyObject *object, const char *name, Element element, Buffer *buffer);
@@ -72,6 +72,10 @@ void core_buffer_release(Buffer *buffer);
 int64_t core_buffer_count(const Buffer *buffer);
 bool core_buffers_overlap(const Buffer *a, const Buffer *b);
 int core_check_elements(const Buffer *buffer, const char *name, Element element);
+/// What its owner calls the elements of a buffer, such as "float64". Returns a new reference.
+PyObject *core_elements_name(const Buffer *buffer);
+/// Raises a ValueError that names the elements of a buffer, and those that are wanted; returns -1.
+int core_refuse_elements(const Buffer *buffer, const char *name, const char *wanted);
 
 /// What a call reads its inputs from and makes its results as.
 typedef struct Arrays {

@@ -57,14 +57,9 @@ static bool holds(const Buffer *buffer, ec_dtype type) {
     return letter != 0 && strchr(dtypes[type].letters, letter) != NULL && buffer->view.itemsize == dtypes[type].size;
 }
 
-static const char *format_of(const Buffer *buffer) { return buffer->view.format == NULL ? "B" : buffer->view.format; }
-
 int core_check_dtype(const Buffer *buffer, const char *name, ec_dtype type) {
     if (holds(buffer, type)) return 0;
-    PyErr_Format(
-        PyExc_ValueError, "%s must hold %s elements in native byte order, not '%s'", name, dtypes[type].name,
-        format_of(buffer));
-    return -1;
+    return core_refuse_elements(buffer, name, dtypes[type].name);
 }
 
 /// The type of the elements of a buffer. What 16 bits of an unsigned integer carry, nobody says here: they are u16.
@@ -74,9 +69,7 @@ static int find_dtype(const Buffer *buffer, const char *name, ec_dtype *type) {
         *type = (ec_dtype)i;
         return 0;
     }
-    PyErr_Format(
-        PyExc_ValueError, "%s must hold integers or floats in native byte order, not '%s'", name, format_of(buffer));
-    return -1;
+    return core_refuse_elements(buffer, name, "integers or floats");
 }
 
 // MARK: - Loans

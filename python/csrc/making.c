@@ -276,7 +276,7 @@ PyMethodDef core_making_methods[] = {
     {"refuse_allocation", refuse_allocation, METH_O,
      "Makes the core's allocation after the next count fail, once; for tests. Returns how many were still to succeed."},
     {"has_values", FAST(has_values), "Whether the values of a dict are the very objects of a tuple, in its order."},
-    {"set_array_hook", core_set_array_hook, METH_O, "Set the function that makes arrays of what has no buffer."},
+    {"set_array_hook", core_set_array_hook, METH_O, "Set the function that makes arrays of what can't be read as it lies."},
     {"set_tensor_type", core_set_tensor_type, METH_O,
      "Set the type of tensors; False if it does not offer DLPack's C exchange API."},
     {"set_table_type", core_set_table_type, METH_O, "Set the subclass of Table that functions return."},

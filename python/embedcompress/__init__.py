@@ -8,11 +8,13 @@
 >>> table.lookup([3, 1, 4]).shape
 (3, 64)
 
-Everything here needs NumPy only. `embedcompress.nn` has the torch modules.
+Everything here needs NumPy only. `ec.nn` has the torch modules, `ec.training` tables that learn, and `ec.hessian`
+sensitivities; these need torch.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import _loader
@@ -20,7 +22,7 @@ from . import _loader
 _loader.load()
 
 from . import _core  # noqa: E402
-from ._arrays import as_array  # noqa: E402
+from ._arrays import coerced  # noqa: E402
 from ._codes import codebook, uniform  # noqa: E402
 from ._compress import CompressionReport, compress, compress_to_file  # noqa: E402
 from ._errors import BudgetError, FormatError, InvalidIdError  # noqa: E402
@@ -38,11 +40,14 @@ from ._table import Table, dense  # noqa: E402
 from ._table_set import TableSet  # noqa: E402
 
 if TYPE_CHECKING:
+    from . import hessian as hessian
+    from . import nn as nn
+    from . import training as training
     from ._calibrate import RangeCalibration, calibrate_ranges
     from ._group_quantize import group_quantize
     from ._recommend import Recommendation, recommend
 
-_core.set_array_hook(as_array)
+_core.set_array_hook(coerced)
 _core.set_table_type(Table)
 
 __version__: str = _core.version()
@@ -68,21 +73,34 @@ def get_num_threads() -> int:
     return count
 
 
+_LAZY = {
+    "RangeCalibration": "_calibrate",
+    "calibrate_ranges": "_calibrate",
+    "group_quantize": "_group_quantize",
+    "Recommendation": "_recommend",
+    "recommend": "_recommend",
+}
+"""What few programs ask for is imported when they do, from these modules: importing the library stays quick."""
+_LAZY_MODULES = ("hessian", "nn", "training")
+
+
 def __getattr__(name: str) -> Any:
-    """Import what few programs ask for when they do: importing the library stays quick."""
-    if name in ("RangeCalibration", "calibrate_ranges"):
-        from . import _calibrate
+    """Import what few programs ask for when they do.
 
-        return getattr(_calibrate, name)
-    if name == "group_quantize":
-        from ._group_quantize import group_quantize
-
-        return group_quantize
-    if name in ("Recommendation", "recommend"):
-        from . import _recommend
-
-        return getattr(_recommend, name)
+    Raises:
+        AttributeError: there is no such name.
+        ImportError: `hessian`, `nn` or `training` without torch.
+    """
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are not imported yet included."""
+    return sorted({*globals(), *__all__, *_LAZY_MODULES})
 
 
 __all__ = [

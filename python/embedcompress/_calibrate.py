@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import as_array
+from ._arrays import as_ids
 from ._checks import check_type, checked_integer, checked_items, checked_number
 from ._compress import compress
 from ._registry import entry
@@ -211,9 +211,9 @@ def _groups(groups: object | None, rows: int) -> tuple[Values, int]:
     """Return the group of each row, and how many groups there are."""
     if groups is None:
         return np.zeros(rows, np.int64), 1
-    found = groups if isinstance(groups, np.ndarray) else as_array(groups, "groups")
-    if found.dtype.kind not in "iu" or found.shape != (rows,):
-        raise ValueError(f"groups must be {rows} integers, one for each row, not {found.dtype} of shape {found.shape}")
+    found = as_ids(groups, "groups")
+    if found.shape != (rows,):
+        raise ValueError(f"groups must be {rows} integers, one for each row, not of shape {found.shape}")
     if rows and not 0 <= int(found.min()) <= int(found.max()) < rows:
         raise ValueError(f"groups must be from 0 to {rows - 1}, not from {found.min()} to {found.max()}")
     return found.astype(np.int64), int(found.max()) + 1 if rows else 1

@@ -8,6 +8,8 @@ from typing import SupportsIndex, TypeVar
 
 import numpy as np
 
+from . import _core
+
 Item = TypeVar("Item")
 
 
@@ -51,4 +53,7 @@ def checked_number(value: float, name: str) -> float:
 def checked_items(values: Iterable[Item], name: str) -> tuple[Item, ...]:
     """Return what an argument holds; raise a TypeError that names it if it is nothing that one can go through."""
     check_type(values, Iterable, name, "a sequence")
+    if isinstance(values, _core.Table):
+        # Going through one decodes all of its rows.
+        raise TypeError(f"{name} must be a sequence, not a Table")
     return tuple(values)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import as_array
+from ._arrays import as_numbers
 from ._atomic import AnyPath
 from ._budget import checked_budget
 from ._checks import check_type
@@ -25,7 +25,7 @@ def compress(
     weight: object,
     method: str = "least_squares",
     *,
-    budget: int | float | None = None,
+    budget: int | float | str | None = None,
     weights: object | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -33,12 +33,14 @@ def compress(
     """Compress an embedding table.
 
     Args:
-        weight: (rows, dimension), f32, f16 or bf16, C-contiguous: a NumPy array, a torch CPU tensor, a buffer, or a
-            Table, such as `load` gives for a tensor of a checkpoint; or the path of a file with one table, as `load`
-            takes it. Never written to, and not kept.
+        weight: (rows, dimension) numbers: an array of NumPy, a CPU tensor of torch, a frame or a column of vectors of
+            pandas, polars or pyarrow, lists, a buffer, or a Table, such as `load` gives for a tensor of a checkpoint;
+            or the path of a file with one table, as `load` takes it. f32, f16 and bf16 are read as they lie, others
+            are cast to f32: what f64 has beyond it is lost, and integers have up to 24 bits. Never written to, and not
+            kept.
         method: A name from `methods()`.
-        budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size.
-            The method chooses its knob for it.
+        budget: The most bytes that the result may have: an int is bytes, a float up to 1 is a ratio of the f32 size,
+            and text says either, as "10%" or "6MB". The method chooses its knob for it.
         weights: How much an error counts, for methods that minimise one: (rows, dimension) for each element, such as
             squared gradients, or (rows,) for each row, such as how often it is used. Rows' weights matter where rows
             share what is chosen, as the clusters of kmeans_cls do. Finite, not negative.
@@ -54,9 +56,10 @@ def compress(
 
     Raises:
         ValueError: an unknown method or option; a value that is not finite, does not fit f16 scales, or is too large
-            for what the method computes in f32 (the message names the row); an array that is strided, byte-swapped, or
-            of the wrong dtype or rank; a weight that somebody writes to meanwhile, if two readings of it don't go
-            together. Otherwise each row of the result is one that the weight had at some moment.
+            for what the method computes in f32 (the message names the row); a weight without two axes, or whose dtype
+            is not of real numbers (the message names it); elements under a mask, nulls, and numbers that f32 can't
+            hold; a weight that somebody writes to meanwhile, if two readings of it don't go together. Otherwise each
+            row of the result is one that the weight had at some moment.
         BudgetError: the method can't be that small; the message names the least that it can reach.
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
@@ -101,7 +104,7 @@ def compress_to_file(
     tables: Mapping[str, object],
     method: str = "least_squares",
     *,
-    budget: int | float | None = None,
+    budget: int | float | str | None = None,
     weights: Mapping[str, object] | None = None,
     row_alignment: int = 1,
     metadata: Mapping[str, str] | None = None,
@@ -147,12 +150,13 @@ def compress_to_file(
     unknown = set(weights or ()) - set(sources)
     if unknown:
         raise ValueError(f"weights are given for '{min(unknown)}', which is not among the tables")
+    given = None if budget is None else checked_budget(budget)
     elements = sum(source.rows * source.dimension for source in sources.values())
 
     def share(source: Table) -> int | float | None:
-        if type(budget) is int and len(sources) > 1:
-            return budget * source.rows * source.dimension // max(elements, 1)
-        return budget
+        if isinstance(given, int) and len(sources) > 1:
+            return given * source.rows * source.dimension // max(elements, 1)
+        return given
 
     jobs = tuple(
         (name, source, _weights((weights or {}).get(name)), *_options(method, options, share(source)))
@@ -178,11 +182,11 @@ _Arrays = tuple[tuple[str, np.ndarray[Any, Any]], ...]
 """Options that are arrays, by name, in float64."""
 
 
-def _options(method: str, options: Mapping[str, Any], budget: int | float | None) -> tuple[str, _Arrays]:
+def _options(method: str, options: Mapping[str, Any], budget: int | float | str | None) -> tuple[str, _Arrays]:
     """Return the options of a method as JSON, and those that are arrays; the core says which ones a method takes."""
     takes = {option.name: option.type == "array" for option in entry(method).options}
     arrays = {
-        name: _numbers(name, value)
+        name: as_numbers(value, name, np.float64)
         for name, value in options.items()
         if value is not None and takes.get(name, isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0)
     }
@@ -192,21 +196,15 @@ def _options(method: str, options: Mapping[str, Any], budget: int | float | None
     return json.dumps(plain), tuple(arrays.items())
 
 
-def _numbers(name: str, value: object) -> np.ndarray[Any, Any]:
-    array = value if isinstance(value, np.ndarray) else as_array(value, name)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must be numbers, not {array.dtype}")
-    return np.ascontiguousarray(array, np.float64)
-
-
 def _weights(weights: object | None) -> Table | None:
     """Return weights as a dense table of one column or more."""
     if weights is None or isinstance(weights, Table):
         return weights
-    array = as_array(weights, "weights") if not isinstance(weights, np.ndarray) else weights
-    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
-        raise ValueError(f"weights must be numbers of one or two axes, not {array.ndim} of {array.dtype}")
-    return dense(np.ascontiguousarray(array.reshape(len(array), -1) if array.ndim == 1 else array, np.float32))
+    # Through f64, so that counts of more than 24 bits are rounded: what an error counts has no need of its last digits.
+    array = as_numbers(as_numbers(weights, "weights", np.float64), "weights")
+    if array.ndim not in (1, 2):
+        raise ValueError(f"weights must be numbers of one or two axes, not {array.ndim}")
+    return dense(array.reshape(-1, 1) if array.ndim == 1 else array)
 
 
 def _full_bytes(table: Table) -> int:

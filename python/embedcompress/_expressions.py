@@ -73,7 +73,7 @@ def plan_bytes(tree: Mapping[str, object]) -> int:
 
 def _natural(values: object, name: str) -> np.ndarray[Any, Any]:
     """Return an array whose memory can be lent: C-contiguous, in native byte order."""
-    array = values if isinstance(values, np.ndarray) else as_array(values, name)
+    array = as_array(values, name)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return np.asarray(array, order="C")

@@ -66,7 +66,7 @@ def from_fused_rows(
             bytes; a scale or a bias is not finite (the message names the row).
     """
     dimension, bits, row_alignment = _integers(dimension=dimension, bits=bits, row_alignment=row_alignment)
-    packed = as_array(rows, "rows") if not isinstance(rows, np.ndarray) else rows
+    packed = as_array(rows, "rows")
     if packed.dtype != np.uint8:
         raise ValueError(f"rows must be uint8, not {packed.dtype}")
     if packed.ndim != 2:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import as_array
+from ._arrays import as_numbers
 from ._budget import budget_bytes
 from ._compress import compress
 from ._files import as_table
@@ -57,7 +57,7 @@ class Recommendation:
 
 def recommend(
     weight: object,
-    budget: int | float,
+    budget: int | float | str,
     *,
     counts: object | None = None,
     metric: str = "l2",
@@ -101,10 +101,10 @@ def _given(fields: dict[str, Any], uses: np.ndarray[Any, Any] | None) -> dict[st
 
 
 def _counts(counts: object, source: Table) -> np.ndarray[Any, Any]:
-    array = counts if isinstance(counts, np.ndarray) else as_array(counts, "counts")
-    if array.shape != (source.rows,) or array.dtype.kind not in "iuf":
-        raise ValueError(f"counts must be {source.rows} numbers, one for each row, not {array.shape} of {array.dtype}")
-    return np.ascontiguousarray(array, np.float64)
+    array = as_numbers(counts, "counts", np.float64)
+    if array.shape != (source.rows,):
+        raise ValueError(f"counts must be {source.rows} numbers, one for each row, not of shape {array.shape}")
+    return array
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._arrays import as_array
+from ._arrays import as_numbers
 from ._checks import check_type
 from ._expressions import compose
 from ._table import Table, dense
@@ -28,11 +28,10 @@ def rotate(table: Table, seed: int = 0, *, offset: object | None = None) -> Tabl
     check_type(table, Table, "table", "a Table")
     values = None
     if offset is not None:
-        values = offset if isinstance(offset, np.ndarray) else np.asarray(as_array(offset, "offset"))
-        if values.shape != (table.dimension,) or values.dtype.kind not in "iuf":
-            raise ValueError(f"offset must be {table.dimension} numbers, not {values.dtype} of shape {values.shape}")
         # Kept by the table: the caller's own may change.
-        values = np.array(values, np.float32)
+        values = np.array(as_numbers(offset, "offset"))
+        if values.shape != (table.dimension,):
+            raise ValueError(f"offset must be {table.dimension} numbers, not of shape {values.shape}")
     return compose("rotate", {"seed": seed}, {"offset": values}, [table])
 
 

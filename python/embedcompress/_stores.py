@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._checks import checked_integer
+from ._checks import checked_integer, checked_items
 from ._expressions import compose, given
 from ._table import Table
 
@@ -48,7 +48,7 @@ def tensor_train(
 
 def _several(values: Any, name: str, count: int, what: str) -> Sequence[Any]:
     """Return values that are as many as they have to be."""
-    found: Sequence[Any] = tuple(values)
+    found: Sequence[Any] = checked_items(values, name)
     if len(found) != count:
         raise ValueError(f"{name} must be {count} {what}, not {len(found)}")
     return found

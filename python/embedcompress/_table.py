@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from . import _core
 from ._arrays import as_matrix
 from ._atomic import AnyPath
 from ._checks import check_type
+from ._indexing import blocks, decoded, indexed
 from ._metadata import metadata_text
 from ._row_layout import RowLayout
 
@@ -34,7 +35,8 @@ class Table(_core.Table):
     """A compressed embedding table: an expression of stores and routes that rows are looked up in.
 
     Made by `compress`, `load` and their like. Immutable; any number of threads may use one. `print(table)` shows the
-    expression as a tree with the bytes of each piece.
+    expression as a tree with the bytes of each piece. It stands in for the array of its rows where that is read: with
+    `shape`, `dtype`, `len`, indices, iteration, and `np.asarray`, each of which decodes the rows that it needs.
 
     Attributes:
         rows: ids are 0 to rows - 1.
@@ -55,9 +57,46 @@ class Table(_core.Table):
         """(rows, dimension)."""
         return self.rows, self.dimension
 
+    @property
+    def size(self) -> int:
+        """Numbers of all rows: rows * dimension."""
+        return self.rows * self.dimension
+
+    @property
+    def ndim(self) -> int:
+        """2: rows and columns."""
+        return 2
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """That of the rows that come out; what they are stored as is another matter."""
+        return np.dtype(np.float32)
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.rows
+
+    def __getitem__(self, index: Any) -> np.ndarray[Any, Any]:
+        """Return rows as a new array, by NumPy's rules: `table[index]` is `table.decode()[index]`.
+
+        Only the rows that it needs are decoded. Unlike those of `lookup`, negative numbers count from the end.
+
+        Args:
+            index: An integer, a slice, an array of integers of any shape, a mask of (rows,) bools; or a pair of these,
+                for rows and for columns.
+
+        Raises:
+            IndexError: what is out of range, or no index.
+        """
+        return indexed(self, index)
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Return the rows one after the other; they are decoded in blocks of a megabyte."""
+        return (row for block in blocks(self) for row in block)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return all rows, decoded, for `np.asarray(table)` and NumPy's functions."""
+        return decoded(self, dtype, copy)
 
     def __repr__(self) -> str:
         """Return one line about the table."""
@@ -160,7 +199,8 @@ def dense(weight: object) -> Table:
     """Return a table of the rows as they are, on the memory of `weight`, which must not change while the table lives.
 
     Args:
-        weight: (rows, dimension), f32, f16 or bf16, C-contiguous: a NumPy array, a torch CPU tensor, or a buffer.
+        weight: (rows, dimension) numbers, as for `compress`. f32, f16 and bf16 that are C-contiguous are used where
+            they lie; of anything else there is a copy.
     """
     if isinstance(weight, Table):
         return weight

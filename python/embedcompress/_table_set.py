@@ -69,11 +69,12 @@ class TableSet:
         """Look the rows of every feature up and pool them.
 
         Args:
-            ids: int32 or int64, one axis: those of the first feature, then those of the second, and so on.
-            offsets: int32 or int64, (features * batch + 1,): feature f has ids[offsets[f * batch + s] :
+            ids: Integers, as for `Table.lookup`, one axis: those of the first feature, then those of the second, and so
+                on.
+            offsets: Integers, (features * batch + 1,): feature f has ids[offsets[f * batch + s] :
                 offsets[f * batch + s + 1]] in sample s. 0 first, never decreasing, len(ids) last.
             mode: "sum", "mean" or "max". An empty bag gives zeros.
-            per_sample_weights: float32, the shape of ids; only with "sum".
+            per_sample_weights: Numbers in the shape of ids, of a dtype that `compress` takes; only with "sum".
             out: float32 array of shape (batch, dimension) to write to; a new one if None.
             on_invalid: "raise", or "zero" to take ids outside [0, rows) as rows of zeros, counted in the invalid_count
                 of their table.

@@ -66,6 +66,37 @@ def test_a_ratio_is_the_bytes_that_it_means(method):
         np.testing.assert_array_equal(by_ratio.decode(), by_bytes.decode())
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("75%", 0.75),
+        (" 12.5 %", 0.125),
+        ("0.5", 0.5),
+        ("100%", 1.0),
+        ("9632", 9632),
+        ("9.632 kB", 9632),
+        ("9KiB", 9216),
+    ],
+)
+def test_text_says_what_a_number_does(text, number, tmp_path):
+    """The same for every function that takes a budget."""
+    weight = np.random.default_rng(0).standard_normal((301, 16)).astype(np.float32)
+    wanted = ec.compress(weight, budget=number)
+    np.testing.assert_array_equal(ec.compress(weight, budget=text).decode(), wanted.decode())
+    report = ec.compress_to_file(tmp_path / "a", {"a": weight}, budget=text)
+    assert report["a"].stored_bytes == wanted.stored_bytes
+    best, same = ec.recommend(weight, text)[0], ec.recommend(weight, number)[0]
+    assert (best.method, best.stored_bytes) == (same.method, same.stored_bytes)
+    training = pytest.importorskip("embedcompress.training")
+    assert training.plan("hash", 301, 16, budget=text) == training.plan("hash", 301, 16, budget=number)
+
+
+def test_text_in_bytes_is_shared(tmp_path):
+    weights = {name: np.ones((50, 16), np.float32) for name in "ab"}
+    found = ec.compress_to_file(tmp_path / "a", weights, budget="3200B")
+    assert sum(report.stored_bytes for report in found.values()) <= 3200
+
+
 @by_method
 @pytest.mark.parametrize(
     ("budget", "error", "message"),
@@ -74,8 +105,10 @@ def test_a_ratio_is_the_bytes_that_it_means(method):
         (0.0, ValueError, "from 0 to 1, not 0.0"),
         (float("nan"), ValueError, "from 0 to 1, not nan"),
         (-1, ValueError, "budget must not be negative, not -1"),
-        (True, TypeError, "budget must be a number, not bool"),
-        ("10%", TypeError, "budget must be a number, not str"),
+        (True, TypeError, "budget must be a number, or text such as '10%', not bool"),
+        ("10 percent", ValueError, "'10 percent' is neither a share of the f32 size"),
+        ("0%", ValueError, "neither a share"),
+        ("101%", ValueError, "neither a share"),
     ],
 )
 def test_what_is_no_budget(method, budget, error, message):

@@ -69,31 +69,21 @@ def test_values_beyond_f16(weight, method):
 
 
 def matrices(weight):
-    strided = np.repeat(weight, 2, axis=1)[:, ::2]
     return [
-        (strided, "C-contiguous"),
-        (weight[:, :5], "C-contiguous"),
-        (np.asfortranarray(weight), "C-contiguous"),
-        (weight[::-1], "C-contiguous"),
-        (weight.astype(">f4"), "native byte order"),
-        (weight.astype(">f2"), "native byte order"),
-        (weight.astype(np.float64), "float32, float16 or bfloat16"),
-        (weight.astype(np.int8), "float32, float16 or bfloat16"),
-        (weight.astype(np.uint16), "float32, float16 or bfloat16"),
-        (weight.astype(np.complex64), "float32, float16 or bfloat16"),
-        (weight > 0, "float32, float16 or bfloat16"),
+        (weight.astype(np.complex64), "real numbers, not complex64"),
+        (weight > 0, "real numbers, not bool"),
         (weight.ravel(), "two axes"),
         (weight[None], "two axes"),
         (np.float32(3), "two axes"),
-        (np.array(weight.tolist(), np.longdouble), "float32, float16 or bfloat16"),
-        (np.zeros((3, 2), [("a", "f4")]), "float32, float16 or bfloat16"),
-        (np.array([["a", "b"]]), "float32, float16 or bfloat16"),
+        (np.zeros((3, 2), [("a", "f4")]), "real numbers, not void32"),
+        (np.array([["a", "b"]]), "real numbers, not str"),
         (np.empty((5, 0), np.float32), "column"),
-        (b"some bytes", "float32, float16 or bfloat16"),
+        (b"some bytes", "two axes"),
+        ("weight", "two axes"),
     ]
 
 
-@pytest.mark.parametrize("index", range(19))
+@pytest.mark.parametrize("index", range(10))
 def test_weights_of_the_wrong_kind(weight, index):
     bad, message = matrices(weight)[index]
     for call in (ec.dense, ec.compress):
@@ -101,7 +91,7 @@ def test_weights_of_the_wrong_kind(weight, index):
             call(bad)
 
 
-@pytest.mark.parametrize("bad", [None, "weight", object(), {"a": 1}])
+@pytest.mark.parametrize("bad", [None, object(), {"a": 1}])
 def test_weights_that_are_no_arrays(bad):
     for call in (ec.dense, ec.compress):
         with pytest.raises((TypeError, ValueError), match="weight must be"):
@@ -111,21 +101,15 @@ def test_weights_that_are_no_arrays(bad):
 def test_tensors_of_the_wrong_kind(weight, table):
     torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(weight)
-    with raises("C-contiguous"):
-        ec.compress(tensor.t())
     with raises("CPU"):
         ec.compress(tensor.to("meta"))
     with raises("dense tensor"):
         ec.compress(tensor.to_sparse())
-    with raises("float32, float16 or bfloat16"):
-        ec.compress(tensor.double())
     ids = torch.arange(10)
-    with raises("ids must be C-contiguous"):
-        table.lookup(ids[::2])
-    with raises("ids must be int32 or int64"):
+    with raises("ids must be integers, not float32"):
         table.lookup(ids.float())
-    with raises("per_sample_weights must be float32"):
-        table.bag(ids, ids, per_sample_weights=ids.double())
+    with raises("per_sample_weights must be real numbers, not bool"):
+        table.bag(ids, ids, per_sample_weights=ids > 3)
 
 
 # Ids
@@ -134,32 +118,22 @@ def test_tensors_of_the_wrong_kind(weight, table):
 def wrong_ids():
     ids = np.array([1, 2, 3, 4])
     return [
-        (ids[::2], "C-contiguous"),
-        (ids[::-1], "C-contiguous"),
-        (np.asfortranarray(ids.reshape(2, 2)), "C-contiguous"),
-        (ids.astype(">i8"), "int32 or int64"),
-        (ids.astype(">i4"), "int32 or int64"),
-        (ids.astype(np.float32), "int32 or int64"),
-        (ids.astype(np.float64), "int32 or int64"),
-        (ids.astype(np.uint64), "int32 or int64"),
-        (ids.astype(np.uint32), "int32 or int64"),
-        (ids.astype(np.int16), "int32 or int64"),
-        (ids.astype(np.int8), "int32 or int64"),
-        (ids.astype(bool), "int32 or int64"),
-        (ids.astype(complex), "int32 or int64"),
-        (ids.astype("m8[s]"), "ids must be"),
-        (ids.astype("M8[s]"), "ids must be"),
-        (np.zeros(2, [("a", "i8")]), "int32 or int64"),
-        (np.array(["1"]), "int32 or int64"),
-        ([1.0, 2.0], "int32 or int64"),
-        ([True, False], "int32 or int64"),
-        (1.5, "int32 or int64"),
-        (b"abcdefgh", "int32 or int64"),
-        ([2**63], "int32 or int64"),
+        (ids.astype(np.float32), "integers, not float32"),
+        (ids.astype(np.float64), "integers, not float64"),
+        (ids.astype(bool), "integers, not bool"),
+        (ids.astype(complex), "integers, not complex128"),
+        (ids.astype("m8[s]"), "integers, not timedelta64"),
+        (ids.astype("M8[s]"), "integers, not datetime64"),
+        (np.zeros(2, [("a", "i8")]), "integers, not void64"),
+        (np.array(["1"]), "integers, not str"),
+        ([1.0, 2.0], "integers, not float64"),
+        ([True, False], "integers, not bool"),
+        (1.5, "integers, not float64"),
+        (b"abcdefgh", "integers, not bytes"),
     ]
 
 
-@pytest.mark.parametrize("index", range(22))
+@pytest.mark.parametrize("index", range(12))
 def test_ids_of_the_wrong_kind(table, index):
     ids, message = wrong_ids()[index]
     with raises(message):
@@ -260,15 +234,13 @@ def test_on_invalid_and_mode_are_checked(table):
         ([[0, 2]], {}, "offsets must have one axis, not 2"),
         (0, {}, "offsets must have one axis, not 0"),
         (None, {}, "offsets are needed"),
-        ([0.0, 2.0], {}, "offsets must be int32 or int64"),
+        ([0.0, 2.0], {}, "offsets must be integers, not float64"),
         ([0], {"mode": "mean", "per_sample_weights": np.ones(4, np.float32)}, "sum only"),
         ([0], {"mode": "max", "per_sample_weights": np.ones(4, np.float32)}, "sum only"),
         ([0], {"per_sample_weights": np.ones(3, np.float32)}, "shape of ids"),
         ([0], {"per_sample_weights": np.ones((2, 2), np.float32)}, "shape of ids"),
-        ([0], {"per_sample_weights": np.ones(4)}, "per_sample_weights must be float32"),
-        ([0], {"per_sample_weights": np.ones(4, np.float16)}, "per_sample_weights must be float32"),
-        ([0], {"per_sample_weights": np.ones(4, ">f4")}, "per_sample_weights must be float32"),
-        ([0], {"per_sample_weights": np.ones(8, np.float32)[::2]}, "per_sample_weights must be C-contiguous"),
+        ([0], {"per_sample_weights": np.ones(4, bool)}, "per_sample_weights must be real numbers, not bool"),
+        ([0], {"per_sample_weights": np.full(4, 1e39)}, "per_sample_weights has 1e[+]39 at 0"),
         ([0], {"padding_idx": 20}, "padding_idx must be from 0 to 19, not 20"),
         ([0], {"padding_idx": -1}, "padding_idx must be from 0 to 19, not -1"),
         ([0], {"padding_idx": 2**70}, "padding_idx is too large"),
@@ -314,8 +286,8 @@ def wrong_outputs():
         (np.empty((3, 12), np.float32), ValueError, "out must have the shape"),
         (np.empty((2, 12, 1), np.float32), ValueError, "out must have the shape"),
         (np.empty(24, np.float32), ValueError, "out must have the shape"),
-        (np.empty((2, 12)), ValueError, "out must be float32"),
-        (np.empty((2, 12), np.float16), ValueError, "out must be float32"),
+        (np.empty((2, 12)), ValueError, "out must be float32 in native byte order, not float64"),
+        (np.empty((2, 12), np.float16), ValueError, "out must be float32 in native byte order, not float16"),
         (np.empty((2, 12), np.int32), ValueError, "out must be float32"),
         (np.empty((2, 12), ">f4"), ValueError, "out must be float32"),
         (np.empty((2, 24), np.float32)[:, ::2], ValueError, "C-contiguous"),
@@ -524,7 +496,7 @@ def test_arrays_that_are_no_parts(table):
         ({"rows": ("i8", arrays["rows"].values.view(np.int8))}, "tensor 'rows' must be"),
         ({"rows": ("u8", arrays["rows"].values[:5])}, "tensor 'rows' must be"),
         ({"rows": ("u8", arrays["rows"].values.ravel())}, "tensor 'rows' must be"),
-        ({"rows": ("f32", arrays["rows"].values)}, "must hold f32 elements"),
+        ({"rows": ("f32", arrays["rows"].values)}, "must be f32 in native byte order, not uint8"),
         ({"rows": ("q4", arrays["rows"].values)}, "dtype must be one of"),
         ({"rows": ("u8", arrays["rows"].values[:, ::2])}, "C-contiguous"),
         ({**arrays, "more": ("u8", np.zeros(3, np.uint8))}, "tensor 'more' belongs to no table"),

@@ -31,6 +31,27 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     assert statistics.median(shares) < 0.5, f"of NumPy's time: {shares}"
 
 
+def test_names_that_are_imported_when_asked_for(run_python):
+    program = """
+import sys
+import embedcompress as ec
+names = {"recommend", "calibrate_ranges", "RangeCalibration", "group_quantize", "nn", "training", "hessian"}
+assert names <= set(dir(ec)), names - set(dir(ec))
+assert set(ec.__all__) <= set(dir(ec))
+assert "torch" not in sys.modules
+assert ec.recommend.__module__ == "embedcompress._recommend"
+assert "torch" not in sys.modules
+print(ec.nn.CompressedEmbedding.__name__, ec.training.embedding.__name__, ec.hessian.sensitivity.__name__)
+try:
+    ec.nothing
+except AttributeError as error:
+    print(error)
+"""
+    lines = run_python(program).splitlines()
+    assert lines[0] == "CompressedEmbedding embedding sensitivity"
+    assert lines[1] == "module 'embedcompress' has no attribute 'nothing'"
+
+
 def test_only_numpy_and_the_standard_library_are_imported(run_python):
     program = """
 import sys

@@ -117,7 +117,7 @@ def outcome(call, *arguments):
     "ids",
     [
         *(L([ROWS]), L([-1]), L([2**40]), L([0.5]), L([True]), L([]), L(1), torch.zeros(0, 3, dtype=torch.int64)),
-        *(L([1], dtype=torch.int16), L([1], dtype=torch.uint8), [1], None, np.array([1])),
+        *([1], None, np.array([1])),
     ],
     ids=str,
 )
@@ -137,10 +137,7 @@ def test_embedding_fails_as_torchs(ids):
         "id negative": (L([-1]), L([0])),
         "float ids": (L([0.5]), L([0])),
         "float ids in rows": (L([[0.5]]),),
-        "short ids": (L([1], dtype=torch.int16), L([0], dtype=torch.int16)),
-        "short ids in rows": (L([[1]], dtype=torch.int16),),
         "short ids, long offsets": (L([1], dtype=torch.int16), L([0])),
-        "bool ids, long offsets": (L([True]), L([0])),
         "int ids, long offsets": (L([1], dtype=torch.int32), L([0])),
         "long ids, int offsets": (L([1]), L([0], dtype=torch.int32)),
         "float offsets": (L([1]), L([0.0])),
@@ -154,8 +151,6 @@ def test_embedding_fails_as_torchs(ids):
         "weights": (L([1, 2]), L([0]), torch.ones(2)),
         "weights of another shape": (L([1, 2]), L([0]), torch.ones(1)),
         "weights of another rank": (L([[1, 2]]), None, torch.ones(2)),
-        "f64 weights": (L([1, 2]), L([0]), torch.ones(2, dtype=torch.float64)),
-        "int weights": (L([1, 2]), L([0]), L([1, 2])),
         "weights without offsets": (L([1, 2]), None, torch.ones(2)),
         "nothing": (L([], dtype=torch.int64), L([], dtype=torch.int64)),
         "empty bags": (L([], dtype=torch.int64), L([0, 0])),

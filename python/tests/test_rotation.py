@@ -113,7 +113,7 @@ def test_seeds_that_are_none(rng, seed):
 
 @pytest.mark.parametrize("offset", [[1.0, 2.0], np.zeros((4, 1)), ["a"] * 4, 1.0])
 def test_offsets_that_are_none(rng, offset):
-    with pytest.raises(ValueError, match="offset must be 4 numbers"):
+    with pytest.raises(ValueError, match=r"offset must be (4|real) numbers"):
         ec.rotate(random_tables.random_dense(rng, 3, 4), offset=offset)
 
 

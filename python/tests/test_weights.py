@@ -97,7 +97,7 @@ def test_weights_that_are_refused(rng):
         (np.r_[np.ones(20), np.nan, np.ones(9)], "weights of row 20 have nan"),
         (np.full(30, np.inf), "weights of row 0 have inf"),
         (np.ones((1, 30, 8)), "one or two axes"),
-        (np.array(["a"] * 30), "numbers of one or two axes"),
+        (np.array(["a"] * 30), "real numbers, not str"),
     ):
         with pytest.raises(ValueError, match=message):
             ec.compress(weight, weights=weights)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import time
 from typing import Any
 
 import embedcompress as ec
 
+from .._budget import checked_budget
 from .._reading import json_value
 from .._registry import entry
 from .._report import figure, percent, size, text_table, to_json
@@ -19,9 +19,6 @@ from .._text import printable
 from .._vocabulary import vocabulary_entry
 from ._inputs import READS, Input, add_tensor
 from ._progress import bar
-
-UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-BUDGET = re.compile(r"(\d+|\d*\.\d+|\d+\.\d*|\d+e-?\d+) ?(%|b|[kmg]i?b|)")
 
 
 def add(subparsers: Any) -> None:
@@ -96,19 +93,11 @@ def option(text: str) -> tuple[str, bool | int | float | str | None]:
 
 
 def budget(text: str) -> int | float:
-    """Return a share as a float and bytes as an int: 0.125 and 12.5% are shares; 6000000, 6MB and 6MiB are bytes."""
-    match = BUDGET.fullmatch(text.strip().lower().replace(",", "").replace("_", ""))
-    if match:
-        number, unit = float(match[1]), match[2]
-        is_share = unit == "%" or (unit == "" and not match[1].isdigit())
-        share = number / 100 if unit == "%" else number
-        if is_share and 0 < share <= 1:
-            return share
-        if not is_share and number * UNITS[unit] < 2**63:
-            return int(number * UNITS[unit])
-    raise argparse.ArgumentTypeError(
-        f"'{text}' is neither a share of the f32 size (0.125, 12.5%) nor bytes (6000000, 6MB)"
-    )
+    """Return a share as a float and bytes as an int, by the library's own rule."""
+    try:
+        return checked_budget(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def method_options(arguments: argparse.Namespace) -> dict[str, Any]:

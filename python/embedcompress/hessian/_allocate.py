@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .. import BudgetError
-from .._budget import budget_bytes
+from .._budget import budget_bytes, checked_budget
 from .._checks import check_type, checked_integer
 from .._report import figure, text_table
 from ._knapsack import least_cost
@@ -99,7 +99,7 @@ class Allocation(dict[str, int]):
 def allocate(
     sensitivities: Mapping[str, Sensitivity | float],
     sizes: Mapping[str, BlockSize],
-    budget: int | float,
+    budget: int | float | str,
     choices: Sequence[int] = (2, 3, 4, 8),
     method: str = "error",
     *,
@@ -120,7 +120,8 @@ def allocate(
         sensitivities: By block, what `sensitivity` gave, or a number that takes the place of Ω.
         sizes: By block: how many values it has, the shape (rows, columns) of its matrix, a list of shapes, or bytes by
             bits, as `measure` gives them.
-        budget: Bytes, or as a float up to 1 a ratio of the f32 size, for which bytes by bits need an entry at 32.
+        budget: Bytes, or as a float up to 1 or as "10%" a ratio of the f32 size, for which bytes by bits need an entry
+            at 32.
         choices: Bits to choose from: 1 to 8, and 16 and 32 for f16 and f32.
         method: "error" or "ranking".
         errors: By block and bits, squared error, as `measure` gives it. None takes that of a uniform quantizer, for
@@ -163,9 +164,9 @@ def allocate(
             )
             size = _bytes(name, sizes[name], bits, group, range_bytes)
             options[name].append(_Option(bits, size, error, omega * error))
-    limit = budget_bytes(
-        budget, sum(_bytes(name, sizes[name], 32, None, 0) for name in omegas) if isinstance(budget, float) else 0
-    )
+    checked = checked_budget(budget)
+    full = sum(_bytes(name, sizes[name], 32, None, 0) for name in omegas) if isinstance(checked, float) else 0
+    limit = budget_bytes(checked, full)
     least = sum(min(option.size for option in own) for own in options.values())
     if least > limit:
         raise _refusal(limit, least)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from .._arrays import as_numbers
 from .._checks import check_type
 from .._compress import compress
 from .._report import figure, text_table
@@ -112,7 +113,7 @@ def _weights(name: str, counts: object | None, matrices: Sequence[np.ndarray]) -
     """Return what the error of each row counts."""
     if counts is None:
         return 1.0
-    array = np.asarray(counts, np.float64)
+    array = as_numbers(counts, f"counts of block {name!r}", np.float64)
     if len(matrices) != 1 or array.shape != matrices[0].shape[:1]:
         shapes = " and ".join(str(matrix.shape) for matrix in matrices) or "none"
         raise ValueError(f"counts of block {name!r} have shape {array.shape}, and its matrices: {shapes}")

@@ -83,10 +83,10 @@ class CompressedEmbeddingBagCollection(nn.Module):
         """Look the rows of every feature up and pool those of each bag.
 
         Args:
-            ids: int32 or int64, (ids,): those of the first feature, then those of the second, and so on.
+            ids: Integers, (ids,): those of the first feature, then those of the second, and so on.
             offsets: (features * batch + 1,): feature f has ids[offsets[f * batch + s] : offsets[f * batch + s + 1]] in
                 sample s; 0 first, the number of ids last.
-            per_sample_weights: The shape of ids, f32 or the module's dtype; with mode "sum" only.
+            per_sample_weights: Real numbers in the shape of ids; with mode "sum" only.
 
         Returns:
             (batch, embedding_dim), in which columns[f] are those of feature f; zeros for an empty bag.
@@ -97,7 +97,7 @@ class CompressedEmbeddingBagCollection(nn.Module):
             NotImplementedError: weights with another mode than "sum", or that require grad.
             TypeError: ids are no tensor.
         """
-        weights = None if per_sample_weights is None else inference_weights(per_sample_weights, self.dtype)
+        weights = None if per_sample_weights is None else inference_weights(per_sample_weights)
         if runs_eagerly(ids):
             tables = [part.table() for part in self._parts()]
             rows = bags(tuple(tables[index] for index in self.features), ids, offsets, self.mode, weights)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from .. import Table, compress, group_quantize
 from .._checks import check_type
 from ._expression import assemble, parse
-from ._modules import plain_weight
 from ._operators import _library
 from ._parts import Parts
 
@@ -84,7 +83,7 @@ class CompressedLinear(nn.Module):
             ValueError: see there.
         """
         check_type(module, nn.Linear, "module", "a torch.nn.Linear")
-        weight = plain_weight(module.weight)
+        weight = module.weight
         table = group_quantize(weight, **options) if method == "group_quantize" else compress(weight, method, **options)
         return cls(table, None if module.bias is None else module.bias.detach().clone())
 

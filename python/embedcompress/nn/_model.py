@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .. import compress, evaluate
 from .._checks import check_type
 from .._evaluate import Evaluation
-from .._table import Progress
-from ._modules import CompressedEmbedding, CompressedEmbeddingBag, check_module, plain_weight
+from .._table import Progress, dense
+from ._modules import CompressedEmbedding, CompressedEmbeddingBag, check_module
 from ._parts import Parts
 from ._quantized import Packed, is_quantized, is_quantized_bag
 from ._report import Layer, Report
@@ -278,7 +278,7 @@ def _compress(weights: list[_Weight], method: str, progress: Progress | None, op
                 if progress is not None and progress(before + rows, total) is False:
                     raise KeyboardInterrupt
             else:
-                source = plain_weight(weight.source)
+                source = dense(weight.source)
                 step = None if progress is None else _step(progress, before, rows, total)
                 table = compress(source, method, progress=step, **options)
                 weight.evaluation = evaluate(table, source, queries=0)

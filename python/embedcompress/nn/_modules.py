@@ -108,7 +108,7 @@ class CompressedEmbedding(_Compressed):
         Raises:
             ValueError: see `embedcompress.compress`.
         """
-        return cls(compress(plain_weight(weight), method, **options), padding_idx, dtype=_dtype(weight))
+        return cls(compress(weight, method, **options), padding_idx, dtype=_dtype(weight))
 
     @classmethod
     def from_module(
@@ -143,14 +143,14 @@ class CompressedEmbedding(_Compressed):
         """Look rows up.
 
         Args:
-            input: int32 or int64 ids of any shape.
+            input: Integer ids of any shape.
 
         Returns:
             (*input.shape, embedding_dim).
 
         Raises:
             IndexError: an id is outside [0, num_embeddings).
-            RuntimeError: ids are not int32 or int64, or not on the CPU.
+            RuntimeError: ids are not integers, or not on the CPU.
             TypeError: input is no tensor.
         """
         if runs_eagerly(input):
@@ -233,7 +233,7 @@ class CompressedEmbeddingBag(_Compressed):
         Raises:
             ValueError: see `embedcompress.compress`.
         """
-        table = compress(plain_weight(weight), method, **options)
+        table = compress(weight, method, **options)
         return cls(table, mode, padding_idx, include_last_offset, dtype=_dtype(weight))
 
     @classmethod
@@ -271,9 +271,9 @@ class CompressedEmbeddingBag(_Compressed):
         """Look rows up and pool those of each bag.
 
         Args:
-            input: int32 or int64 ids: (ids,) with offsets, or (bags, ids of each) without.
+            input: Integer ids: (ids,) with offsets, or (bags, ids of each) without.
             offsets: (bags,), where each bag begins in input, 0 first; one entry more with include_last_offset.
-            per_sample_weights: The shape of input, f32 or the module's dtype; with mode "sum" only.
+            per_sample_weights: Real numbers in the shape of input; with mode "sum" only.
 
         Returns:
             (bags, embedding_dim); zeros for an empty bag.
@@ -285,7 +285,7 @@ class CompressedEmbeddingBag(_Compressed):
             TypeError: input is no tensor.
         """
         if per_sample_weights is not None:
-            per_sample_weights = inference_weights(per_sample_weights, self.dtype)
+            per_sample_weights = inference_weights(per_sample_weights)
         mode, last, padding = self.mode, self.include_last_offset, self.padding_idx
         if runs_eagerly(input):
             parts: Parts = self._modules["parts"]  # type: ignore[assignment]  # quicker than __getattr__
@@ -321,29 +321,19 @@ def check_module(module: nn.Embedding | nn.EmbeddingBag) -> None:
         )
 
 
-def plain_weight(weight: object) -> object:
-    """Return a weight as `compress` takes it: a tensor becomes contiguous, and f32 if it is f64."""
-    if isinstance(weight, Tensor):
-        weight = weight.detach()
-        return (weight.float() if weight.dtype is torch.float64 else weight).contiguous()
-    return weight
-
-
 def _dtype(weight: object) -> torch.dtype | None:
     return weight.dtype if isinstance(weight, Tensor) and weight.dtype in FLOATS else None
 
 
-def inference_weights(weights: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return weights as f32 if they are of a module's dtype, their signs in memory; refuse those that require grad."""
+def inference_weights(weights: Tensor) -> Tensor:
+    """Return weights as f32 if they are of half of it, their signs in memory; refuse those that require grad."""
     if isinstance(weights, Tensor):
         if weights.requires_grad and torch.is_grad_enabled():
             raise NotImplementedError(
                 "per_sample_weights require grad, but a compressed table is for inference: detach them, or call "
                 "the module under torch.no_grad()"
             )
-        if weights.dtype is dtype and dtype is not torch.float32:
-            return weights.float()
-        return weights.resolve_neg()
+        return weights.float() if weights.dtype in (torch.float16, torch.bfloat16) else weights.resolve_neg()
     return weights
 
 

@@ -18,10 +18,12 @@ from torch._C import _is_tracing, _len_torch_dispatch_stack
 from torch.compiler import is_dynamo_compiling
 
 from .. import Table, _core
+from .._arrays import as_ids, as_numbers, has_integers
 from .._checks import check_type
 from ._expression import assemble, parse
 
 _ID_DTYPES = (torch.int64, torch.int32)
+"""Those of ids that are read where they lie."""
 
 
 def _on_arrays(function: Callable[..., np.ndarray[Any, Any]]) -> Callable[..., Tensor]:
@@ -57,8 +59,18 @@ def runs_eagerly(ids: object) -> bool:
 
 
 def _check_ids(ids: Tensor, name: str) -> None:
-    if ids.dtype not in _ID_DTYPES:
-        raise RuntimeError(f"{name} must be int32 or int64, not {ids.dtype}")
+    if not has_integers(ids):
+        raise RuntimeError(f"{name} must be integers, not {ids.dtype}")
+
+
+def _as_ids(ids: Tensor, name: str) -> Tensor:
+    return ids if ids.dtype in _ID_DTYPES else torch.from_numpy(as_ids(ids, name))
+
+
+def _as_weights(weights: Tensor | None) -> Tensor | None:
+    if weights is None or weights.dtype is torch.float32:
+        return weights
+    return torch.from_numpy(as_numbers(weights, "per_sample_weights"))
 
 
 def lookup(table: Table, ids: Tensor) -> Tensor:
@@ -66,7 +78,7 @@ def lookup(table: Table, ids: Tensor) -> Tensor:
 
     Args:
         table: (rows, dimension).
-        ids: int32 or int64, any shape, any strides.
+        ids: Integers, any shape, any strides.
 
     Returns:
         (*ids.shape, dimension), f32.
@@ -80,13 +92,14 @@ def lookup(table: Table, ids: Tensor) -> Tensor:
     except ValueError as error:
         refusal = error
     _check_ids(ids, "input")
-    raise refusal
+    read = _as_ids(ids, "input")
+    if read is ids:
+        raise refusal
+    return _lookup_tensor(table, read)
 
 
-def _check_bags(
-    ids: Tensor, offsets: Tensor | None, mode: str, per_sample_weights: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Check what shapes and dtypes tell, in torch's order; return ids and offsets as integers that the core takes."""
+def _check_bags(ids: Tensor, offsets: Tensor | None, mode: str, per_sample_weights: Tensor | None) -> None:
+    """Check what shapes and dtypes tell, in torch's order."""
     if per_sample_weights is not None:
         check_type(per_sample_weights, Tensor, "per_sample_weights", "a tensor")
     if per_sample_weights is not None and ids.size() != per_sample_weights.size():
@@ -110,14 +123,11 @@ def _check_bags(
     if per_sample_weights is not None:
         if mode != "sum":
             raise NotImplementedError(f"per_sample_weights go with mode='sum' only, not with mode={mode!r}")
-        if per_sample_weights.dtype is not torch.float32:
-            raise RuntimeError(f"per_sample_weights must be float32, not {per_sample_weights.dtype}")
-    if offsets is not None and ids.dtype is not offsets.dtype:
-        # As torch does: int16 ids with int64 offsets become int64, float offsets make both float.
-        common = torch.promote_types(ids.dtype, offsets.dtype)
-        ids, offsets = ids.to(common), offsets.to(common)
-    _check_ids(ids, "input" if offsets is None else "input and offsets")
-    return ids, offsets
+        if per_sample_weights.dtype.is_complex or per_sample_weights.dtype is torch.bool:
+            raise RuntimeError(f"per_sample_weights must be real numbers, not {per_sample_weights.dtype}")
+    _check_ids(ids, "input")
+    if offsets is not None:
+        _check_ids(offsets, "offsets")
 
 
 def bag(
@@ -136,7 +146,7 @@ def bag(
         ids: (ids,) with offsets, or (bags, ids of each) without.
         offsets: (bags,), or one more with include_last_offset.
         mode: "sum", "mean" or "max".
-        per_sample_weights: The shape of ids, f32; with "sum" only.
+        per_sample_weights: Real numbers in the shape of ids; with "sum" only.
         include_last_offset: The last offset is the number of ids.
         padding_idx: Ids that take no part.
 
@@ -152,27 +162,25 @@ def bag(
         return _bag_tensor(table, ids, offsets, mode, per_sample_weights, include_last_offset, padding_idx)
     except (IndexError, ValueError) as error:
         refusal = str(error)
-    common_ids, common_offsets = _check_bags(ids, offsets, mode, per_sample_weights)
-    if common_ids is ids and common_offsets is offsets:
+    _check_bags(ids, offsets, mode, per_sample_weights)
+    read = _as_ids(ids, "input"), None if offsets is None else _as_ids(offsets, "offsets")
+    weights = _as_weights(per_sample_weights)
+    if read[0] is ids and read[1] is offsets and weights is per_sample_weights:
         # torch's bags raise RuntimeError for an id that its Embedding raises IndexError for.
         raise RuntimeError(refusal)
-    return bag(table, common_ids, common_offsets, mode, per_sample_weights, include_last_offset, padding_idx)
+    return bag(table, *read, mode, weights, include_last_offset, padding_idx)
 
 
-def _check_jagged(
-    ids: Tensor, offsets: Tensor, features: int, mode: str, per_sample_weights: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Check what shapes and dtypes tell; return ids and offsets as integers that the core takes."""
+def _check_jagged(ids: Tensor, offsets: Tensor, features: int, mode: str, per_sample_weights: Tensor | None) -> None:
+    """Check what shapes and dtypes tell."""
     if ids.dim() != 1:
         raise ValueError(f"ids must have one axis, not {ids.dim()}")
-    ids, checked = _check_bags(ids, offsets, mode, per_sample_weights)
-    assert checked is not None
+    _check_bags(ids, offsets, mode, per_sample_weights)
     if (offsets.shape[0] - 1) % features != 0 or offsets.shape[0] == 0:
         raise ValueError(
             f"offsets must have as many entries as features times samples, and one more: {offsets.shape[0]} do not go "
             f"with {features} features"
         )
-    return ids, checked
 
 
 def bags(
@@ -185,7 +193,7 @@ def bags(
         ids: (ids,), feature by feature.
         offsets: (features * batch + 1,).
         mode: "sum", "mean" or "max".
-        per_sample_weights: The shape of ids, f32; with "sum" only.
+        per_sample_weights: Real numbers in the shape of ids; with "sum" only.
 
     Returns:
         (batch, sum of the features' dimensions), f32.
@@ -197,10 +205,11 @@ def bags(
         return _bags_tensor(tables, ids, offsets, mode, per_sample_weights)
     except (IndexError, ValueError) as error:
         refusal = str(error)
-    common_ids, common_offsets = _check_jagged(ids, offsets, len(tables), mode, per_sample_weights)
-    if common_ids is ids and common_offsets is offsets:
+    _check_jagged(ids, offsets, len(tables), mode, per_sample_weights)
+    read, weights = (_as_ids(ids, "ids"), _as_ids(offsets, "offsets")), _as_weights(per_sample_weights)
+    if read[0] is ids and read[1] is offsets and weights is per_sample_weights:
         raise RuntimeError(refusal)
-    return bags(tables, common_ids, common_offsets, mode, per_sample_weights)
+    return bags(tables, *read, mode, weights)
 
 
 def _lookup(arrays: Sequence[Tensor], expression: str, ids: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import Method, Table, dense, partition
+from .._arrays import has_integers
 from ._blocks import blocks
 from ._fields import Fields
 from ._row_optimizers import RowOptimizer, Stepping
@@ -231,7 +232,7 @@ class LearnedEmbedding(nn.Module):
         """Return rows, or pooled rows if the module has a mode.
 
         Args:
-            ids: int32 or int64. Of any shape without a mode; with one, (bags, n), or (n,) with offsets.
+            ids: Integers. Of any shape without a mode; with one, (bags, n), or (n,) with offsets.
             offsets: (bags,): where each bag begins.
             per_sample_weights: Like ids; for the mode sum.
 
@@ -240,8 +241,10 @@ class LearnedEmbedding(nn.Module):
 
         Raises:
             IndexError: an id is out of range.
-            ValueError: arguments that do not go together.
+            ValueError: arguments that do not go together, or ids that are not integers.
         """
+        if not has_integers(ids):
+            raise ValueError(f"ids must be integers, not {ids.dtype}")
         flat = ids.reshape(-1).long()
         if not torch.compiler.is_compiling() and flat.device.type == "cpu" and flat.numel():
             low, high = (int(value) for value in torch.aminmax(flat))

@@ -41,7 +41,7 @@ def recommend(
     fields: Sequence[int],
     embedding_dim: int,
     *,
-    budget: int | float,
+    budget: int | float | str,
     counts: object | None = None,
     train_memory: float | None = None,
     latency: float | None = None,
@@ -68,7 +68,7 @@ def recommend(
     Args:
         fields: Ids of each categorical field.
         embedding_dim: Columns of a row.
-        budget: The most bytes of the frozen table, or a ratio of the f32 size.
+        budget: The most bytes of the frozen table, or a ratio of the f32 size; as for `embedding`.
         counts: How often each id is used, one field's after the other's; some methods need it.
         train_memory: The most bytes of parameters and buffers in training; the optimizer's moments come on top.
         latency: The most nanoseconds of a row's lookup, on one thread of the machine of the results.

@@ -130,7 +130,7 @@ def embedding(
     num_embeddings: int,
     embedding_dim: int,
     *,
-    budget: int | float,
+    budget: int | float | str,
     counts: object | None = None,
     fields: Sequence[int] | None = None,
     mode: str | None = None,
@@ -146,7 +146,8 @@ def embedding(
         method: A name from `methods()`, in any spelling that the papers have.
         num_embeddings: ids are 0 to num_embeddings - 1.
         embedding_dim: The length of a row.
-        budget: The most bytes of the frozen table: an int is bytes, a float up to 1 a ratio of the f32 size.
+        budget: The most bytes of the frozen table: an int is bytes, a float up to 1 a ratio of the f32 size,
+            and text says either, as "10%" or "6MB".
         counts: (num_embeddings,), how often each id is used; some methods need it.
         fields: The sizes of categorical fields that share the module, one field's ids after the other's. One budget is
             solved over all of them.
@@ -176,7 +177,7 @@ def plan(
     num_embeddings: int,
     embedding_dim: int,
     *,
-    budget: int | float,
+    budget: int | float | str,
     counts: object | None = None,
     fields: Sequence[int] | None = None,
     optimizer: RowOptimizer | None = None,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import BudgetError
-from .._arrays import as_array
+from .._arrays import as_numbers
 from .._bisection import last_where
 from .._budget import budget_bytes
 from .._checks import check_type
@@ -51,7 +51,7 @@ class Spec:
     def of(
         num_embeddings: int,
         embedding_dim: int,
-        budget: int | float,
+        budget: int | float | str,
         counts: object | None = None,
         fields: Sequence[int] | None = None,
         seed: int = 0,
@@ -82,10 +82,9 @@ class Spec:
             raise ValueError(f"fields add up to {sum(sizes)} ids, but num_embeddings is {num_embeddings}")
         known = None
         if counts is not None:
-            known = np.asarray(counts) if isinstance(counts, np.ndarray) else as_array(counts, "counts")
-            if known.shape != (num_embeddings,) or known.dtype.kind not in "iuf":
+            known = np.array(as_numbers(counts, "counts", np.float64))
+            if known.shape != (num_embeddings,):
                 raise ValueError(f"counts must be {num_embeddings} numbers, one for each id, not {known.shape}")
-            known = known.astype(np.float64)
             bad = np.flatnonzero(~(np.isfinite(known) & (known >= 0)))
             if len(bad):
                 raise ValueError(f"counts has {known[bad[0]]} for id {bad[0]}; a count is finite and not negative")
