@@ -67,7 +67,7 @@ def described(
 
 
 def plan_bytes(tree: Mapping[str, object]) -> int:
-    """Return the `stored_bytes` of the table that a description would make."""
+    """Return the `stored_bytes` of the table that a description would make, whose nodes have no array in common."""
     return _core.plan_bytes(json.dumps(tree, default=_plain))
 
 

@@ -41,7 +41,8 @@ class Table(_core.Table):
     Attributes:
         rows: ids are 0 to rows - 1.
         dimension: columns of a row.
-        stored_bytes: every byte of the expression: codes, scales, maps, constants.
+        stored_bytes: every byte of the expression: codes, scales, maps, constants. An array that several of its pieces
+            are on, as slices of a table are, counts once.
         invalid_count: ids that were answered with zeros under on_invalid="zero".
     """
 

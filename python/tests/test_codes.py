@@ -198,7 +198,8 @@ def test_what_is_described_in_short(rng):
     table = ec.project(ec.rotate(inner, 5, offset=np.ones(24)), np.ones((24, 7)), np.ones(7))
     turned = described("rotate", 300, 24, codes, arrays=["offset"])
     assert plan_bytes(described("project", 300, 7, turned, element="f32", arrays=["bias"])) == table.stored_bytes
-    table = ec.partition([inner, inner], np.arange(600) % 2)
+    other = ec.compress(rng.standard_normal((300, 24), dtype=np.float32), bits=3)
+    table = ec.partition([inner, other], np.arange(600) % 2)
     assert plan_bytes(described("partition", 600, 24, codes, codes, by="assignment")) == table.stored_bytes
     with pytest.raises(ec.FormatError, match="lacks the field 'bits'"):
         plan_bytes(described("uniform", 3, 4, scale="f16"))

@@ -1,12 +1,15 @@
 """Routes by hand. That lookups agree with the references, test_lookup and test_bag try on random expressions."""
 
+import pickle
+
 import numpy as np
 import pytest
 import random_tables
 import reference
+from safetensors.numpy import load_file
 
 import embedcompress as ec
-from embedcompress import _core
+from embedcompress import _core, nn
 
 
 @pytest.fixture
@@ -71,6 +74,43 @@ def test_bytes_of_an_assignment(rng):
         tables = [ec.dense(np.zeros((int(n), 1), np.float32)) for n in np.bincount(assignment, minlength=count)]
         own = ec.partition(tables, assignment).stored_bytes - 40_000
         assert own == 20 * (64 * (count - 1).bit_length() + 4 * count)
+
+
+@pytest.mark.parametrize("is_coded", [False, True])
+def test_pieces_of_a_table_share_its_array(rng, tmp_path, is_coded):
+    """An array that several pieces are on counts once, and is once in files, parts, pickles and modules."""
+    array = rng.standard_normal((50, 8)).astype(np.float32)
+    inner = ec.compress(array, "symmetric", bits=4) if is_coded else array.ravel()
+    shared = ec.shared_array(inner, rows=1000, dimension=8, block=4, seed=3, signs=True)
+    own = ec.dense(rng.standard_normal((300, 8), dtype=np.float32))
+    tables = [shared.slice(0, 100), own.slice(0, 120), shared.slice(220, 500), own.slice(120, 300)]
+    table = ec.partition([*tables, shared.slice(680, 1000)])
+    wanted = shared.decode()
+    wanted[100:220], wanted[500:680] = own.decode()[:120], own.decode()[120:]
+    assert table.stored_bytes == shared.stored_bytes + 2 * 16 + own.stored_bytes
+    arrays = table.parts()[1]
+    assert len(arrays) == 2 + len(shared.parts()[1])
+    assert sum(one.values.nbytes for one in arrays.values()) == table.stored_bytes - 3 * 16
+    path = tmp_path / "table"
+    table.save(path, digests=True)
+    assert sum(one.nbytes for one in load_file(path).values()) == table.stored_bytes - 3 * 16
+    ec.verify(path)
+    copies = [ec.load(path, verify=True), ec.load(path, mmap=False), pickle.loads(pickle.dumps(table))]
+    module = nn.CompressedEmbedding(table)
+    other = nn.CompressedEmbedding(ec.dense(np.zeros((1000, 8), np.float32)))
+    other.load_state_dict(module.state_dict())
+    copies += [module.parts.table(), other.parts.table()]
+    for copy in copies:
+        np.testing.assert_array_equal(copy.decode(), wanted)
+        assert copy.stored_bytes == table.stored_bytes
+        copy.save(tmp_path / "again", digests=True)
+        assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    # Ranges of rows that overlap are arrays of their own.
+    apart = ec.partition([own.slice(0, 100), own.slice(50, 150)])
+    assert apart.stored_bytes == 200 * 32
+    twice = ec.combine([own, own])
+    assert twice.stored_bytes == own.stored_bytes and len(twice.parts()[1]) == 1
+    np.testing.assert_array_equal(twice.decode(), 2 * own.decode())
 
 
 def test_invalid_ids_get_no_bias(table, rng):

@@ -200,6 +200,7 @@ VARIANTS = [
     *(("pep", {"granularity": kind, "initial_threshold": -4}) for kind in ("element", "row", "dimension", "global")),
     ("robe", {"block": 3, "seed": 2**61 + 12345}),
     ("robe", {"signs": False}),
+    ("robe", {"own": 0.4}),
     ("adapt", {"top_percent": 0.25}),
     ("dhe", {"encoding": "normal"}),
     ("mde", {"widths": "powers"}),

@@ -36,6 +36,7 @@ VARIANTS = [
     ("compo", {"operation": "sum"}),
     ("robe", {"block": 3, "signs": True}),
     ("robe", {"block": 1}),
+    ("robe", {"own": 0.4}),
     ("mde", {"widths": "powers"}),
     ("cafe", {"tracking": "sketch"}),
 ]

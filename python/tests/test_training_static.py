@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import embedcompress as ec
 from embedcompress import training
+from embedcompress.training._formats import array_bytes
 from embedcompress.training._grouped import grouped_product
 from embedcompress.training._hashing import mixed, scaled
 from embedcompress.training._new_rows import given_rows
@@ -184,7 +185,86 @@ def test_robe_moves_nothing_but_what_a_batch_reads():
     assert 8 <= int((module.array.elements != before).sum()) <= 16
 
 
-@pytest.mark.parametrize(("option", "value"), [("block", 0), ("block", 17), ("block", 1.5), ("signs", 1)])
+@settings(max_examples=60, deadline=None)
+@given(
+    fields=st.lists(st.integers(1, 300), min_size=2, max_size=6),
+    dimension=st.sampled_from([1, 3, 8, 16, 40]),
+    block=st.integers(1, 20),
+    budget=st.floats(0.01, 1),
+    own=st.floats(0, 1),
+    bits=st.sampled_from([None, 2, 4, 8]),
+    sparse=st.booleans(),
+)
+def test_robe_gives_the_smallest_fields_rows_of_their_own(fields, dimension, block, budget, own, bits, sparse):
+    """As many as the share pays for, and the array once, whatever ranges of ids it serves."""
+    options = {"fields": fields, "block": min(block, dimension), "bits": bits, "own": own}
+    try:
+        module = training.embedding("robe", sum(fields), dimension, budget=budget, sparse=sparse, **options)
+    except ec.BudgetError as error:
+        # No less is needed without rows of their own.
+        floor = int(error.floor)
+        module = training.embedding("robe", sum(fields), dimension, budget=floor, sparse=sparse, **options)
+        with pytest.raises(ec.BudgetError):
+            training.plan("robe", sum(fields), dimension, budget=floor - 1, **options)
+    owned = module.planned.knobs.get("own", [0] * len(fields))
+    rows = sum(owned)
+    assert all(one in (0, size) for one, size in zip(owned, fields, strict=True))
+    others = [size for one, size in zip(owned, fields, strict=True) if not one]
+    assert others and max(owned) <= min(others)
+    used = array_bytes(rows, dimension, bits) if rows else 0
+    assert used <= own * module.spec.budget
+    # 16 bytes for each range of ids that share the array.
+    ranges = sum(not one and (not at or bool(owned[at - 1])) for at, one in enumerate(owned))
+    width = module.array.dimension
+    array = 4 * module.count if bits is None else array_bytes(-(-module.count // width), width, bits)
+    assert module.stored_bytes == used + array + 16 * ranges <= module.spec.budget
+    next_field = rows + min(others)
+    if len(others) > 1 and array_bytes(next_field, dimension, bits) <= own * module.spec.budget:
+        # With one field more, there would be no room for an array.
+        assert array_bytes(next_field, dimension, bits) + array_bytes(1, width, bits) > module.spec.budget - 16 * 7
+
+    every = torch.arange(sum(fields))
+    slopes = torch.randn(len(every), dimension, generator=torch.Generator().manual_seed(1))
+    (module(every) * slopes).sum().backward()
+    if rows:
+        of_own = torch.tensor([bool(one) for one in owned]).repeat_interleave(torch.tensor(fields))
+        gradient = module.own_rows.elements.grad
+        assert gradient.is_sparse == sparse
+        torch.testing.assert_close(gradient.to_dense(), slopes[of_own])
+    torch.optim.Adagrad(module.parameters(), lr=0.1).step()
+    table = module.eval().freeze()
+    wanted = module(every).detach().numpy()
+    np.testing.assert_allclose(table.decode(), wanted, rtol=0, atol=1e-6)
+    assert table.stored_bytes == module.stored_bytes
+    arrays = table.parts()[1].values()
+    assert sum(one.values.nbytes for one in arrays) + 16 * ranges == table.stored_bytes
+
+    other = training.embedding("robe", sum(fields), dimension, budget=module.spec.budget, seed=1, **options)
+    other.load_state_dict(module.state_dict())
+    np.testing.assert_array_equal(other.eval().freeze().decode(), table.decode())
+
+
+def test_robe_reads_nothing_of_the_array_for_ids_with_rows_of_their_own():
+    for budget, bits in ((0.1, None), (0.1, 4)):
+        module = training.embedding(
+            "robe", 1110, 8, budget=budget, fields=[10, 1000, 100], own=0.3, bits=bits, sparse=True
+        )
+        assert module.planned.knobs["own"] == [10, 0, 100 if bits else 0]
+        module(torch.tensor([3, 9])).sum().backward()
+        assert not module.array.elements.grad._nnz()
+        assert module.own_rows.elements.grad._indices().tolist() == [[3, 9]]
+        assert module(torch.tensor([], dtype=torch.int64)).shape == (0, 8)
+
+
+def test_robe_with_own_rows_needs_fields():
+    with pytest.raises(ValueError, match="own is for tables of several fields"):
+        training.embedding("robe", 100, 8, budget=0.5, own=0.1)
+    assert training.embedding("robe", 100, 8, budget=0.5, own=0.0).planned.knobs.keys() == {"numbers", "block"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("block", 0), ("block", 17), ("block", 1.5), ("signs", 1), ("own", 1.5), ("own", -0.1)]
+)
 def test_robe_refuses_options(option, value):
     with pytest.raises(ValueError, match=option):
         criteo("robe", 0.1, **{option: value})

@@ -218,7 +218,8 @@ ec_status ec_table_compose(
     const char *kind, const char *fields, const ec_array *arrays, int64_t array_count,
     const ec_table *const *children, int64_t child_count, ec_release release, void *context, ec_table **out);
 /// The bytes of a table that is described and not made: `tree` is the JSON of ec_table_tree without `tensors`, but for
-/// arrays that a node may lack, and without the fields of slices. `bytes` is what ec_table_stored_bytes would give.
+/// arrays that a node may lack, and without the fields of slices. `bytes` is what ec_table_stored_bytes would give, with
+/// no array that several nodes are on.
 ec_status ec_plan_bytes(const char *tree, int64_t *bytes);
 /// Null does nothing.
 void ec_table_release(ec_table *table);
@@ -227,6 +228,7 @@ void ec_table_release(ec_table *table);
 
 int64_t ec_table_rows(const ec_table *table);
 int64_t ec_table_dimension(const ec_table *table);
+/// Every byte of the expression. An array that several of its nodes are on, as slices of a table are, counts once.
 int64_t ec_table_stored_bytes(const ec_table *table);
 /// How many ids this table has answered with zeros under EC_ZERO.
 int64_t ec_table_invalid_count(const ec_table *table);

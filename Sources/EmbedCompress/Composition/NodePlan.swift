@@ -3,7 +3,8 @@
 ///
 /// A tree is a JSON object of `kind`, `rows`, `dimension`, the kind's fields, and `children` (name to tree). Fields that only
 /// slices have, `offset`, `shift` and `first`, are 0 if they are left out. Arrays that a node may lack are there if
-/// `tensors` names them, as in files. The tree of a table gives the table's bytes.
+/// `tensors` names them, as in files. The tree of a table gives the table's bytes, with an array counted for each node
+/// that is on it.
 struct NodePlan {
     let kind: String
     let rows: Int

@@ -36,7 +36,7 @@ extension Node {
         guard let numbers = Checked.product(rows, dimension), numbers <= maximumNumbers else {
             throw EmbedCompressError.invalidArgument("a table of \(rows) x \(dimension) has more than 2^56 numbers")
         }
-        guard let bytes = Checked.sum(of: children.map(\.expression.storedBytes) + [ownBytes]),
+        guard let bytes = Checked.sum(of: children.map(\.expression.bytesOfPieces) + [ownBytes]),
             bytes <= maximumStoredBytes
         else {
             throw EmbedCompressError.invalidArgument("the pieces of a table have more than 2^60 bytes together")

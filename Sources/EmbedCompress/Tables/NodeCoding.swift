@@ -4,13 +4,26 @@ struct NodeEncoder {
     private var fields: [(String, JSON)] = []
     private var tensors: [(String, JSON)] = []
     private var children: [(String, JSON)] = []
-    private(set) var arrays: [StoredArray] = []
+    private let arrays: DistinctArrays
 
-    private init(prefix: String) { self.prefix = prefix }
+    private init(prefix: String, arrays: DistinctArrays) { (self.prefix, self.arrays) = (prefix, arrays) }
 
     /// Array names start with `prefix`.
     static func parts(of node: any Node, prefix: String) -> Parts {
-        var encoder = NodeEncoder(prefix: prefix)
+        let arrays = DistinctArrays()
+        let tree = Self.tree(of: node, prefix: prefix, arrays: arrays)
+        return Parts(tree: tree, arrays: arrays.listed)
+    }
+
+    /// Bytes of arrays of a tree that another of its nodes has, too: those of each such node but the first.
+    static func repeatedBytes(of node: any Node) -> Int {
+        let arrays = DistinctArrays()
+        _ = tree(of: node, prefix: "", arrays: arrays)
+        return arrays.repeatedBytes
+    }
+
+    private static func tree(of node: any Node, prefix: String, arrays: DistinctArrays) -> JSON {
+        var encoder = NodeEncoder(prefix: prefix, arrays: arrays)
         node.encode(into: &encoder)
         var object: [(String, JSON)] = [
             ("kind", .string(type(of: node).kind)), ("rows", .integer(Int64(node.rows))),
@@ -19,7 +32,7 @@ struct NodeEncoder {
         object += encoder.fields
         if !encoder.tensors.isEmpty { object.append(("tensors", .object(JSONObject(encoder.tensors)))) }
         if !encoder.children.isEmpty { object.append(("children", .object(JSONObject(encoder.children)))) }
-        return Parts(tree: .object(JSONObject(object)), arrays: encoder.arrays)
+        return .object(JSONObject(object))
     }
 
     mutating func set(_ field: String, _ value: Int) { fields.append((field, .integer(Int64(value)))) }
@@ -27,14 +40,13 @@ struct NodeEncoder {
 
     mutating func add(_ field: String, type: ElementType, shape: [Int], bytes: Bytes) {
         let name = prefix.isEmpty ? field : prefix + "." + field
-        tensors.append((field, .string(name)))
-        arrays.append(StoredArray(name: name, type: type, shape: shape, bytes: bytes))
+        let array = StoredArray(name: name, type: type, shape: shape, bytes: bytes)
+        tensors.append((field, .string(arrays.add(array))))
     }
 
     mutating func add(_ field: String, _ child: any Node) {
-        let parts = Self.parts(of: child, prefix: prefix.isEmpty ? field : prefix + "." + field)
-        children.append((field, parts.tree))
-        arrays += parts.arrays
+        let tree = Self.tree(of: child, prefix: prefix.isEmpty ? field : prefix + "." + field, arrays: arrays)
+        children.append((field, tree))
     }
 }
 

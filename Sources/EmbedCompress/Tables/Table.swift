@@ -29,7 +29,8 @@ public struct Table: Sendable, CustomStringConvertible {
     public var rows: Int { root.rows }
     /// Columns of a row.
     public var dimension: Int { root.dimension }
-    /// Every byte of the expression: codes, scales, maps, constants.
+    /// Every byte of the expression: codes, scales, maps, constants. An array that several of its pieces are on, as slices
+    /// of a table are, counts once.
     public var storedBytes: Int { root.storedBytes }
     /// `storedBytes` over the bytes of the same table in f32; 0 for a table without rows.
     public var ratio: Double {

@@ -16,8 +16,13 @@ public protocol TableExpression: Sendable {
 }
 
 extension TableExpression {
-    /// Every byte of this piece and all below it.
-    public var storedBytes: Int { children.reduce(ownBytes) { $0 + $1.expression.storedBytes } }
+    /// Every byte of this piece and all below it. An array that several of them are on, as slices of a table are, counts
+    /// once.
+    public var storedBytes: Int {
+        bytesOfPieces - ((self as? any Node).map { NodeEncoder.repeatedBytes(of: $0) } ?? 0)
+    }
+    /// The same, with an array counted for each piece that is on it.
+    var bytesOfPieces: Int { children.reduce(ownBytes) { $0 + $1.expression.bytesOfPieces } }
     public var children: [(name: String, expression: any TableExpression)] { [] }
 
     /// Levels of the tree, at least 1.

@@ -196,10 +196,13 @@ final class RoutesTests: XCTestCase {
     }
 
     func testBytes() throws {
-        let table = try dense(1000, 8, 1)
-        XCTAssertEqual(Table(try Combination([table, table])).storedBytes, 64_000)
-        XCTAssertEqual(Table(try Columns([table, table])).storedBytes, 64_000)
-        XCTAssertEqual(Table(try Partition([table, table])).storedBytes, 64_000)
+        let (table, other) = (try dense(1000, 8, 1), try dense(1000, 8, 2))
+        XCTAssertEqual(Table(try Combination([table, other])).storedBytes, 64_000)
+        XCTAssertEqual(Table(try Columns([table, other])).storedBytes, 64_000)
+        XCTAssertEqual(Table(try Partition([table, other])).storedBytes, 64_000)
+        // Pieces that are on the same rows have them once.
+        XCTAssertEqual(Table(try Combination([table, table])).storedBytes, 32_000)
+        XCTAssertEqual(try Table(Partition([table, other, table])).slice(500..<3000).storedBytes, 16_000 + 64_000)
         let assignment = (0..<2000).map { $0 / 3 % 2 == 0 ? 0 : 1 }
         let counts = [0, 1].map { part in assignment.filter { $0 == part }.count }
         let parts = try counts.map { try table.slice(0..<$0 % 1000).remapped(rows: $0, modulo: 1) }

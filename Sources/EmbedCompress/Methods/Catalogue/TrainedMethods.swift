@@ -66,6 +66,10 @@ extension TrainedMethods {
                 "block", .integer(1...maximumDimension), default: .null,
                 "columns of a run, at most d; the whole row if not given"),
             Option("signs", .flag, default: true, "whether a run has a sign, which its hash gives"),
+            Option(
+                "own", .number(0...1), default: 0.0,
+                "the most of the budget for rows of their own of the fields with the fewest ids, all but the largest; "
+                    + "the other fields share the array"),
         ])
 
     private static let dedup = entry(

@@ -42,7 +42,7 @@ extension TableFile {
         _ tables: [(name: String, table: Table)], digests: TensorDigests?, of arrays: [(name: String, bytes: Bytes)],
         _ callback: ProgressCallback?
     ) throws {
-        let tableBytes = Checked.sum(of: tables.map { $0.table.storedBytes })
+        let tableBytes = Checked.sum(of: tables.map { $0.table.root.bytesOfPieces })
         let digestBytes = Checked.sum(of: digests == nil ? [] : arrays.map { $0.bytes.count })
         let progress = ProgressCounter(
             total: Checked.sum(of: [tableBytes, digestBytes]) ?? Int.max, callback: callback)
@@ -60,7 +60,8 @@ extension Table {
     /// - Parameter progress: Told of bytes.
     /// - Throws: ``EmbedCompressError/format(_:path:)`` for the first rule that is broken.
     public func verify(progress callback: ProgressCallback? = nil) throws {
-        try reading { try root.verifyTree("", progress: ProgressCounter(total: storedBytes, callback: callback)) }
+        let progress = ProgressCounter(total: root.bytesOfPieces, callback: callback)
+        try reading { try root.verifyTree("", progress: progress) }
     }
 }
 

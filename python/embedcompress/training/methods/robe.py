@@ -10,18 +10,25 @@ neighbours in a line.
 Lines of codes are those that have one scale: of several short runs, or of 32 numbers of a long run, which then is in
 more of them.
 
-Bytes: 4 for each number of the array, and 16. With bits, those of codes of its lines, the last one a whole line.
+With `own`, the fields with the fewest ids have rows of their own, as many fields as a share of the budget pays for:
+every sample uses their ids, which then change no number that others read. The frozen table is a partition, whose ranges
+of other ids are slices of one table on the array.
+
+Bytes: 4 for each number of the array, and 16; 16 more for each further range of ids that share it, and 4 d for each own
+row. With bits, those of codes of rows and of the array's lines, the last one a whole line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ... import Method, Table, shared_array
+from ... import Method, Table, partition, shared_array
 from ..._bisection import last_where
 from ..._expressions import described, plan_bytes
 from ..._methods import WHILE_TRAINING
@@ -29,7 +36,7 @@ from ..._registry import entry
 from .._embedding import LearnedEmbedding, numbers
 from .._formats import SHORT
 from .._hashing import mixed, scaled
-from .._new_rows import given_rows
+from .._new_rows import given_rows, uniform_rows
 from .._spec import Plan, Spec, refuse
 
 MOST_NUMBERS = 2**31 - 1
@@ -42,10 +49,12 @@ class ROBE(LearnedEmbedding):
     """`training.embedding("robe", …)`."""
 
     method: ClassVar[Method] = entry("robe", WHILE_TRAINING)
-    looked_up: ClassVar[tuple[str, ...]] = ("array",)
+    looked_up: ClassVar[tuple[str, ...]] = ("array", "own_rows")
     takes_optimizer: ClassVar[bool] = True
     takes_bits: ClassVar[bool] = True
     hash_seed: Tensor
+    is_own: Tensor
+    own_shift: Tensor
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any) -> None:
         super().__init__(spec, mode, **options)
@@ -59,26 +68,60 @@ class ROBE(LearnedEmbedding):
         lines = torch.zeros(-(-self.count // width), width)
         lines.view(-1)[: self.count] = self.initial(self.count)
         self.array = given_rows(spec, lines)
+        self.owned: list[int] = self.planned.knobs.get("own", [0] * len(spec.sizes))
+        self.has_own = any(self.owned)
+        if self.has_own:
+            self.own_rows = uniform_rows(self, sum(self.owned), spec.dimension, purpose=1)
+            owned, starts = torch.tensor(self.owned), torch.tensor(spec.starts)
+            self.register_buffer("is_own", owned > 0, persistent=False)
+            # From an id to its own row.
+            self.register_buffer("own_shift", owned.cumsum(0) - owned - starts, persistent=False)
 
     @classmethod
     def plan(cls, spec: Spec, **options: Any) -> Plan:
-        """Take as many numbers as fit; more than the full table has are of no use."""
+        """Give the smallest fields rows of their own, and the array as many numbers as then fit.
+
+        More numbers than the rows that share them have are of no use.
+        """
         block = spec.dimension if options["block"] is None else options["block"]
         if block > spec.dimension:
             raise ValueError(f"robe: block must be at most the {spec.dimension} columns, not {block}")
-        floor = _stored_bytes(spec, 1, block)
-        if floor > spec.budget:
+        share = options["own"]
+        if share and len(spec.sizes) == 1:
+            raise ValueError("robe: own is for tables of several fields; the largest one always shares the array")
+        order = sorted(range(len(spec.sizes)), key=lambda field: spec.sizes[field])[:-1]
+
+        def owned(count: int) -> list[int]:
+            chosen = set(order[:count])
+            return [size if field in chosen else 0 for field, size in enumerate(spec.sizes)]
+
+        if (floor := _stored_bytes(spec, 1, block, owned(0))) > spec.budget:
             raise refuse("robe", spec, floor)
-        most = min(spec.rows * spec.dimension, MOST_NUMBERS)
-        count = last_where(1, most, lambda count: _stored_bytes(spec, count, block) <= spec.budget)
+        fields = last_where(0, len(order), lambda count: _own_bytes(spec, owned(count)) <= share * spec.budget)
+        while _stored_bytes(spec, 1, block, owned(fields)) > spec.budget:
+            fields -= 1
+        own = owned(fields)
+        most = min((spec.rows - sum(own)) * spec.dimension, MOST_NUMBERS)
+        count = last_where(1, most, lambda count: _stored_bytes(spec, count, block, own) <= spec.budget)
         study = min(spec.budget, spec.full_bytes) // 4
         return Plan(
-            _stored_bytes(spec, count, block),
-            {"numbers": count, "block": block},
+            _stored_bytes(spec, count, block, own),
+            {"numbers": count, "block": block} | ({"own": own} if share else {}),
             {"numbers": study, "ratio": 4 * study / spec.full_bytes},
         )
 
     def rows(self, ids: Tensor) -> Tensor:
+        """Return own rows, and runs of the array."""
+        if not self.has_own:
+            return self._shared(ids)
+        field, _ = self.fields.split(ids)
+        assert field is not None
+        is_own = self.is_own[field]
+        own, shared = (one.nonzero()[:, 0] for one in (is_own, ~is_own))
+        rows = torch.cat([self.own_rows((ids + self.own_shift[field])[own]), self._shared(ids[shared])])
+        return torch.empty_like(rows).index_copy(0, torch.cat([own, shared]), rows)
+
+    def _shared(self, ids: Tensor) -> Tensor:
         """Return runs of the array."""
         runs = -(-self.embedding_dim // self.block)
         run = torch.arange(runs, device=ids.device)
@@ -92,7 +135,9 @@ class ROBE(LearnedEmbedding):
     @property
     def compiles(self) -> str:  # type: ignore[override]
         """Why torch.compile does not work on it; empty if it does."""
-        return "how many lines of the array are read depends on which ids a batch has" if self._is_read_by_lines else ""
+        if self._is_read_by_lines:
+            return "how many lines of the array are read depends on which ids a batch has"
+        return "how many ids have rows of their own depends on which a batch has" if self.has_own else ""
 
     @property
     def _is_read_by_lines(self) -> bool:
@@ -120,8 +165,16 @@ class ROBE(LearnedEmbedding):
             "signs": self.signs,
         }
         if self.spec.bits is not None:
-            return shared_array(self.array.frozen(), count=self.count, **fields)
-        return shared_array(numbers(self.array.values()).reshape(-1)[: self.count], **fields)
+            shared = shared_array(self.array.frozen(), count=self.count, **fields)
+        else:
+            shared = shared_array(numbers(self.array.values()).reshape(-1)[: self.count], **fields)
+        if not self.has_own:
+            return shared
+        own, before, tables = self.own_rows.frozen(), 0, []
+        for is_own, first, end in _ranges(self.spec, self.owned):
+            tables.append(own.slice(before, before + end - first) if is_own else shared.slice(first, end))
+            before += is_own * (end - first)
+        return partition(tables)
 
 
 def line_width(block: int, bits: int | None) -> int:
@@ -129,12 +182,33 @@ def line_width(block: int, bits: int | None) -> int:
     return block if bits is None else min(block * max(CODED_LINE // block, 1), SHORT)
 
 
-def _stored_bytes(spec: Spec, count: int, block: int) -> int:
-    """Return the bytes of so many numbers, and of what the hash needs."""
+def _ranges(spec: Spec, owned: Sequence[int]) -> list[tuple[bool, int, int]]:
+    """Return the longest ranges of ids with rows of their own and of ids without: which they are, and both ends.
+
+    Args:
+        spec: Of the table.
+        owned: How many own rows each field has.
+    """
+    found = []
+    for is_own, group in groupby(zip(owned, spec.starts, spec.sizes, strict=True), key=lambda field: field[0] > 0):
+        ids = [(start, start + size) for _, start, size in group]
+        found.append((is_own, ids[0][0], ids[-1][1]))
+    return found
+
+
+def _own_bytes(spec: Spec, owned: Sequence[int]) -> int:
+    """Return the bytes of own rows."""
+    return spec.array_bytes(sum(owned)) if any(owned) else 0
+
+
+def _stored_bytes(spec: Spec, count: int, block: int, owned: Sequence[int]) -> int:
+    """Return the bytes of so many numbers, of what the hash needs in each range of ids, and of own rows."""
     width = line_width(block, spec.bits)
-    own = plan_bytes(described("shared_array", spec.rows, spec.dimension, count=count, element="f32")) - 4 * count
+    constants = plan_bytes(described("shared_array", spec.rows, spec.dimension, count=count, element="f32")) - 4 * count
+    ranges = sum(not is_own for is_own, _, _ in _ranges(spec, owned))
     # In f32 the last line may be short.
-    return own + (4 * count if spec.bits is None else spec.array_bytes(-(-count // width), width))
+    array = 4 * count if spec.bits is None else spec.array_bytes(-(-count // width), width)
+    return ranges * constants + array + _own_bytes(spec, owned)
 
 
 def lines_of(start: Tensor, count: int, block: int, lines: int, width: int) -> tuple[Tensor, Tensor, int]:
