@@ -11,7 +11,7 @@ from ._atomic import AnyPath
 from ._checks import check_type
 from ._errors import FormatError
 from ._metadata import metadata_text
-from ._sources import Safetensors, Source, TensorInfo, is_safetensors, named, open_source
+from ._sources import Safetensors, Source, TensorInfo, named, open_source, safetensors_header
 from ._table import Progress, Table, dense
 from ._vocabulary import PREFIX, vocabulary_entry
 
@@ -36,6 +36,8 @@ class Contents:
 
 _LOOK_FURTHER = ("not_a_table_file", "ambiguous_table", "not_a_matrix", "no_such_table")
 """What the core says of tensors of types and shapes that it does not map."""
+_MOST_HEADER = 4 << 20
+"""Bytes of a header that is looked through again in Python: no real checkpoint has as many, a hostile file may."""
 
 
 def load(
@@ -73,12 +75,13 @@ def load(
         OSError: it can't be read.
         KeyboardInterrupt: Ctrl-C while arrays are verified.
     """
-    if axis is None and is_safetensors(path):
+    header = safetensors_header(path) if axis is None else None
+    if header is not None:
         try:
             table: Table = named(path, lambda: _core.load(path, name, mmap, verify, progress))
             return table
         except FormatError as error:
-            if error.rule not in _LOOK_FURTHER:
+            if error.rule not in _LOOK_FURTHER or header > _MOST_HEADER:
                 raise
     source = open_source(path)
     if isinstance(source, Safetensors):

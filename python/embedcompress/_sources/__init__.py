@@ -1,7 +1,7 @@
 """Files that tables are read from, of every kind that people have."""
 
 from ._numpy import Npy, read_npy
-from ._open import is_safetensors, open_source
+from ._open import open_source, safetensors_header
 from ._safetensors import Safetensors, named
 from ._source import WEIGHT, Source, TensorInfo, shown
 
@@ -11,9 +11,9 @@ __all__ = [
     "Safetensors",
     "Source",
     "TensorInfo",
-    "is_safetensors",
     "named",
     "open_source",
     "read_npy",
+    "safetensors_header",
     "shown",
 ]

@@ -60,14 +60,15 @@ def open_source(path: AnyPath) -> Source:
     raise _unknown(path, head)
 
 
-def is_safetensors(path: AnyPath) -> bool:
-    """Whether a file begins as a safetensors file that can be opened without a further look.
+def safetensors_header(path: AnyPath) -> int | None:
+    """Return the bytes of the header of what begins as a safetensors file; None for all else.
 
     Raises:
         OSError: it can't be read.
     """
     head, size = _head(os.fspath(path), 9)
-    return head is not None and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
+    length = int.from_bytes(head[:8], "little") if head is not None and head[8:9] == b"{" else size
+    return length if length <= size - 8 else None
 
 
 def _head(path: str | bytes, most: int = _HEAD) -> tuple[bytes | None, int]:
