@@ -168,8 +168,8 @@ def test_other_values_are_another_table(rng):
         (["none.npy"], "none.npy"),
         (["small.npy", "--methods", "nothing"], "there is no method 'nothing' to measure; there are table,"),
         (["small.npy", "--out", "none/table.jsonl"], "the folder 'none' does not exist"),
-        (["glove", "--name", "x"], "--name is for a file"),
-        (["small.npy", "--name", "x"], "its only table is called 'weight'"),
+        (["glove", "--tensor", "x"], "--tensor is for a file"),
+        (["small.npy", "--tensor", "x"], "its only table is called 'weight'"),
     ],
 )
 def test_errors_of_use_in_one_line(saved, monkeypatch, capsys, arguments, message):

@@ -85,7 +85,7 @@ def test_a_plot_without_matplotlib(capsys, array, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--budget", "3"], "no method can meet a budget of 3 bytes"),
-        (["--budget", "0.2", "--name", "none"], "its only table is called 'weight'"),
+        (["--budget", "0.2", "--tensor", "none"], "its only table is called 'weight'"),
         (["--budget", "0.2", "--plot", "no/such/folder.png"], "the plot's folder 'no/such' does not exist"),
         (["--budget", "0.2", "--counts", "none.npy"], "none.npy"),
         (["--budget", "0.2", "--sample", "0"], "sample must be at least 1"),

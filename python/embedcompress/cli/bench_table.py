@@ -30,7 +30,7 @@ def add(subparsers: Any) -> None:
         metavar="FILE",
         help=f"a .safetensors or .npy file, or a table that a package carries: {', '.join(SAMPLES)}",
     )
-    parser.add_argument("--name", metavar="NAME", help="the table of FILE; needed unless there is only one")
+    parser.add_argument("--tensor", metavar="NAME", help="the table of FILE; needed unless there is only one")
     parser.add_argument(
         "--queries",
         type=count,
@@ -73,10 +73,10 @@ def run(arguments: argparse.Namespace) -> None:
 def _table(arguments: argparse.Namespace) -> tuple[str, ec.Table]:
     """Return the table with the name that its lines get: a file's name, and the tensor's where it has one."""
     if arguments.file in SAMPLES:
-        if arguments.name is not None:
-            raise ValueError(f"--name is for a file; {arguments.file} is a table")
+        if arguments.tensor is not None:
+            raise ValueError(f"--tensor is for a file; {arguments.file} is a table")
         return arguments.file, SAMPLES[arguments.file]().weight
     source = Input(arguments.file)
-    (name,) = source.choose(() if arguments.name is None else (arguments.name,))
+    (name,) = source.choose(() if arguments.tensor is None else (arguments.tensor,))
     short = Path(arguments.file).name
     return (f"{short}: {name}" if source.tensors else short), source.table(name)

@@ -47,14 +47,14 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     table = parser.add_argument_group("--task table")
     table.add_argument("file", metavar="FILE", nargs="?", help="a .safetensors or .npy file")
-    table.add_argument("--name", metavar="NAME", help="the table of FILE; needed unless there is only one")
+    table.add_argument("--tensor", metavar="NAME", help="the table of FILE; needed unless there is only one")
     table.add_argument("--metric", choices=METRICS, help="what to rank by; recall is recall@10 (default: l2)")
     table.add_argument("--sample", type=int, metavar="N", help="rows that all candidates are tried on (default: 16384)")
     table.add_argument("--seed", type=int, metavar="N", help="of the sample and the queries (default: 0)")
     table.add_argument("--threads", type=int, metavar="N", help="most threads to use")
     table.add_argument("--plot", metavar="FILE", help="a PNG of quality against bytes; needs matplotlib")
     of_training = _recommend_training.add_arguments(parser.add_argument_group("--task ctr"))
-    parser.set_defaults(run=run, options={"table": ["file", *_DEFAULTS, "name", "threads", "plot"], "ctr": of_training})
+    parser.set_defaults(run=run, options={"table": ["file", *_DEFAULTS, "tensor", "threads", "plot"], "ctr": of_training})
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -83,7 +83,7 @@ def _of_table(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         _check_plot(arguments.plot)
     source = Input(arguments.file)
-    (name,) = source.choose(() if arguments.name is None else (arguments.name,))
+    (name,) = source.choose(() if arguments.tensor is None else (arguments.tensor,))
     weight = source.table(name)
     counts = None if arguments.counts is None else read_npy(arguments.counts)
     threads_before = ec.get_num_threads()
