@@ -67,7 +67,7 @@ def functions(folder: Path) -> dict[str, Call]:
         nn.prepare(made, activations=None)
         return made
 
-    nn.save_compressed(packed(), folder / "model.safetensors")
+    nn.save_compressed(folder / "model.safetensors", packed())
     batches = [(torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))]
 
     def loss(model: torch.nn.Module, batch: Any) -> torch.Tensor:

@@ -43,7 +43,7 @@ def trainer(**arguments):
         ("model", lambda: nn.compress_model_(TABLE)),
         ("model", lambda: nn.prepare(TABLE)),
         ("model", lambda: nn.convert(TABLE)),
-        ("model", lambda: nn.save_compressed(TABLE, "no-such-file")),
+        ("model", lambda: nn.save_compressed("no-such-file", TABLE)),
         ("model", lambda: training.Trainer(TABLE, lambda model, batch: None)),
         ("evaluations", lambda: trainer(evaluations=Decimal("NaN"))),
         ("patience", lambda: trainer(patience=1.5)),

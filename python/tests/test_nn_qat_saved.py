@@ -27,7 +27,7 @@ def result(model):
 
 def test_a_bert_comes_back_from_its_file_alone(tmp_path):
     model, report = packed(bert(num_labels=3), by_name={"classifier": None})
-    stored = nn.save_compressed(model, tmp_path / "bert.safetensors")
+    stored = nn.save_compressed(tmp_path / "bert.safetensors", model)
     data = (tmp_path / "bert.safetensors").read_bytes()
     header = int.from_bytes(data[:8], "little")
     assert stored == report.bytes_after == len(data) - 8 - header
@@ -44,7 +44,7 @@ def test_a_bert_comes_back_from_its_file_alone(tmp_path):
 
 def test_tied_weights_are_stored_once_and_stay_tied(tmp_path):
     model, report = packed(bert("BertForMaskedLM", tie_word_embeddings=True))
-    assert nn.save_compressed(model, tmp_path / "model.safetensors") == report.bytes_after
+    assert nn.save_compressed(tmp_path / "model.safetensors", model) == report.bytes_after
     loaded = nn.load_compressed(tmp_path / "model.safetensors")
     assert torch.equal(result(loaded), result(model))
     words, decoder = loaded.bert.embeddings.word_embeddings, loaded.cls.predictions.decoder
@@ -55,7 +55,7 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path):
 def test_any_model_with_a_function_that_makes_it(tmp_path, device):
     model, report = packed(transformer(), weights=nn.Quantization(3, "rows", 4), activations=None)
     path = tmp_path / "model.safetensors"
-    assert nn.save_compressed(model, path, config={"width": 16}) == report.bytes_after
+    assert nn.save_compressed(path, model, config={"width": 16}) == report.bytes_after
 
     def make(config):
         assert config == {"width": 16}
@@ -67,7 +67,7 @@ def test_any_model_with_a_function_that_makes_it(tmp_path, device):
     assert nn.load_compressed(path, given) is given
     assert torch.equal(result(given), result(model))
     # A model that was loaded can be saved again.
-    assert nn.save_compressed(given, tmp_path / "again.safetensors", config={"width": 16}) == report.bytes_after
+    assert nn.save_compressed(tmp_path / "again.safetensors", given, config={"width": 16}) == report.bytes_after
     with pytest.raises(ValueError, match="give a model of that kind, or a function"):
         nn.load_compressed(path)
 
@@ -122,7 +122,7 @@ def test_tensors_of_every_type_lie_beside_tables(tmp_path):
     model, path = make(), tmp_path / "model.safetensors"
     nn.prepare(model, activations=None)
     nn.convert(model)
-    stored = nn.save_compressed(model, path)
+    stored = nn.save_compressed(path, model)
     data = path.read_bytes()
     assert stored == len(data) - 8 - int.from_bytes(data[:8], "little")
     loaded = nn.load_compressed(path, make()).state_dict()
@@ -143,7 +143,7 @@ def test_a_type_that_files_do_not_have_is_refused(tmp_path):
     nn.prepare(model, activations=None)
     nn.convert(model)
     with pytest.raises(ValueError, match=r"wide has the dtype torch.complex128, which the file can't hold"):
-        nn.save_compressed(model, tmp_path / "model.safetensors")
+        nn.save_compressed(tmp_path / "model.safetensors", model)
     assert not list(tmp_path.iterdir())
 
 
@@ -154,7 +154,7 @@ def test_shared_layers_dtypes_and_other_methods(tmp_path):
     nn.compress_model_(model, "pq", bits=4)
     nn.prepare(model, by_name={"head": None}, activations=None)
     nn.convert(model)
-    nn.save_compressed(model, tmp_path / "model.safetensors")
+    nn.save_compressed(tmp_path / "model.safetensors", model)
     fresh = small_model()
     fresh["layers"].append(fresh["layers"][0])
     loaded = nn.load_compressed(tmp_path / "model.safetensors", fresh)
@@ -167,17 +167,17 @@ def test_shared_layers_dtypes_and_other_methods(tmp_path):
 
 def test_what_a_file_can_not_hold_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no compressed layer"):
-        nn.save_compressed(small_model(), tmp_path / "model")
+        nn.save_compressed(tmp_path / "model", small_model())
     model = small_model()
     nn.prepare(model, activations=None)
     with pytest.raises(ValueError, match="call convert"):
-        nn.save_compressed(model, tmp_path / "model")
+        nn.save_compressed(tmp_path / "model", model)
     nn.convert(model)
     with pytest.raises(ValueError, match="can't be written as JSON"):
-        nn.save_compressed(model, tmp_path / "model", config={"a": object()})
+        nn.save_compressed(tmp_path / "model", model, config={"a": object()})
     model["set"] = nn.CompressedEmbeddingBagCollection([model["words"].table])
     with pytest.raises(ValueError, match="set is a CompressedEmbeddingBagCollection"):
-        nn.save_compressed(model, tmp_path / "model")
+        nn.save_compressed(tmp_path / "model", model)
     assert not list(tmp_path.iterdir())
 
 
@@ -186,7 +186,7 @@ def test_another_model_is_refused(tmp_path):
     nn.prepare(model, activations=None)
     nn.convert(model)
     path = tmp_path / "model.safetensors"
-    nn.save_compressed(model, path)
+    nn.save_compressed(path, model)
     other = small_model()
     other["head"] = torch.nn.Linear(16, 4)
     with pytest.raises(ValueError, match="the layer 'head', but the model has Linear of"):
@@ -209,7 +209,7 @@ def test_files_that_are_not_of_models_are_refused(tmp_path):
     model = small_model()
     nn.prepare(model, activations=None)
     nn.convert(model)
-    nn.save_compressed(model, path)
+    nn.save_compressed(path, model)
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     good = json.loads(metadata["model"])

@@ -30,7 +30,7 @@ def save_compressed(path):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Embedding(40, 8), torch.nn.Linear(8, 2))
     nn.compress_model_(model, bits=8)
-    nn.save_compressed(model, path)
+    nn.save_compressed(path, model)
 
 
 def checkpoint(path):
@@ -341,7 +341,7 @@ def lines():
 write = {
     "save": lambda: ec.dense(big).save(path),
     "compress_to_file": lambda: ec.compress_to_file(path, {"a": big}, bits=8),
-    "save_compressed": lambda: nn.save_compressed(model, path),
+    "save_compressed": lambda: nn.save_compressed(path, model),
     "lines": lines,
     "write_file": lambda: _atomic.write_file(path, lambda file: np.save(file, big)),
 }[name]

@@ -53,12 +53,12 @@ DTYPES = {
 """What the core calls the types of tensors."""
 
 
-def save_compressed(model: nn.Module, path: AnyPath, *, config: Mapping[str, Any] | None = None) -> int:
+def save_compressed(path: AnyPath, model: nn.Module, *, config: Mapping[str, Any] | None = None) -> int:
     """Write a model whose layers `convert` or `compress_model_` replaced to one file, atomically.
 
     Args:
-        model: Its parameters, the buffers that a state_dict has, and its tables are written.
         path: The file.
+        model: Its parameters, the buffers that a state_dict has, and its tables are written.
         config: What `load_compressed` gives to the function that builds the model: plain values. If not given, that
             of `model.config.to_dict()`, where there is one, as transformers' models have.
 
