@@ -166,8 +166,8 @@ def test_its_report_has_the_cells_and_the_best_there_can_be():
     lines = _lines.read(root / "docs" / "results" / "generated.jsonl")
     text = report.text(report.report(lines, ["generated.jsonl"]))
     assert "No data set was run at several budgets" in text
-    assert "### generated, DLRM: at 1 %" in text
-    assert '<a id="generated-dlrm-compo-0_01"></a>compo' in text
+    assert "### generated, DCN: at 1 %" in text
+    assert '<a id="generated-dcn-compo-0_01"></a>compo' in text
     assert "The best AUC that there can be is 0.8258." in text
 
 

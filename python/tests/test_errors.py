@@ -79,7 +79,7 @@ def matrices(weight):
         (np.array([["a", "b"]]), "real numbers, not str"),
         (np.empty((5, 0), np.float32), "column"),
         (b"some bytes", "two axes"),
-        ("weight", "two axes"),
+        (["weight"], "two axes|real numbers, not str"),
     ]
 
 
@@ -412,7 +412,7 @@ def test_methods_and_options(rng, method, options, message):
 
 
 def test_options_of_the_wrong_type(weight):
-    for options in ({"bits": [4]}, {"bits": np.array([4])}, {"budget": "1"}, {"budget": True}, {"b": object()}):
+    for options in ({"bits": [4]}, {"bits": np.array([4])}, {"budget": b"1"}, {"budget": True}, {"b": object()}):
         with pytest.raises(TypeError):
             ec.compress(weight, "greedy", **options)
     for method in (None, 3, b"greedy"):
