@@ -277,7 +277,10 @@ def test_a_program_ends_with_what_is_wrong_with_a_file(examples, tmp_path):
     assert (answer.returncode, answer.stdout.count("\n")) == (1, 1)
     with pytest.raises(ec.FormatError) as caught:
         ec.load(path)
-    assert answer.stderr == f"error: {caught.value}\n  rule {caught.value.rule}, file '{path}'\n"
+    # C has the file beside the message, Python in it.
+    message = str(caught.value).removeprefix(f"'{path}': ")
+    assert len(message) < len(str(caught.value))
+    assert answer.stderr == f"error: {message}\n  rule {caught.value.rule}, file '{path}'\n"
 
 
 def test_the_documentation_shows_what_the_example_does():

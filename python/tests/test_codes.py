@@ -122,7 +122,10 @@ def test_codes_of_a_compressed_table_make_it_again(rng, tmp_path):
         (lambda: ec.uniform([[0]], [1.0], [0.0], bits=2, scale_dtype="f8"), "scale must be one of 'f16', 'f32'"),
         (lambda: ec.uniform([[0]], 1.0, 0.0, bits=2, scale_dtype="f16"), "one scale and bias for the table are f32"),
         (lambda: ec.uniform(np.zeros((1, 16), int), [1.0], [0.0], bits=2, group=3), "group must be a multiple of 8"),
-        (lambda: ec.uniform([[True]], 1.0, 0.0, bits=2), "codes must hold integers or floats"),
+        (
+            lambda: ec.uniform([[True]], 1.0, 0.0, bits=2),
+            "codes must be integers or floats in native byte order, not bool",
+        ),
         (lambda: ec.uniform(np.uint8([[1, 2]]), 1.0, 0.0, bits=4, dimension=2), "must be u8 of 1 bytes a row, not u8"),
         (lambda: ec.uniform([[1]], 1.0, 0.0, bits=4, dimension=2), "must be u8 of 1 bytes a row, not i64"),
         (lambda: ec.uniform(np.uint8([[16]]), 1.0, 0.0, bits=4, dimension=1), "row 0 has another"),

@@ -80,7 +80,7 @@ def test_bytes_of_an_assignment(rng):
 def test_pieces_of_a_table_share_its_array(rng, tmp_path, is_coded):
     """An array that several pieces are on counts once, and is once in files, parts, pickles and modules."""
     array = rng.standard_normal((50, 8)).astype(np.float32)
-    inner = ec.compress(array, "symmetric", bits=4) if is_coded else array.ravel()
+    inner = ec.compress(array, "sym", bits=4) if is_coded else array.ravel()
     shared = ec.shared_array(inner, rows=1000, dimension=8, block=4, seed=3, signs=True)
     own = ec.dense(rng.standard_normal((300, 8), dtype=np.float32))
     tables = [shared.slice(0, 100), own.slice(0, 120), shared.slice(220, 500), own.slice(120, 300)]

@@ -104,8 +104,9 @@ def _by_magic(path: str | bytes, head: bytes) -> Source | None:
         return Columns(path, "Parquet")
     if head.startswith(b"ARROW1"):
         return Columns(path, "an Arrow file")
-    # A safetensors file with a broken length may begin so too.
-    if head.startswith(b"\xff\xff\xff\xff") and head[8:9] != b"{":
+    # Behind the mark is the length of the schema. A safetensors file with a broken length may begin so too.
+    length = int.from_bytes(head[4:8], "little", signed=True)
+    if head.startswith(b"\xff\xff\xff\xff") and length > 0 and head[8:9] != b"{":
         return Columns(path, "an Arrow stream")
     if head.startswith(_TORCH_PICKLE):
         return TorchFile(path, is_zip=False)
