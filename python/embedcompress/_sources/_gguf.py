@@ -41,7 +41,7 @@ class GGUF(Source):
         except ImportError:
             raise missing(path, self.kind, "gguf", "gguf") from None
         try:
-            found = GGUFReader(path).tensors
+            found = GGUFReader(os.fsdecode(path)).tensors
             self._held = {str(tensor.name): tensor for tensor in found}
             self._tensors = tuple(
                 TensorInfo(name, _dtype(tensor), tuple(int(n) for n in reversed(tensor.shape)))
