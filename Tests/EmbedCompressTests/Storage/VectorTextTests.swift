@@ -38,7 +38,7 @@ final class VectorTextTests: XCTestCase {
             let found = read("a 1 2\nb\t3 \t4 \r\n\(line)\nc 5 6\n", dimension: 2)
             XCTAssertEqual(found.words, ["a", "b"], line)
             XCTAssertEqual(found.rows, [1, 2, 3, 4], line)
-            XCTAssertEqual(found.end, 16, line)
+            XCTAssertEqual(found.end, 15, line)
         }
     }
 
