@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,3 @@ def json_value(text: str | bytes) -> Any:
         return json.loads(text if isinstance(text, str) else text.decode())
     except RecursionError:
         raise ValueError("JSON that is nested too deep") from None
-
-
-def toml_values(text: bytes) -> dict[str, Any]:
-    """Return the keys and values of TOML.
-
-    Raises:
-        ValueError: it is no TOML, is not UTF-8, or is nested deeper than Python reads.
-    """
-    try:
-        return tomllib.loads(text.decode())
-    except RecursionError:
-        raise ValueError("TOML that is nested too deep") from None

@@ -15,8 +15,11 @@ from ._arrays import as_numbers
 from ._budget import budget_bytes
 from ._compress import compress
 from ._files import as_table
+from ._report import figure, percent, size
+from ._shown import Shown
 from ._table import Progress, Table
 
+_HEADER = ("method", "bytes", "of f32", "norm. l2", "cosine", "recall@10", "lookup, ns/row")
 METRICS = ("l2", "cosine", "recall")
 
 
@@ -80,7 +83,7 @@ def recommend(
         progress: Called as progress(done, total), in candidates; returning False stops with KeyboardInterrupt.
 
     Returns:
-        The best few, best first.
+        The best few, best first: a list that prints as a table.
 
     Raises:
         BudgetError: nothing is that small; the message names the least that any method can reach.
@@ -90,7 +93,18 @@ def recommend(
     size = budget_bytes(budget, 4 * source.rows * source.dimension)
     uses = None if counts is None else _counts(counts, source)
     found = json.loads(_core.recommend(source, size, uses, metric, sample, seed, progress))
-    return [Recommendation(**_given(one, uses)) for one in found]
+    return Shown([Recommendation(**_given(one, uses)) for one in found], _HEADER, _cells)
+
+
+def _cells(one: Recommendation) -> tuple[str, ...]:
+    figures = (one.normalized_l2, one.mean_cosine, one.recall_at_10)
+    return (
+        one.expression,
+        size(one.stored_bytes),
+        percent(one.ratio),
+        *map(figure, figures),
+        f"{one.lookup_ns_per_row:.0f}",
+    )
 
 
 def _given(fields: dict[str, Any], uses: np.ndarray[Any, Any] | None) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from . import _core
 from ._methods import AFTER_TRAINING, Method, Option
+from ._shown import Shown
 
 
 @cache
@@ -25,7 +26,7 @@ def _entry(fields: dict[str, Any]) -> Method:
 
 
 def methods(stage: str | None = AFTER_TRAINING) -> list[Method]:
-    """Return methods, with their papers, options and costs.
+    """Return methods, with their papers, options and costs, as a list that prints as a table.
 
     Args:
         stage: "after training" for those that `compress` takes, "while training" for those that `training.embedding`
@@ -38,7 +39,16 @@ def methods(stage: str | None = AFTER_TRAINING) -> list[Method]:
     stages = sorted({method.stage for method in found})
     if stage is not None and stage not in stages:
         raise ValueError(f"stage must be one of {', '.join(map(repr, stages))} or None, not {stage!r}")
-    return [method for method in found if stage in (None, method.stage)]
+    return listed(method for method in found if stage in (None, method.stage))
+
+
+def listed(methods: Iterable[Method]) -> list[Method]:
+    """Return methods as a list that prints as a table."""
+    return Shown(methods, ("method", "family", "what it does"), _cells, 3)
+
+
+def _cells(method: Method) -> tuple[str, ...]:
+    return method.name, method.family, method.summary
 
 
 def method_name(name: str, stage: str = AFTER_TRAINING) -> str:

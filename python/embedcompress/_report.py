@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-import embedcompress as ec
+from . import _core
 
 
 def size(count: int) -> str:
@@ -89,9 +89,9 @@ def machine() -> dict[str, Any]:
         "caches": _caches(),
         # What else the machine was doing: processes that ran or waited, over the last minute.
         "load_before": round(os.getloadavg()[0], 2),
-        "isa": ec.isa(),
+        "isa": _core.isa(),
         "versions": {
-            "embedcompress": ec.__version__,
+            "embedcompress": _core.version(),
             "python": platform.python_version(),
             "numpy": np.__version__,
         },

@@ -15,6 +15,7 @@ from ._checks import check_type
 from ._indexing import blocks, decoded, indexed
 from ._metadata import metadata_text
 from ._row_layout import RowLayout
+from ._shown import table_html
 
 Progress = Callable[[int, int], object]
 """Called as progress(done, total) now and then; returning False stops the call with KeyboardInterrupt."""
@@ -102,6 +103,10 @@ class Table(_core.Table):
     def __repr__(self) -> str:
         """Return one line about the table."""
         return f"<Table {self.rows} x {self.dimension}, {self.stored_bytes:,} bytes, {self.ratio:.2%} of f32>"
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook: a bar of its bytes and the tree of its stores."""
+        return table_html(self)
 
     def save(
         self,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedcompress import _reading
+from embedcompress import _reading, _toml
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no such devices")
@@ -25,10 +25,10 @@ def test_what_is_nested_too_deep_is_a_value_error():
     with pytest.raises(ValueError, match="JSON that is nested too deep"):
         _reading.json_value("[" * 100_000)
     with pytest.raises(ValueError, match="TOML that is nested too deep"):
-        _reading.toml_values(b"a = " + b"[" * 100_000)
+        _toml.toml_values(b"a = " + b"[" * 100_000)
     assert _reading.json_value(b'{"a": [1]}') == {"a": [1]}
-    assert _reading.toml_values(b"a = [1]") == {"a": [1]}
-    for read in (_reading.json_value, _reading.toml_values):
+    assert _toml.toml_values(b"a = [1]") == {"a": [1]}
+    for read in (_reading.json_value, _toml.toml_values):
         with pytest.raises(ValueError):
             read(b"\xff")
     with pytest.raises(ValueError):

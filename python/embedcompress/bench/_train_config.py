@@ -9,8 +9,9 @@ from typing import Any
 
 from .._labels import label
 from .._methods import FULL
-from .._reading import read_whole, toml_values
+from .._reading import read_whole
 from .._registry import method_name
+from .._toml import toml_values
 from ._clicks import SPLITS
 from ._lines import key
 from ._tuning import Cell, Request, trial

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._report import figure, percent, size, text_table, to_json
+from .._report import size, to_json
 from .._sources import read_npy
 from ._inputs import training_package
 from .compress import budget
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Reasons are printed of so many."""
-MARKS = {"budget": "b", "rows": "r", "training": "t"}
-"""What stands behind a method for what of it is extrapolated."""
 
 
 def add_arguments(parser: Any) -> list[str]:
@@ -70,12 +68,11 @@ def _document(choice: Choice, arguments: argparse.Namespace) -> dict[str, Any]:
 def _text(choice: Choice, arguments: argparse.Namespace) -> str:
     evidence = choice.evidence
     full = 4 * sum(arguments.fields) * arguments.dim
-    header = ("", "method", "bytes", "of f32", "AUC lost", "cold rows", "trains in", "with Adam", "time", "lookup")
     parts = [
         f"{sum(arguments.fields):,} x {arguments.dim}, {size(full)} in f32. Measured on {evidence.name}, "
         f"{evidence.rows:,} x {evidence.settings['dimension']}: AUC {evidence.full['auc']:.4f} uncompressed.\n"
         f"{_growth(choice)}",
-        text_table(header, map(_row, choice), left=2),
+        repr(choice),
         "\n".join(_lines(choice[:SHOWN])),
     ]
     if choice.refused:
@@ -111,6 +108,8 @@ def _growth(choice: Choice) -> str:
 
 def _notes(choice: Choice, rows: int) -> list[str]:
     """Return what is extrapolated, a line for each kind."""
+    from ..training._advice import MARKS
+
     said = {
         "budget": "no such budget was measured",
         "rows": f"losses were measured with {choice.evidence.rows:,} rows, not with {rows:,}",
@@ -123,26 +122,6 @@ def _notes(choice: Choice, rows: int) -> list[str]:
             of = "all" if len(found) == len(choice) else ", ".join(found)
             notes.append(f"{MARKS[kind]}: extrapolated ({of}): {text}.")
     return notes
-
-
-def _row(one: Advice) -> Sequence[str]:
-    mark = f" ({''.join(MARKS[kind] for kind in one.beyond)})" if one.beyond else ""
-    return (
-        str(one.rank),
-        one.label + mark,
-        size(one.stored_bytes),
-        percent(one.ratio),
-        _loss(one.auc_loss, one.auc_loss_error),
-        _loss(one.cold_auc_loss, one.cold_auc_loss_error),
-        size(one.training_bytes),
-        "-" if one.state_bytes is None else size(one.state_bytes),
-        f"x {one.training_time:.2f}",
-        f"{figure(one.lookup_ns_per_row, 3)} ns",
-    )
-
-
-def _loss(loss: float, error: float | None) -> str:
-    return f"{loss:.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
 def _lines(advice: Sequence[Advice]) -> list[str]:

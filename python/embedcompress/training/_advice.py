@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._labels import label
+from .._report import figure, percent, size
+from .._shown import Shown
 from ._rules import Evidence, Rules
 
 
@@ -105,8 +107,33 @@ class Refused:
         return found | {"options": dict(self.options)}
 
 
-class Choice(list[Advice]):
-    """Advice, best first.
+HEADER = ("", "method", "bytes", "of f32", "AUC lost", "cold rows", "trains in", "with Adam", "time", "lookup")
+MARKS = {"budget": "b", "rows": "r", "training": "t"}
+"""What stands behind a method for what of it is extrapolated."""
+
+
+def _row(one: Advice) -> Sequence[str]:
+    mark = f" ({''.join(MARKS[kind] for kind in one.beyond)})" if one.beyond else ""
+    return (
+        str(one.rank),
+        one.label + mark,
+        size(one.stored_bytes),
+        percent(one.ratio),
+        _loss(one.auc_loss, one.auc_loss_error),
+        _loss(one.cold_auc_loss, one.cold_auc_loss_error),
+        size(one.training_bytes),
+        "-" if one.state_bytes is None else size(one.state_bytes),
+        f"x {one.training_time:.2f}",
+        f"{figure(one.lookup_ns_per_row, 3)} ns",
+    )
+
+
+def _loss(loss: float, error: float | None) -> str:
+    return f"{loss:.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+class Choice(Shown[Advice]):
+    """Advice, best first, which prints as a table.
 
     Attributes:
         refused: Methods that are no choice, with their floors.
@@ -116,7 +143,7 @@ class Choice(list[Advice]):
     """
 
     def __init__(self, advice: Sequence[Advice], refused: Sequence[Refused], evidence: Evidence, rules: Rules) -> None:
-        super().__init__(advice)
+        super().__init__(advice, HEADER, _row, 2)
         self.refused = list(refused)
         self.evidence = evidence
         self.results = rules.results

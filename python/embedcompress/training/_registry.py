@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from .. import Method
 from .._methods import WHILE_TRAINING
-from .._registry import add, checked_options, method_name
+from .._registry import add, checked_options, listed, method_name
 from .._registry import methods as catalogued
 from ._embedding import LearnedEmbedding
 from ._row_optimizers import RowOptimizer
@@ -76,8 +76,8 @@ Kind = TypeVar("Kind", bound=type[LearnedEmbedding])
 
 
 def methods() -> list[Method]:
-    """Return every method that learns a table, with its paper, options and costs."""
-    return [method for method in catalogued(WHILE_TRAINING) if method.name in METHODS]
+    """Return every method that learns a table, with its paper, options and costs; the list prints as a table."""
+    return listed(method for method in catalogued(WHILE_TRAINING) if method.name in METHODS)
 
 
 def register(cls: Kind) -> Kind:
