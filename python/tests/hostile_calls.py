@@ -95,6 +95,7 @@ def functions(folder: Path) -> dict[str, Call]:
         "compress": (ec.compress, lambda: {"weight": weight(), "method": "asym"}),
         "compress_to_file": (ec.compress_to_file, lambda: {"path": target, "tables": {"a": dense}, "method": "asym"}),
         "contents": (ec.contents, lambda: {"path": saved}),
+        "vocabulary": (ec.vocabulary, lambda: {"path": saved, "name": "a"}),
         "verify": (ec.verify, lambda: {"path": saved}),
         "dense": (ec.dense, lambda: {"weight": weight()}),
         "evaluate": (ec.evaluate, lambda: {"table": table, "weight": weight(), "queries": 4}),

@@ -109,7 +109,7 @@ def test_factors_that_are_refused(rng):
         ([1, 1, 0, 1, 1], "least_squares: range_factors has 0.0 for row 2; a factor is above 0 and at most 1024"),
         ([1, 1, 1, math.nan, 1], "range_factors has nan for row 3"),
         ([1, 1, 1, 1, 2000], "range_factors has 2000.0 for row 4"),
-        (3, "range_factors must be"),
+        (3, "range_factors must have one axis, not 0"),
     ):
         with pytest.raises(ValueError, match=message):
             ec.compress(weight, range_factors=factors)
@@ -265,7 +265,7 @@ def test_weights_are_those_of_compress(rng):
         ({"method": "greedy", "norms": [3.1]}, ValueError, "p must be a multiple of 0.25"),
         ({"method": "greedy", "norms": 3}, TypeError, "norms must be a sequence"),
         ({"groups": np.zeros(5, int)}, ValueError, "groups must be 6 integers, one for each row"),
-        ({"groups": np.zeros(6)}, ValueError, "groups must be 6 integers"),
+        ({"groups": np.zeros(6)}, ValueError, "groups must be integers, not float64"),
         ({"groups": [0, 1, 2, 3, 4, -1]}, ValueError, "groups must be from 0 to 5, not from -1 to 4"),
         ({"groups": [0, 1, 2, 3, 4, 6]}, ValueError, "groups must be from 0 to 5, not from 0 to 6"),
         ({"rounds": -1}, ValueError, "rounds must be at least 0"),

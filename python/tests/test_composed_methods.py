@@ -244,7 +244,7 @@ def test_what_hot_cold_refuses(weight, options, message):
         ("tt", {"bits": 4}, "tt has no option 'bits'"),
         ("svd", {"counts": np.ones(3)}, "neither svd nor its inner method dense has the option 'counts'"),
         ("hot_cold", {"counts": np.ones((700, 2))}, "counts must have one axis"),
-        ("hot_cold", {"counts": ["a"] * 700}, "counts must be numbers"),
+        ("hot_cold", {"counts": ["a"] * 700}, "counts must be real numbers"),
         ("asym", {"bits": [4, 4]}, "option bits must be a number, a string or a flag, not list"),
     ],
 )

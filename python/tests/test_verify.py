@@ -263,4 +263,4 @@ def test_the_command_line(path, weight):
         done = run(*command)
         assert done.returncode == 1 and "has the digest" in done.stderr and len(done.stderr.splitlines()) == 1
     np.save(path.with_suffix(".npy"), weight)
-    assert "--verify is for .safetensors" in run("inspect", "--verify", path.with_suffix(".npy")).stderr
+    assert "only safetensors files can be verified" in run("inspect", "--verify", path.with_suffix(".npy")).stderr
