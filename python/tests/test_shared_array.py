@@ -43,22 +43,33 @@ def test_large_arrays_and_files(rng, tmp_path):
     st.integers(0, 600),
     st.integers(-(2**63), 2**64 - 1),
     st.booleans(),
-    st.sampled_from(["dense", "uniform", "codebook"]),
+    st.sampled_from(["dense", "uniform", 1, 2, 3, 4, 6]),
 )
 def test_the_array_can_be_a_table(count, width, dimension, block, rows, seed, signs, kind):
     rng = np.random.default_rng(seed % 2**32)
+    if isinstance(kind, int) and seed % 4:
+        # Rows of sixteen codes are decoded where they lie.
+        width = 16
     lines = -(-count // width)
     inner = {
         "dense": lambda: random_dense(rng, lines, width, "f16"),
         "uniform": lambda: random_uniform(rng, lines, width, 4),
-        "codebook": lambda: random_codebook(rng, lines, width, 3, "f16", "scaled"),
-    }[kind]()
+    }.get(kind, lambda: random_codebook(rng, lines, width, kind, "f16", "scaled"))()
     fields = {"rows": rows, "dimension": dimension, "block": block, "seed": seed, "signs": signs}
     table = ec.shared_array(inner, count=count, **fields)
     values = inner.decode().reshape(-1)[:count]
     np.testing.assert_array_equal(table.decode(), shared_array_rows(values, rows, dimension, block, seed, signs))
     assert table.stored_bytes == inner.stored_bytes + 16
     assert_agrees(table, rng)
+
+
+def test_large_arrays_of_codes(rng, tmp_path):
+    inner = random_codebook(rng, 150_000, 16, 4, "f16", "scaled")
+    values = inner.decode().reshape(-1)[:-5]
+    for block in (4, 8, 16, 64):
+        table = ec.shared_array(inner, count=len(values), rows=3000, dimension=64, block=block, seed=3, signs=True)
+        np.testing.assert_array_equal(table.decode(), shared_array_rows(values, 3000, 64, block, 3, True))
+    assert_agrees(table, rng, tmp_path)
 
 
 def test_long_runs_of_tables(rng, tmp_path):

@@ -90,6 +90,12 @@ struct RowPlaces {
         }
     }
 
+    /// A row, `0 ..< rows`.
+    @inline(__always)
+    func row(_ index: Int) -> UnsafeRawPointer {
+        index < copiedFrom ? start + index &* rowBytes : spare + (index &- copiedFrom) &* rowBytes
+    }
+
     /// Whether rows are likely to come from beyond the second-level cache.
     @inline(__always)
     var isWorthPrefetching: Bool { byteCount > worthPrefetching }

@@ -29,7 +29,7 @@ struct SharedRows {
     private var count: Int { Int(hash.count) }
 
     /// Places of runs that are found at a time, unless a row has more.
-    private static let mostPlaces = 4096
+    static let mostPlaces = 4096
 
     /// What a block takes.
     static func scratchBytes(dimension: Int, block: Int) -> Int {

@@ -76,7 +76,10 @@ protocol TrainCore {
     /// Whether slices of a block are read before the first one is asked for.
     static var readsAhead: Bool { get }
     /// A core that has the slices of all places of a block at hand, if it reads ahead and there is room for them.
-    func ahead(_ slices: UnsafePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> Self
+    /// `slices` may be written over.
+    func ahead(
+        _ slices: UnsafeMutablePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>
+    ) -> Self
     /// The numbers of the slice of a place, where they are or in `space`, and fifteen more that may be read after them.
     func slice(
         _ index: Int, at place: Int, size: Int, in space: UnsafeMutablePointer<Float>
@@ -88,7 +91,9 @@ protocol TrainCore {
 extension NumberPlaces: TrainCore {
     static var readsAhead: Bool { false }
 
-    func ahead(_: UnsafePointer<Int64>, count _: Int, size _: Int, in _: UnsafeMutablePointer<Float>) -> Self { self }
+    func ahead(
+        _: UnsafeMutablePointer<Int64>, count _: Int, size _: Int, in _: UnsafeMutablePointer<Float>
+    ) -> Self { self }
 
     @inline(__always)
     func slice(
@@ -103,26 +108,35 @@ extension NumberPlaces: TrainCore {
     }
 }
 
-/// A core with a slice in each row of a table. Short slices are gathered for a whole block; to gather them one by one would
-/// take longer than to decode them.
+/// A core with a slice in each row of a table. Short slices are gathered for a whole block, or all there are, if those are
+/// fewer; to gather them one by one would take longer than to decode them.
 struct TableCore: TrainCore {
     let table: any Node
     let context: LookupContext
-    /// The slices of all places of a block, if there is room for them.
-    private var slices: UnsafePointer<Float>?
+    /// Slices that were read ahead: all of the core, or those of the places of a block.
+    private var slices: (at: UnsafePointer<Float>, areAll: Bool)?
 
-    /// Floats that the slices of a block may have to be read ahead.
+    /// Floats that slices may have to be read ahead.
     static let mostAhead = 1 << 16
 
     init(table: any Node, context: LookupContext) { (self.table, self.context) = (table, context) }
 
     static var readsAhead: Bool { true }
 
-    func ahead(_ slices: UnsafePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> Self {
-        guard count &* size <= Self.mostAhead else { return self }
-        table.gather(IDBlock(ids: slices, count: count), into: RowBlock(base: space, stride: size), context: context)
+    func ahead(
+        _ slices: UnsafeMutablePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>
+    ) -> Self {
+        let areAll = table.rows <= count
+        let read = areAll ? table.rows : count
+        guard read &* size <= Self.mostAhead else { return self }
+        if areAll {
+            for slice in 0..<read { slices[slice] = Int64(slice) }
+        }
+        table.gather(
+            IDBlock(ids: UnsafePointer(slices), count: read), into: RowBlock(base: space, stride: size),
+            context: context)
         var result = self
-        result.slices = UnsafePointer(space)
+        result.slices = (UnsafePointer(space), areAll)
         return result
     }
 
@@ -130,7 +144,7 @@ struct TableCore: TrainCore {
     func slice(
         _ index: Int, at place: Int, size: Int, in space: UnsafeMutablePointer<Float>
     ) -> UnsafePointer<Float> {
-        if let slices { return slices + place &* size }
+        if let slices { return slices.at + (slices.areAll ? index : place) &* size }
         gather(index, size, to: space)
         return UnsafePointer(space)
     }
@@ -138,7 +152,7 @@ struct TableCore: TrainCore {
     @inline(__always)
     func copySlice(_ index: Int, at place: Int, size: Int, to target: UnsafeMutablePointer<Float>) {
         if let slices {
-            target.update(from: slices + place &* size, count: size)
+            target.update(from: slices.at + (slices.areAll ? index : place) &* size, count: size)
         } else {
             gather(index, size, to: target)
         }
@@ -217,7 +231,7 @@ struct TrainRows<Core: TrainCore> {
             Scratch.with(3 &* room, of: Float.self) { space in
                 func ahead(_ core: Core, _ slices: UnsafePointer<Int>, _ size: Int, _ part: Int) -> Core {
                     for place in 0..<count { ids[place] = Int64(slices[order[place]]) }
-                    return core.ahead(UnsafePointer(ids), count: count, size: size, in: space + part &* room)
+                    return core.ahead(ids, count: count, size: size, in: space + part &* room)
                 }
                 let cores = (
                     ahead(cores.0, slices0, size0, 0), ahead(cores.1, slices1, size1, 1),

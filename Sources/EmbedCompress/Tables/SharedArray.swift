@@ -19,6 +19,8 @@ public struct SharedArray: Node {
     /// M: numbers of the array.
     public let count: Int
     private let array: Numbers
+    /// The inner table, if its codes are decoded where they lie.
+    private let codes: Codebook?
 
     /// Where the array's numbers are.
     private enum Numbers {
@@ -80,6 +82,7 @@ public struct SharedArray: Node {
         offset: Int = 0
     ) throws {
         (self.array, self.count) = (array, count)
+        if case .rows(let inner as Codebook) = array, CodedRuns.takes(inner.layout) { codes = inner } else { codes = nil }
         (self.rows, self.dimension, self.block) = (rows, dimension, block)
         (self.seed, self.hasSigns, self.offset) = (seed, hasSigns, offset)
         guard (1...maximumDimension).contains(dimension), (1...maximumDimension).contains(block) else {
@@ -190,7 +193,9 @@ public struct SharedArray: Node {
         let own = blockScratchBytes + tileBytes(dimension: dimension)
         switch array {
         case .floats: return own + SharedRows.scratchBytes(dimension: dimension, block: block)
-        case .rows(let inner): return own + SharedTableRows.scratchBytes(innerDimension: inner.dimension)
+        case .rows(let inner):
+            guard codes == nil else { return own + CodedRuns.scratchBytes(dimension: dimension, block: block) }
+            return own + SharedTableRows.scratchBytes(innerDimension: inner.dimension)
         }
     }
 
@@ -201,8 +206,15 @@ public struct SharedArray: Node {
             SharedRows(values: numbers.places, hash: hash, dimension: dimension, block: block, offset: offset)
                 .gather(ids, into: output)
         case .rows(let inner):
-            SharedTableRows(inner: inner, hash: hash, dimension: dimension, block: block, offset: offset)
-                .gather(ids, into: output, context: context)
+            guard let codes, let book = codes.shared else {
+                SharedTableRows(inner: inner, hash: hash, dimension: dimension, block: block, offset: offset)
+                    .gather(ids, into: output, context: context)
+                return
+            }
+            CodedRuns(
+                memory: codes.memory.places, bits: codes.bits, book: book.memory.places.row(0), hash: hash,
+                dimension: dimension, block: block, offset: offset
+            ).gather(ids, into: output)
         }
     }
 
