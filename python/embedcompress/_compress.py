@@ -17,8 +17,9 @@ from ._budget import checked_budget
 from ._checks import check_type
 from ._files import as_source, as_table, load
 from ._metadata import metadata_text
+from ._progress import ProgressOption, reporting
 from ._registry import entry
-from ._table import Progress, Table, dense
+from ._table import Table, dense
 
 
 def compress(
@@ -27,7 +28,7 @@ def compress(
     *,
     budget: int | float | str | None = None,
     weights: object | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     **options: Any,
 ) -> Table:
     """Compress an embedding table.
@@ -44,7 +45,8 @@ def compress(
         weights: How much an error counts, for methods that minimise one: (rows, dimension) for each element, such as
             squared gradients, or (rows,) for each row, such as how often it is used. Rows' weights matter where rows
             share what is chosen, as the clusters of kmeans_cls do. Finite, not negative.
-        progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
+        progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt. True
+            shows a bar on stderr.
         **options: The method's own; see `methods()`.
 
     Returns:
@@ -65,7 +67,8 @@ def compress(
     """
     source = as_table(weight)
     plain, arrays = _options(method, options, budget)
-    result: Table = _core.compress(source, _weights(weights), method, plain, arrays, None, progress)
+    with reporting(progress, "compress", "rows") as report:
+        result: Table = _core.compress(source, _weights(weights), method, plain, arrays, None, report)
     return result
 
 
@@ -109,7 +112,7 @@ def compress_to_file(
     row_alignment: int = 1,
     metadata: Mapping[str, str] | None = None,
     digests: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     **options: Any,
 ) -> dict[str, CompressionReport]:
     """Compress tables straight into one safetensors file, in memory that does not grow with them.
@@ -129,7 +132,8 @@ def compress_to_file(
         metadata: Strings to store beside the tables. Of a table that is the path of word vectors, the words go there
             too, for `vocabulary`.
         digests: Write the SHA-256 of each array, which `verify` and `load(verify=True)` check.
-        progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt.
+        progress: Called as progress(done, total) now and then; returning False stops with KeyboardInterrupt. True
+            shows a bar on stderr.
         **options: The method's own; see `methods()`.
 
     Returns:
@@ -162,7 +166,8 @@ def compress_to_file(
         (name, source, _weights((weights or {}).get(name)), *_options(method, options, share(source)))
         for name, source in sources.items()
     )
-    found = _core.compress_to_file(path, jobs, method, row_alignment, metadata_text(entries, digests), progress)
+    with reporting(progress, "compress", "rows") as report:
+        found = _core.compress_to_file(path, jobs, method, row_alignment, metadata_text(entries, digests), report)
     return {
         name: CompressionReport(
             source.rows,

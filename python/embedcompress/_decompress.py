@@ -12,8 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ._atomic import write_file
+from ._progress import Progress
 from ._sources import shown
-from ._table import Progress, Table
+from ._table import Table
 
 ENDINGS = {
     ".npy": "an array",
@@ -36,7 +37,7 @@ def decompress(
         path: The file, with one of `ENDINGS`.
         tables: By their names; several go into a .safetensors file only.
         words: The word of each row, for word vectors.
-        progress: Told of rows; see `embedcompress._table.Progress`.
+        progress: Told of rows; see `compress`.
 
     Raises:
         ValueError: word vectors are asked for, and there is no vocabulary, or a word that the kind has no place for.

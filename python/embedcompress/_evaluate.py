@@ -9,7 +9,8 @@ import numpy as np
 
 from . import _core
 from ._files import as_table
-from ._table import Progress, Table
+from ._progress import ProgressOption, reporting
+from ._table import Table
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Evaluation:
 
 
 def evaluate(
-    table: Table, weight: object, *, queries: int = 256, seed: int = 0, progress: Progress | None = None
+    table: Table, weight: object, *, queries: int = 256, seed: int = 0, progress: ProgressOption = None
 ) -> Evaluation:
     """Compare a table with what it was made of.
 
@@ -49,14 +50,15 @@ def evaluate(
         weight: The same shape; anything that `compress` takes.
         queries: How many rows to take as queries, at random; 0 leaves recall out. A table of up to 10 rows has none.
         seed: Of the choice of queries.
-        progress: Called as progress(done, total), in rows read; returning False stops with KeyboardInterrupt.
+        progress: Told of rows read; see `compress`.
 
     Raises:
         ValueError: the shapes differ, or a row of either is not finite (the message names it).
         KeyboardInterrupt: Ctrl-C, within half a second.
     """
     source = as_table(weight)
-    quality, recall = _core.evaluate(table, source, progress, queries, 10, seed)
+    with reporting(progress, "evaluate", "rows") as report:
+        quality, recall = _core.evaluate(table, source, report, queries, 10, seed)
     return Evaluation(*quality, recall, table.stored_bytes, table.ratio)
 
 

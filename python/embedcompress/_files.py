@@ -11,8 +11,9 @@ from ._atomic import AnyPath
 from ._checks import check_type
 from ._errors import FormatError
 from ._metadata import metadata_text
+from ._progress import Progress, ProgressOption, reporting
 from ._sources import Safetensors, Source, TensorInfo, named, open_source, safetensors_header
-from ._table import Progress, Table, dense
+from ._table import Table, dense
 from ._vocabulary import PREFIX, vocabulary_entry
 
 
@@ -47,7 +48,7 @@ def load(
     axis: int | None = None,
     mmap: bool = True,
     verify: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Table:
     """Open a table that `save` wrote, or a tensor of a file of almost any kind as a dense table.
 
@@ -67,7 +68,7 @@ def load(
         verify: Read all of the table's arrays and check every rule over them, which lookups else check row by row, and
             their digests where the file has some (`save(digests=True)`). Files of other kinds are checked as they are
             read.
-        progress: Told of the bytes that `verify` has read; see `embedcompress._table.Progress`.
+        progress: Told of the bytes that `verify` has read; see `compress`.
 
     Raises:
         FormatError: the file is of no kind that is read, breaks a rule of its kind, has no such table, or several; or a
@@ -75,6 +76,13 @@ def load(
         OSError: it can't be read.
         KeyboardInterrupt: Ctrl-C while arrays are verified.
     """
+    with reporting(progress, "verify", "B") as report:
+        return _load(path, name, axis, mmap, verify, report)
+
+
+def _load(
+    path: AnyPath, name: str | None, axis: int | None, mmap: bool, verify: bool, progress: Progress | None
+) -> Table:
     header = safetensors_header(path) if axis is None else None
     if header is not None:
         try:
@@ -125,12 +133,12 @@ def vocabulary(path: AnyPath, name: str | None = None) -> tuple[str, ...] | None
     return source.words(source.only() if name is None else name)
 
 
-def verify(path: AnyPath, *, progress: Progress | None = None) -> None:
+def verify(path: AnyPath, *, progress: ProgressOption = None) -> None:
     """Check all of a safetensors file: the rules over each array of each table, and the digest of each tensor.
 
     Args:
         path: A file with tables; of any other its header is checked, and its digests if it has some.
-        progress: Told of bytes; see `embedcompress._table.Progress`.
+        progress: Told of bytes; see `compress`.
 
     Raises:
         FormatError: the file breaks a rule; the message names the node and the row, or the tensor.
@@ -140,7 +148,8 @@ def verify(path: AnyPath, *, progress: Progress | None = None) -> None:
     source = open_source(path)
     if not isinstance(source, Safetensors):
         raise FormatError(f"'{os.fsdecode(path)}' is {source.kind}: only safetensors files can be verified")
-    named(path, lambda: _core.file_verify(path, progress))
+    with reporting(progress, "verify", "B") as report:
+        named(path, lambda: _core.file_verify(path, report))
 
 
 def save(
@@ -149,7 +158,7 @@ def save(
     *,
     metadata: Mapping[str, str] | None = None,
     digests: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> None:
     """Write several tables under their names to one safetensors file, atomically.
 
@@ -158,13 +167,14 @@ def save(
         tables: By the names that `load` takes.
         metadata: Strings to store beside the tables.
         digests: Write the SHA-256 of each array, which `verify` and `load(verify=True)` check; some 4 seconds a GB.
-        progress: Told of bytes; see `embedcompress._table.Progress`.
+        progress: Told of bytes; see `compress`.
 
     Raises:
         OSError: the file can't be written; what was there before still is.
     """
     check_type(tables, Mapping, "tables", "a mapping of names to tables")
-    _core.save(path, tuple(tables.items()), (), metadata_text(metadata, digests), progress)
+    with reporting(progress, "save", "B") as report:
+        _core.save(path, tuple(tables.items()), (), metadata_text(metadata, digests), report)
 
 
 def contents(path: AnyPath) -> Contents:

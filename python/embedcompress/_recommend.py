@@ -15,9 +15,10 @@ from ._arrays import as_numbers
 from ._budget import budget_bytes
 from ._compress import compress
 from ._files import as_table
+from ._progress import ProgressOption, reporting
 from ._report import figure, percent, size
 from ._shown import Shown
-from ._table import Progress, Table
+from ._table import Table
 
 _HEADER = ("method", "bytes", "of f32", "norm. l2", "cosine", "recall@10", "lookup, ns/row")
 METRICS = ("l2", "cosine", "recall")
@@ -47,7 +48,7 @@ class Recommendation:
     reason: str
     """A sentence."""
 
-    def compress(self, weight: object, *, progress: Progress | None = None) -> Table:
+    def compress(self, weight: object, *, progress: ProgressOption = None) -> Table:
         """Compress a table this way; it may be another than the one that was measured, but for counts."""
         return compress(weight, self.method, progress=progress, **self.options)
 
@@ -66,7 +67,7 @@ def recommend(
     metric: str = "l2",
     sample: int = 16_384,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> list[Recommendation]:
     """Try methods and hybrids on a table, and rank them.
 
@@ -80,7 +81,7 @@ def recommend(
         metric: What to rank by: "l2", the squared error; "cosine"; or "recall", recall@10 of `evaluate`.
         sample: Rows of the sample.
         seed: Of the sample and of the queries. Everything but times is the same again.
-        progress: Called as progress(done, total), in candidates; returning False stops with KeyboardInterrupt.
+        progress: Told of candidates; see `compress`.
 
     Returns:
         The best few, best first: a list that prints as a table.
@@ -92,7 +93,8 @@ def recommend(
     source = as_table(weight)
     size = budget_bytes(budget, 4 * source.rows * source.dimension)
     uses = None if counts is None else _counts(counts, source)
-    found = json.loads(_core.recommend(source, size, uses, metric, sample, seed, progress))
+    with reporting(progress, "recommend", "steps") as report:
+        found = json.loads(_core.recommend(source, size, uses, metric, sample, seed, report))
     return Shown([Recommendation(**_given(one, uses)) for one in found], _HEADER, _cells)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +14,9 @@ from ._atomic import AnyPath
 from ._checks import check_type
 from ._indexing import blocks, decoded, indexed
 from ._metadata import metadata_text
+from ._progress import ProgressOption, reporting
 from ._row_layout import RowLayout
 from ._shown import table_html
-
-Progress = Callable[[int, int], object]
-"""Called as progress(done, total) now and then; returning False stops the call with KeyboardInterrupt."""
 
 _NUMPY = {name: np.dtype(format) for name, format in _core.dtypes().items()}
 """What carries an element type, by its name."""
@@ -115,7 +113,7 @@ class Table(_core.Table):
         name: str = "weight",
         metadata: Mapping[str, str] | None = None,
         digests: bool = False,
-        progress: Progress | None = None,
+        progress: ProgressOption = None,
     ) -> None:
         """Write this table to a safetensors file, atomically.
 
@@ -124,14 +122,15 @@ class Table(_core.Table):
             name: What the table is called in the file.
             metadata: Strings to store beside it.
             digests: Write the SHA-256 of each array, which `verify` and `load(verify=True)` check; some 4 seconds a GB.
-            progress: See `embedcompress._table.Progress`.
+            progress: Told of bytes; see `compress`.
 
         Raises:
             OSError: the file can't be written; what was there before still is.
         """
-        _core.save(path, ((name, self),), (), metadata_text(metadata, digests), progress)
+        with reporting(progress, "save", "B") as report:
+            _core.save(path, ((name, self),), (), metadata_text(metadata, digests), report)
 
-    def aligned(self, row_alignment: int, *, progress: Progress | None = None) -> Table:
+    def aligned(self, row_alignment: int, *, progress: ProgressOption = None) -> Table:
         """Return this table with each row at a multiple of `row_alignment` bytes, and zeros between rows.
 
         A lookup waits for each cache line of 64 bytes that a row lies in: rows that start at a multiple of 64, 32 or 16
@@ -141,27 +140,28 @@ class Table(_core.Table):
 
         Args:
             row_alignment: 1, 2, 4, 8, 16, 32 or 64; 1 takes the padding away.
-            progress: Told of rows; see `embedcompress._table.Progress`.
+            progress: Told of rows; see `compress`.
 
         Raises:
             ValueError: another alignment.
             KeyboardInterrupt: Ctrl-C, within half a second.
         """
-        table: Table = _core.aligned(self, row_alignment, progress)
+        with reporting(progress, "align", "rows") as report:
+            table: Table = _core.aligned(self, row_alignment, report)
         return table
 
     def row_layouts(self) -> tuple[RowLayout, ...]:
         """Return where the rows of each store lie among cache lines, from the outermost store to the innermost."""
         return tuple(RowLayout.from_json(fields) for fields in json.loads(_core.row_layouts(self)))
 
-    def warm_up(self, *, progress: Progress | None = None) -> int:
+    def warm_up(self, *, progress: ProgressOption = None) -> int:
         """Read every page of the table's arrays once, on all threads, so that no lookup waits for the disk.
 
         For a table that `load` has mapped from a file: lookups would bring its pages into memory one by one. The system
         may let go of them again when memory is short. Other tables lie in memory already.
 
         Args:
-            progress: Told of bytes; see `embedcompress._table.Progress`.
+            progress: Told of bytes; see `compress`.
 
         Returns:
             How many bytes the arrays have: `stored_bytes` less those of constants, such as seeds.
@@ -169,7 +169,8 @@ class Table(_core.Table):
         Raises:
             KeyboardInterrupt: Ctrl-C.
         """
-        count: int = _core.warm_up(self, progress)
+        with reporting(progress, "warm up", "B") as report:
+            count: int = _core.warm_up(self, report)
         return count
 
     def parts(self) -> tuple[dict[str, Any], dict[str, Array]]:

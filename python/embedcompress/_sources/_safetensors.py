@@ -12,8 +12,9 @@ import numpy as np
 from .. import _core
 from .._atomic import AnyPath
 from .._errors import FormatError
+from .._progress import Progress
 from .._reading import json_value
-from .._table import Progress, Table
+from .._table import Table
 from .._vocabulary import vocabulary_of
 from ._source import CHOOSE, Source, TensorInfo, malformed, shown
 

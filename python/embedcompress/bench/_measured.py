@@ -12,8 +12,8 @@ from typing import Any
 import embedcompress as ec
 
 from .. import _core
+from .._progress import Progress
 from .._report import machine
-from .._table import Progress
 from ._calls import Call
 from ._lines import Line, Lines, key, refusal
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .._progress import Progress
 from .._reading import read_whole
 from .._samples import package_folder
-from .._table import Progress
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -22,7 +22,7 @@ import numpy as np
 
 import embedcompress as ec
 
-from .._table import Progress
+from .._progress import Progress
 from ._calls import Call
 from ._lines import Line, Lines
 from ._measured import Measured, digest

@@ -17,8 +17,8 @@ import numpy as np
 
 import embedcompress as ec
 
+from .._progress import Progress
 from .._report import machine
-from .._table import Progress
 from ._calls import Call
 from ._lines import Line, Lines, key
 from ._measured import Measured, digest

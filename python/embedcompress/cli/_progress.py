@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from .._table import Progress
+from .._progress import Progress, reporting
 
 
-@contextmanager
-def bar(what: str, unit: str, quiet: bool) -> Iterator[Progress | None]:
+def bar(what: str, unit: str, quiet: bool) -> AbstractContextManager[Progress | None]:
     """Show a bar while the block runs; None where nobody would see it.
 
     Args:
@@ -18,16 +16,4 @@ def bar(what: str, unit: str, quiet: bool) -> Iterator[Progress | None]:
         unit: What is counted: "rows" or "B".
         quiet: Show nothing.
     """
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc=what, unit=unit, unit_scale=True, leave=False, delay=0.3, file=sys.stderr) as shown:
-
-        def progress(done: int, total: int) -> bool:
-            shown.total = total
-            shown.update(done - shown.n)
-            return True
-
-        yield progress
+    return reporting(not quiet and sys.stderr.isatty(), what, unit)

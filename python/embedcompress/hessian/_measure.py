@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .._arrays import as_numbers
 from .._checks import check_type
 from .._compress import compress
+from .._progress import ProgressOption, reporting
 from .._report import figure, text_table
-from .._table import Progress
 from ._blocks import BlockLike, find_blocks
 
 
@@ -46,7 +46,7 @@ def measure(
     method: str = "least_squares",
     *,
     counts: Mapping[str, object] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     **options: Any,
 ) -> Measurement:
     """Compress the matrices of each block at each number of bits, and note their squared errors and bytes.
@@ -61,8 +61,7 @@ def measure(
         method: A name from `embedcompress.methods()` that takes bits.
         counts: By block, how often each row of its only matrix is used, such as tokens: the error of a row counts in
             proportion to it, at a mean of 1 over rows.
-        progress: Called as progress(done, total) after each block at each number of bits; returning False stops with
-            KeyboardInterrupt.
+        progress: Told of blocks at each number of bits; see `embedcompress.compress`.
         **options: The method's own, such as group=64 for groups of columns with a range of their own.
 
     Raises:
@@ -76,20 +75,21 @@ def measure(
         raise ValueError(f"counts are given for {min(unknown)!r}, which is not among the blocks")
     found = Measurement({name: {} for name in parts}, {name: {} for name in parts})
     steps = len(parts) * len(choices)
-    for place, (name, parameters) in enumerate(parts.items()):
-        matrices = [_matrix(parameter) for parameter in parameters if parameter.dim() > 1]
-        vectors = sum(4 * parameter.numel() for parameter in parameters if parameter.dim() <= 1)
-        weights = _weights(name, (counts or {}).get(name), matrices)
-        for number, bits in enumerate(choices):
-            try:
-                pairs = [_compressed(matrix, bits, method, options) for matrix in matrices]
-            except (ValueError, TypeError) as error:
-                error.add_note(f"in block {name!r} at {bits} bits")
-                raise
-            found.sizes[name][bits] = vectors + sum(size for _, size in pairs)
-            found.errors[name][bits] = float(sum((errors * weights).sum() for errors, _ in pairs))
-            if progress and progress(place * len(choices) + number + 1, steps) is False:
-                raise KeyboardInterrupt
+    with reporting(progress, "measure", "blocks") as report:
+        for place, (name, parameters) in enumerate(parts.items()):
+            matrices = [_matrix(parameter) for parameter in parameters if parameter.dim() > 1]
+            vectors = sum(4 * parameter.numel() for parameter in parameters if parameter.dim() <= 1)
+            weights = _weights(name, (counts or {}).get(name), matrices)
+            for number, bits in enumerate(choices):
+                try:
+                    pairs = [_compressed(matrix, bits, method, options) for matrix in matrices]
+                except (ValueError, TypeError) as error:
+                    error.add_note(f"in block {name!r} at {bits} bits")
+                    raise
+                found.sizes[name][bits] = vectors + sum(size for _, size in pairs)
+                found.errors[name][bits] = float(sum((errors * weights).sum() for errors, _ in pairs))
+                if report and report(place * len(choices) + number + 1, steps) is False:
+                    raise KeyboardInterrupt
     return found
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import checked_integer, checked_number
-from .._table import Progress
+from .._progress import Progress, ProgressOption, reporting
 from ._blocks import BlockLike, find_blocks
 from ._journal import Journal, digest
 from ._power import PowerIteration, gaussian, signs
@@ -35,7 +35,7 @@ def sensitivity(
     trace: bool = False,
     probes: int = 10,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     checkpoint: str | PathLike[str] | None = None,
 ) -> Sensitivities:
     """Measure the curvature of a model's loss in each block of its parameters, as Q-BERT does.
@@ -59,8 +59,7 @@ def sensitivity(
         trace: Estimate the trace of each block's Hessian too, by Hutchinson's estimator with `probes` products a run.
         probes: Random vectors of +1 and -1 for the trace.
         seed: Of everything random. Results don't depend on which other blocks are measured.
-        progress: Called as progress(done, total) after every product; done counts results of a block in a run.
-            Returning False stops with KeyboardInterrupt.
+        progress: Told after every product of results, of a block in a run; see `embedcompress.compress`.
         checkpoint: A JSON file that holds what is finished; if it is there, the measurement goes on from it, to the
             same figures. It is left at the end.
 
@@ -87,9 +86,13 @@ def sensitivity(
     settings = {"seed": seed, "runs": runs, "share": share, "iterations": iterations, "tolerance": tolerance}
     settings |= {"probes": probes if trace else 0, "batches": len(listed)}
     journal = Journal(checkpoint, {**settings, **digest(model, parts)} if checkpoint is not None else {})
-    measurement = _Measurement(journal, progress, (2 if trace else 1) * runs * len(parts), iterations, tolerance)
     everything = [parameter for parameters in parts.values() for parameter in parameters]
-    with twice_differentiable(everything[0].device.type), measured(model, everything):
+    with (
+        twice_differentiable(everything[0].device.type),
+        measured(model, everything),
+        reporting(progress, "sensitivity", "results") as report,
+    ):
+        measurement = _Measurement(journal, report, (2 if trace else 1) * runs * len(parts), iterations, tolerance)
         for run, chosen in enumerate(_choices(len(listed), share, runs, seed)):
             products = Products(model, loss_fn, [listed[index] for index in chosen], parts, seed)
             measurement.eigenvalues(products, run, seed)

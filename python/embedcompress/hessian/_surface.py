@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import checked_integer, checked_number
-from .._table import Progress
+from .._progress import ProgressOption, reporting
 from ._blocks import BlockLike, find_blocks
 from ._power import PowerIteration, gaussian
 from ._products import Loss, Products
@@ -47,7 +47,7 @@ def surface(
     iterations: int = 100,
     tolerance: float = 1e-3,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Surface:
     """Compute the loss on a grid along the top two eigenvectors of a block's Hessian, as figure 3 of Q-BERT has it.
 
@@ -65,8 +65,7 @@ def surface(
         iterations: The most Hessian-vector products for each eigenvector.
         tolerance: Relative error of an eigenvalue, estimated.
         seed: Of the start of power iteration.
-        progress: Called as progress(done, total) for every row of the grid; returning False stops with
-            KeyboardInterrupt.
+        progress: Told of rows of the grid; see `embedcompress.compress`.
 
     Raises:
         ValueError: as `sensitivity` has it; a block of one value; points that are even or below 3.
@@ -88,7 +87,11 @@ def surface(
     parameters = parts[name]
     if sum(parameter.numel() for parameter in parameters) < 2:
         raise ValueError(f"block {name!r} has one value, and a plane needs two")
-    with twice_differentiable(parameters[0].device.type), measured(model, parameters):
+    with (
+        twice_differentiable(parameters[0].device.type),
+        measured(model, parameters),
+        reporting(progress, "loss surface", "rows") as report,
+    ):
         products = Products(model, loss_fn, listed, parts, seed)
         values, vectors = _top_two(products, name, iterations, tolerance, seed)
         losses = _Losses(model, loss_fn, listed, parameters, vectors, seed)
@@ -101,7 +104,7 @@ def surface(
         grid = np.empty((points, points))
         for row, first in enumerate(steps):
             grid[row] = [losses.at(float(first), float(second)) for second in steps]
-            if progress and progress(row + 1, points) is False:
+            if report and report(row + 1, points) is False:
                 raise KeyboardInterrupt
     return Surface(name, values, steps, steps.copy(), grid)
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from .. import compress, evaluate
 from .._checks import check_type
 from .._evaluate import Evaluation
-from .._table import Progress, dense
+from .._progress import Progress, ProgressOption, reporting
+from .._table import dense
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag, check_module
 from ._parts import Parts
 from ._quantized import Packed, is_quantized, is_quantized_bag
@@ -69,7 +70,7 @@ def compress_model_(
     *,
     filter_fn: Callable[[str, nn.Module], bool] | None = None,
     tied: Literal["skip", "untie"] = "skip",
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     **options: Any,
 ) -> Report:
     """Put a compressed embedding in the place of every Embedding and EmbeddingBag of a model.
@@ -90,7 +91,7 @@ def compress_model_(
         filter_fn: Called as filter_fn(name, module) for each embedding; those for which it is false are left out.
         tied: What to do with an embedding whose weight is used elsewhere too. "skip" leaves it; "untie" compresses it
             and leaves the dense weight to the others, so that the two differ by the compression's error.
-        progress: Called as progress(rows done, rows in all); returning False stops with KeyboardInterrupt.
+        progress: Told of rows; see `embedcompress.compress`.
         **options: The method's own, and budget, for each table; see `embedcompress.compress`.
 
     Returns:
@@ -114,7 +115,8 @@ def compress_model_(
     for weight in weights:
         _heed_ties(model, weight, tied)
     weights = [weight for weight in weights if not weight.places[0].reason]
-    _compress(weights, method, progress, options)
+    with reporting(progress, "compress", "rows") as report:
+        _compress(weights, method, report, options)
     _swap(weights)
     for place in places:
         if place.reason not in ("", _ALREADY, _FILTERED):

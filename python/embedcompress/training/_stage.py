@@ -134,7 +134,7 @@ class Stage:
                 at.validation_epoch, at.validation_done = self.checked.epoch, self.checked.done
             trainer.seconds += time.perf_counter() - start
             at.step, at.done = at.step + 1, at.done + 1
-            if trainer.progress and trainer.progress(at.step, total) is False:
+            if trainer.report and trainer.report(at.step, total) is False:
                 raise KeyboardInterrupt
             if trainer.evaluate and (at.done in marks or self._is_over()):
                 self._evaluate()

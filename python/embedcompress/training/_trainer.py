@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .._atomic import exists
 from .._checks import check_type
+from .._progress import Progress, ProgressOption, reporting
 from ._batches import Batches
 from ._checkpoints import Checkpoints, State
 from ._embedding import LearnedEmbedding
@@ -64,7 +65,7 @@ class Trainer:
         patience: int | None = None,
         checkpoints: str | Path | None = None,
         checkpoint_steps: int | None = None,
-        progress: Callable[[int, int], object] | None = None,
+        progress: ProgressOption = None,
         seed: int = 0,
     ) -> None:
         """Take a model and how it is trained.
@@ -91,6 +92,7 @@ class Trainer:
                 the last of them, to the same table bit for bit where the batches, the loss and the score are the same.
                 Random numbers may be drawn from torch's global generators.
             progress: Told of steps done of the stage, and of all of them; of 0 while that is not known. False stops.
+                True shows a bar on stderr.
             seed: Of random numbers that torch draws while training.
 
         Raises:
@@ -121,6 +123,8 @@ class Trainer:
         self.steps_per_epoch, self.checkpoint_steps = steps_per_epoch, checkpoint_steps
         self.checkpoints = None if checkpoints is None else Checkpoints(Path(checkpoints))
         self.progress, self.seed = progress, seed
+        self.report: Progress | None = None
+        """What a training that runs tells of its steps."""
         self.history: list[Evaluation] = []
         self.seconds = 0.0
         """Of training, without evaluations."""
@@ -155,6 +159,14 @@ class Trainer:
                 than had been done when the checkpoint was saved; a checkpoint lacks what one has.
             KeyboardInterrupt: the progress callback wants to stop. What had been saved is in the checkpoints.
         """
+        with reporting(self.progress, "train", "steps") as self.report:
+            self._fit(batches, validation)
+        for table in self.tables:
+            table.finish()
+        self.model.eval()
+        return self.history
+
+    def _fit(self, batches: Batches, validation: Batches | None) -> None:
         begin, part = self._resume()
         for index in range(begin, len(self.stages)):
             if part is None:
@@ -172,10 +184,6 @@ class Trainer:
                 self.checkpoints.write(self.checkpoints.stage(index), self.state() | {"moments": moments})
                 self.checkpoints.clean(index)
             part = None
-        for table in self.tables:
-            table.finish()
-        self.model.eval()
-        return self.history
 
     def state(self) -> State:
         """Return the model's state and what was measured, as a checkpoint has them."""
