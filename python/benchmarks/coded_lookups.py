@@ -7,6 +7,7 @@ docs/training.md. Under a minute.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -58,33 +59,43 @@ def cases() -> dict[str, tuple[ec.Table, ec.Table]]:
     return found
 
 
-def main() -> None:
-    """Measure every form, and write the figures and the page."""
-    ec.set_num_threads(1)
-    machine = described_machine()
+def measure(tables: Mapping[str, tuple[ec.Table, ec.Table]], turns: int) -> dict[str, dict[str, float]]:
+    """Return the figures of each form, by its name."""
     random = np.random.default_rng(2)
     figures = {}
-    for name, (plain, codes) in cases().items():
+    for name, (plain, codes) in tables.items():
         ids = random.integers(0, plain.rows, COUNT)
         out = np.empty((COUNT, plain.dimension), np.float32)
         calls = {
             "f32": lambda plain=plain, ids=ids, out=out: plain.lookup(ids, out=out),
             "codes": lambda codes=codes, ids=ids, out=out: codes.lookup(ids, out=out),
         }
-        seconds = interleaved(calls, TURNS)
+        seconds = interleaved(calls, turns)
         figures[name] = {
             "f32_ns_per_row": 1e9 * float(np.median(seconds["f32"])) / COUNT,
             "codes_ns_per_row": 1e9 * float(np.median(seconds["codes"])) / COUNT,
             "ratio": median_ratio(seconds["codes"], seconds["f32"]),
         }
         print(name, figures[name], flush=True)
-    write_json(RESULTS / "coded_lookups.json", {"machine": machine, "cells": figures})
+    return figures
+
+
+def table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the table of the page."""
     rows = [
         (name, f"{cell['f32_ns_per_row']:.1f}", f"{cell['codes_ns_per_row']:.1f}", f"{cell['ratio']:.2f}")
         for name, cell in figures.items()
     ]
-    table = markdown_table(("table", "f32, ns a row", "codes, ns a row", "codes by f32"), rows)
-    fill(DOCS / "training.md", {"coded lookups": f"{machine_text(machine)}\n\n{table}"})
+    return markdown_table(("table", "f32, ns a row", "codes, ns a row", "codes by f32"), rows)
+
+
+def main() -> None:
+    """Measure every form, and write the figures and the page."""
+    ec.set_num_threads(1)
+    machine = described_machine()
+    figures = measure(cases(), TURNS)
+    write_json(RESULTS / "coded_lookups.json", {"machine": machine, "cells": figures})
+    fill(DOCS / "training.md", {"coded lookups": f"{machine_text(machine)}\n\n{table(figures)}"})
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "python" / "benchmarks"))
 import _four_bit_paper as paper  # noqa: E402
 import _four_bit_report as report  # noqa: E402
 import _pages  # noqa: E402
+import coded_lookups  # noqa: E402
 import comparison_card  # noqa: E402
 import fused_steps  # noqa: E402
 import hybrids  # noqa: E402
@@ -554,6 +555,17 @@ def test_hybrids_of_the_page():
     assert hybrids.table(found["cells"]) in (DOCS / "training.md").read_text()
     assert found["settings"] == hybrids.TRAINED
     assert {cell["form"] for cell in found["cells"]} <= set(hybrids.FORMS)
+
+
+def test_coded_lookups(one_thread):
+    found = committed("coded_lookups")["cells"]
+    assert coded_lookups.table(found) in (DOCS / "training.md").read_text()
+    assert max(cell["ratio"] for cell in found.values()) < 1.5
+    plain = ec.shared_array(np.ones(320, np.float32), rows=100, dimension=16, block=4)
+    codes = ec.shared_array(coded_lookups.coded(np.ones(320, np.float32)), rows=100, dimension=16, block=4)
+    np.testing.assert_allclose(codes.decode(), plain.decode(), rtol=1e-3)
+    (cell,) = coded_lookups.measure({"a": (plain, codes)}, 3).values()
+    assert min(cell.values()) > 0
 
 
 def test_cells_keep_the_machine_that_they_ran_on(tmp_path):
