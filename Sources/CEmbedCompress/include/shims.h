@@ -6,7 +6,23 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__)
+// 1 where instructions of the processor are named. With EMBEDCOMPRESS_PLAIN none is, as on processors that nothing here
+// knows: all then is what the compiler makes of C and of Swift.
+#if defined(EMBEDCOMPRESS_PLAIN) && defined(__SSE3__)
+#error "EMBEDCOMPRESS_PLAIN goes with the least instruction set of the architecture: leave out -march"
+#endif
+#if defined(__x86_64__) && !defined(EMBEDCOMPRESS_PLAIN)
+#define EC_X86_64 1
+#else
+#define EC_X86_64 0
+#endif
+#if defined(__aarch64__) && !defined(EMBEDCOMPRESS_PLAIN)
+#define EC_ARM64 1
+#else
+#define EC_ARM64 0
+#endif
+
+#if EC_X86_64
 #include <immintrin.h>
 #endif
 #if defined(__linux__)
@@ -27,21 +43,23 @@
 #define EC_SHIM_ISA "x86-64-v3"
 #elif defined(__SSE4_2__)
 #define EC_SHIM_ISA "x86-64-v2"
-#elif defined(__x86_64__)
+#elif EC_X86_64
 #define EC_SHIM_ISA "x86-64"
-#else
+#elif EC_ARM64
 #define EC_SHIM_ISA "arm64"
+#else
+#define EC_SHIM_ISA "plain"
 #endif
 
 // 1 where a fused multiply-add is one instruction; elsewhere it would be a library call for each lane.
-#if defined(__FMA__) || defined(__aarch64__)
+#if defined(__FMA__) || EC_ARM64
 #define EC_HAS_FMA 1
 #else
 #define EC_HAS_FMA 0
 #endif
 
 // 1 where there are 32 registers for vectors, not 16.
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__AVX512F__) || EC_ARM64
 #define EC_MANY_REGISTERS 1
 #else
 #define EC_MANY_REGISTERS 0
@@ -124,9 +142,9 @@ static inline int ec_atomic_swap_if(int64_t *value, int64_t expected, int64_t ne
     return __atomic_compare_exchange_n(value, &expected, next, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 static inline void ec_pause(void) {
-#if defined(__x86_64__)
+#if EC_X86_64
     __builtin_ia32_pause();
-#elif defined(__aarch64__)
+#elif EC_ARM64
     __asm__ volatile("yield");
 #endif
 }
@@ -136,7 +154,7 @@ static inline void ec_pause(void) {
 static inline float ec_half_to_float(uint16_t half) {
 #if defined(__F16C__)
     return _cvtsh_ss(half);
-#elif defined(__aarch64__)
+#elif EC_ARM64
     __fp16 value;
     memcpy(&value, &half, 2);
     return (float)value;
@@ -168,7 +186,7 @@ static inline ec_floats4 ec_two_halves(const void *source) {
 static inline uint16_t ec_float_to_half(float value) {
 #if defined(__F16C__)
     return (uint16_t)_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#elif defined(__aarch64__)
+#elif EC_ARM64
     __fp16 half = (__fp16)value;
     uint16_t bits;
     memcpy(&bits, &half, 2);
@@ -208,7 +226,7 @@ __attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_
     out.parts[0] = _mm256_cvtph_ps(in.parts[0]);
     out.parts[1] = _mm256_cvtph_ps(in.parts[1]);
     return out.all;
-#elif defined(__SSE2__)
+#elif EC_X86_64
     // The rule of `ec_half_to_float`, four at a time.
     union { ec_halves16 all; __m128i parts[2]; } in = {halves};
     union { __m128 parts[4]; ec_floats16 all; } out;
@@ -236,7 +254,7 @@ __attribute__((always_inline)) static inline ec_floats16 ec_halves_to_floats(ec_
 
 /// The nearest whole numbers, halves to even, of numbers from -2^22 to 2^22.
 static inline ec_floats16 ec_round16(ec_floats16 values) {
-#if defined(__SSE4_1__) || defined(__aarch64__)
+#if defined(__SSE4_1__) || EC_ARM64
     return __builtin_elementwise_roundeven(values);
 #else
     // 2^23 and half of it leave no bits below one: the sum is rounded as the processor rounds.
@@ -270,7 +288,7 @@ static inline ec_halves16 ec_floats_to_halves(ec_floats16 values) {
     union { ec_floats16 all; __m256 half[2]; } left = {a}, right = {b};               \
     for (int i = 0; i < 2; i++) left.half[i] = _mm256_##operation##_ps(left.half[i], right.half[i]); \
     return left.all;
-#elif defined(__SSE__)
+#elif EC_X86_64
 #define EC_LANEWISE(operation)                                                        \
     union { ec_floats16 all; __m128 parts[4]; } left = {a}, right = {b};              \
     for (int i = 0; i < 4; i++) left.parts[i] = _mm_##operation##_ps(left.parts[i], right.parts[i]); \
@@ -297,7 +315,7 @@ static inline ec_floats16 ec_first_lanes(ec_floats16 values, ec_floats16 others,
 
 /// The least of sixteen, none of which is NaN.
 static inline float ec_least16(ec_floats16 values) {
-#if defined(__x86_64__)
+#if EC_X86_64
     __m128 first = (__m128)__builtin_shufflevector(values, values, 0, 1, 2, 3);
     __m128 second = (__m128)__builtin_shufflevector(values, values, 4, 5, 6, 7);
     __m128 third = (__m128)__builtin_shufflevector(values, values, 8, 9, 10, 11);

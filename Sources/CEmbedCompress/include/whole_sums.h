@@ -222,7 +222,7 @@ __attribute__((always_inline)) static inline ec_ints16 ec_add_products(
     union { __m256i half[2]; ec_ints16 all; } products;
     for (int i = 0; i < 2; i++) products.half[i] = _mm256_madd_epi16(left.half[i], right.half[i]);
     return sums + products.all;
-#elif defined(__SSE2__)
+#elif EC_X86_64
     union { ec_pairs all; __m128i parts[4]; } left = {words}, right = {factors};
     union { __m128i parts[4]; ec_ints16 all; } products;
     for (int i = 0; i < 4; i++) products.parts[i] = _mm_madd_epi16(left.parts[i], right.parts[i]);

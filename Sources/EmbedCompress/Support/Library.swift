@@ -6,7 +6,8 @@ public enum Library {
 
     /// The instruction set that this build was compiled for, such as "x86-64-v3" or "arm64". A Swift package is compiled
     /// for "x86-64", which every processor of that architecture has, unless flags say otherwise; see
-    /// <doc:FastKernels>.
+    /// <doc:FastKernels>. With the C flag -DEMBEDCOMPRESS_PLAIN, and on processors that have no kernels here, it is "plain":
+    /// no instruction is named.
     public static var instructionSet: String { EC_SHIM_ISA }
 
     /// Whether the compiler has optimised this build. One that it has not, such as a debug build, is some hundred times

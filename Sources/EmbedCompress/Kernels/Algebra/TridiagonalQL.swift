@@ -1,11 +1,3 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#elseif canImport(Darwin)
-    internal import Darwin
-#endif
-
 /// Eigenvectors of a small symmetric tridiagonal matrix by implicit QL steps (Bowdler, Martin, Reinsch and Wilkinson,
 /// 1968): two steps or so for each eigenvalue.
 enum TridiagonalQL {
@@ -42,27 +34,36 @@ enum TridiagonalQL {
         return abs(value) <= Double.ulpOfOne / 2 * scale || abs(value) < Double.leastNormalMagnitude
     }
 
+    /// The length of (x, y), where neither square overflows or vanishes. The C library's function is of glibc 2.35, which
+    /// many systems do not have yet.
+    private static func length(_ x: Double, _ y: Double) -> Double {
+        let (large, small) = (max(abs(x), abs(y)), min(abs(x), abs(y)))
+        guard large > 0 else { return large }
+        let ratio = small / large
+        return large * (1 + ratio * ratio).squareRoot()
+    }
+
     private static func step(
         _ d: UnsafeMutablePointer<Double>, _ e: UnsafeMutablePointer<Double>, _ start: Int, _ end: Int,
         _ vectors: UnsafeMutablePointer<Double>, _ width: Int, _ stride: Int
     ) {
         var g = (d[start + 1] - d[start]) / (2 * e[start])
-        let r = hypot(g, 1)
+        let r = length(g, 1)
         g = d[end] - d[start] + e[start] / (g + (g < 0 ? -r : r))
         var (sine, cosine, shift) = (1.0, 1.0, 0.0)
         var index = end - 1
         while index >= start {
             let f = sine * e[index]
             let b = cosine * e[index]
-            let length = hypot(f, g)
-            e[index + 1] = length
-            if length == 0 {
+            let hypotenuse = length(f, g)
+            e[index + 1] = hypotenuse
+            if hypotenuse == 0 {
                 d[index + 1] -= shift
                 e[end] = 0
                 return
             }
-            sine = f / length
-            cosine = g / length
+            sine = f / hypotenuse
+            cosine = g / hypotenuse
             g = d[index + 1] - shift
             let t = (d[index] - g) * sine + 2 * cosine * b
             shift = sine * t
