@@ -105,6 +105,22 @@ public func tableDecode(
     }
 }
 
+@_cdecl("ec_table_multiply")
+public func tableMultiply(
+    table: OpaquePointer?, start: Int64, stop: Int64, vectors: UnsafePointer<Float>?, count total: Int64,
+    bias: UnsafePointer<Float>?, out: UnsafeMutablePointer<Float>?
+) -> ec_status {
+    withStatus {
+        let table = try handle(table).table
+        let rows = try rowRange(start, stop)
+        let total = try count(total, "count")
+        guard total > 0 else { return }
+        try table.multiply(
+            rows, with: try required(vectors, "vectors"), count: total, bias: bias,
+            into: try output(out, rows.count))
+    }
+}
+
 @_cdecl("ec_table_touch")
 public func tableTouch(
     table: OpaquePointer?, ids base: UnsafeRawPointer?, width: Int32, count total: Int64,

@@ -67,6 +67,28 @@ final class LookupABITests: ABITestCase {
         XCTAssertEqual(checksum, -99)
     }
 
+    // MARK: Products
+
+    func testMultiply() throws {
+        let table = try dense([0, 1, 2, 3, 4, 5], dimension: 2)
+        let vectors: [Float] = [1, 10, 2, -1]
+        let bias: [Float] = [100, 200]
+        var out = [Float](repeating: -99, count: 4)
+        XCTAssertEqual(ec_table_multiply(table.table, 1, 3, vectors, 2, bias, &out), EC_OK)
+        XCTAssertEqual(out, [132, 254, 101, 203])
+        XCTAssertEqual(ec_table_multiply(table.table, 1, 3, vectors, 2, nil, &out), EC_OK)
+        XCTAssertEqual(out, [32, 54, 1, 3])
+        XCTAssertEqual(ec_table_multiply(table.table, 2, 2, vectors, 2, nil, nil), EC_OK)
+        XCTAssertEqual(ec_table_multiply(table.table, 0, 3, nil, 0, nil, nil), EC_OK)
+        refuse(EC_INVALID_ARGUMENT, "not within", ec_table_multiply(table.table, 2, 4, vectors, 2, nil, &out))
+        refuse(EC_INVALID_ARGUMENT, "after stop", ec_table_multiply(table.table, 2, 1, vectors, 2, nil, &out))
+        refuse(EC_INVALID_ARGUMENT, "table must not", ec_table_multiply(nil, 0, 1, vectors, 2, nil, &out))
+        refuse(EC_INVALID_ARGUMENT, "vectors must not", ec_table_multiply(table.table, 0, 1, nil, 2, nil, &out))
+        refuse(EC_INVALID_ARGUMENT, "negative", ec_table_multiply(table.table, 0, 1, vectors, -1, nil, &out))
+        refuse(EC_INVALID_ARGUMENT, "out must not", ec_table_multiply(table.table, 0, 1, vectors, 2, nil, nil))
+        XCTAssertEqual(out, [32, 54, 1, 3])
+    }
+
     // MARK: Decode
 
     func testDecode() throws {

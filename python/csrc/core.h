@@ -189,6 +189,7 @@ PyObject *core_table_memory(PyObject *table, const void *data, Py_ssize_t count)
 /// Leaves the target as it is when the object is None.
 int core_optional_table(PyObject *object, const char *name, ec_table **target);
 /// The checksum of rows that are read for nothing.
+PyObject *core_multiply(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 PyObject *core_touch(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 /// The figures of a comparison as a tuple.
 PyObject *core_quality(const ec_quality *quality);

@@ -264,6 +264,7 @@ PyMethodDef core_making_methods[] = {
     {"tree", tree, METH_O, "The tree of a table as JSON."},
     {"arrays", arrays, METH_O, "The arrays of a table as (name, dtype, shape, memory)."},
     {"lookup_tensor", FAST(core_lookup_tensor), "What the lookup of a table does, from a tensor to a tensor."},
+    {"multiply", FAST(core_multiply), "Fills an array with the products of rows of a table with vectors."},
     {"touch", FAST(core_touch), "Reads a byte of every cache line of the rows of ids; their sum."},
     {"methods", methods, METH_NOARGS, "The catalogue as JSON."},
     {"method_name", FAST(method_name), "The name of a method of a stage, of any spelling."},

@@ -230,6 +230,46 @@ static PyObject *table_decode(PyObject *self, PyObject *const *args, Py_ssize_t 
     return result;
 }
 
+PyObject *core_multiply(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    (void)module;
+    static const Parameters parameters = {"multiply", 6, 6, {"table", "start", "stop", "vectors", "bias", "out"}};
+    PyObject *values[6], *result = NULL;
+    int64_t start = 0, stop = 0;
+    if (core_bind(&parameters, args, count, keywords, values) < 0) return NULL;
+    ec_table *handle = core_table_handle(values[0], "table");
+    if (handle == NULL || core_int64(values[1], "start", &start) < 0 || core_int64(values[2], "stop", &stop) < 0)
+        return NULL;
+    Buffer vectors = {0}, bias = {0}, out = {0};
+    const int has_bias = values[4] != Py_None;
+    if (core_buffer(values[3], "vectors", ELEMENT_FLOAT32, &vectors) < 0) goto done;
+    if (has_bias && core_buffer(values[4], "bias", ELEMENT_FLOAT32, &bias) < 0) goto done;
+    if (core_output(values[5], "out", ELEMENT_FLOAT32, &out) < 0) goto done;
+    if (vectors.view.ndim != 2 || vectors.view.shape[1] != ec_table_dimension(handle)) {
+        PyErr_Format(
+            PyExc_ValueError, "vectors must have two axes, of which the last is %lld",
+            (long long)ec_table_dimension(handle));
+        goto done;
+    }
+    if (start > stop || out.view.ndim != 2 || out.view.shape[0] != vectors.view.shape[0]
+        || out.view.shape[1] != stop - start || (has_bias && core_buffer_count(&bias) != stop - start)) {
+        PyErr_SetString(PyExc_ValueError, "out must have a line for each vector, and as many columns as rows, as bias has");
+        goto done;
+    }
+    if (core_check_overlap(&out, "out", &vectors, "vectors") < 0) goto done;
+    if (has_bias && core_check_overlap(&out, "out", &bias, "bias") < 0) goto done;
+    if (core_check_table_overlap(&out, values[0]) < 0) goto done;
+    PyThreadState *saved = PyEval_SaveThread();
+    ec_status status = ec_table_multiply(
+        handle, start, stop, vectors.view.buf, vectors.view.shape[0], has_bias ? bias.view.buf : NULL, out.view.buf);
+    PyEval_RestoreThread(saved);
+    if (core_check(status) == 0) result = Py_NewRef(Py_None);
+done:
+    core_buffer_release(&vectors);
+    core_buffer_release(&bias);
+    core_buffer_release(&out);
+    return result;
+}
+
 PyObject *core_touch(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     (void)module;
     static const Parameters parameters = {"touch", 2, 2, {"table", "ids"}};

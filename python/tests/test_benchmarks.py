@@ -27,6 +27,7 @@ import fused_steps  # noqa: E402
 import hybrids  # noqa: E402
 import levels  # noqa: E402
 import linear_algebra  # noqa: E402
+import linear_layers  # noqa: E402
 import lookup_page  # noqa: E402
 import loss_aware  # noqa: E402
 import many_tables  # noqa: E402
@@ -566,6 +567,13 @@ def test_coded_lookups(one_thread):
     np.testing.assert_allclose(codes.decode(), plain.decode(), rtol=1e-3)
     (cell,) = coded_lookups.measure({"a": (plain, codes)}, 3).values()
     assert min(cell.values()) > 0
+
+
+def test_linear_layers(one_thread):
+    assert linear_layers.table(committed("linear_layers")["cells"]) in (DOCS / "qat.md").read_text()
+    cells = linear_layers.measure([(256, 256)], (1, 2), 3)
+    assert [(cell["batch"], cell["bits"]) for cell in cells] == [(1, 4), (1, 8), (2, 4), (2, 8)]
+    assert min(min(cell["by_f32"], cell["by_torch"]) for cell in cells) > 0
 
 
 def test_cells_keep_the_machine_that_they_ran_on(tmp_path):

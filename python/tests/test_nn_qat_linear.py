@@ -27,7 +27,7 @@ def dense_of(compressed):
     return torch.from_numpy(compressed.table.decode())
 
 
-@given(rows=sizes, columns=sizes, batch=st.integers(0, 5), block=st.integers(1, 9), seed=st.integers(0, 1000))
+@given(rows=sizes, columns=sizes, batch=st.integers(0, 9), block=st.integers(1, 9), seed=st.integers(0, 1000))
 def test_it_multiplies_as_the_decoded_matrix_does(rows, columns, batch, block, seed):
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(rows, columns, generator=generator)
@@ -62,6 +62,21 @@ def test_any_expression_does(layer, method, options, monkeypatch):
     expected = torch.nn.functional.linear(input, dense_of(compressed), layer.bias)
     torch.testing.assert_close(compressed(input), expected)
     assert compressed.bias is not layer.bias
+
+
+@pytest.mark.parametrize("features", [16, 33, 70])
+def test_the_largest_results_are_found_without_all_of_them(layer, features, monkeypatch):
+    monkeypatch.setattr(_linear, "TOPK_FEATURES", features)
+    compressed = nn.CompressedLinear.from_module(layer, bits=8)
+    for input in (torch.randn(40), torch.randn(3, 40), torch.randn(2, 3, 40)):
+        for k in (0, 1, 17, 70):
+            wanted = compressed(input).topk(k)
+            values, found = compressed.topk(input, k)
+            torch.testing.assert_close(values, wanted.values)
+            assert torch.equal(found, wanted.indices)
+    for k in (-1, 71):
+        with pytest.raises(ValueError, match="k must be from 0 to 70"):
+            compressed.topk(torch.randn(40), k)
 
 
 def test_gradients_of_the_input_of_any_order(layer, monkeypatch):

@@ -157,7 +157,8 @@ void ec_string_release(ec_string text);
 
 /// "0.1.0": EC_VERSION_MAJOR, EC_VERSION_MINOR and EC_VERSION_PATCH of the header that the library was compiled with.
 const char *ec_version(void);
-/// The instruction set that this build was compiled for: "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64" or "arm64".
+/// The instruction set that this build was compiled for: "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64", "arm64", or "plain"
+/// where it names no instruction of any.
 const char *ec_isa(void);
 /// The most threads that one call uses, at least 1. The initial value is OMP_NUM_THREADS or the number of processors.
 ec_status ec_set_num_threads(int64_t count);
@@ -344,6 +345,12 @@ ec_status ec_table_touch(
     const ec_table *table, const void *ids, int32_t id_bytes, int64_t id_count, int64_t *checksum);
 /// out[i, :] = row start + i, for rows [start, stop).
 ec_status ec_table_decode(const ec_table *table, int64_t start, int64_t stop, float *out);
+/// out[v, i] = bias[i] + the product of row start + i with vector v, in f32, for rows [start, stop): what a linear layer
+/// computes whose matrix the table is. vectors is count x dimension; bias has stop - start numbers, or is null. The product
+/// of a row and a vector depends on no other row, and on whether there are other vectors by rounding only.
+ec_status ec_table_multiply(
+    const ec_table *table, int64_t start, int64_t stop, const float *vectors, int64_t count, const float *bias,
+    float *out);
 
 /// codes[i, m] = the number of the centroid of part m that is nearest to columns [m * width, (m + 1) * width) of row i; of
 /// several the first. rows is count x (parts * width), centroids parts x entries x width, codes count x parts.

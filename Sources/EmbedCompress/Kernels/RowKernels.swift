@@ -136,14 +136,14 @@ enum RowKernels<Format: RowFormat, Scaling: RowScaling> {
 
     /// Bytes from the start of a row that are read: whole chunks, some of which may be past its last byte.
     @inline(__always)
-    private static func reach(_ memory: RowPlaces, _ groups: ColumnGroups) -> Int {
+    static func reach(_ memory: RowPlaces, _ groups: ColumnGroups) -> Int {
         guard let last = groups.last else { return memory.rowBytes }
         return max(memory.rowBytes, last.offset &+ ((last.columns &+ 15) &>> 4) &* Format.chunkBytes(bits: last.bits))
     }
 
     /// Finds the rows of a block and their parameters, and asks for the first of them unless the block before did.
     @inline(__always)
-    private static func locate(
+    static func locate(
         _ memory: RowPlaces, _ shared: SharedParameters?, _ ids: IDBlock,
         in pointers: UnsafeMutablePointer<UnsafeRawPointer>, reach: Int, _ context: LookupContext
     ) -> (rows: Pointers, parameters: Pointers) {

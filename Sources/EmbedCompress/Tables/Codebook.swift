@@ -99,7 +99,7 @@ public struct Codebook: RowStore {
     let memory: RowMemory
     /// The codebooks that rows share; nil where each has its own.
     let shared: SharedParameters?
-    private let groups: ColumnGroups
+    let groups: ColumnGroups
 
     public var rows: Int { memory.rows }
     public var dimension: Int { layout.dimension }

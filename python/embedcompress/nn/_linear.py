@@ -1,4 +1,4 @@
-"""`CompressedLinear`: torch.nn.Linear over a compressed table, decoded block by block."""
+"""`CompressedLinear`: torch.nn.Linear over a compressed table, which is decoded as it is multiplied."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import Table, compress, group_quantize
-from .._checks import check_type
+from .. import Table, _core, compress, group_quantize
+from .._checks import check_type, checked_integer
 from ._expression import assemble, parse
 from ._operators import _library
 from ._parts import Parts
 
 BLOCK_BYTES = 1 << 20
 """The most that decoded rows take at a time, unless a single row takes more."""
+FEW = 16
+"""Up to so many rows of input, the core multiplies rows of codes as it decodes them."""
+TOPK_FEATURES = 1 << 15
+"""Output features that `topk` computes at a time."""
 _TILES = (64, 16)
 """Blocks of multiples of so many rows give the same bits as one product with the whole matrix does in MKL, which
 computes the columns of a result in tiles."""
@@ -25,10 +29,10 @@ computes the columns of a result in tiles."""
 class CompressedLinear(nn.Module):
     """torch.nn.Linear over a compressed table, for inference on the CPU.
 
-    The core decodes rows of the table, which are output features, in blocks of `BLOCK_BYTES`, and each is multiplied
-    before the next is decoded into the same memory: the dense matrix never exists. Computes in f32, and returns the
-    dtype of the input. Gradients with respect to the input, of any order, are computed in the same way, and a bias may
-    have one; the table has none.
+    The core multiplies rows of the table, which are output features, with up to `FEW` rows of input as it decodes them.
+    For more, it decodes blocks of `BLOCK_BYTES`, and each is multiplied before the next is decoded into the same
+    memory: the dense matrix never exists. Computes in f32, and returns the dtype of the input. Gradients
+    with respect to the input, of any order, are computed by blocks, and a bias may have one; the table has none.
 
     Args:
         table: (out_features, in_features), of any expression, on whose memory the module's buffers are; or the `parts`
@@ -103,6 +107,36 @@ class CompressedLinear(nn.Module):
             input = self.input_quantizer(input)
         return multiply(self.parts, input, self.bias, 0, self.out_features)
 
+    def topk(self, input: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the largest results and their output features, without all results at once: for language models.
+
+        Args:
+            input: (..., in_features), of floats.
+            k: How many; at most out_features.
+
+        Returns:
+            (..., k) values, largest first, of the input's dtype, and as many features, int64.
+
+        Raises:
+            ValueError: k is out of range.
+            RuntimeError: as `forward` has it.
+        """
+        if not 0 <= checked_integer(k, "k") <= self.out_features:
+            raise ValueError(f"k must be from 0 to {self.out_features}, not {k}")
+        if self.input_quantizer is not None:
+            input = self.input_quantizer(input)
+        shape = (*input.shape[:-1], 0)
+        values, features = input.new_empty(shape), input.new_empty(shape, dtype=torch.int64)
+        for start in range(0, self.out_features, TOPK_FEATURES):
+            stop = min(start + TOPK_FEATURES, self.out_features)
+            bias = None if self.bias is None else self.bias[start:stop]
+            found = multiply(self.parts, input, bias, start, stop).topk(min(k, stop - start))
+            values = torch.cat([values, found.values], -1)
+            features = torch.cat([features, found.indices + start], -1)
+            values, order = values.topk(min(k, values.shape[-1]))
+            features = features.gather(-1, order)
+        return values, features
+
     def extra_repr(self) -> str:
         """Describe the module as torch.nn.Linear does."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -157,6 +191,10 @@ def _linear(
     flat = input.reshape(-1, width).float()
     added = None if bias is None else bias.float()
     result = torch.empty((len(flat), stop - start), dtype=torch.float32)
+    if len(flat) <= FEW:
+        values = None if added is None else added.detach().contiguous().numpy()
+        _core.multiply(table, start, stop, flat.detach().contiguous().numpy(), values, result.numpy())
+        return result.reshape(*input.shape[:-1], stop - start)
     for place, block in _blocks(table, start, stop):
         result[:, place] = nn.functional.linear(flat, block, None if added is None else added[place])
     return result.reshape(*input.shape[:-1], stop - start)
