@@ -8,7 +8,7 @@ from typing import Any
 
 import embedcompress as ec
 
-from .._sources import Npy, Safetensors, open_source
+from .._sources import Npy, Safetensors, TensorInfo, open_source
 
 READS = "safetensors, .npy, word vectors, Parquet or another kind that `embedcompress.load` reads"
 
@@ -68,6 +68,14 @@ class Input:
         """
         takes_axis = self._axes.get(name, 2) > 2 and not self.is_table_file
         return self.source.table(name, axis=self.axis if takes_axis else None)
+
+    def info(self, name: str) -> TensorInfo | None:
+        """Return the tensor that is a table; None in files of tables, which several tensors make up.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        return None if self.is_table_file else self.source.find(name)
 
     def words(self, name: str) -> tuple[str, ...] | None:
         """Return what each row of a table stands for; None if the file does not say."""
