@@ -33,7 +33,7 @@ DEFAULT = (4, 64)
 """Bits and group of MLX's functions that are told neither."""
 QUANTIZATION = "quantization"
 """The key of settings, in metadata and in config.json."""
-_SCALES = ("F16", "BF16", "F32")
+SCALES = ("F16", "BF16", "F32")
 _MOST_JSON = 16 << 20
 
 
@@ -62,7 +62,7 @@ class Layer:
         scales, biases = read(self.scales), read(self.biases)
         is_narrow = True
         for block in row_blocks(rows, dimension):
-            numbers = np.stack([_f32(scales[block]), _f32(biases[block])])
+            numbers = np.stack([f32(scales[block]), f32(biases[block])])
             bad = np.flatnonzero(~np.isfinite(numbers).all(axis=(0, 2)))
             if bad.size:
                 raise ValueError(f"a scale or a bias of row {block.start + int(bad[0]):,} is not finite")
@@ -71,11 +71,11 @@ class Layer:
         result = UniformRows.empty(rows, dimension, self.bits, self.group, "f16" if is_narrow else "f32")
         codes = read(self.codes).view(np.uint8)
         for block in row_blocks(rows, dimension):
-            result.put(block, codes[block], _f32(scales[block]), _f32(biases[block]))
+            result.put(block, codes[block], f32(scales[block]), f32(biases[block]))
         return result.table()
 
 
-def _f32(values: Array) -> Array:
+def f32(values: Array) -> Array:
     """Return numbers of a tensor in f32."""
     if values.dtype == np.uint16:
         return (values.astype(np.uint32) << 16).view(np.float32)
@@ -104,7 +104,7 @@ def layers(
         if biases is None:
             refused[codes.name] = "it has scales and no biases, as MLX's modes other than affine (mxfp4, nvfp4)"
             continue
-        if scales.dtype not in _SCALES or (biases.dtype, biases.shape) != (scales.dtype, scales.shape):
+        if scales.dtype not in SCALES or (biases.dtype, biases.shape) != (scales.dtype, scales.shape):
             refused[codes.name] = f"its scales are {scales}, and its biases {biases}"
             continue
         settings = settings or _Settings(path, metadata)

@@ -1,38 +1,53 @@
-"""`embedcompress convert`: tables of other programs' files into this library's, with the codes that they have."""
+"""`embedcompress convert`: tables from and to other programs' files, with the codes that they have."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import embedcompress as ec
 
+from .._export import KINDS
 from .._report import size, text_table, to_json
 from .._sources import TensorInfo
 from .._text import printable
 from .._vocabulary import vocabulary_entry
-from ._inputs import READS, Input, add_tensor
+from ._inputs import ORIGIN, READS, Input, add_tensor
 from ._progress import bar
 from .compress import check_output
 
-ORIGIN = "origin."
-"""Of the metadata's key that says what a table was taken over from; the table's name follows."""
+OWN = "embedcompress"
+"""The kind of this library's files, beside those that `export` writes."""
 
 
 def add(subparsers: Any) -> None:
     """Add this subcommand."""
     parser = subparsers.add_parser(
         "convert",
-        help="take tables over from other programs' files as they are",
-        description="Write tables of a file to one safetensors file without choosing anything anew: codes, scales and "
-        "biases of GGUF (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0) and of MLX stay what they are, to the bit, and so do f32, f16 "
-        "and bf16. Types that no store has, such as Q4_K, are decoded to f32, which the output says.",
+        help="take tables over from other programs' files as they are, and write them back",
+        description="Write tables of a file to another file without choosing anything anew: codes, scales and biases "
+        "of GGUF (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0) and of MLX stay what they are, to the bit, and so do f32, f16 and "
+        "bf16. What was taken over goes back as it came. Types that no store has, such as Q4_K, are decoded to f32, "
+        "which the output says.",
     )
     parser.add_argument("input", metavar="INPUT", help=READS)
-    parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file to write; replaced if it exists")
+    parser.add_argument("output", metavar="OUTPUT", help="the file to write; replaced if it exists")
     add_tensor(parser, "INPUT", several=True)
+    parser.add_argument(
+        "--to",
+        choices=(OWN, *KINDS),
+        help="the kind of OUTPUT: a safetensors file of this library, GGUF, or a safetensors file of MLX (default: by "
+        "its ending gguf if that is .gguf, or else embedcompress)",
+    )
+    parser.add_argument(
+        "--type",
+        metavar="TYPE",
+        help="what tables are written as: of GGUF the type of the tensor, such as Q4_1; of MLX that of scales, F16, "
+        "BF16 or F32 (default: what the table was taken over from, or else the smallest that holds it)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -40,27 +55,46 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Convert, and say what became of each table."""
     source = Input(arguments.input, arguments.axis)
-    names = source.choose(arguments.tensor)
+    kind: Any = arguments.to or ("gguf" if arguments.output.lower().endswith(".gguf") else OWN)
+    if kind == OWN and arguments.type is not None:
+        raise ValueError(f"--type goes with --to {' and '.join(KINDS)}: files of this library have tables as they are")
+    takes_all = not arguments.tensor and source.is_table_file and source.names
+    names = list(source.names) if takes_all else source.choose(arguments.tensor)
     check_output(arguments.output, arguments.input)
     start = time.perf_counter()
     infos = {name: source.info(name) for name in names}
     tables = {name: source.table(name) for name in names}
-    metadata = {"writer": f"embedcompress {ec.__version__}"}
-    for name in names:
-        words, info = source.words(name), infos[name]
-        metadata |= {} if words is None else vocabulary_entry(name, words)
-        origin = None if info is None else source.source.origin(info)
-        metadata |= {} if origin is None else {ORIGIN + name: origin}
+    origins = _origins(source, infos)
     with bar("convert", "B", arguments.json) as progress:
-        ec.save(arguments.output, tables, metadata=metadata, progress=progress)
+        if kind == OWN:
+            metadata = {"writer": f"embedcompress {ec.__version__}"}
+            metadata |= {ORIGIN + name: origin for name, origin in origins.items()}
+            for name in names:
+                words = source.words(name)
+                metadata |= {} if words is None else vocabulary_entry(name, words)
+            ec.save(arguments.output, tables, metadata=metadata, progress=progress)
+        else:
+            back = {name: origin.split()[1] for name, origin in origins.items() if origin.startswith(f"{kind} ")}
+            ec.export(arguments.output, tables, kind, type=arguments.type or back, progress=progress)
     report = {
         "input": arguments.input,
         "output": arguments.output,
+        "kind": kind,
         "output_bytes": os.path.getsize(arguments.output),
         "seconds": time.perf_counter() - start,
         "tables": [_described(source, name, infos[name], table) for name, table in tables.items()],
     }
     print(to_json(report) if arguments.json else _text(report))
+
+
+def _origins(source: Input, infos: Mapping[str, TensorInfo | None]) -> dict[str, str]:
+    """Return what tables were taken over from, now or when a file of this library was made."""
+    origins = {}
+    for name, info in infos.items():
+        said = source.origin(name) if info is None else source.source.origin(info)
+        if said is not None:
+            origins[name] = said
+    return origins
 
 
 def _described(source: Input, name: str, info: TensorInfo | None, table: ec.Table) -> dict[str, Any]:
