@@ -5,12 +5,13 @@ For programs that take codes over from other files, or write them there: a block
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ._table import Array as TableArray
 from ._table import Table
 
 Array = np.ndarray[Any, Any]
@@ -78,14 +79,22 @@ class UniformRows:
     def of(cls, table: Table) -> UniformRows | None:
         """Return the rows of a table whose only store is a `Uniform`; None for others."""
         tree, arrays = table.parts()
-        if tree["kind"] != "uniform":
-            return None
+        return cls.of_node(tree, arrays) if tree["kind"] == "uniform" else None
+
+    @classmethod
+    def of_node(cls, tree: Mapping[str, Any], arrays: Mapping[str, TableArray]) -> UniformRows:
+        """Return the rows of a `Uniform` in a table.
+
+        Args:
+            tree: The node, as `Table.parts` has it.
+            arrays: Of the table.
+        """
         shared = None
         if tree.get("scope") == "table":
             scale, bias = arrays[tree["tensors"]["parameters"]].values
             shared = float(scale), float(bias)
         rows = arrays[tree["tensors"]["rows"]].values
-        return cls(rows, table.dimension, tree["bits"], tree["group"], tree["scale"], shared)
+        return cls(rows, tree["dimension"], tree["bits"], tree["group"], tree["scale"], shared)
 
     @property
     def rows(self) -> int:

@@ -173,7 +173,7 @@ def test_refusals_say_what_fits(run, tmp_path):
     code, _, err = run("convert", tmp_path / "seven", tmp_path / "no.gguf")
     assert code == 1 and err.count("\n") == 1 and "table 'emb' can't be written to GGUF" in err
     code, _, err = run("convert", tmp_path / "seven", tmp_path / "no", "--type", "Q4_0")
-    assert code == 1 and "--type goes with --to gguf and mlx" in err
+    assert code == 1 and "--type and --id-axes go with --to gguf, mlx, onnx" in err
     assert not list(tmp_path.glob("no*"))
 
 
@@ -183,7 +183,10 @@ def test_arguments_that_are_wrong(tmp_path):
         (({"a": WEIGHT}, "gguf"), {}, TypeError, "must be an embedcompress.Table"),
         (([table], "gguf"), {}, TypeError, "a mapping of names to tables"),
         (({}, "gguf"), {}, ValueError, "at least one table"),
-        ((table, "tflite"), {}, ValueError, "kind must be one of gguf, mlx, not 'tflite'"),
+        ((table, "tflite"), {}, ValueError, "kind must be one of gguf, mlx, onnx, not 'tflite'"),
+        ((table, "gguf"), {"id_axes": 1}, ValueError, "id_axes is for ONNX"),
+        ((table, "onnx"), {"id_axes": -1}, ValueError, "id_axes must be at least 0, not -1"),
+        ((table, "onnx"), {"id_axes": "two"}, TypeError, "id_axes must be an integer"),
         ((table, "gguf"), {"type": 4}, TypeError, "type must be a string"),
         ((table, "gguf"), {"type": "Q9"}, ValueError, "there is no type Q9"),
         ((table, "gguf"), {"type": {"b": "Q4_1"}}, ValueError, "type names 'b'"),

@@ -39,14 +39,21 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--to",
         choices=(OWN, *KINDS),
-        help="the kind of OUTPUT: a safetensors file of this library, GGUF, or a safetensors file of MLX (default: by "
-        "its ending gguf if that is .gguf, or else embedcompress)",
+        help="the kind of OUTPUT: a safetensors file of this library, GGUF, a safetensors file of MLX, or an ONNX "
+        "model that looks rows up (default: by its ending gguf or onnx, or else embedcompress)",
     )
     parser.add_argument(
         "--type",
         metavar="TYPE",
         help="what tables are written as: of GGUF the type of the tensor, such as Q4_1; of MLX that of scales, F16, "
-        "BF16 or F32 (default: what the table was taken over from, or else the smallest that holds it)",
+        "BF16 or F32; of ONNX GatherBlockQuantized or Gather (default: what the table was taken over from, or else "
+        "what holds it in the fewest bytes)",
+    )
+    parser.add_argument(
+        "--id-axes",
+        type=int,
+        metavar="N",
+        help="of ONNX: how many axes ids have (default: 2, for batches of sequences)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
@@ -55,9 +62,12 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Convert, and say what became of each table."""
     source = Input(arguments.input, arguments.axis)
-    kind: Any = arguments.to or ("gguf" if arguments.output.lower().endswith(".gguf") else OWN)
-    if kind == OWN and arguments.type is not None:
-        raise ValueError(f"--type goes with --to {' and '.join(KINDS)}: files of this library have tables as they are")
+    ending = os.path.splitext(arguments.output.lower())[1].removeprefix(".")
+    kind: Any = arguments.to or (ending if ending in ("gguf", "onnx") else OWN)
+    if kind == OWN and (arguments.type, arguments.id_axes) != (None, None):
+        raise ValueError(
+            f"--type and --id-axes go with --to {', '.join(KINDS)}: files of this library have tables as they are"
+        )
     takes_all = not arguments.tensor and source.is_table_file and source.names
     names = list(source.names) if takes_all else source.choose(arguments.tensor)
     check_output(arguments.output, arguments.input)
@@ -75,7 +85,14 @@ def run(arguments: argparse.Namespace) -> None:
             ec.save(arguments.output, tables, metadata=metadata, progress=progress)
         else:
             back = {name: origin.split()[1] for name, origin in origins.items() if origin.startswith(f"{kind} ")}
-            ec.export(arguments.output, tables, kind, type=arguments.type or back, progress=progress)
+            ec.export(
+                arguments.output,
+                tables,
+                kind,
+                type=arguments.type or back,
+                id_axes=arguments.id_axes,
+                progress=progress,
+            )
     report = {
         "input": arguments.input,
         "output": arguments.output,
