@@ -27,6 +27,7 @@ from __future__ import annotations
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
 from ._convert import convert
+from ._decomposed import DecomposedEmbedding, decompose_
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
 from ._linear import CompressedLinear
 from ._load import load_compressed
@@ -43,6 +44,7 @@ __all__ = [
     "CompressedEmbeddingBagCollection",
     "CompressedLinear",
     "CompressedMultiheadAttention",
+    "DecomposedEmbedding",
     "FakeQuantizedActivation",
     "FakeQuantizedWeight",
     "Layer",
@@ -52,6 +54,7 @@ __all__ = [
     "Report",
     "compress_model_",
     "convert",
+    "decompose_",
     "load_compressed",
     "prepare",
     "save_compressed",
