@@ -31,22 +31,26 @@ def packed(codes: Array, bits: int) -> Array:
     """Return codes packed to the bit, low bits first.
 
     Args:
-        codes: (rows, columns) uint8.
-        bits: Of a code, 1 to 8; columns * bits fill whole bytes.
+        codes: (rows, columns) uint8, columns a multiple of 8.
+        bits: Of a code, 1 to 8.
     """
-    if bits == 8:
-        return codes
-    spread = np.unpackbits(codes[:, :, None], axis=-1, count=bits, bitorder="little")
-    return np.packbits(spread.reshape(len(codes), -1), axis=-1, bitorder="little")
+    # Eight codes are a word, of which as many bytes stay as a code has bits.
+    eights = codes.reshape(-1, 8)
+    words = np.zeros(len(eights), "<u8")
+    for place in range(8):
+        words |= eights[:, place].astype(np.uint64) << np.uint64(place * bits)
+    return words.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(len(codes), -1)
 
 
-def unpacked(rows: Array, columns: int, bits: int) -> Array:
+def unpacked(rows: Array, bits: int) -> Array:
     """Return the codes of rows that `packed` made, (rows, columns) uint8."""
-    if bits == 8:
-        return rows[:, :columns]
-    spread = np.unpackbits(rows, axis=-1, count=columns * bits, bitorder="little")
-    result: Array = np.packbits(spread.reshape(len(rows), columns, bits), axis=-1, bitorder="little")[:, :, 0]
-    return result
+    padded = np.zeros((rows.size // bits, 8), np.uint8)
+    padded[:, :bits] = rows.reshape(-1, bits)
+    words = padded.view("<u8")[:, 0]
+    codes = np.empty((len(words), 8), np.uint8)
+    for place in range(8):
+        codes[:, place] = words >> np.uint64(place * bits) & np.uint64((1 << bits) - 1)
+    return codes.reshape(len(rows), -1)
 
 
 @dataclass(frozen=True)
