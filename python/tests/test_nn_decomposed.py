@@ -80,8 +80,12 @@ def test_what_is_refused_leaves_the_model_as_it_was():
     rng = np.random.default_rng(0)
     dense = ec.dense(WEIGHT.numpy())
     for module, what in (
-        (nn.CompressedEmbeddingBag(dense), "layer.1 is a CompressedEmbeddingBag: only embeddings are decomposed"),
+        (
+            nn.CompressedEmbeddingBag(dense),
+            "layer.1 is a .*Bag: only CompressedEmbedding is decomposed",
+        ),
         (nn.CompressedLinear(dense), "layer.1 is a CompressedLinear"),
+        (type("Scaled", (nn.CompressedEmbedding,), {})(dense), "layer.1 is a Scaled"),
         (
             nn.CompressedEmbedding(random_sparse(rng, 5, 6)),
             "layer.1: table 'weight' can't be written to ONNX: it has a sp",

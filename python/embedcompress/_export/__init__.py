@@ -10,6 +10,7 @@ from .._atomic import AnyPath, write_file
 from .._checks import check_type, checked_integer
 from .._table import Progress, Table
 from . import _gguf, _mlx, _onnx
+from ._fit import Grouped
 from ._graph import Graph
 from ._onnx import graph_of as onnx_graph
 from ._tensors import Tensor, write_safetensors
@@ -92,4 +93,4 @@ def _types(tables: Mapping[str, Table], type: str | Mapping[str, str] | None) ->
     return dict.fromkeys(tables, type)
 
 
-__all__ = ["KINDS", "Graph", "Kind", "Tensor", "export", "onnx_graph", "write_safetensors"]
+__all__ = ["KINDS", "Graph", "Grouped", "Kind", "Tensor", "export", "onnx_graph", "write_safetensors"]

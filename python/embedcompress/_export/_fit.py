@@ -65,7 +65,7 @@ class Grouped:
 
     def codes(self, block: slice) -> Array:
         """Return the codes of a block of rows, (rows, dimension) uint8."""
-        return unpacked(self.rows.packed_codes(block), self.rows.bits)
+        return unpacked(self.rows.packed_codes(block), self.rows.dimension, self.rows.bits)
 
     def parameters(self, block: slice) -> tuple[Array, Array]:
         """Return the scales and biases of a block of rows, each (rows, groups) in their own type."""

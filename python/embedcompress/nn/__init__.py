@@ -37,6 +37,7 @@ from ._parameter_report import ParameterEntry, ParameterReport
 from ._prepare import prepare
 from ._report import Layer, Report
 from ._save import save_compressed
+from ._torchao import from_torchao, to_torchao
 
 __all__ = [
     "CompressedEmbedding",
@@ -55,7 +56,9 @@ __all__ = [
     "compress_model_",
     "convert",
     "decompose_",
+    "from_torchao",
     "load_compressed",
     "prepare",
     "save_compressed",
+    "to_torchao",
 ]

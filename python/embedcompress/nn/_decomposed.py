@@ -18,8 +18,8 @@ from .._checks import check_type
 from .._export import Graph, onnx_graph
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
-from ._linear import CompressedLinear
-from ._modules import FLOATS, CompressedEmbedding, CompressedEmbeddingBag
+from ._modules import FLOATS, CompressedEmbedding
+from ._parts import Parts
 
 _DTYPES = {
     "F32": torch.float32,
@@ -143,12 +143,8 @@ def _values(graph: Graph) -> dict[str, Tensor]:
     return result
 
 
-_OTHERS = (
-    CompressedEmbeddingBag,
-    CompressedEmbeddingBagCollection,
-    CompressedLinear,
-    CompressedMultiheadAttention,
-)
+_OTHERS = (CompressedEmbeddingBagCollection, CompressedMultiheadAttention)
+"""Compressed layers that have their tables deeper within."""
 
 
 def decompose_(model: nn.Module) -> nn.Module:
@@ -167,9 +163,11 @@ def decompose_(model: nn.Module) -> nn.Module:
     made: dict[tuple[int, torch.dtype], DecomposedEmbedding] = {}
     places = []
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, _OTHERS):
-            raise ValueError(f"{name or 'the model'} is a {type(module).__name__}: only embeddings are decomposed")
-        if not isinstance(module, CompressedEmbedding):
+        # A class derived from it may compute something else.
+        if type(module) is not CompressedEmbedding:
+            if isinstance(module, _OTHERS) or isinstance(module._modules.get("parts"), Parts):
+                what = f"is a {type(module).__name__}: only CompressedEmbedding is decomposed"
+                raise ValueError(f"{name or 'the model'} {what}")
             continue
         key = id(module.parts), module.dtype
         if key not in made:
