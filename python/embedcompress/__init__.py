@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from . import nn as nn
     from . import training as training
     from ._calibrate import RangeCalibration, calibrate_ranges
+    from ._export import export
     from ._group_quantize import group_quantize
     from ._recommend import Recommendation, recommend
 
@@ -76,6 +77,7 @@ def get_num_threads() -> int:
 _LAZY = {
     "RangeCalibration": "_calibrate",
     "calibrate_ranges": "_calibrate",
+    "export": "_export",
     "group_quantize": "_group_quantize",
     "Recommendation": "_recommend",
     "recommend": "_recommend",
@@ -126,6 +128,7 @@ __all__ = [
     "contents",
     "dense",
     "evaluate",
+    "export",
     "from_fused_rows",
     "get_num_threads",
     "group_quantize",

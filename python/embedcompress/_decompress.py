@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ._atomic import write_file
+from ._export import Tensor, write_safetensors
 from ._progress import Progress
 from ._sources import shown
 from ._table import Table
@@ -84,17 +84,14 @@ def _write_array(file: IO[bytes], name: str, table: Table, blocks: _Blocks) -> N
 
 
 def _write_tensors(file: IO[bytes], tables: Mapping[str, Table], blocks: _Blocks) -> None:
-    header, end = {}, 0
-    for name, table in tables.items():
-        start, end = end, end + 4 * table.rows * table.dimension
-        header[name] = {"dtype": "F32", "shape": list(table.shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    # Data starts at a multiple of 8 bytes.
-    text += b" " * (-len(text) % 8)
-    file.write(struct.pack("<Q", len(text)) + text)
-    for name in tables:
-        for _, block in blocks.of(name):
-            file.write(block.astype("<f4", copy=False).data)
+    def rows(name: str) -> Iterator[np.ndarray[Any, Any]]:
+        return (block.astype("<f4", copy=False) for _, block in blocks.of(name))
+
+    tensors = {
+        name: Tensor("F32", table.shape, 4 * table.rows * table.dimension, partial(rows, name))
+        for name, table in tables.items()
+    }
+    write_safetensors(file, tensors, {}, None)
 
 
 def _checked(path: str, table: Table, words: Sequence[str] | None) -> Sequence[str]:

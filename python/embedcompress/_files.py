@@ -54,17 +54,21 @@ def load(
 
     What a file is, its first bytes say, not its name: safetensors (a file, the index of a sharded checkpoint, a folder
     with either), .npy and .npz, word2vec and GloVe text, word2vec binary, and with packages of their own Parquet and
-    Arrow columns of vectors (pyarrow), checkpoints of torch.save (torch, weights only) and GGUF (gguf).
+    Arrow columns of vectors (pyarrow), checkpoints of torch.save (torch, weights only) and GGUF (gguf). Tables that are
+    quantized as `Uniform` can hold, GGUF's Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 and MLX's layers, keep their codes, scales
+    and biases to the bit; docs/files.md has more of them.
 
     Args:
         path: A file, or a folder with safetensors files.
-        name: The table, or the tensor, column or array; None takes the only one. What has no name is "weight".
+        name: The table, or the tensor, column or array; None takes the only one. What has no name is "weight", and a
+            layer's name stands for its weight's.
         axis: For a tensor of more than two axes: the last that numbers rows, from 0 on. The axes after it are columns,
             in their order. Of (26, 1000, 64), axis=1 makes 26,000 rows of 64 columns.
         mmap: Leave the arrays in the file, to be read as rows are looked up: opening then takes the same time for any
             size. A file that is shortened meanwhile, or can't be read, makes every call on the table raise OSError; one
             that is written into changes rows. Otherwise they are read now, and no others of the file. Kinds that are
-            not f32, f16 or bf16 as they lie are read now, into f32: f64, i8, u8, i16, u16, FP8, text, quantized GGUF.
+            not f32, f16 or bf16 as they lie are read now, into f32: f64, i8, u8, i16, u16, FP8, text; so are codes that
+            are taken over, and other quantized types of GGUF, into f32.
         verify: Read all of the table's arrays and check every rule over them, which lookups else check row by row, and
             their digests where the file has some (`save(digests=True)`). Files of other kinds are checked as they are
             read.

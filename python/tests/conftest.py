@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import embedcompress as ec
+from embedcompress import cli
 
 PACKAGE_ROOT = Path(ec.__file__).resolve().parents[1]
 
@@ -39,6 +40,18 @@ def _same_threads_after():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20191106)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; returns its exit code, its output and its errors."""
+
+    def command(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return command
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ def commands() -> list[list[str]]:
         ["compress", "weight.npy", "out", "--method", "asym", "--bits", "4", "--threads", "1"],
         ["compress", "weight.npy", "out", "--method", "prune", "--budget", "0.5", "--option", "value_dtype=f16"],
         ["compress", "model.safetensors", "out", "--method", "pq", "--tensor", "emb.weight", "--counts", "counts.npy"],
+        ["convert", "table", "out.safetensors", "--tensor", "a"],
         ["decompress", "table", "out.npy", "--tensor", "a"],
         ["inspect", "table", "--verify", "--json"],
         ["verify", "table", "table"],

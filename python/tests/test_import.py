@@ -35,7 +35,7 @@ def test_names_that_are_imported_when_asked_for(run_python):
     program = """
 import sys
 import embedcompress as ec
-names = {"recommend", "calibrate_ranges", "RangeCalibration", "group_quantize", "nn", "training", "hessian"}
+names = {"recommend", "calibrate_ranges", "RangeCalibration", "group_quantize", "export", "nn", "training", "hessian"}
 assert names <= set(dir(ec)), names - set(dir(ec))
 assert set(ec.__all__) <= set(dir(ec))
 assert "torch" not in sys.modules

@@ -15,6 +15,8 @@ OPTIONAL = {
     "sklearn": "scores benchmarks",
     "pyarrow": "reads Parquet and Arrow files, and is not always installed",
     "gguf": "reads GGUF, and is not always installed",
+    "torchao": "has a tensor of its own, and is not always installed",
+    "onnx": "writes ONNX, and is not always installed",
     "safetensors": "reads and writes what transformers does",
     "tqdm": "shows progress where it is installed",
     "markdown": "makes a page of a report",

@@ -144,3 +144,19 @@ def test_results_alias_nothing():
     rows = module(torch.arange(4))
     rows.zero_()
     assert torch.equal(module(torch.arange(4)), torch.ones(4, 3))
+
+
+def test_vmap_goes_over_ids():
+    module = nn.CompressedEmbedding(table())
+    expected = module(IDS)
+    assert torch.equal(torch.vmap(module)(IDS), expected)
+    assert torch.equal(torch.vmap(module, in_dims=1, out_dims=1)(IDS), expected)
+    assert torch.equal(torch.vmap(torch.vmap(module))(IDS), expected)
+    with pytest.raises(ec.InvalidIdError, match="id 41"):
+        torch.vmap(module)(IDS + 38)
+    with pytest.raises(RuntimeError, match=r"input must be integers, not torch\.float32"):
+        torch.vmap(module)(IDS.float())
+    arrays, text = module.parts.arrays(), module.parts.text
+    two = [torch.stack([array, array]) for array in arrays]
+    with pytest.raises(NotImplementedError, match="over ids, and not over the arrays"):
+        torch.vmap(lambda one: torch.ops.embedcompress.lookup(one, text, IDS))(two)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import embedcompress as ec
-from embedcompress import cli
 
 ROWS = np.random.default_rng(5).standard_normal((20, 8)).astype(np.float32)
 WORDS = tuple(f"word{row}" for row in range(20))
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int8": "I8", "uint8": "U8", "int64": "I64"}
+DTYPES |= {"uint32": "U32", "uint16": "U16"}
 
 
 def safetensors(path, tensors, codes=()):
@@ -126,16 +126,6 @@ KINDS = {
     "GGUF": (gguf, "token_embd.weight"),
 }
 HAVE_WORDS = [kind for kind in KINDS if "word2vec" in kind or "GloVe" in kind]
-
-
-@pytest.fixture
-def run(capsys):
-    def command(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return command
 
 
 @pytest.mark.parametrize("kind", KINDS)

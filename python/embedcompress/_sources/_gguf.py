@@ -1,4 +1,4 @@
-"""GGUF, the files of llama.cpp. Needs the package gguf, which also decodes what is quantized."""
+"""GGUF, the files of llama.cpp. Needs the package gguf, which also decodes the quantized types that no store has."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._atomic import AnyPath
+from .._gguf_blocks import TYPES, table_of_blocks
+from .._table import Table
 from ._source import FLOATS, READ, Source, TensorInfo, malformed, missing
 
 _PLAIN = ("I8", "I16", "I32", "I64", "F16", "F32", "F64", "BF16")
@@ -16,7 +18,10 @@ _PLAIN = ("I8", "I16", "I32", "I64", "F16", "F32", "F64", "BF16")
 
 
 class GGUF(Source):
-    """The tensors of a file, their rows first; those of quantized types are decoded to f32."""
+    """The tensors of a file, their rows first.
+
+    Blocks of `TYPES` are taken over as they are; those of other quantized types are decoded to f32.
+    """
 
     kind = "a GGUF file"
 
@@ -61,6 +66,23 @@ class GGUF(Source):
 
     def _float_types(self) -> tuple[str, ...]:
         return (*FLOATS, *dict.fromkeys(tensor.dtype for tensor in self._tensors if tensor.dtype not in _PLAIN))
+
+    def is_decoded(self, info: TensorInfo) -> bool:
+        """Whether a tensor is quantized in a type that no store has."""
+        return info.dtype not in (*_PLAIN, *TYPES)
+
+    def origin(self, info: TensorInfo) -> str | None:
+        """Return the type of a tensor that is taken over."""
+        return None if self.is_decoded(info) else f"gguf {info.dtype}"
+
+    def coded(self, info: TensorInfo, columns: int) -> Table | None:
+        """Return the table of a tensor of blocks that a store has."""
+        if info.dtype not in TYPES:
+            return None
+        try:
+            return table_of_blocks(np.asarray(self._held[info.name].data), TYPES[info.dtype], columns)
+        except ValueError as error:
+            raise malformed(self.path, f"tensor {info}: {error}") from error
 
     def read(self, info: TensorInfo, mmap: bool) -> Any:
         """Return a tensor; what is quantized in f32."""

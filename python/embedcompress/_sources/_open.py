@@ -221,7 +221,7 @@ def _folder(path: str | bytes) -> Source:
         )
     places: dict[str, str] = {}
     for file, shard in shards.items():
-        for tensor in shard.tensors:
+        for tensor in shard.stored:
             if tensor.name in places:
                 what = f"'{places[tensor.name]}' and '{file}' both have a tensor '{tensor.name}', and there is no index"
                 raise malformed(path, f"it is a folder whose files {what}: name one of them")

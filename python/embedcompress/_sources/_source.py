@@ -39,7 +39,8 @@ class TensorInfo:
 
     name: str
     dtype: str
-    """As safetensors names it, such as "F32"; of a quantized GGUF tensor as GGUF does, such as "Q4_0"."""
+    """As safetensors names it, such as "F32"; of a quantized GGUF tensor as GGUF does, such as "Q4_0"; of MLX's codes,
+    scales and biases, which are one table, such as "MLX 4-bit, groups of 64"."""
     shape: tuple[int, ...]
 
     def __str__(self) -> str:
@@ -94,6 +95,34 @@ class Source(ABC):
             FormatError: what the file has is not a tensor of that type and shape.
         """
 
+    @property
+    def stored(self) -> tuple[TensorInfo, ...]:
+        """Every tensor as it lies in the file, where `tensors` has one for several."""
+        return self.tensors
+
+    def is_decoded(self, info: TensorInfo) -> bool:
+        """Whether a tensor's own codes are given up: no store has them, and it becomes f32."""
+        return False
+
+    def origin(self, info: TensorInfo) -> str | None:
+        """Return what `convert` must know to write a tensor back as it came: its kind, and its type there.
+
+        Such as "gguf Q4_0"; None for kinds that codes are not taken over from.
+        """
+        return None
+
+    def coded(self, info: TensorInfo, columns: int) -> Table | None:
+        """Return the table of a tensor whose codes a store takes over as they are; None for all others.
+
+        Args:
+            info: The tensor.
+            columns: Of a row.
+
+        Raises:
+            FormatError: its scales or biases are no numbers.
+        """
+        return None
+
     def words(self, name: str) -> tuple[str, ...] | None:
         """Return what each row of a table stands for; None if the file does not say."""
         return None
@@ -110,17 +139,24 @@ class Source(ABC):
     def _float_types(self) -> Sequence[str]:
         return FLOATS
 
+    def _why(self, info: TensorInfo) -> str:
+        """Return what is known of why a tensor is of no type that tables have."""
+        return ""
+
     def table(self, name: str | None = None, *, axis: int | None = None, mmap: bool = True) -> Table:
         """Return a table; None takes the only one.
 
         Raises:
             FormatError: there is none of that name, or several; or it has more axes than two and no `axis` is given.
         """
-        info = self._find(self.only() if name is None else name)
+        info = self.find(self.only() if name is None else name)
         if info.dtype not in (*self._float_types(), *INTEGERS):
-            raise malformed(self.path, f"tensor {info} is of a type that no table has", "not_a_matrix")
+            why = self._why(info)
+            what = f"tensor {info} is of a type that no table has{why and ': '}{why}"
+            raise malformed(self.path, what, "not_a_matrix")
         columns = _columns(self.path, info, axis)
-        return as_table(self.read(info, mmap), info.dtype, columns)
+        coded = self.coded(info, columns)
+        return as_table(self.read(info, mmap), info.dtype, columns) if coded is None else coded
 
     def only(self) -> str:
         """Return the name of the only table.
@@ -138,8 +174,14 @@ class Source(ABC):
         what = f"it has {listed}" if self.tensors else "it has no tensors"
         raise malformed(self.path, f"{self.kind} without a tensor of two axes of floats: {what}", "not_a_table_file")
 
-    def _find(self, name: str) -> TensorInfo:
-        found = next((tensor for tensor in self.tensors if tensor.name == name), None)
+    def find(self, name: str) -> TensorInfo:
+        """Return a tensor by its name; the name of a layer stands for its weight.
+
+        Raises:
+            FormatError: there is none; the message lists those that there are.
+        """
+        by_name = {tensor.name: tensor for tensor in self.tensors}
+        found = by_name.get(name) or by_name.get(f"{name}.{WEIGHT}")
         if found is None:
             raise malformed(
                 self.path, f"the file has no table '{name}': it has {listing(self.tensors)}", "no_such_table"

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import embedcompress as ec
 
 from .._text import printable
-from . import bench, compress, decompress, evaluate, inspect, methods, plan, recommend, verify
+from . import bench, compress, convert, decompress, evaluate, inspect, methods, plan, recommend, verify
 
-COMMANDS = (compress, decompress, inspect, verify, evaluate, recommend, plan, bench, methods)
+COMMANDS = (compress, convert, decompress, inspect, verify, evaluate, recommend, plan, bench, methods)
 
 
 def parser() -> argparse.ArgumentParser:

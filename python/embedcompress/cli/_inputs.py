@@ -8,9 +8,12 @@ from typing import Any
 
 import embedcompress as ec
 
-from .._sources import Npy, Safetensors, open_source
+from .._sources import Npy, Safetensors, TensorInfo, open_source
 
 READS = "safetensors, .npy, word vectors, Parquet or another kind that `embedcompress.load` reads"
+
+ORIGIN = "origin."
+"""Of the metadata's key that says what `convert` took a table over from; the table's name follows."""
 
 
 def add_tensor(parser: Any, of: str, *, several: bool) -> None:
@@ -68,6 +71,20 @@ class Input:
         """
         takes_axis = self._axes.get(name, 2) > 2 and not self.is_table_file
         return self.source.table(name, axis=self.axis if takes_axis else None)
+
+    def info(self, name: str) -> TensorInfo | None:
+        """Return the tensor that is a table; None in files of tables, which several tensors make up.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        return None if self.is_table_file else self.source.find(name)
+
+    def origin(self, name: str) -> str | None:
+        """Return what a table of this library's file was taken over from; None if the file does not say."""
+        said = self.source.metadata.get(ORIGIN + name) if isinstance(self.source, Safetensors) else None
+        # Metadata is free: what is no kind and type says nothing.
+        return said if said is not None and len(said.split()) == 2 else None
 
     def words(self, name: str) -> tuple[str, ...] | None:
         """Return what each row of a table stands for; None if the file does not say."""

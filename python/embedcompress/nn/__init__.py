@@ -27,6 +27,7 @@ from __future__ import annotations
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
 from ._convert import convert
+from ._decomposed import DecomposedEmbedding, decompose_
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
 from ._linear import CompressedLinear
 from ._load import load_compressed
@@ -36,6 +37,7 @@ from ._parameter_report import ParameterEntry, ParameterReport
 from ._prepare import prepare
 from ._report import Layer, Report
 from ._save import save_compressed
+from ._torchao import from_torchao, to_torchao
 
 __all__ = [
     "CompressedEmbedding",
@@ -43,6 +45,7 @@ __all__ = [
     "CompressedEmbeddingBagCollection",
     "CompressedLinear",
     "CompressedMultiheadAttention",
+    "DecomposedEmbedding",
     "FakeQuantizedActivation",
     "FakeQuantizedWeight",
     "Layer",
@@ -52,7 +55,10 @@ __all__ = [
     "Report",
     "compress_model_",
     "convert",
+    "decompose_",
+    "from_torchao",
     "load_compressed",
     "prepare",
     "save_compressed",
+    "to_torchao",
 ]

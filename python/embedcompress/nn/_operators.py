@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch._C import _is_tracing, _len_torch_dispatch_stack
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.compiler import is_dynamo_compiling
 
 from .. import Table, _core
 from .._arrays import as_ids, as_numbers, has_integers
 from .._checks import check_type
-from ._expression import assemble, parse
+from ._expression import assemble, parse, take_apart
 
 _ID_DTYPES = (torch.int64, torch.int32)
 """Those of ids that are read where they lie."""
@@ -89,6 +90,13 @@ def lookup(table: Table, ids: Tensor) -> Tensor:
     """
     try:
         return _lookup_tensor(table, ids)
+    except RuntimeError:
+        # Of torch.vmap; that is not asked before, since it would cost every call.
+        if not is_functorch_wrapped_tensor(ids):
+            raise
+        text, arrays = take_apart(table)
+        rows: Tensor = lookup_operator(arrays, text, ids)
+        return rows
     except ValueError as error:
         refusal = error
     _check_ids(ids, "input")
@@ -216,6 +224,15 @@ def _lookup(arrays: Sequence[Tensor], expression: str, ids: Tensor) -> Tensor:
     return lookup(assemble(expression, arrays), ids)
 
 
+def _lookup_over_axis(
+    info: Any, axes: tuple[Any, ...], arrays: Sequence[Tensor], expression: str, ids: Tensor
+) -> tuple[Tensor, int]:
+    """Look up under torch.vmap: rows of one table stand for themselves, whatever axis is left out."""
+    if any(axis is not None for axis in axes[0]):
+        raise NotImplementedError("torch.vmap goes over ids, and not over the arrays of a table")
+    return lookup_operator(arrays, expression, ids.movedim(axes[2], 0)), 0
+
+
 def _fake_lookup(arrays: Sequence[Tensor], expression: str, ids: Tensor) -> Tensor:
     _check_ids(ids, "input")
     return torch.empty((*ids.shape, parse(expression).dimension), dtype=torch.float32, device=ids.device)
@@ -312,3 +329,4 @@ torch.library.register_fake("embedcompress::bags", _fake_bags, lib=_library)
 lookup_operator = torch.ops.embedcompress.lookup.default
 bag_operator = torch.ops.embedcompress.bag.default
 bags_operator = torch.ops.embedcompress.bags.default
+torch.library.register_vmap("embedcompress::lookup", _lookup_over_axis, lib=_library)
