@@ -207,6 +207,16 @@ def test_layers_over_several_files(tmp_path):
     np.testing.assert_array_equal(ec.load(tmp_path).decode(), expected)
 
 
+def test_checkpoints_of_torch_have_no_layers_of_mlx(tmp_path):
+    torch = pytest.importorskip("torch")
+    tensors, _ = layer(4, 64, 4, 2, 1)
+    torch.save({f"embed.{key}": torch.from_numpy(values) for key, values in tensors.items()}, tmp_path / "a.bin")
+    places = {f"embed.{key}": "a.bin" for key in tensors}
+    (tmp_path / "m.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(ec.FormatError, match=r"embed.weight \(4 x 16, .*of a type that no table has"):
+        ec.load(tmp_path / "m.bin.index.json", "embed")
+
+
 def test_layers_that_no_table_is(tmp_path):
     tensors, _ = layer(4, 64, 2, 2, 0)
     config = tmp_path / "config.json"

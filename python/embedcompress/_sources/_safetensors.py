@@ -168,7 +168,7 @@ class Sharded(Tensors):
             raise malformed(path, f"tensor '{lost[0]}' is not in its file '{lost[1]}'")
         # The three tensors of a layer of MLX may be in several files.
         stored = tuple(known[file, tensor] for tensor, file in places.items())
-        self._set(stored, stored, {})
+        self._set(stored, tuple(t for t in stored if isinstance(self._shards[t.name], Safetensors)), {})
 
     def is_decoded(self, info: TensorInfo) -> bool:
         """Whether the file that has a tensor gives its codes up."""
