@@ -34,9 +34,10 @@ from ._model import compress_model_
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._prepare import prepare
-from ._quantizer import Quantizer as _Quantizer  # noqa: F401
+from ._quantizer import attach as _attach_quantizer  # noqa: F401
 from ._report import Layer, Report
 from ._save import save_compressed
+from ._static import attach as _attach_static  # noqa: F401
 from ._weight import CompressedWeight
 
 __all__ = [

@@ -16,7 +16,7 @@ from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
 from ._inputs import INPUT_QUANTIZER, round_inputs
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._parts import Parts
-from ._prepare import buffer_entries
+from ._prepare import buffer_entries, table_entries
 from ._ties import settle
 
 OUT_PROJECTION = "out_proj.weight"
@@ -70,6 +70,7 @@ def convert(model: nn.Module) -> ParameterReport:
                     error.add_note(f"in the layer {layer.name}; the model is as it was")
                     raise
     entries = list(_packed_entries(layers, parts))
+    tables = table_entries(model)
     pairs = {}
     for layer in layers:
         own = {name: parts[id(quantizer)] for name, (quantizer, _) in layer.weights.items()}
@@ -78,7 +79,7 @@ def convert(model: nn.Module) -> ParameterReport:
         pairs[id(layer.module)] = replacement(layer.module, own, quantizer_of_input, dtype)
     swap(model, pairs)
     settle(model)
-    return ParameterReport([*entries, *_kept_entries(model), *buffer_entries(model)])
+    return ParameterReport([*entries, *tables, *_kept_entries(model), *buffer_entries(model)])
 
 
 def _layers(model: nn.Module) -> list[_Layer]:

@@ -221,7 +221,18 @@ def _entries(
         else:
             reason = place.obstacle or (_VECTOR if place.kind == "vector" else "by_name leaves it as it is")
             entries.append(ParameterEntry(place.name, shape, "kept", None, reason, size, size))
-    return entries + buffer_entries(model)
+    return entries + table_entries(model) + buffer_entries(model)
+
+
+def table_entries(model: nn.Module) -> list[ParameterEntry]:
+    """Return entries of the tables that a model has already, each once."""
+    entries = []
+    for name, module in model.named_modules():
+        if isinstance(module, Parts):
+            shape, size = (module.num_embeddings, module.embedding_dim), module.table().stored_bytes
+            full = f"{name.removesuffix('parts')}weight"
+            entries.append(ParameterEntry(full, shape, "kept", None, "a table already", size, size))
+    return entries
 
 
 def buffer_entries(model: nn.Module) -> list[ParameterEntry]:

@@ -81,7 +81,7 @@ class Checkpoint:
             ) from error
         self.parts: dict[str, Parts] = {}
 
-    def place(self, model: nn.Module, dtype: torch.dtype | None) -> None:
+    def place(self, model: nn.Module, dtype: torch.dtype) -> None:
         """Put layers over tables without data in the place of a model's, whose weights are never made.
 
         Args:
@@ -108,8 +108,7 @@ class Checkpoint:
                 own[key] = self.parts.setdefault(name, Parts.hollow(*wanted[key]))
             bits, held = layer["activation_bits"], named_dtype(layer["dtype"])
             quantizer = None if bits is None else FakeQuantizedActivation(bits)
-            held = dtype if dtype is not None and held is self.dtype else held
-            pairs[id(module)] = replacement(module, own, quantizer, held)
+            pairs[id(module)] = replacement(module, own, quantizer, dtype if held is self.dtype else held)
         if not pairs:
             raise ValueError(f"the model has none of the layers that the checkpoint has tables for: {self.names[:5]}")
         swap(model, pairs)

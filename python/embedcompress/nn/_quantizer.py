@@ -141,11 +141,12 @@ class Quantizer:
             raise ValueError(f"compressed tables are on the CPU: device_map must be 'cpu', not {others[0]!r}")
 
     def _process_model_before_weight_loading(
-        self, model: Any, checkpoint_files: Sequence[str] | None = None, dtype: torch.dtype | None = None, **kwargs: Any
+        self, model: Any, checkpoint_files: Sequence[str] | None = None, **kwargs: Any
     ) -> None:
         if self.pre_quantized:
             self._checkpoint = Checkpoint(checkpoint_files or ())
-            self._checkpoint.place(model, dtype)
+            # While it makes a model, transformers has its dtype as the default one.
+            self._checkpoint.place(model, torch.get_default_dtype())
             loosen_ties(model)
             patterns = self._checkpoint.unexpected(model.base_model_prefix)
             model._keys_to_ignore_on_load_unexpected = {*(model._keys_to_ignore_on_load_unexpected or ()), *patterns}
