@@ -83,11 +83,11 @@ class Compressed(nn.Module):
         original = kind.__dict__.get("_original")
         if original is None:
             return super().__reduce_ex__(protocol)
-        return _empty, (original,), self.__getstate__()
+        return _empty, (original,), self.__getstate__()  # type: ignore[no-untyped-call]
 
 
 def _empty(original: type[nn.Module]) -> nn.Module:
-    kind = compressed_class(original)
+    kind = compressed_class(original)  # type: ignore[arg-type]
     return kind.__new__(kind)
 
 

@@ -16,7 +16,7 @@ from ._parts import Parts
 
 
 @stands_for(nn.Linear)
-class CompressedLinear(Compressed, nn.Linear):
+class CompressedLinear(Compressed, nn.Linear):  # type: ignore[override]
     """torch.nn.Linear over a compressed table, for inference on the CPU.
 
     The core decodes rows of the table, which are output features, in blocks of a mebibyte, and each is multiplied

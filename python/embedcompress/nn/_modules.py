@@ -46,7 +46,7 @@ class _Lookup(Compressed):
 
 
 @stands_for(nn.Embedding)
-class CompressedEmbedding(_Lookup, nn.Embedding):
+class CompressedEmbedding(_Lookup, nn.Embedding):  # type: ignore[misc, override]
     """torch.nn.Embedding over a compressed table, for inference on the CPU.
 
     `.half()`, `.to(torch.bfloat16)` and their like set the dtype of the rows that it returns, as they would for
@@ -149,7 +149,7 @@ class CompressedEmbedding(_Lookup, nn.Embedding):
 
 
 @stands_for(nn.EmbeddingBag)
-class CompressedEmbeddingBag(_Lookup, nn.EmbeddingBag):
+class CompressedEmbeddingBag(_Lookup, nn.EmbeddingBag):  # type: ignore[misc, override]
     """torch.nn.EmbeddingBag over a compressed table, for inference on the CPU.
 
     Where torch reads outside the ids or contradicts itself from mode to mode, this raises RuntimeError: offsets that

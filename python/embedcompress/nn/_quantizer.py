@@ -163,6 +163,7 @@ class Quantizer:
     def _compress(self, model: nn.Module) -> None:
         settings = self.quantization_config
         bits = settings.bits if settings.embedding_bits is None else settings.embedding_bits
+        options: dict[str, Any] = {} if bits is None else {"bits": bits}
         self.report = compress_model_(
             model,
             settings.method,
@@ -170,7 +171,7 @@ class Quantizer:
             tied=settings.tied,
             minimum_rows=settings.minimum_rows,
             minimum_bytes=settings.minimum_bytes,
-            **({} if bits is None else {"bits": bits}),
+            **options,
         )
         if settings.linear:
             small = {layer.name for layer in self.report if layer.status == "skipped"}

@@ -9,7 +9,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,51 +22,49 @@ from ._ties import LISTENERS
 _FILE = "model.safetensors"
 
 
-class Static(nn.Module):
-    """The mean of the rows of a text's tokens, of a compressed table.
+_DESCRIPTION = """The mean of the rows of a text's tokens, of a compressed table.
 
     `SentenceTransformer.save_pretrained` writes it as a file of `save_compressed`, which is also a table file.
     `SentenceTransformer(path, trust_remote_code=True)` opens that: sentence-transformers wants this said for every
     class that is not its own.
     """
 
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the table and the tokenizer into a folder.
 
-        Raises:
-            ValueError: not safe_serialization: tables are in safetensors files.
-        """
-        if not safe_serialization:
-            raise ValueError("compressed tables are saved as safetensors: leave safe_serialization as it is")
-        module: Any = self
-        shape = [module.num_embeddings, module.embedding_dim]
-        save_compressed(os.path.join(output_path, _FILE), module, config={"shape": shape})
-        module.tokenizer.save(str(Path(output_path) / "tokenizer.json"))
+def _save(self: Any, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+    """Write the table and the tokenizer into a folder.
 
-    @classmethod
-    def load(cls, model_name_or_path: str, **options: Any) -> Self:
-        """Open what `save` wrote, with the table mapped from the file.
+    Raises:
+        ValueError: not safe_serialization: tables are in safetensors files.
+    """
+    if not safe_serialization:
+        raise ValueError("compressed tables are saved as safetensors: leave safe_serialization as it is")
+    shape = [self.num_embeddings, self.embedding_dim]
+    save_compressed(os.path.join(output_path, _FILE), self, config={"shape": shape})
+    self.tokenizer.save(str(Path(output_path) / "tokenizer.json"))
 
-        Args:
-            model_name_or_path: A folder, or a name on the hub.
-            **options: subfolder, token, cache_folder, revision and local_files_only, as sentence-transformers has them.
 
-        Raises:
-            FormatError, OSError: as `load_compressed`.
-        """
-        from tokenizers import Tokenizer
+def _load(cls: Any, model_name_or_path: str, **options: Any) -> Any:
+    """Open what `save` wrote, with the table mapped from the file.
 
-        kind: Any = cls
-        names = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
-        given = {name: options[name] for name in names if name in options}
-        tokenizer = Tokenizer.from_file(kind.load_file_path(model_name_or_path, filename="tokenizer.json", **given))
+    Args:
+        cls: The class.
+        model_name_or_path: A folder, or a name on the hub.
+        **options: subfolder, token, cache_folder, revision and local_files_only, as sentence-transformers has them.
 
-        def make(config: dict[str, Any]) -> nn.Module:
-            module: nn.Module = kind(tokenizer, embedding_weights=torch.empty(*config["shape"], device="meta"))
-            return module
+    Raises:
+        FormatError, OSError: as `load_compressed`.
+    """
+    from tokenizers import Tokenizer
 
-        loaded: Any = load_compressed(kind.load_file_path(model_name_or_path, filename=_FILE, **given), make)
-        return loaded  # type: ignore[no-any-return]
+    names = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
+    given = {name: options[name] for name in names if name in options}
+    tokenizer = Tokenizer.from_file(cls.load_file_path(model_name_or_path, filename="tokenizer.json", **given))
+
+    def make(config: dict[str, Any]) -> nn.Module:
+        module: nn.Module = cls(tokenizer, embedding_weights=torch.empty(*config["shape"], device="meta"))
+        return module
+
+    return load_compressed(cls.load_file_path(model_name_or_path, filename=_FILE, **given), make)
 
 
 @cache
@@ -74,8 +72,14 @@ def registered() -> tuple[Any, Any]:
     """Return the class of sentence-transformers, and that of the same over a table."""
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-    names = {"__module__": "embedcompress.sentence_transformers", "__doc__": Static.__doc__}
-    return StaticEmbedding, type("CompressedStaticEmbedding", (Static, StaticEmbedding), names)
+    # Its only base is theirs, and it adds methods alone, so that a module can become one where it is.
+    names = {
+        "__module__": "embedcompress.sentence_transformers",
+        "__doc__": _DESCRIPTION,
+        "save": _save,
+        "load": classmethod(_load),
+    }
+    return StaticEmbedding, type("CompressedStaticEmbedding", (StaticEmbedding,), names)
 
 
 def attach(model: nn.Module) -> None:

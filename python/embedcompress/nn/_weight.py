@@ -46,7 +46,7 @@ class CompressedWeight(Tensor):
     def __new__(cls, parts: Parts, dtype: torch.dtype) -> CompressedWeight:
         """Make one on the device of the parts."""
         shape = (parts.num_embeddings, parts.embedding_dim)
-        self: CompressedWeight = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        self: CompressedWeight = Tensor._make_wrapper_subclass(
             cls, shape, dtype=dtype, device=parts.device, requires_grad=False
         )
         self.parts = parts
@@ -64,7 +64,7 @@ class CompressedWeight(Tensor):
             if result is not NotImplemented:
                 return result
         if func in _DESCRIPTIONS:
-            return super().__torch_function__(func, types, args, kwargs)
+            return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
         target = args[0] if args else next(iter(kwargs.values()), None)
         if isinstance(kwargs.get("out"), CompressedWeight) or (_writes(func) and isinstance(target, CompressedWeight)):
             raise RuntimeError(f"a compressed weight can't be written to: {func.__name__}")
@@ -73,7 +73,7 @@ class CompressedWeight(Tensor):
         )
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Decode for what torch's own code in C++ asks."""
@@ -81,7 +81,7 @@ class CompressedWeight(Tensor):
             *tree_map_only(CompressedWeight, _decoded, args), **tree_map_only(CompressedWeight, _decoded, kwargs or {})
         )
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
         """Name the shape, not the values."""
         return f"CompressedWeight({self.shape[0]} x {self.shape[1]}, {self.dtype})"
 
