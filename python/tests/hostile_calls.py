@@ -59,7 +59,7 @@ def functions(folder: Path) -> dict[str, Call]:
 
     def packed() -> torch.nn.Module:
         made = model()
-        nn.compress_model_(made, "asym")
+        nn.compress_model_(made, "asym", minimum_rows=1)
         return made
 
     def prepared() -> torch.nn.Module:
@@ -191,7 +191,7 @@ def functions(folder: Path) -> dict[str, Call]:
             lambda: {"settings": nn.Quantization(4), "rows": 24, "columns": 16},
         ),
         "nn.Quantization": (nn.Quantization, lambda: {"bits": 4}),
-        "nn.compress_model_": (nn.compress_model_, lambda: {"model": model(), "method": "asym"}),
+        "nn.compress_model_": (nn.compress_model_, lambda: {"model": model(), "method": "asym", "minimum_rows": 1}),
         "nn.convert": (nn.convert, lambda: {"model": prepared()}),
         "nn.load_compressed": (
             nn.load_compressed,

@@ -11,6 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 OPTIONAL = {
     "torch": "takes seconds to import, and is not always installed",
     "transformers": "takes seconds to import, and is not always installed",
+    "sentence_transformers": "takes seconds to import, and is not always installed",
+    "tokenizers": "is there where sentence_transformers is",
     "matplotlib": "draws plots, which few calls do",
     "sklearn": "scores benchmarks",
     "pyarrow": "reads Parquet and Arrow files, and is not always installed",

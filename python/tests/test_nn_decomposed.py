@@ -48,7 +48,7 @@ class Model(torch.nn.Module):
 
 def test_models(tmp_path):
     model = Model()
-    nn.compress_model_(model, bits=4)
+    nn.compress_model_(model, minimum_rows=1, bits=4)
     ids = torch.tensor([[3, 1, 29], [0, 8, 9]])
     expected = model(ids)
     found = nn.decompose_(model)
@@ -104,7 +104,7 @@ def test_torch_exports_the_model_to_onnx(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model = Model().eval()
-    nn.compress_model_(model, "greedy", bits=3)
+    nn.compress_model_(model, "greedy", minimum_rows=1, bits=3)
     assert type(nn.decompose_(model).words) is nn.DecomposedEmbedding
     length = torch.export.Dim("length")
     with warnings.catch_warnings():

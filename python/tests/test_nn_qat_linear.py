@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import embedcompress as ec
 from embedcompress import nn
-from embedcompress.nn import _linear
+from embedcompress.nn import _compressed_linear, _linear
 from embedcompress.nn._linear import multiply
 
 sizes = st.sampled_from([1, 2, 7, 8, 17, 33, 65])
@@ -66,7 +66,7 @@ def test_any_expression_does(layer, method, options, monkeypatch):
 
 @pytest.mark.parametrize("features", [16, 33, 70])
 def test_the_largest_results_are_found_without_all_of_them(layer, features, monkeypatch):
-    monkeypatch.setattr(_linear, "TOPK_FEATURES", features)
+    monkeypatch.setattr(_compressed_linear, "TOPK_FEATURES", features)
     compressed = nn.CompressedLinear.from_module(layer, bits=8)
     for input in (torch.randn(40), torch.randn(3, 40), torch.randn(2, 3, 40)):
         for k in (0, 1, 17, 70):

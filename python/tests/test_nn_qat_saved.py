@@ -151,7 +151,7 @@ def test_shared_layers_dtypes_and_other_methods(tmp_path):
     torch.manual_seed(0)
     model = small_model().half()
     model["layers"].append(model["layers"][0])
-    nn.compress_model_(model, "pq", bits=4)
+    nn.compress_model_(model, "pq", minimum_rows=1, bits=4)
     nn.prepare(model, by_name={"head": None}, activations=None)
     nn.convert(model)
     nn.save_compressed(tmp_path / "model.safetensors", model)

@@ -263,7 +263,7 @@ def test_a_quantized_model_is_taken_over(bits):
     before = copy.deepcopy(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report = nn.compress_model_(model, "asym", bits=2)
+        report = nn.compress_model_(model, "asym", minimum_rows=1, bits=2)
     layer, dense = report
     size = 30 * (16 + 8 if bits == 8 else 8 + 4)
     assert (layer.name, layer.status, layer.method) == ("fields", "imported", None)
@@ -273,7 +273,7 @@ def test_a_quantized_model_is_taken_over(bits):
     assert (dense.status, dense.method) == ("compressed", "asym")
     assert report.bytes_before == size + 20 * 8 * 4
     assert report.bytes_after == size + dense.bytes_after
-    assert "imported: its" in str(report) and "2 of 2 embeddings" in repr(report)
+    assert "imported: its" in str(report) and "2 of 2 layers" in repr(report)
     new = model["fields"]
     assert isinstance(new, nn.CompressedEmbeddingBag) and new.mode == "sum"
     assert new.training == before["fields"].training
@@ -326,12 +326,12 @@ def test_what_stays_keeps_its_weight(left_out):
 def test_progress_counts_rows_that_are_taken_over():
     model = torch.nn.ModuleDict({"a": make(rows=30), "b": torch.nn.Embedding(20, 4), "c": make(rows=10)})
     calls = []
-    nn.compress_model_(copy.deepcopy(model), progress=lambda done, total: calls.append((done, total)))
+    nn.compress_model_(copy.deepcopy(model), minimum_rows=1, progress=lambda done, total: calls.append((done, total)))
     assert {total for _, total in calls} == {60} and calls[-1] == (60, 60)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
     modules = list(model.modules())
     with pytest.raises(KeyboardInterrupt):
-        nn.compress_model_(model, progress=lambda done, total: done < 60)
+        nn.compress_model_(model, minimum_rows=1, progress=lambda done, total: done < 60)
     assert list(model.modules()) == modules
 
 

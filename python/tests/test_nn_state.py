@@ -263,7 +263,7 @@ def test_safetensors_keeps_tied_modules_together(tmp_path):
         two = torch.nn.Embedding.from_pretrained(torch.zeros(1, 1))
         two.weight = one.weight
         result = torch.nn.ModuleDict({"a": one, "b": two})
-        nn.compress_model_(result, "asym", bits=bits)
+        nn.compress_model_(result, "asym", minimum_rows=1, bits=bits)
         return result
 
     source, target = model(0, 4), model(1, 8)

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import embedcompress as ec
 from embedcompress import _core, nn
-from embedcompress.nn import _collection, _modules, _operators
+from embedcompress.nn import _collection, _lookups, _operators
 
 ROWS = 40
 L = torch.tensor
@@ -172,7 +172,7 @@ def test_what_goes_through_the_operator(call, monkeypatch):
         (WithOffsets(bags), IDS),
     )
     for name in ("lookup", "bag"):
-        monkeypatch.setattr(_modules, name, never)
+        monkeypatch.setattr(_lookups, name, never)
     monkeypatch.setattr(_collection, "bags", never)
     for module, ids in modules:
         call(module, ids)

@@ -81,6 +81,6 @@ def test_training_and_sensitivities_show_bars(bars):
     hessian.sensitivity(plain, loss, batches, runs=1, progress=True)
     hessian.surface(plain, loss, batches, plain[1], points=3, progress=True)
     hessian.measure(plain, choices=(2, 4), progress=True)
-    nn.compress_model_(plain, progress=True)
+    nn.compress_model_(plain, minimum_rows=1, progress=True)
     assert [name for name, _, _ in bars] == ["train", "sensitivity", "loss surface", "measure", "compress"]
     assert all(done == total for _, done, total in bars)

@@ -28,7 +28,7 @@ PACKAGE = Path(ec.__file__).parent
 
 def save_compressed(path):
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Embedding(40, 8), torch.nn.Linear(8, 2))
+    model = torch.nn.Sequential(torch.nn.Embedding(70, 8), torch.nn.Linear(8, 2))
     nn.compress_model_(model, bits=8)
     nn.save_compressed(path, model)
 

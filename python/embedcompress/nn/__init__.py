@@ -26,18 +26,21 @@ from __future__ import annotations
 
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
+from ._compressed_linear import CompressedLinear
 from ._convert import convert
 from ._decomposed import DecomposedEmbedding, decompose_
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
-from ._linear import CompressedLinear
 from ._load import load_compressed
 from ._model import compress_model_
 from ._modules import CompressedEmbedding, CompressedEmbeddingBag
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._prepare import prepare
+from ._quantizer import attach as _attach_quantizer  # noqa: F401
 from ._report import Layer, Report
 from ._save import save_compressed
+from ._static import attach as _attach_static  # noqa: F401
 from ._torchao import from_torchao, to_torchao
+from ._weight import CompressedWeight
 
 __all__ = [
     "CompressedEmbedding",
@@ -45,6 +48,7 @@ __all__ = [
     "CompressedEmbeddingBagCollection",
     "CompressedLinear",
     "CompressedMultiheadAttention",
+    "CompressedWeight",
     "DecomposedEmbedding",
     "FakeQuantizedActivation",
     "FakeQuantizedWeight",

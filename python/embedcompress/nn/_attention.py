@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._fake import rounded_once
-from ._linear import CompressedLinear, multiply
+from ._compressed_linear import CompressedLinear
+from ._inputs import rounded_once
+from ._linear import multiply
 from ._parts import Parts
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from .. import Table
 from .._checks import checked_items
 from .._table_set import TableSet, feature_columns
-from ._modules import FLOATS, check_tensor, inference_weights
+from ._compressed import FLOATS
+from ._lookups import check_tensor, inference_weights
 from ._operators import SEPARATOR, bags, bags_operator, runs_eagerly
 from ._parts import Parts
 

@@ -11,12 +11,13 @@ from torch.nn.utils import parametrize
 
 from .._checks import check_type
 from ._attention import CompressedMultiheadAttention
+from ._compressed import compressed
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
-from ._linear import CompressedLinear
-from ._modules import CompressedEmbedding, CompressedEmbeddingBag
+from ._inputs import INPUT_QUANTIZER, round_inputs
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._parts import Parts
-from ._prepare import INPUT_QUANTIZER, buffer_entries, round_inputs
+from ._prepare import buffer_entries, table_entries
+from ._ties import settle
 
 OUT_PROJECTION = "out_proj.weight"
 
@@ -32,12 +33,13 @@ class _Layer:
 
 
 def convert(model: nn.Module) -> ParameterReport:
-    """Replace the layers of a prepared model by CompressedLinear, CompressedEmbedding and their like.
+    """Put tables in the place of the weights of a prepared model.
 
-    The tables hold the codes that the weights were rounded to, so the model computes the same in eval mode: to the bit
-    where torch multiplies with MKL in f32, up to the last bits elsewhere, where an activation at the border of two
-    codes may fall to the other one. Ranges of activations
-    stay as they are from now on. Tied weights share one table. The result is for inference on the CPU.
+    Layers become CompressedLinear, CompressedEmbedding and their like; one with a forward of its own keeps it, in a
+    class derived from its own. The tables hold the codes that the weights were rounded to, so the model computes the
+    same in eval mode: to the bit where torch multiplies with MKL in f32, up to the last bits elsewhere, where an
+    activation at the border of two codes may fall to the other one. Ranges of activations stay as they are from now on.
+    Tied weights share one table. The result is for inference on the CPU.
 
     Args:
         model: What `prepare` has changed, on any device; changed in place, after all tables have been made.
@@ -68,6 +70,7 @@ def convert(model: nn.Module) -> ParameterReport:
                     error.add_note(f"in the layer {layer.name}; the model is as it was")
                     raise
     entries = list(_packed_entries(layers, parts))
+    tables = table_entries(model)
     pairs = {}
     for layer in layers:
         own = {name: parts[id(quantizer)] for name, (quantizer, _) in layer.weights.items()}
@@ -75,7 +78,8 @@ def convert(model: nn.Module) -> ParameterReport:
         quantizer_of_input = layer.module._modules.get(INPUT_QUANTIZER)
         pairs[id(layer.module)] = replacement(layer.module, own, quantizer_of_input, dtype)
     swap(model, pairs)
-    return ParameterReport([*entries, *_kept_entries(model), *buffer_entries(model)])
+    settle(model)
+    return ParameterReport([*entries, *tables, *_kept_entries(model), *buffer_entries(model)])
 
 
 def _layers(model: nn.Module) -> list[_Layer]:
@@ -127,26 +131,16 @@ def replacement(
     """Return the compressed layer that takes the place of an ordinary one.
 
     Args:
-        module: Whose biases, padding_idx and the like are taken over.
+        module: Of any class that computes with its weight.
         parts: Of each matrix: "weight"; or those of `CompressedMultiheadAttention`.
         input_quantizer: For inputs, or None.
-        dtype: Of the rows that an embedding returns.
+        dtype: Of the weight, and so of the rows that an embedding returns.
     """
-    new: nn.Module
     if isinstance(input_quantizer, FakeQuantizedActivation):
         input_quantizer.frozen = True
     if isinstance(module, nn.MultiheadAttention):
-        new = CompressedMultiheadAttention(module, parts, input_quantizer)
-    elif isinstance(module, nn.Linear):
-        new = CompressedLinear(parts["weight"], module.bias, input_quantizer=input_quantizer)
-    elif isinstance(module, nn.EmbeddingBag):
-        new = CompressedEmbeddingBag(
-            parts["weight"], module.mode, module.padding_idx, module.include_last_offset, dtype=dtype
-        )
-    else:
-        assert isinstance(module, nn.Embedding)
-        new = CompressedEmbedding(parts["weight"], module.padding_idx, dtype=dtype)
-    return new.train(module.training)
+        return CompressedMultiheadAttention(module, parts, input_quantizer).train(module.training)
+    return compressed(module, parts["weight"], dtype, input_quantizer)
 
 
 def swap(model: nn.Module, pairs: Mapping[int, nn.Module]) -> None:

@@ -18,7 +18,8 @@ from .._checks import check_type
 from .._export import Graph, onnx_graph
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
-from ._modules import FLOATS, CompressedEmbedding
+from ._compressed import FLOATS
+from ._modules import CompressedEmbedding
 from ._parts import Parts
 
 _DTYPES = {

@@ -223,15 +223,6 @@ def _state(weight: Tensor) -> tuple[Any, ...]:
     return weight.data_ptr(), weight._version
 
 
-def rounded_once(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Round some tensors; those that are one stay one."""
-    results: dict[int, Tensor] = {}
-    for input in inputs:
-        if id(input) not in results:
-            results[id(input)] = quantizer(input)
-    return [results[id(input)] for input in inputs]
-
-
 class FakeQuantizedActivation(nn.Module):
     """Rounds activations to what b-bit codes can say, in one range: a moving average of the least and the largest.
 

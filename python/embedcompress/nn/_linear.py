@@ -1,16 +1,16 @@
-"""`CompressedLinear`: torch.nn.Linear over a compressed table, which is decoded as it is multiplied."""
+"""Products with a compressed table, decoded as it is multiplied: torch operators, and functions that call them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import Table, _core, compress, group_quantize
-from .._checks import check_type, checked_integer
+from .. import Table, _core
+from .._checks import check_type
 from ._expression import assemble, parse
 from ._operators import _library
 from ._parts import Parts
@@ -19,127 +19,9 @@ BLOCK_BYTES = 1 << 20
 """The most that decoded rows take at a time, unless a single row takes more."""
 FEW = 16
 """Up to so many rows of input, the core multiplies rows of codes as it decodes them."""
-TOPK_FEATURES = 1 << 15
-"""Output features that `topk` computes at a time."""
 _TILES = (64, 16)
 """Blocks of multiples of so many rows give the same bits as one product with the whole matrix does in MKL, which
 computes the columns of a result in tiles."""
-
-
-class CompressedLinear(nn.Module):
-    """torch.nn.Linear over a compressed table, for inference on the CPU.
-
-    The core multiplies rows of the table, which are output features, with up to `FEW` rows of input as it decodes them.
-    For more, it decodes blocks of `BLOCK_BYTES`, and each is multiplied before the next is decoded into the same
-    memory: the dense matrix never exists. Computes in f32, and returns the dtype of the input. Gradients
-    with respect to the input, of any order, are computed by blocks, and a bias may have one; the table has none.
-
-    Args:
-        table: (out_features, in_features), of any expression, on whose memory the module's buffers are; or the `parts`
-            of another module, such as a tied CompressedEmbedding, which then share it.
-        bias: (out_features,), or None. A Parameter is used as it is.
-        input_quantizer: Applied to the input, such as the `FakeQuantizedActivation` of a prepared model.
-
-    Attributes:
-        in_features: Of the input's last axis.
-        out_features: Of the result's last axis.
-        bias: A Parameter, or None.
-        table: The compressed table.
-        parts: The module whose buffers hold the table.
-
-    Raises:
-        ValueError: a bias of another shape.
-    """
-
-    parts: Parts
-    bias: nn.Parameter | None
-
-    def __init__(
-        self, table: Table | Parts, bias: Tensor | None = None, *, input_quantizer: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.parts = table if isinstance(table, Parts) else Parts(table)
-        self.out_features, self.in_features = self.parts.num_embeddings, self.parts.embedding_dim
-        if bias is not None:
-            check_type(bias, Tensor, "bias", "a tensor")
-        if bias is not None and tuple(bias.shape) != (self.out_features,):
-            raise ValueError(f"bias must have the shape {(self.out_features,)}, not {tuple(bias.shape)}")
-        if bias is not None and not isinstance(bias, nn.Parameter):
-            bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-        self.register_parameter("bias", bias)
-        self.input_quantizer = input_quantizer
-
-    @property
-    def table(self) -> Table:
-        """The compressed table, on the memory of this module's buffers."""
-        return self.parts.table()
-
-    @classmethod
-    def from_module(cls, module: nn.Linear, method: str = "least_squares", **options: Any) -> Self:
-        """Compress a linear layer, which stays as it is.
-
-        Args:
-            module: torch.nn.Linear.
-            method: A name from `embedcompress.methods()`, or "group_quantize" for that function.
-            **options: The method's own; see `embedcompress.compress` and `embedcompress.group_quantize`.
-
-        Raises:
-            ValueError: see there.
-        """
-        check_type(module, nn.Linear, "module", "a torch.nn.Linear")
-        weight = module.weight
-        table = group_quantize(weight, **options) if method == "group_quantize" else compress(weight, method, **options)
-        return cls(table, None if module.bias is None else module.bias.detach().clone())
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Multiply.
-
-        Args:
-            input: (..., in_features), of floats.
-
-        Returns:
-            (..., out_features), of the input's dtype.
-
-        Raises:
-            RuntimeError: another last axis, no floats, or not on the CPU.
-        """
-        if self.input_quantizer is not None:
-            input = self.input_quantizer(input)
-        return multiply(self.parts, input, self.bias, 0, self.out_features)
-
-    def topk(self, input: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the largest results and their output features, without all results at once: for language models.
-
-        Args:
-            input: (..., in_features), of floats.
-            k: How many; at most out_features.
-
-        Returns:
-            (..., k) values, largest first, of the input's dtype, and as many features, int64.
-
-        Raises:
-            ValueError: k is out of range.
-            RuntimeError: as `forward` has it.
-        """
-        if not 0 <= checked_integer(k, "k") <= self.out_features:
-            raise ValueError(f"k must be from 0 to {self.out_features}, not {k}")
-        if self.input_quantizer is not None:
-            input = self.input_quantizer(input)
-        shape = (*input.shape[:-1], 0)
-        values, features = input.new_empty(shape), input.new_empty(shape, dtype=torch.int64)
-        for start in range(0, self.out_features, TOPK_FEATURES):
-            stop = min(start + TOPK_FEATURES, self.out_features)
-            bias = None if self.bias is None else self.bias[start:stop]
-            found = multiply(self.parts, input, bias, start, stop).topk(min(k, stop - start))
-            values = torch.cat([values, found.values], -1)
-            features = torch.cat([features, found.indices + start], -1)
-            values, order = values.topk(min(k, values.shape[-1]))
-            features = features.gather(-1, order)
-        return values, features
-
-    def extra_repr(self) -> str:
-        """Describe the module as torch.nn.Linear does."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 def multiply(parts: Parts, input: Tensor, bias: Tensor | None, start: int, stop: int) -> Tensor:
@@ -153,6 +35,20 @@ def multiply(parts: Parts, input: Tensor, bias: Tensor | None, start: int, stop:
         stop: The one after the last.
     """
     result: Tensor = linear_operator(parts.arrays(), parts.text, input, bias, start, stop)
+    return result.to(input.dtype)
+
+
+def multiply_transposed(parts: Parts, input: Tensor) -> Tensor:
+    """Return the input times a table of (input features, output features), in the input's dtype.
+
+    Args:
+        parts: Of the table.
+        input: (..., input features).
+    """
+    rows = parts.num_embeddings
+    if input.dim() == 0 or input.shape[-1] != rows:
+        raise RuntimeError(f"the input's last axis must be {rows}, but its shape is {tuple(input.shape)}")
+    result: Tensor = transposed_operator(parts.arrays(), parts.text, input.float(), 0, rows)
     return result.to(input.dtype)
 
 
@@ -226,8 +122,7 @@ def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    operator = torch.ops.embedcompress.linear_transposed.default
-    result = operator(ctx.arrays, ctx.expression, gradient, ctx.start, ctx.stop).to(ctx.dtype)
+    result = transposed_operator(ctx.arrays, ctx.expression, gradient, ctx.start, ctx.stop).to(ctx.dtype)
     bias = None
     if ctx.bias_dtype is not None:
         bias = gradient.reshape(-1, ctx.stop - ctx.start).sum(0).to(ctx.bias_dtype)
@@ -256,3 +151,4 @@ for _signature, _function, _fake, _context, _backward in (
     torch.library.register_autograd(f"embedcompress::{_name}", _backward, setup_context=_context, lib=_library)
 
 linear_operator = torch.ops.embedcompress.linear.default
+transposed_operator = torch.ops.embedcompress.linear_transposed.default

@@ -13,12 +13,15 @@ from .._atomic import AnyPath
 from .._checks import check_type
 from .._files import Contents
 from .._reading import json_value
+from ._compressed import FLOATS
 from ._convert import OUT_PROJECTION, replacement, swap
 from ._fake import FakeQuantizedActivation
-from ._modules import FLOATS
 from ._parameters import ATTENTION_WEIGHTS
 from ._parts import Parts
-from ._save import DTYPES, MODEL, VERSION, as_bytes, plain_state
+from ._save import DTYPES, MODEL, VERSION, as_bytes
+from ._skeleton import fill_buffers, parameters_on_meta
+from ._state import plain_state
+from ._ties import settle
 
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOATS}
 
@@ -35,7 +38,8 @@ def load_compressed(
         path: The file.
         model: An ordinary model of the same architecture, with weights of any values or on the meta device, which is
             changed in place and is of no use after an error; or a function that makes one from the configuration, a
-            dict, empty if the file has none. If None, the class of transformers that was saved is built.
+            dict, empty if the file has none. If None, the class of transformers that was saved is built. While either
+            is made, its parameters are on the meta device, and take no memory: the function must not read them.
         mmap: Leave the tables in the file, to be read as they are used; see `embedcompress.load`.
 
     Returns:
@@ -49,8 +53,8 @@ def load_compressed(
     held = contents(path)
     description = _description(held.metadata)
     if not isinstance(model, nn.Module):
-        config = description["config"] or {}
-        model = _from_transformers(description) if model is None else model(config)
+        with parameters_on_meta():
+            model = _from_transformers(description) if model is None else model(description["config"] or {})
     check_type(model, nn.Module, "what the function of model returns", "a torch.nn.Module")
     pairs = _layers(model, path, description["layers"], mmap)
     swap(model, pairs)
@@ -60,6 +64,8 @@ def load_compressed(
             raise FormatError(f"the name {alias!r} stands for {key!r}, which is not in the file")
         dense[alias] = dense[key]
     _fill(model, dense)
+    fill_buffers(model)
+    settle(model)
     return model.eval()
 
 
@@ -70,11 +76,7 @@ def _description(metadata: Mapping[str, str]) -> dict[str, Any]:
         description: dict[str, Any] = json_value(metadata[MODEL])
         if description["version"] != VERSION:
             raise FormatError(f"the model has version {description['version']!r}; this embedcompress reads {VERSION}")
-        for record in description["layers"]:
-            bits = record["activation_bits"]
-            known = record["dtype"] in _DTYPES and (bits is None or bits in range(1, 9))
-            if not known or not all(isinstance(name, str) for name in (record["name"], *record["tables"].values())):
-                raise FormatError(f"the layer {record['name']!r} is not described as this embedcompress knows it")
+        checked_layers(description["layers"])
         if not all(isinstance(name, str) for name in {**description["aliases"]}.values()):
             raise FormatError("aliases must be names")
         description.setdefault("config", None)
@@ -84,6 +86,29 @@ def _description(metadata: Mapping[str, str]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"the description of the model can't be read: {type(error).__name__}: {error}") from error
     return description
+
+
+def checked_layers(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return descriptions of layers as `save_compressed` makes them; refuse others.
+
+    Raises:
+        FormatError, KeyError, TypeError: they are something else.
+    """
+    for record in layers:
+        bits = record["activation_bits"]
+        known = record["dtype"] in _DTYPES and (bits is None or bits in range(1, 9))
+        if not known or not all(isinstance(name, str) for name in (record["name"], *record["tables"].values())):
+            raise FormatError(f"the layer {record['name']!r} is not described as this embedcompress knows it")
+    return layers
+
+
+def named_dtype(name: str) -> torch.dtype:
+    """Return a dtype of floats by its name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _DTYPES[name]
 
 
 def _from_transformers(description: Mapping[str, Any]) -> nn.Module:
@@ -115,12 +140,12 @@ def _layers(model: nn.Module, path: AnyPath, records: list[dict[str, Any]], mmap
                 parts[table] = Parts(load(path, table, mmap=mmap))
             own[attribute] = parts[table]
         shapes = {key: (held.num_embeddings, held.embedding_dim) for key, held in own.items()}
-        if module is None or _shapes(module) != shapes:
-            found = "no such layer" if module is None else f"{type(module).__name__} of {_shapes(module)}"
+        if module is None or matrix_shapes(module) != shapes:
+            found = "no such layer" if module is None else f"{type(module).__name__} of {matrix_shapes(module)}"
             raise ValueError(f"the file has tables {shapes} for the layer {name!r}, but the model has {found} there")
         bits = record["activation_bits"]
         quantizer = None if bits is None else FakeQuantizedActivation(bits)
-        pairs[id(module)] = replacement(module, own, quantizer, _DTYPES[record["dtype"]])
+        pairs[id(module)] = replacement(module, own, quantizer, named_dtype(record["dtype"]))
     return pairs
 
 
@@ -138,15 +163,14 @@ def _dense(path: AnyPath, held: Contents) -> dict[str, Tensor]:
     return tensors
 
 
-def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+def matrix_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a layer's matrices by name; nothing if it can't be replaced."""
     if isinstance(module, nn.MultiheadAttention):
         weights = {name: module._parameters[name] for name in ATTENTION_WEIGHTS}
         shapes = {name: tuple(weight.shape) for name, weight in weights.items() if weight is not None}
         return {**shapes, OUT_PROJECTION: tuple(module.out_proj.weight.shape)}
-    if isinstance(module, (nn.Linear, nn.Embedding, nn.EmbeddingBag)):
-        return {"weight": tuple(module.weight.shape)}
-    return {}
+    weight = module._parameters.get("weight")
+    return {} if weight is None else {"weight": tuple(weight.shape)}
 
 
 def _fill(model: nn.Module, dense: Mapping[str, Tensor]) -> None:
@@ -175,6 +199,3 @@ def _fill(model: nn.Module, dense: Mapping[str, Tensor]) -> None:
             owner._parameters[attribute] = new
         else:
             owner._buffers[attribute] = made.setdefault(id(target), tensor)
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_meta:
-            raise ValueError(f"{name} is on the meta device, and the file does not have it")

@@ -4,64 +4,36 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from .. import compress, evaluate
-from .._checks import check_type
-from .._evaluate import Evaluation
+from .._checks import check_type, checked_integer
 from .._progress import Progress, ProgressOption, reporting
 from .._table import dense
-from ._modules import CompressedEmbedding, CompressedEmbeddingBag, check_module
+from ._compressed import Compressed, compressed
+from ._modules import CompressedEmbedding, CompressedEmbeddingBag
 from ._parts import Parts
+from ._places import (
+    ALREADY,
+    Place,
+    Weight,
+    bytes_of,
+    find,
+    gather,
+    heed_ties,
+    is_embedding,
+    obstacle,
+    packed_key,
+)
 from ._quantized import Packed, is_quantized, is_quantized_bag
 from ._report import Layer, Report
+from ._state import same_memory, stored_bytes
+from ._ties import settle
 
-_Dense = nn.Embedding | nn.EmbeddingBag
-_ALREADY = "it is compressed already"
-_FILTERED = "filter_fn leaves it out"
-
-
-@dataclass
-class _Place:
-    """A name at which an embedding hangs."""
-
-    name: str
-    parent: nn.Module
-    attribute: str
-    module: nn.Module
-    reason: str = ""
-    """Why it is left as it is; empty if it is replaced."""
-    notes: list[str] = field(default_factory=list)
-    packed: Packed | None = None
-    """What it holds if it is quantized."""
-
-
-@dataclass
-class _Weight:
-    """A weight, the places that use it, and what becomes of it."""
-
-    source: Tensor | Packed
-    """What is compressed, or taken over as it is."""
-    places: list[_Place] = field(default_factory=list)
-    parts: Parts | None = None
-    evaluation: Evaluation | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, dimension)."""
-        if isinstance(self.source, Packed):
-            return self.source.rows, self.source.dimension
-        rows, dimension = self.source.shape
-        return rows, dimension
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that it has before."""
-        return _bytes_of(self.source)
+MINIMUM_ROWS = 64
+"""Tables of fewer rows stay dense by default: token types, relative positions of attentions, small categories."""
 
 
 def compress_model_(
@@ -69,16 +41,22 @@ def compress_model_(
     method: str = "least_squares",
     *,
     filter_fn: Callable[[str, nn.Module], bool] | None = None,
-    tied: Literal["skip", "untie"] = "skip",
+    tied: Literal["share", "skip", "untie"] = "share",
+    minimum_rows: int = MINIMUM_ROWS,
+    minimum_bytes: int = 0,
     progress: ProgressOption = None,
     **options: Any,
 ) -> Report:
-    """Put a compressed embedding in the place of every Embedding and EmbeddingBag of a model.
+    """Put a compressed embedding in the place of every embedding of a model.
 
-    Embeddings that share a weight share one table, and one module at two names stays one. A weight that something else
-    uses too, such as the output layer of a language model, is not compressed unless `tied` says so. Whatever is left as
-    it is stands in the report with the reason, and in a warning unless it was asked for. The new modules return rows in
-    the dtype of the old weights, and need the CPU.
+    That is every module of torch.nn.Embedding or EmbeddingBag, of a class derived from them, or of any class whose
+    forward looks rows of its own `weight` up. A class with a forward of its own keeps it, as do those of Gemma (which
+    scale rows) and of OPT and Whisper (which shift ids): the new module is of a class derived from it.
+
+    Embeddings that share a weight share one table, and one module at two names stays one. The heads of language models
+    share it too, unless `tied` says otherwise: logits are computed from the codes. Whatever is left as it is stands in
+    the report with the reason, and in a warning unless it was asked for or is small. The new modules return rows in the
+    dtype of the old weights, and need the CPU.
 
     Those of torch.ao.nn.quantized are taken over with the codes, scales and biases that they have, whatever the method,
     and count as "imported" in the report. torch's own ignore their mode and always sum, and read 4-bit codes as 8-bit
@@ -89,187 +67,72 @@ def compress_model_(
         model: It is changed only after everything has been compressed: if anything fails, it is as it was.
         method: A name from `embedcompress.methods()`. Not used for quantized modules, nor are the options.
         filter_fn: Called as filter_fn(name, module) for each embedding; those for which it is false are left out.
-        tied: What to do with an embedding whose weight is used elsewhere too. "skip" leaves it; "untie" compresses it
-            and leaves the dense weight to the others, so that the two differ by the compression's error.
+        tied: What to do with an embedding whose weight is used elsewhere too. "share" gives its table to linear layers
+            that have the whole weight, and leaves it as it is if anything else has; "skip" leaves it; "untie"
+            compresses it and leaves the dense weight to the others, so that the model becomes larger, and the two
+            differ by the compression's error.
+        minimum_rows: Embeddings of fewer rows stay dense.
+        minimum_bytes: Embeddings whose weights have fewer bytes stay dense.
         progress: Told of rows; see `embedcompress.compress`.
         **options: The method's own, and budget, for each table; see `embedcompress.compress`.
 
     Returns:
-        A row for each embedding, with its bytes and error.
+        A row for each embedding and each head that shares a table, with its bytes and error; and the bytes of the whole
+        model, which are those that `save_compressed` writes.
 
     Raises:
         ValueError: the model is itself an embedding, which can't be changed in place; or as `embedcompress.compress`
             has it, or a quantized module has a scale or a bias that is not finite, with a note that names the layer.
     """
     check_type(model, nn.Module, "model", "a torch.nn.Module")
-    if tied not in ("skip", "untie"):
-        raise ValueError(f"tied must be 'skip' or 'untie', not {tied!r}")
-    if _is_embedding(model):
+    if tied not in ("share", "skip", "untie"):
+        raise ValueError(f"tied must be 'share', 'skip' or 'untie', not {tied!r}")
+    least = checked_integer(minimum_rows, "minimum_rows"), checked_integer(minimum_bytes, "minimum_bytes")
+    if is_embedding(model):
         raise ValueError("the model is itself an embedding; use CompressedEmbedding.from_module(model) or its like")
-    places = _find(model)
+    places = find(model)
     for place in places:
-        place.reason = _obstacle(place)
+        place.reason = obstacle(place)
         if filter_fn is not None and not filter_fn(place.name, place.module):
-            place.reason = _FILTERED
-    weights = _gather(places)
+            place.reason, place.is_asked_for = "filter_fn leaves it out", True
+    before = _model_bytes(model)
+    weights = gather(places)
     for weight in weights:
-        _heed_ties(model, weight, tied)
+        _heed_size(weight, *least)
+        if not weight.places[0].reason:
+            heed_ties(model, weight, tied)
     weights = [weight for weight in weights if not weight.places[0].reason]
     with reporting(progress, "compress", "rows") as report:
         _compress(weights, method, report, options)
-    _swap(weights)
+    _swap(model, weights)
     for place in places:
-        if place.reason not in ("", _ALREADY, _FILTERED):
+        if place.reason not in ("", ALREADY) and not place.is_asked_for:
             warnings.warn(f"{place.name} is not compressed: {place.reason}", UserWarning, stacklevel=2)
         for note in place.packed.notes() if place.packed is not None and not place.reason else ():
             warnings.warn(f"{place.name} changes its results: {note}", UserWarning, stacklevel=2)
     if not places:
         warnings.warn("the model has no torch.nn.Embedding or EmbeddingBag", UserWarning, stacklevel=2)
-    return _report(places, weights, method)
+    return Report(_layers(places, weights, method), before, _model_bytes(model))
 
 
-def _is_embedding(module: nn.Module) -> bool:
-    known = isinstance(module, (nn.Embedding, nn.EmbeddingBag, CompressedEmbedding, CompressedEmbeddingBag))
-    # Other libraries' modules of these names are no subclasses, and are reported.
-    return known or is_quantized(module) or type(module).__name__ in ("Embedding", "EmbeddingBag")
+def _heed_size(weight: Weight, minimum_rows: int, minimum_bytes: int) -> None:
+    """Leave small weights as they are."""
+    rows, size, reason = weight.shape[0], weight.stored_bytes, ""
+    if isinstance(weight.source, Tensor) and rows < minimum_rows:
+        reason = f"it has {rows} rows, and minimum_rows is {minimum_rows}"
+    elif isinstance(weight.source, Tensor) and size < minimum_bytes:
+        reason = f"it has {size:,} bytes, and minimum_bytes is {minimum_bytes:,}"
+    for place in weight.places if reason else ():
+        place.reason, place.is_asked_for = reason, True
 
 
-def _find(model: nn.Module) -> list[_Place]:
-    places = []
-    for prefix, parent in model.named_modules():
-        for attribute, child in parent._modules.items():
-            if child is not None and _is_embedding(child):
-                name = f"{prefix}.{attribute}" if prefix else attribute
-                places.append(_Place(name, parent, attribute, child))
-    return places
+def _model_bytes(model: nn.Module) -> int:
+    """Return the bytes of a model, those of torch's quantized embeddings as they are packed."""
+    packed = {packed_key(place.module): Packed.of(place.module) for place in find(model) if is_quantized(place.module)}
+    return stored_bytes(model) + sum(held.packed_bytes for held in packed.values())
 
 
-def _obstacle(place: _Place) -> str:
-    """Return why a module can't be replaced, or an empty string."""
-    module = place.module
-    kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    if isinstance(module, (CompressedEmbedding, CompressedEmbeddingBag)):
-        return _ALREADY
-    if is_quantized(module):
-        place.packed = Packed.of(module)
-        return place.packed.obstacle() or _hooks(module)
-    if not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
-        return f"{kind} is not a torch.nn.Embedding or EmbeddingBag"
-    base = nn.Embedding if isinstance(module, nn.Embedding) else nn.EmbeddingBag
-    if type(module).forward is not base.forward or "forward" in vars(module):
-        return f"{kind} has a forward of its own, which would be lost"
-    try:
-        check_module(module)
-    except NotImplementedError as error:
-        return str(error)
-    weight = module._parameters.get("weight")
-    if weight is None:
-        return "its weight is not a parameter but computed"
-    if type(weight) is not nn.Parameter or weight.layout != torch.strided:
-        return f"its weight is a {type(weight).__name__} of layout {weight.layout}"
-    if weight.device.type != "cpu":
-        return f"its weight is on {weight.device}, and a compressed table works on the CPU"
-    if not weight.dtype.is_floating_point or weight.element_size() == 1:
-        return f"its weight is of {weight.dtype}"
-    return _hooks(module)
-
-
-def _hooks(module: nn.Module) -> str:
-    return "it has forward hooks, which would be lost" if module._forward_hooks or module._forward_pre_hooks else ""
-
-
-def _gather(places: list[_Place]) -> list[_Weight]:
-    """Return the weights to compress, each with all the places that use it in full."""
-    weights: dict[object, _Weight] = {}
-    for place in places:
-        if place.reason:
-            continue
-        source: Tensor | Packed
-        key: object
-        if place.packed is not None:
-            source = place.packed
-            key = _packed_key(place.module)
-        else:
-            tensor = place.module.weight
-            assert isinstance(tensor, Tensor)
-            source = tensor
-            key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else id(tensor)
-        weights.setdefault(key, _Weight(source)).places.append(place)
-    return list(weights.values())
-
-
-def _heed_ties(model: nn.Module, weight: _Weight, tied: str) -> None:
-    """Find what would keep a weight's memory when its places are gone; leave them as they are, or note it."""
-    packed = isinstance(weight.source, Packed)
-    holders = _packed_holders(model, weight) if packed else _holders(model, weight)
-    if holders:
-        for place in weight.places:
-            if tied == "untie":
-                kind = "packed" if packed else "dense"
-                place.notes.append(f"untied from {', '.join(holders)}, which keeps the {kind} weight")
-            else:
-                place.reason = f"its weight is tied to {', '.join(holders)} (tied='untie' compresses it all the same)"
-
-
-def _holders(model: nn.Module, weight: _Weight) -> list[str]:
-    """Return the parameters and buffers that lie on a weight's memory when its places are gone."""
-    assert isinstance(weight.source, Tensor)
-    replaced = {id(place.module) for place in weight.places}
-    kept = _staying(model, weight)
-    begin, end = _span(weight.source)
-    holders = []
-    for prefix, module in model.named_modules():
-        for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is None or (attribute == "weight" and id(module) in replaced and id(module) not in kept):
-                continue
-            other = _span(tensor)
-            if begin < other[1] and other[0] < end:
-                holders.append(kept.get(id(module)) or (f"{prefix}.{attribute}" if prefix else attribute))
-    return holders
-
-
-def _packed_holders(model: nn.Module, weight: _Weight) -> list[str]:
-    """Return the quantized modules that have the same packed weight, and stay."""
-    gone = {(id(place.parent), place.attribute) for place in weight.places}
-    return [
-        place.name
-        for place in _find(model)
-        if is_quantized(place.module)
-        and _packed_key(place.module) == _packed_key(weight.places[0].module)
-        and (id(place.parent), place.attribute) not in gone
-    ]
-
-
-def _packed_key(module: Any) -> int:
-    """Return what packed weights are told apart by."""
-    return id(module._packed_params._packed_weight)
-
-
-def _staying(model: nn.Module, weight: _Weight) -> dict[int, str]:
-    """Return the modules of a weight that keep another place in the model, which filter_fn left out, and that place."""
-    mine = {id(place.module) for place in weight.places}
-    gone = {(id(place.parent), place.attribute) for place in weight.places}
-    return {
-        id(place.module): f"{place.name}.weight"
-        for place in _find(model)
-        if id(place.module) in mine and (id(place.parent), place.attribute) not in gone
-    }
-
-
-def _span(tensor: Tensor) -> tuple[int, int]:
-    """Return the range of addresses that a tensor lies in; an empty one if it has no memory."""
-    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.numel() == 0:
-        return 0, 0
-    try:
-        begin = tensor.data_ptr()
-    except RuntimeError:
-        # A tensor subclass may stand on no memory of its own.
-        return 0, 0
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return begin, begin + (last + 1) * tensor.element_size()
-
-
-def _compress(weights: list[_Weight], method: str, progress: Progress | None, options: dict[str, Any]) -> None:
+def _compress(weights: list[Weight], method: str, progress: Progress | None, options: dict[str, Any]) -> None:
     total = sum(weight.shape[0] for weight in weights)
     before = 0
     for weight in weights:
@@ -295,46 +158,64 @@ def _step(progress: Progress, before: int, rows: int, total: int) -> Progress:
     return lambda done, of: progress(before + done * rows // max(of, 1), total)
 
 
-def _swap(weights: list[_Weight]) -> None:
+def _swap(model: nn.Module, weights: list[Weight]) -> None:
     """Replace the modules. Nothing here can fail, so the model never stays half changed."""
     pairs = []
     made: dict[int, nn.Module] = {}
     for weight in weights:
-        for place in weight.places:
+        for place in (*weight.places, *weight.heads):
             if id(place.module) not in made:
                 made[id(place.module)] = _replacement(place.module, weight)
             pairs.append((place, made[id(place.module)]))
     for place, module in pairs:
         place.parent._modules[place.attribute] = module
+    settle(model)
 
 
-def _replacement(module: nn.Module, weight: _Weight) -> nn.Module:
+def _replacement(module: nn.Module, weight: Weight) -> nn.Module:
     assert weight.parts is not None
-    dtype = weight.source.dtype if isinstance(weight.source, Tensor) else None
-    padding_idx: Any = getattr(module, "padding_idx", None)
+    if isinstance(weight.source, Tensor):
+        return compressed(module, weight.parts, weight.source.dtype)
+    quantized: Any = module
+    padding_idx = getattr(quantized, "padding_idx", None)
     new: CompressedEmbedding | CompressedEmbeddingBag
-    if isinstance(module, nn.EmbeddingBag) or is_quantized_bag(module):
-        mode: Any = module.mode
-        include_last_offset: Any = module.include_last_offset
-        new = CompressedEmbeddingBag(weight.parts, mode, padding_idx, include_last_offset, dtype=dtype)
+    if is_quantized_bag(module):
+        new = CompressedEmbeddingBag(weight.parts, quantized.mode, padding_idx, quantized.include_last_offset)
     else:
-        new = CompressedEmbedding(weight.parts, padding_idx, dtype=dtype)
+        new = CompressedEmbedding(weight.parts, padding_idx)
     return new.train(module.training)
 
 
-def _report(places: list[_Place], weights: list[_Weight], method: str) -> Report:
+def _layers(places: list[Place], weights: list[Weight], method: str) -> list[Layer]:
+    """Return the entries of embeddings, in the model's order, each with the heads that share its table behind it."""
     weight_of = {id(place): weight for weight in weights for place in weight.places}
-    return Report([_layer(place, weight_of.get(id(place)), method) for place in places])
+    layers, seen = [], set[object]()
+    for place in places:
+        weight = weight_of.get(id(place))
+        layers.append(_skipped(place, seen) if weight is None else _replaced(place, weight, method))
+        if weight is not None and place is weight.places[0]:
+            layers += [_replaced(head, weight, method) for head in weight.heads]
+    return layers
 
 
-def _layer(place: _Place, weight: _Weight | None, method: str) -> Layer:
-    if weight is None:
-        weight_of_place = place.packed or getattr(place.module, "weight", None)
-        size = _bytes_of(weight_of_place) if isinstance(weight_of_place, (Tensor, Packed)) else 0
-        if isinstance(place.module, (CompressedEmbedding, CompressedEmbeddingBag)):
-            size = place.module.table.stored_bytes
-        rows, dimension = (int(getattr(place.module, name, 0)) for name in ("num_embeddings", "embedding_dim"))
-        return Layer(place.name, rows, dimension, None, "skipped", place.reason, size, size, None, None)
+def _skipped(place: Place, seen: set[object]) -> Layer:
+    """Describe a place that is as it was; what has been seen before has no bytes."""
+    module, size = place.module, 0
+    held: object = place.packed or getattr(module, "weight", None)
+    key: object = id(held)
+    if isinstance(module, Compressed):
+        key, size = id(module.parts), module.table.stored_bytes
+    elif isinstance(held, Packed):
+        key, size = packed_key(module), held.packed_bytes
+    elif isinstance(held, Tensor):
+        key, size = same_memory(held), bytes_of(held)
+    size = 0 if key in seen else size
+    seen.add(key)
+    rows, dimension = (int(getattr(module, name, 0)) for name in ("num_embeddings", "embedding_dim"))
+    return Layer(place.name, rows, dimension, None, "skipped", place.reason, size, size, None, None)
+
+
+def _replaced(place: Place, weight: Weight, method: str) -> Layer:
     rows, dimension = weight.shape
     errors: tuple[float | None, float | None] = None, None
     status: Literal["compressed", "imported"] = "imported"
@@ -352,11 +233,5 @@ def _layer(place: _Place, weight: _Weight | None, method: str) -> Layer:
         notes.insert(0, f"its {place.packed.bits}-bit codes, scales and biases are taken over as they are")
     reason = "; ".join([*notes, *place.notes])
     assert weight.parts is not None
-    after = weight.parts.table().stored_bytes
-    return Layer(place.name, rows, dimension, used, status, reason, weight.stored_bytes, after, *errors)
-
-
-def _bytes_of(source: Tensor | Packed) -> int:
-    if isinstance(source, Packed):
-        return source.packed_bytes
-    return source.numel() * source.element_size()
+    before, after = 0 if weight.stays else weight.stored_bytes, weight.parts.table().stored_bytes
+    return Layer(place.name, rows, dimension, used, status, reason, before, after, *errors)

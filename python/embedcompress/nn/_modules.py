@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -11,26 +10,22 @@ from torch import Tensor, nn
 
 from .. import Table, compress
 from .._checks import check_type, checked_integer
-from ._operators import bag, bag_operator, lookup, lookup_operator, runs_eagerly
+from ._compressed import FLOATS, Compressed, stands_for
+from ._lookups import look_up, pool
 from ._parts import Parts
 from ._quantized import Packed, is_quantized, is_quantized_bag
 
 if TYPE_CHECKING:
     from torch.ao.nn import quantized
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
-
-class _Compressed(nn.Module):
+class _Lookup(Compressed):
     """What the two modules have in common."""
 
-    parts: Parts
-
-    def __init__(self, table: Table | Parts, padding_idx: int | None, dtype: torch.dtype | None) -> None:
-        super().__init__()
-        self.parts = table if isinstance(table, Parts) else Parts(table)
-        self.num_embeddings = self.parts.num_embeddings
-        self.embedding_dim = self.parts.embedding_dim
+    def _describe(self, table: Table | Parts, padding_idx: int | None, dtype: torch.dtype | None) -> None:
+        nn.Module.__init__(self)
+        self._hold(table, dtype)
+        self.num_embeddings, self.embedding_dim = self.parts.num_embeddings, self.parts.embedding_dim
         if padding_idx is not None:
             padding_idx = checked_integer(padding_idx, "padding_idx")
             assert -self.num_embeddings <= padding_idx < self.num_embeddings, (
@@ -38,21 +33,8 @@ class _Compressed(nn.Module):
             )
             padding_idx %= self.num_embeddings
         self.padding_idx = padding_idx
-        self.dtype = torch.float32 if dtype is None else dtype
-        if self.dtype not in FLOATS:
-            raise ValueError(f"dtype must be that of floats, not {dtype}")
-
-    @property
-    def table(self) -> Table:
-        """The compressed table, on the memory of this module's buffers."""
-        return self.parts.table()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        dtype = fn(torch.zeros(1, dtype=self.dtype)).dtype
-        if dtype in FLOATS:
-            self.dtype = dtype
-        return self
+        # What torch's own modules have, for those who ask.
+        self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse = None, 2.0, False, False
 
     def _description(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
@@ -63,7 +45,8 @@ class _Compressed(nn.Module):
         return text
 
 
-class CompressedEmbedding(_Compressed):
+@stands_for(nn.Embedding)
+class CompressedEmbedding(_Lookup, nn.Embedding):  # type: ignore[misc, override]
     """torch.nn.Embedding over a compressed table, for inference on the CPU.
 
     `.half()`, `.to(torch.bfloat16)` and their like set the dtype of the rows that it returns, as they would for
@@ -81,7 +64,10 @@ class CompressedEmbedding(_Compressed):
         embedding_dim: The length of a row.
         padding_idx: From 0 to num_embeddings - 1, or None.
         table: The compressed table.
+        weight: What stands for the dense weight where code asks for it: a `CompressedWeight`, which `nn.functional`'s
+            embedding and linear compute with, and whose other uses decode it.
         parts: The module whose buffers hold the table; modules with tied weights share it.
+        dtype: Of the rows that it returns.
 
     Raises:
         AssertionError: padding_idx is out of range.
@@ -90,7 +76,7 @@ class CompressedEmbedding(_Compressed):
     def __init__(
         self, table: Table | Parts, padding_idx: int | None = None, *, dtype: torch.dtype | None = None
     ) -> None:
-        super().__init__(table, padding_idx, dtype)
+        self._describe(table, padding_idx, dtype)
 
     @classmethod
     def from_weight(
@@ -153,12 +139,8 @@ class CompressedEmbedding(_Compressed):
             RuntimeError: ids are not integers, or not on the CPU.
             TypeError: input is no tensor.
         """
-        if runs_eagerly(input):
-            parts: Parts = self._modules["parts"]  # type: ignore[assignment]  # quicker than __getattr__
-            rows = lookup(parts.table(), input)
-        else:
-            check_tensor(input)
-            rows = lookup_operator(self.parts.arrays(), self.parts.text, input)
+        parts: Parts = self._modules["parts"]  # type: ignore[assignment]  # quicker than __getattr__
+        rows = look_up(parts, input)
         return rows if self.dtype is torch.float32 else rows.to(self.dtype)
 
     def extra_repr(self) -> str:
@@ -166,7 +148,8 @@ class CompressedEmbedding(_Compressed):
         return self._description()
 
 
-class CompressedEmbeddingBag(_Compressed):
+@stands_for(nn.EmbeddingBag)
+class CompressedEmbeddingBag(_Lookup, nn.EmbeddingBag):  # type: ignore[misc, override]
     """torch.nn.EmbeddingBag over a compressed table, for inference on the CPU.
 
     Where torch reads outside the ids or contradicts itself from mode to mode, this raises RuntimeError: offsets that
@@ -186,8 +169,7 @@ class CompressedEmbeddingBag(_Compressed):
         mode: "sum", "mean" or "max".
         padding_idx: From 0 to num_embeddings - 1, or None.
         include_last_offset: As given.
-        table: The compressed table.
-        parts: The module whose buffers hold the table; modules with tied weights share it.
+        table, weight, parts, dtype: See `CompressedEmbedding`.
 
     Raises:
         AssertionError: padding_idx is out of range.
@@ -203,7 +185,7 @@ class CompressedEmbeddingBag(_Compressed):
         *,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(table, padding_idx, dtype)
+        self._describe(table, padding_idx, dtype)
         if mode not in ("sum", "mean", "max"):
             raise ValueError(f"mode must be one of sum, mean and max, not {mode!r}")
         self.mode = mode
@@ -284,17 +266,9 @@ class CompressedEmbeddingBag(_Compressed):
             NotImplementedError: weights with another mode than "sum", or that require grad.
             TypeError: input is no tensor.
         """
-        if per_sample_weights is not None:
-            per_sample_weights = inference_weights(per_sample_weights)
-        mode, last, padding = self.mode, self.include_last_offset, self.padding_idx
-        if runs_eagerly(input):
-            parts: Parts = self._modules["parts"]  # type: ignore[assignment]  # quicker than __getattr__
-            rows = bag(parts.table(), input, offsets, mode, per_sample_weights, last, padding)
-        else:
-            check_tensor(input)
-            rows = bag_operator(
-                self.parts.arrays(), self.parts.text, input, offsets, mode, per_sample_weights, last, padding
-            )
+        parts: Parts = self._modules["parts"]  # type: ignore[assignment]  # quicker than __getattr__
+        last, padding = self.include_last_offset, self.padding_idx
+        rows = pool(parts, input, offsets, self.mode, per_sample_weights, last, padding)
         return rows if self.dtype is torch.float32 else rows.to(self.dtype)
 
     def extra_repr(self) -> str:
@@ -312,33 +286,15 @@ def _take_over(module: quantized.Embedding) -> Table:
     return table
 
 
-def check_module(module: nn.Embedding | nn.EmbeddingBag) -> None:
+def check_module(module: nn.Module) -> None:
     """Refuse what a table can't keep up."""
-    if module.max_norm is not None:
+    max_norm = getattr(module, "max_norm", None)
+    if max_norm is not None:
         raise NotImplementedError(
-            f"the module has max_norm={module.max_norm}, which rewrites rows as they are looked up; a compressed table "
+            f"the module has max_norm={max_norm}, which rewrites rows as they are looked up; a compressed table "
             "is never written to"
         )
 
 
 def _dtype(weight: object) -> torch.dtype | None:
     return weight.dtype if isinstance(weight, Tensor) and weight.dtype in FLOATS else None
-
-
-def inference_weights(weights: Tensor) -> Tensor:
-    """Return weights as f32 if they are of half of it, their signs in memory; refuse those that require grad."""
-    if isinstance(weights, Tensor):
-        if weights.requires_grad and torch.is_grad_enabled():
-            raise NotImplementedError(
-                "per_sample_weights require grad, but a compressed table is for inference: detach them, or call "
-                "the module under torch.no_grad()"
-            )
-        return weights.float() if weights.dtype in (torch.float16, torch.bfloat16) else weights.resolve_neg()
-    return weights
-
-
-def check_tensor(value: object) -> None:
-    """Refuse ids that are no tensor."""
-    # What stands for a tensor while a graph is traced has this too.
-    if not hasattr(type(value), "__torch_function__"):
-        raise TypeError(f"input must be a tensor, not {type(value).__name__}")

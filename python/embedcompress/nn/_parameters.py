@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ._model import _span
+from ._places import class_obstacle, is_functional_embedding, reads_weight, weight_obstacle
+from ._state import span
 
 Kind = Literal["linear", "embedding", "attention", "vector", "other"]
 ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -51,11 +51,13 @@ def _place(name: str, module: nn.Module, attribute: str, parameter: nn.Parameter
         return Place(name, module, attribute, parameter, "vector", "")
     layer = f"{type(module).__module__}.{type(module).__qualname__}"
     kind: Kind = "other"
-    obstacle = f"{layer} is not a Linear, an Embedding, an EmbeddingBag or a MultiheadAttention"
+    obstacle = (
+        f"{layer} is not a Linear, an Embedding, an EmbeddingBag, a MultiheadAttention or a layer that has a `weight`"
+    )
     if isinstance(module, parametrize.ParametrizationList):
         return Place(name, module, attribute, parameter, "other", "it has a parametrization already")
     if _is_weight(module, attribute):
-        kind = "attention" if attribute != "weight" else "linear" if isinstance(module, nn.Linear) else "embedding"
+        kind = "attention" if attribute != "weight" else "embedding" if _looks_up(module) else "linear"
         obstacle = _layer_obstacle(module, layer) or _weight_obstacle(parameter)
     return Place(name, module, attribute, parameter, kind, obstacle)
 
@@ -64,41 +66,46 @@ def _is_weight(module: nn.Module, attribute: str) -> bool:
     """Whether this is a matrix of a layer that can be packed."""
     if isinstance(module, nn.MultiheadAttention):
         return attribute in ATTENTION_WEIGHTS
-    return isinstance(module, (nn.Linear, nn.Embedding, nn.EmbeddingBag)) and attribute == "weight"
+    if attribute != "weight":
+        return False
+    if isinstance(module, (nn.Linear, nn.Embedding, nn.EmbeddingBag)):
+        return True
+    weight = module._parameters["weight"]
+    return weight is not None and weight.dim() == 2 and reads_weight(module)
+
+
+def _looks_up(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or is_functional_embedding(module)
 
 
 def _layer_obstacle(module: nn.Module, layer: str) -> str:
-    bases = (nn.Linear, nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention)
-    base = next(base for base in bases if isinstance(module, base))
-    if type(module).forward is not base.forward or "forward" in vars(module):
-        return f"{layer} has a forward of its own, which would be lost"
+    if isinstance(module, nn.MultiheadAttention):
+        if type(module).forward is not nn.MultiheadAttention.forward or "forward" in vars(module):
+            return f"{layer} has a forward of its own, which would be lost"
+        return ""
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         if module.max_norm is not None:
             return f"it has max_norm={module.max_norm}, which rewrites rows as they are looked up"
         if module.sparse:
             return "it has sparse=True, and gradients of a quantized weight are dense"
-    return ""
+    return class_obstacle(module)
 
 
 def _weight_obstacle(weight: nn.Parameter) -> str:
-    if type(weight) is not nn.Parameter or weight.layout != torch.strided:
-        return f"its weight is a {type(weight).__name__} of layout {weight.layout}"
     if weight.is_meta:
         return "its weight is on the meta device and has no data"
-    if not weight.dtype.is_floating_point or weight.element_size() == 1:
-        return f"its weight is of {weight.dtype}"
     if weight.numel() == 0:
         return f"its weight has no elements: {tuple(weight.shape)}"
-    return ""
+    return weight_obstacle(weight)
 
 
 def _heed_overlaps(places: list[Place]) -> None:
     """Give an obstacle to what shares its memory with a parameter that can't be quantized, or is another one."""
-    ordered = sorted((place for place in places if _has_memory(place.parameter)), key=lambda p: _span(p.parameter)[0])
+    ordered = sorted((place for place in places if _has_memory(place.parameter)), key=lambda p: span(p.parameter)[0])
     for index, place in enumerate(ordered):
-        end = _span(place.parameter)[1]
+        end = span(place.parameter)[1]
         for other in ordered[index + 1 :]:
-            if _span(other.parameter)[0] >= end:
+            if span(other.parameter)[0] >= end:
                 break
             if other.parameter is not place.parameter and not place.kind == other.kind == "vector":
                 for one, another in ((place, other), (other, place)):
@@ -112,5 +119,5 @@ def _heed_overlaps(places: list[Place]) -> None:
 
 
 def _has_memory(tensor: Tensor) -> bool:
-    begin, end = _span(tensor)
+    begin, end = span(tensor)
     return begin < end

@@ -7,7 +7,7 @@ it reaches all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,10 @@ class Parts(nn.Module):
                 f"table must be an embedcompress.Table, not {type(table).__name__}; from_weight and "
                 "embedcompress.compress make one of an array or a tensor"
             )
+        self.replace(table)
+
+    def replace(self, table: Table) -> None:
+        """Take another table, of any shape."""
         self.num_embeddings, self.embedding_dim = table.shape
         text, tensors = take_apart(table)
         if any(is_read_only(tensor.numpy()) for tensor in tensors):
@@ -74,6 +78,23 @@ class Parts(nn.Module):
         buffers = [tensor if _is_shared(tensor) else torch.from_numpy(tensor.numpy()) for tensor in tensors]
         self._install(table, text, buffers)
 
+    @classmethod
+    def hollow(cls, rows: int, columns: int) -> Self:
+        """Return parts of a table that is not there yet; `fill` brings it."""
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self.num_embeddings, self.embedding_dim = rows, columns
+        self._text, self._held = "", (None, ())
+        return self
+
+    def fill(self, text: str, tensors: Sequence[Tensor]) -> None:
+        """Take a table of the same shape, as its text and arrays on the CPU that nobody else writes to.
+
+        Raises:
+            FormatError: they are not those of such a table.
+        """
+        self._adopt(text, tensors)
+
     @property
     def text(self) -> str:
         """The expression and the arrays' names, as JSON."""
@@ -82,6 +103,12 @@ class Parts(nn.Module):
     def arrays(self) -> list[Tensor]:
         """Return the buffers that hold arrays, in the order of the text."""
         return [tensor for name, tensor in self._buffers.items() if name != EXPRESSION and tensor is not None]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the buffers are: the CPU, or the meta device."""
+        expression = self._buffers.get(EXPRESSION)
+        return torch.device("meta") if expression is None else expression.device
 
     def _expression(self) -> Tensor:
         tensor = self._buffers[EXPRESSION]

@@ -11,13 +11,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from .._checks import check_type
-from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization, rounded_once
+from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
+from ._inputs import quantize_inputs
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._parameters import ATTENTION_WEIGHTS, Place, find
 from ._parts import Parts
 
-INPUT_QUANTIZER = "input_quantizer"
-"""The submodule that rounds a layer's input."""
 DENSE_BITS = 32
 _VECTOR = "a vector, not a matrix"
 
@@ -189,10 +188,7 @@ def _register(places: list[Place], decided: Mapping[int, Quantization], activati
         if activations is None or place.kind == "embedding" or id(module) in output_layers or id(module) in rounded:
             continue
         rounded.add(id(module))
-        module.add_module(
-            INPUT_QUANTIZER, FakeQuantizedActivation(activations).to(weight.device).train(module.training)
-        )
-        module.register_forward_pre_hook(round_inputs, with_kwargs=True)
+        quantize_inputs(module, FakeQuantizedActivation(activations).to(weight.device).train(module.training))
 
 
 def _tell_transformers(module: nn.Module, attribute: str, weight: nn.Parameter, firsts: set[int]) -> None:
@@ -203,20 +199,6 @@ def _tell_transformers(module: nn.Module, attribute: str, weight: nn.Parameter, 
         steps: Any = lists[attribute]
         steps._tied_weights_keys = {name: name for name in steps.state_dict()}
     firsts.add(id(weight))
-
-
-def round_inputs(
-    module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Round the input of a linear layer, or the query, key and value of an attention: a forward pre-hook."""
-    quantizer = module._modules[INPUT_QUANTIZER]
-    assert quantizer is not None
-    names = ("query", "key", "value") if isinstance(module, nn.MultiheadAttention) else ("input",)
-    given = [name for name in names[len(arguments) :] if name in named]
-    results = rounded_once(quantizer, (*arguments[: len(names)], *(named[name] for name in given)))
-    by_position = results[: len(results) - len(given)]
-    by_name = dict(zip(given, results[len(by_position) :], strict=True))
-    return (*by_position, *arguments[len(names) :]), {**named, **by_name}
 
 
 def _entries(
@@ -239,7 +221,18 @@ def _entries(
         else:
             reason = place.obstacle or (_VECTOR if place.kind == "vector" else "by_name leaves it as it is")
             entries.append(ParameterEntry(place.name, shape, "kept", None, reason, size, size))
-    return entries + buffer_entries(model)
+    return entries + table_entries(model) + buffer_entries(model)
+
+
+def table_entries(model: nn.Module) -> list[ParameterEntry]:
+    """Return entries of the tables that a model has already, each once."""
+    entries = []
+    for name, module in model.named_modules():
+        if isinstance(module, Parts):
+            shape, size = (module.num_embeddings, module.embedding_dim), module.table().stored_bytes
+            full = f"{name.removesuffix('parts')}weight"
+            entries.append(ParameterEntry(full, shape, "kept", None, "a table already", size, size))
+    return entries
 
 
 def buffer_entries(model: nn.Module) -> list[ParameterEntry]:

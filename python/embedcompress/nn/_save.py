@@ -8,7 +8,7 @@ metadata's `model` is JSON: which layer has which tables, which names are one te
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ from .._atomic import AnyPath
 from .._checks import check_type
 from ._attention import CompressedMultiheadAttention
 from ._collection import CompressedEmbeddingBagCollection
+from ._compressed import Compressed
+from ._compressed_linear import CompressedLinear
 from ._convert import OUT_PROJECTION
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
-from ._linear import CompressedLinear
-from ._modules import CompressedEmbedding, CompressedEmbeddingBag
+from ._inputs import INPUT_QUANTIZER
 from ._parts import Parts
+from ._state import plain_state, same_memory
 
 VERSION = 1
 MODEL = "model"
@@ -73,7 +75,7 @@ def save_compressed(path: AnyPath, model: nn.Module, *, config: Mapping[str, Any
     check_type(model, nn.Module, "model", "a torch.nn.Module")
     if any(isinstance(module, FakeQuantizedWeight) for module in model.modules()):
         raise ValueError("the model is prepared for training: call convert(model) first")
-    tables, records = _tables(model)
+    tables, records = tables_and_layers(model)
     if not records:
         raise ValueError("the model has no compressed layer")
     own: Any = getattr(model, "config", None)
@@ -106,7 +108,7 @@ def as_bytes(tensor: Tensor) -> np.ndarray[Any, Any]:
     return flat
 
 
-def _tables(model: nn.Module) -> tuple[dict[str, Parts], list[dict[str, Any]]]:
+def tables_and_layers(model: nn.Module) -> tuple[dict[str, Parts], list[dict[str, Any]]]:
     """Return the tables of a model by name, each once, and a record of each compressed layer."""
     tables: dict[str, Parts] = {}
     names: dict[int, str] = {}
@@ -126,7 +128,7 @@ def _tables(model: nn.Module) -> tuple[dict[str, Parts], list[dict[str, Any]]]:
                 names[id(parts)] = f"{name}.{attribute}" if name else attribute
                 tables[names[id(parts)]] = parts
             of_layer[attribute] = names[id(parts)]
-        quantizer = module._modules.get("input_quantizer")
+        quantizer = module._modules.get(INPUT_QUANTIZER)
         if quantizer is not None and not isinstance(quantizer, FakeQuantizedActivation):
             raise ValueError(f"{name}: its input_quantizer is a {type(quantizer).__name__}, which can't be saved")
         dtype = str(getattr(module, "dtype", torch.float32)).removeprefix("torch.")
@@ -137,7 +139,7 @@ def _tables(model: nn.Module) -> tuple[dict[str, Parts], list[dict[str, Any]]]:
 
 def _held(module: nn.Module) -> dict[str, Parts]:
     """Return the tables of a compressed layer, by the names of the weights that they stand for."""
-    if isinstance(module, (CompressedLinear, CompressedEmbedding, CompressedEmbeddingBag)):
+    if isinstance(module, Compressed):
         return {"weight": module.parts}
     if isinstance(module, CompressedMultiheadAttention):
         held = {
@@ -153,24 +155,16 @@ def _dense(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return what is not in tables, each tensor once, and the other names of those that have several."""
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
-    seen: dict[int, str] = {}
+    seen: dict[object, str] = {}
     for key, value in plain_state(model):
         if not isinstance(value, Tensor):
             raise ValueError(f"{key} is a {type(value).__name__}, which the file can't hold")
-        if id(value) in seen:
-            aliases[key] = seen[id(value)]
+        memory = same_memory(value)
+        if memory in seen:
+            aliases[key] = seen[memory]
             continue
-        seen[id(value)] = key
+        seen[memory] = key
         if value.dtype not in DTYPES:
             raise ValueError(f"{key} has the dtype {value.dtype}, which the file can't hold")
         tensors[key] = value.detach().cpu().contiguous()
     return tensors, aliases
-
-
-def plain_state(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the entries of a state_dict that are not those of tables."""
-    modules = model.named_modules(remove_duplicate=False)
-    of_tables = tuple(f"{name}." for name, module in modules if isinstance(module, Parts))
-    for key, value in model.state_dict(keep_vars=True).items():
-        if not key.startswith(of_tables):
-            yield key, value
