@@ -82,7 +82,9 @@ public struct SharedArray: Node {
         offset: Int = 0
     ) throws {
         (self.array, self.count) = (array, count)
-        if case .rows(let inner as Codebook) = array, CodedRuns.takes(inner.layout) { codes = inner } else { codes = nil }
+        var codes: Codebook?
+        if case .rows(let inner as Codebook) = array, CodedRuns.takes(inner.layout) { codes = inner }
+        self.codes = codes
         (self.rows, self.dimension, self.block) = (rows, dimension, block)
         (self.seed, self.hasSigns, self.offset) = (seed, hasSigns, offset)
         guard (1...maximumDimension).contains(dimension), (1...maximumDimension).contains(block) else {
