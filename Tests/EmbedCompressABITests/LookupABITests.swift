@@ -86,6 +86,10 @@ final class LookupABITests: ABITestCase {
         refuse(EC_INVALID_ARGUMENT, "vectors must not", ec_table_multiply(table.table, 0, 1, nil, 2, nil, &out))
         refuse(EC_INVALID_ARGUMENT, "negative", ec_table_multiply(table.table, 0, 1, vectors, -1, nil, &out))
         refuse(EC_INVALID_ARGUMENT, "out must not", ec_table_multiply(table.table, 0, 1, vectors, 2, nil, nil))
+        refuse(EC_INVALID_ARGUMENT, "not within", ec_table_multiply(table.table, 0, 4, nil, 0, nil, nil))
+        refuse(
+            EC_INVALID_ARGUMENT, "vectors cannot be that large",
+            ec_table_multiply(table.table, 0, 3, vectors, Int64.max, nil, &out))
         XCTAssertEqual(out, [32, 54, 1, 3])
     }
 

@@ -81,6 +81,22 @@ def test_every_table_is_multiplied(name, table, rng):
     np.testing.assert_allclose(found, vectors @ values.T, rtol=0, atol=room)
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("group", [None, 32])
+def test_vectors_that_are_infinite_or_large(bits, group, rng):
+    table = random_tables.random_uniform(rng, 40, 96, bits, group)
+    book = random_tables.random_codebook(rng, 40, 96, min(bits, 4), "f16", "row")
+    for one in (table, book):
+        rows = one.decode().astype(np.float64)
+        for value in (np.inf, -np.inf, np.nan, 1e36, 1e38):
+            vectors = np.zeros((2, 96), np.float32)
+            vectors[:, 5] = value
+            with np.errstate(all="ignore"):
+                wanted = (rows[:, 5] * value + (0 * rows).sum(1)).astype(np.float32)
+            for count in (1, 2):
+                np.testing.assert_allclose(products(one, vectors[:count]), [wanted] * count, rtol=1e-5)
+
+
 def test_a_bias_is_added_and_threads_change_nothing(rng):
     table = random_tables.random_uniform(rng, 5000, 96, 4)
     vectors, bias = rng.standard_normal((2, 96)).astype(np.float32), rng.standard_normal(4998).astype(np.float32)

@@ -53,12 +53,13 @@ def test_a_level_loads_where_glibc_is_of_2021_or_newer(level, tmp_path):
 def test_the_wheel_is_for_many_systems_and_small():
     pytest.importorskip("auditwheel")
     (wheel,) = WHEELS
-    assert re.fullmatch(r"embedcompress-[\d.]+-cp311-abi3-manylinux_2_\d+_x86_64\.whl", wheel.name)
+    assert re.fullmatch(rf"embedcompress-[\d.]+-cp311-abi3-manylinux_2_\d+_{os.uname().machine}\.whl", wheel.name)
     assert oldest_manylinux(wheel) <= (2, 34)
     assert wheel.stat().st_size < MOST_BYTES
     with zipfile.ZipFile(wheel) as file:
         levels = {name for name in file.namelist() if name.endswith(".so")}
-    assert levels == {f"embedcompress/_core_{level}.abi3.so" for level in _loader.X86_LEVELS}
+    wanted = [level for level in _loader.architecture_levels() if level != _loader.PLAIN_LEVEL]
+    assert levels == {f"embedcompress/_core_{level}.abi3.so" for level in wanted or [_loader.PLAIN_LEVEL]}
 
 
 def interpreters():
@@ -96,4 +97,6 @@ def test_the_wheel_runs_the_first_snippet_without_swift(version, tmp_path):
     (tmp_path / "snippet.py").write_text(SNIPPET[1] + "\nprint(ec.__file__, ec.isa())\n")
     answer = subprocess.run([python, "snippet.py"], cwd=tmp_path, env=plain, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    assert str(environment) in answer.stdout and "x86-64" in answer.stdout
+    *_, path, level = answer.stdout.split()
+    assert path.startswith(str(environment))
+    assert level.removeprefix("x86-64-") in _loader.architecture_levels()

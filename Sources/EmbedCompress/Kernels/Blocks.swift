@@ -164,6 +164,9 @@ final class LookupContext: @unchecked Sendable {
         }
     }
 
+    /// Whether anything was wrong.
+    var hasProblem: Bool { problem != nil }
+
     /// Entries that were answered with zeros; throws when the caller asked for that, or when the lookup was refused scratch.
     /// For when all threads are done.
     func finish() throws -> Int {

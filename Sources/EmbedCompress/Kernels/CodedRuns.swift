@@ -16,9 +16,10 @@ struct CodedRuns {
     /// Added to ids.
     let offset: Int
 
-    /// Whether a table's rows are of the kind that this takes.
-    static func takes(_ layout: Codebook.Layout) -> Bool {
-        layout.scope == .table && layout.dimension == 16 && layout.bits <= 4 && layout.rowScale == .float16
+    /// Whether a table's rows are of the kind that this takes, in runs that are worth two rows of sixteen codes.
+    static func takes(_ layout: Codebook.Layout, block: Int) -> Bool {
+        block >= 4 && layout.scope == .table && layout.dimension == 16 && layout.bits <= 4
+            && layout.rowScale == .float16
     }
 
     /// Where a run starts, and the bit that changes the signs of its numbers.

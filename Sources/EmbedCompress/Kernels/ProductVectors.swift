@@ -12,6 +12,9 @@ struct ProductVectors {
     /// The sums of the columns of each group, four for each group of a pass.
     private let sums: [Float]
     private let groups: Int
+    /// Whether sums of products with codes or entries, before they are scaled, are far from the largest float. Others are
+    /// multiplied with decoded rows, so that only what is infinite there is.
+    let areSmall: Bool
 
     /// Vectors that rows are multiplied with at once.
     struct Pass {
@@ -35,6 +38,7 @@ struct ProductVectors {
         var sums = [Float](repeating: 0, count: room * groups.count + 4 * groups.count)
         // The lane of a tile that each of its columns comes from.
         let lanes = Self.lanes(of: ordered)
+        var largest: Float = 0
         for vector in 0..<count {
             let (first, lane) = (vector & ~3, vector & 3)
             let width = min(count - first, 4) == 1 ? 1 : 4
@@ -48,12 +52,15 @@ struct ProductVectors {
                     let place = start + (column < inTiles ? column & ~63 | lanes[column & 63] : column)
                     values[first * padded + (place >> 4) * (16 * width) + lane * 16 + place & 15] = value
                     sum += value
+                    // What is no number stays the largest.
+                    largest = abs(value) <= largest ? largest : abs(value)
                 }
                 sums[first * groups.count + 4 * number + lane] = sum
                 start += (group.columns + 15) & ~15
             }
         }
         (self.count, self.padded, self.values, self.sums, self.groups) = (count, padded, values, sums, groups.count)
+        areSmall = largest < 0x1p64
     }
 
     /// Calls `body` with every pass.

@@ -76,10 +76,7 @@ protocol TrainCore {
     /// Whether slices of a block are read before the first one is asked for.
     static var readsAhead: Bool { get }
     /// A core that has the slices of all places of a block at hand, if it reads ahead and there is room for them.
-    /// `slices` may be written over.
-    func ahead(
-        _ slices: UnsafeMutablePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>
-    ) -> Self
+    func ahead(_ slices: UnsafePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> Self
     /// The numbers of the slice of a place, where they are or in `space`, and fifteen more that may be read after them.
     func slice(
         _ index: Int, at place: Int, size: Int, in space: UnsafeMutablePointer<Float>
@@ -91,9 +88,7 @@ protocol TrainCore {
 extension NumberPlaces: TrainCore {
     static var readsAhead: Bool { false }
 
-    func ahead(
-        _: UnsafeMutablePointer<Int64>, count _: Int, size _: Int, in _: UnsafeMutablePointer<Float>
-    ) -> Self { self }
+    func ahead(_: UnsafePointer<Int64>, count _: Int, size _: Int, in _: UnsafeMutablePointer<Float>) -> Self { self }
 
     @inline(__always)
     func slice(
@@ -123,20 +118,24 @@ struct TableCore: TrainCore {
 
     static var readsAhead: Bool { true }
 
-    func ahead(
-        _ slices: UnsafeMutablePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>
-    ) -> Self {
-        let areAll = table.rows <= count
-        let read = areAll ? table.rows : count
-        guard read &* size <= Self.mostAhead else { return self }
-        if areAll {
-            for slice in 0..<read { slices[slice] = Int64(slice) }
-        }
-        table.gather(
-            IDBlock(ids: UnsafePointer(slices), count: read), into: RowBlock(base: space, stride: size),
-            context: context)
+    func ahead(_ slices: UnsafePointer<Int64>, count: Int, size: Int, in space: UnsafeMutablePointer<Float>) -> Self {
         var result = self
-        result.slices = (UnsafePointer(space), areAll)
+        if table.rows <= count, table.rows &* size <= Self.mostAhead {
+            Scratch.with(table.rows, of: Int64.self) { all in
+                for slice in 0..<table.rows { all[slice] = Int64(slice) }
+                // What is wrong with a slice that no id needs is nobody's error.
+                let context = LookupContext(onInvalid: .zero)
+                table.gather(
+                    IDBlock(ids: UnsafePointer(all), count: table.rows), into: RowBlock(base: space, stride: size),
+                    context: context)
+                if !context.hasProblem { result.slices = (UnsafePointer(space), true) }
+            }
+            if result.slices != nil { return result }
+        }
+        guard count &* size <= Self.mostAhead else { return self }
+        table.gather(
+            IDBlock(ids: slices, count: count), into: RowBlock(base: space, stride: size), context: context)
+        result.slices = (UnsafePointer(space), false)
         return result
     }
 
@@ -215,7 +214,7 @@ struct TrainRows<Core: TrainCore> {
 
     /// What slices that are read ahead take of scratch.
     static var aheadBytes: Int {
-        blockCapacity * MemoryLayout<Int64>.size + 3 * (TableCore.mostAhead + 16) * MemoryLayout<Float>.size
+        2 * blockCapacity * MemoryLayout<Int64>.size + 3 * (TableCore.mostAhead + 16) * MemoryLayout<Float>.size
     }
 
     /// Calls `body` with cores that have the slices of the block at hand, if they are such as read ahead.
@@ -231,7 +230,7 @@ struct TrainRows<Core: TrainCore> {
             Scratch.with(3 &* room, of: Float.self) { space in
                 func ahead(_ core: Core, _ slices: UnsafePointer<Int>, _ size: Int, _ part: Int) -> Core {
                     for place in 0..<count { ids[place] = Int64(slices[order[place]]) }
-                    return core.ahead(ids, count: count, size: size, in: space + part &* room)
+                    return core.ahead(UnsafePointer(ids), count: count, size: size, in: space + part &* room)
                 }
                 let cores = (
                     ahead(cores.0, slices0, size0, 0), ahead(cores.1, slices1, size1, 1),

@@ -83,7 +83,9 @@ public struct SharedArray: Node {
     ) throws {
         (self.array, self.count) = (array, count)
         var codes: Codebook?
-        if case .rows(let inner as Codebook) = array, CodedRuns.takes(inner.layout) { codes = inner }
+        if case .rows(let inner as Codebook) = array, CodedRuns.takes(inner.layout, block: block) {
+            codes = inner
+        }
         self.codes = codes
         (self.rows, self.dimension, self.block) = (rows, dimension, block)
         (self.seed, self.hasSigns, self.offset) = (seed, hasSigns, offset)

@@ -8,8 +8,8 @@ protocol MultipliedStore: Node {
 
 extension Table {
     /// The products of rows `range` with vectors: what a linear layer without a bias computes whose matrix this table is.
-    /// In f32; a row is decoded where it lies, in registers, if it is one of codes of 2, 3, 4 or 8 bits with scales or
-    /// books of their own, and before it is multiplied otherwise.
+    /// In f32. Rows of a `Uniform` of 2, 3, 4 or 8 bits, and of a `Codebook` of 3 or 4 bits with f16 entries, are decoded in
+    /// registers as they are multiplied, all others before.
     ///
     /// - Parameters:
     ///   - vectors: `count` vectors of `dimension` floats.
@@ -103,8 +103,9 @@ extension Uniform: MultipliedStore {
         case 8: ordered = Codes8.ordered
         default: return nil
         }
-        return try ProductVectors(
+        let found = try ProductVectors(
             vectors, count: count, dimension: dimension, groups: layout.groups, ordered: ordered)
+        return found.areSmall ? found : nil
     }
 
     func multiply(_ ids: IDBlock, _ vectors: ProductVectors, into output: ProductBlock, context: LookupContext) {
@@ -130,9 +131,10 @@ extension Uniform: MultipliedStore {
 extension Codebook: MultipliedStore {
     func productVectors(_ vectors: UnsafePointer<Float>, count: Int) throws -> ProductVectors? {
         guard bits == 4 || bits == 3, entryType == .float16 else { return nil }
-        return try ProductVectors(
+        let found = try ProductVectors(
             vectors, count: count, dimension: dimension, groups: groups,
             ordered: bits == 4 ? Codes4.ordered : Codes3.ordered)
+        return found.areSmall ? found : nil
     }
 
     func multiply(_ ids: IDBlock, _ vectors: ProductVectors, into output: ProductBlock, context: LookupContext) {

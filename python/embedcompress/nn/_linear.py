@@ -18,10 +18,11 @@ from ._parts import Parts
 BLOCK_BYTES = 1 << 20
 """The most that decoded rows take at a time, unless a single row takes more."""
 FEW = 16
-"""Up to so many rows of input, the core multiplies rows of codes as it decodes them."""
+"""Up to so many rows of input, the core multiplies rows of codes as it decodes them: in another order than products
+with a matrix, so that results differ from those of more rows by rounding."""
 _TILES = (64, 16)
-"""Blocks of multiples of so many rows give the same bits as one product with the whole matrix does in MKL, which
-computes the columns of a result in tiles."""
+"""For more rows of input, blocks of multiples of so many rows give the same bits as one product with the whole matrix
+does in MKL, which computes the columns of a result in tiles."""
 
 
 def multiply(parts: Parts, input: Tensor, bias: Tensor | None, start: int, stop: int) -> Tensor:
