@@ -219,3 +219,11 @@ def test_a_missing_package_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ec.FormatError, match=r"needs gguf.*pip install 'embedcompress\[gguf\]'"):
         ec.export(tmp_path / "no.gguf", ec.compress(WEIGHT, bits=4), "gguf")
     assert not list(tmp_path.iterdir())
+
+
+def test_mlx_tensors_of_one_name(tmp_path):
+    coded, dense = ec.compress(WEIGHT, bits=4, group=32), ec.dense(WEIGHT)
+    for tables in ({"a": coded, "a.weight": coded}, {"a": coded, "a.scales": dense}, {"a.biases": dense, "a": coded}):
+        with pytest.raises(ValueError, match=r"can't be written to .*MLX: another table has a tensor 'a\.\w+' already"):
+            ec.export(tmp_path / "m.safetensors", tables, "mlx")
+    assert not list(tmp_path.iterdir())

@@ -150,8 +150,31 @@ def test_tensors_beside_the_model(tmp_path, monkeypatch):
     table = ec.remap(ec.compress(WEIGHT, bits=3, group=32), map=[3, -1, 2])
     steps = []
     ec.export(tmp_path / "m.onnx", table, "onnx", progress=lambda done, total: steps.append((done, total)))
-    assert (tmp_path / "m.onnx.data").stat().st_size >= steps[-1][0] == steps[-1][1]
-    np.testing.assert_array_equal(rows_of(tmp_path / "m.onnx", ids=[[2, 1, 0]])["rows"][0], table.lookup([2, 1, 0]))
+    (beside,) = tmp_path.glob("m.onnx.*.data")
+    assert beside.stat().st_size >= steps[-1][0] == steps[-1][1]
+
+    def assert_holds(table):
+        rows = rows_of(tmp_path / "m.onnx", ids=[[2, 1, 0]])["rows"][0]
+        np.testing.assert_array_equal(rows, table.lookup([2, 1, 0]))
+
+    assert_holds(table)
+    other = ec.compress(WEIGHT[::-1].copy(), bits=3, group=32)
+
+    def fails(*given):
+        raise OSError("no space")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(_onnx, "write_bytes", fails)
+        ec.export(tmp_path / "m.onnx", other, "onnx")
+    assert_holds(table)
+    assert list(tmp_path.glob("m.onnx.*.data")) == [beside]
+    ec.export(tmp_path / "m.onnx", other, "onnx")
+    assert_holds(other)
+    assert not beside.exists() and len(list(tmp_path.glob("m.onnx.*.data"))) == 1
+    monkeypatch.setattr(_onnx, "_MOST_IN_ONE_FILE", 1 << 30)
+    ec.export(tmp_path / "m.onnx", table, "onnx")
+    assert_holds(table)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
 def test_maps_of_many_entries(tmp_path):

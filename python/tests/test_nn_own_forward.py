@@ -247,3 +247,31 @@ class TestWeight:
         assert head.parts is self.embedding.parts
         with pytest.raises(TypeError, match="the weight of a CompressedLinear is a table"):
             head.weight = torch.nn.Parameter(self.dense)
+
+
+class Head(torch.nn.Module):
+    """Multiplies with a weight of its own what its child, which is called as torch's function, looks up."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(100, 8)
+        self.weight = torch.nn.Parameter(torch.randn(90, 8))
+
+    def forward(self, ids):
+        return torch.nn.functional.linear(self.embedding(ids).mean(1), self.weight)
+
+
+def test_a_child_named_embedding_makes_no_embedding_of_its_parent():
+    model = Head()
+    before = model.weight
+    report = nn.compress_model_(model)
+    assert [layer.name for layer in report] == ["embedding"]
+    assert model.weight is before
+    assert isinstance(model.embedding, nn.CompressedEmbedding)
+
+
+def test_normalizations_with_matrices_are_no_layers():
+    model = torch.nn.Sequential(torch.nn.RMSNorm((16, 32)), torch.nn.LayerNorm((16, 32), bias=False))
+    report = nn.prepare(model, 2, unsupported="keep")
+    assert {entry.status for entry in report} == {"kept"}
+    assert all(type(layer) in (torch.nn.RMSNorm, torch.nn.LayerNorm) for layer in model)

@@ -42,8 +42,8 @@ def export(
             gguf. "mlx": a safetensors file with layers of 2, 3, 4, 5, 6 or 8 bits, whose bits and groups the metadata
             has under "quantization", as config.json wants them. "onnx": a model whose input "ids" (int64) gives "rows"
             (f32), of several tables "name.ids" and "name.rows"; of more than a gigabyte with its tensors
-            in a file beside it, called as it is and ".data"; needs the package onnx. As ONNX has it, an id below 0
-            counts from the end, unless a map or a hash is above the store.
+            in a file beside it, called as it is, a number and ".data"; needs the package onnx. As ONNX has it, an id
+            below 0 counts from the end, unless a map or a hash is above the store.
         type: Of all tables, or of some by their names. Of "gguf" the type of a tensor, such as "Q4_1"; if not given,
             the smallest that holds the table. Of "mlx" the type of scales and biases, "F16", "BF16" or "F32"; if not
             given, the table's. Of "onnx" "GatherBlockQuantized", onnxruntime's operator for 4 and 8 bits in groups of

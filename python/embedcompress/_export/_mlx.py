@@ -39,14 +39,22 @@ def tensors(tables: Mapping[str, Table], types: Mapping[str, str | None]) -> tup
         if numbers is not None:
             if types[name] is not None:
                 raise refused(name, KIND, f"it is {described(table)}, without scales of {types[name]}", FITS)
-            result[name] = numbers
+            _add(result, {name: numbers}, name)
             continue
         grouped = _grouped(name, table)
         prefix = name.removesuffix(WEIGHT) if f".{name}".endswith(f".{WEIGHT}") else f"{name}."
         settings[prefix.removesuffix(".")] = grouped.rows.bits, grouped.group
-        result |= {f"{prefix}{part}": tensor for part, tensor in _layer(name, grouped, types[name]).items()}
+        layer = {f"{prefix}{part}": tensor for part, tensor in _layer(name, grouped, types[name]).items()}
+        _add(result, layer, name)
     metadata = {"format": "mlx"} | ({QUANTIZATION: settings_text(settings)} if settings else {})
     return result, metadata
+
+
+def _add(tensors: dict[str, Tensor], found: Mapping[str, Tensor], name: str) -> None:
+    """Add the tensors of a table to those of others; a ValueError says which name two have."""
+    if taken := sorted(tensors.keys() & found.keys()):
+        raise ValueError(f"table '{name}' can't be written to {KIND}: another table has a tensor '{taken[0]}' already")
+    tensors |= found
 
 
 def _grouped(name: str, table: Table) -> Grouped:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import secrets
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -30,6 +33,8 @@ FITS = (
 )
 OPSET, IR_VERSION = 18, 8
 """Of December 2022: older runtimes are few, and newer ones read them."""
+_TOKEN_BYTES = 4
+"""Of the number in the name of a file of tensors."""
 _MOST_IN_ONE_FILE = 1 << 30
 """Bytes of tensors that are written into the model: protobuf ends at 2 GiB."""
 _ALWAYS_IN_THE_MODEL = 1 << 12
@@ -204,13 +209,23 @@ def write(path: AnyPath, graph: Graph, ports: list[Ports], axes: int, progress: 
     beside: dict[str, Tensor] = {}
     if total > _MOST_IN_ONE_FILE:
         beside = {name: one for name, one in graph.tensors.items() if one.byte_count > _ALWAYS_IN_THE_MODEL}
-    place = os.fsdecode(path) + ".data"
+    name = os.fsdecode(path)
+    # Models name their tensors' file: a new one under a new name, so that an old model keeps its own until it goes.
+    place = f"{name}.{secrets.token_hex(_TOKEN_BYTES)}.data"
     model = _model(onnx, graph, ports, axes, beside, os.path.basename(place))
-    if beside:
-        write_file(place, lambda file: write_blocks(file, beside, _ALIGNMENT, progress))
-    elif progress is not None and progress(total, total) is False:
-        raise KeyboardInterrupt
-    write_bytes(path, model.SerializeToString())
+    before = glob.glob(f"{glob.escape(name)}.{'[0-9a-f]' * (2 * _TOKEN_BYTES)}.data")
+    try:
+        if beside:
+            write_file(place, lambda file: write_blocks(file, beside, _ALIGNMENT, progress))
+        elif progress is not None and progress(total, total) is False:
+            raise KeyboardInterrupt
+        write_bytes(path, model.SerializeToString())
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
+        raise
+    for old in before:
+        os.unlink(old)
 
 
 def _model(

@@ -15,6 +15,8 @@ from ._source import FLOATS, READ, Source, TensorInfo, malformed, missing
 
 _PLAIN = ("I8", "I16", "I32", "I64", "F16", "F32", "F64", "BF16")
 """Types that are not quantized."""
+_KEPT = ("F32", "F16", "BF16")
+"""Those of them that a table has as they are."""
 
 
 class GGUF(Source):
@@ -68,8 +70,8 @@ class GGUF(Source):
         return (*FLOATS, *dict.fromkeys(tensor.dtype for tensor in self._tensors if tensor.dtype not in _PLAIN))
 
     def is_decoded(self, info: TensorInfo) -> bool:
-        """Whether a tensor is quantized in a type that no store has."""
-        return info.dtype not in (*_PLAIN, *TYPES)
+        """Whether a tensor is of a type that no store has."""
+        return info.dtype not in (*_KEPT, *TYPES)
 
     def origin(self, info: TensorInfo) -> str | None:
         """Return the type of a tensor that is taken over."""

@@ -69,6 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"--type and --id-axes go with --to {', '.join(KINDS)}: files of this library have tables as they are"
         )
     takes_all = not arguments.tensor and source.is_table_file and source.names
+    if takes_all and arguments.axis is not None:
+        raise ValueError("--axis is for tensors, and a file of this library has tables: name a tensor with --tensor")
     names = list(source.names) if takes_all else source.choose(arguments.tensor)
     check_output(arguments.output, arguments.input)
     start = time.perf_counter()
@@ -99,6 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
         "kind": kind,
         "output_bytes": os.path.getsize(arguments.output),
         "seconds": time.perf_counter() - start,
+        "words_left_out": [name for name in names if kind != OWN and source.words(name) is not None],
         "tables": [_described(source, name, infos[name], table) for name, table in tables.items()],
     }
     print(to_json(report) if arguments.json else _text(report))
@@ -141,6 +144,8 @@ def _text(report: dict[str, Any]) -> str:
     for table in report["tables"]:
         if table["decoded"]:
             lines.append(f"{printable(table['name'])}: no store has {table['type']}: it is decoded to f32.")
+    for name in report["words_left_out"]:
+        lines.append(f"{printable(name)}: its words are left out: such a file has no place for them.")
     output = printable(report["output"])
     lines.append(f"Wrote {output}, {report['output_bytes']:,} bytes, in {report['seconds']:.2f} s.")
     return "\n".join(lines)

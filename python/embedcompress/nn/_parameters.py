@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ._places import class_obstacle, is_functional_embedding, reads_weight, weight_obstacle
+from ._places import class_obstacle, is_functional_embedding, multiplies, reads_weight, weight_obstacle
 from ._state import span
 
 Kind = Literal["linear", "embedding", "attention", "vector", "other"]
@@ -71,7 +71,9 @@ def _is_weight(module: nn.Module, attribute: str) -> bool:
     if isinstance(module, (nn.Linear, nn.Embedding, nn.EmbeddingBag)):
         return True
     weight = module._parameters["weight"]
-    return weight is not None and weight.dim() == 2 and reads_weight(module)
+    if weight is None or weight.dim() != 2 or not reads_weight(module):
+        return False
+    return multiplies(module) or is_functional_embedding(module)
 
 
 def _looks_up(module: nn.Module) -> bool:

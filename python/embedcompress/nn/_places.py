@@ -91,6 +91,12 @@ def is_embedding(module: nn.Module) -> bool:
     return type(module).__name__ in ("Embedding", "EmbeddingBag") or is_functional_embedding(module)
 
 
+LOOKUPS = ("embedding", "embedding_bag")
+"""torch's functions that look rows up."""
+PRODUCTS = frozenset({"linear", "addmm", "matmul", "mm"})
+"""torch's functions that multiply with a matrix."""
+
+
 def is_functional_embedding(module: nn.Module) -> bool:
     """Whether a module of any class looks rows of its `weight` up."""
     if isinstance(module, Compressed):
@@ -98,7 +104,13 @@ def is_functional_embedding(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
     if weight is None or weight.dim() != 2 or type(module).__module__.partition(".")[0] == __name__.partition(".")[0]:
         return False
-    return reads_weight(module) and bool({"embedding", "embedding_bag"} & _names(module))
+    # What the module has under such a name is a layer of it, not torch's function.
+    return reads_weight(module) and any(name in _names(module) and not hasattr(module, name) for name in LOOKUPS)
+
+
+def multiplies(module: nn.Module) -> bool:
+    """Whether the forward of a module's class names a product, as layers' do and those of normalizations do not."""
+    return bool(PRODUCTS & _names(module))
 
 
 def reads_weight(module: nn.Module) -> bool:
