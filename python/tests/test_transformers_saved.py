@@ -68,6 +68,36 @@ def test_it_comes_back_twice_in_shards_and_by_auto_classes(tmp_path):
         assert torch.equal(whole.model(**batch("llama")).last_hidden_state, states)
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bart", "bert"])
+@pytest.mark.filterwarnings("ignore:.*is not compressed")
+def test_a_tied_head_gets_the_table_of_a_base_that_was_saved_alone(name, tmp_path):
+    model, _ = compressed(name)
+    model.base_model.save_pretrained(tmp_path / "base")
+    again, info = type(model).from_pretrained(tmp_path / "base", output_loading_info=True)
+    head = again.get_output_embeddings()
+    assert not any(key.endswith("weight") and "LayerNorm" not in key and "dense" not in key
+                   for key in info["missing_keys"]), info  # fmt: skip
+    assert isinstance(head, Compressed) and head.parts is again.get_input_embeddings().parts
+    x = torch.randn(2, 32)
+    bias = getattr(head, "bias", None)
+    expected = x @ torch.from_numpy(head.table.decode()).T + (0 if bias is None else bias)
+    torch.testing.assert_close(head(x), expected)
+    if name != "bert":
+        # Nothing else of these is a head's own.
+        assert torch.equal(result(again, name), result(model, name))
+    loaded = reload(again, tmp_path / "whole")
+    assert torch.equal(result(loaded, name), result(again, name))
+
+
+def test_a_dense_head_beside_a_table_stays(tmp_path):
+    model = make("llama")
+    dense = model.lm_head.weight.detach().clone()
+    nn.compress_model_(model, bits=4, tied="untie")
+    loaded = reload(model, tmp_path)
+    assert type(loaded.lm_head) is torch.nn.Linear and torch.equal(loaded.lm_head.weight, dense)
+    assert torch.equal(result(loaded, "llama"), result(model, "llama"))
+
+
 def test_linear_layers_and_activations_come_back(tmp_path):
     model = make("bert")
     nn.prepare(model, 4, unsupported="keep")
