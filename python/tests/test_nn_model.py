@@ -152,6 +152,16 @@ def test_heads_of_any_class_share_the_table_and_other_holders_do_not():
         assert kinds(nn.compress_model_(model)) == {"tokens": "skipped"}
 
 
+def test_a_head_that_the_filter_leaves_out_stays_dense():
+    model = Tied()
+    with pytest.warns(UserWarning, match=r"tied to head\.weight, and filter_fn leaves head out"):
+        report = compress_model_(model, filter_fn=lambda name, _: name != "head")
+    assert kinds(report) == {"encoder": "compressed", "decoder": "shared", "tokens": "skipped"}
+    assert type(model.head) is torch.nn.Linear and model.head.weight is model.tokens.weight
+    report = compress_model_(model, filter_fn=lambda name, _: name != "head", tied="untie")
+    assert kinds(report)["tokens"] == "compressed" and type(model.head) is torch.nn.Linear
+
+
 def test_small_tables_stay_dense():
     model = torch.nn.ModuleDict({"tokens": E(100, 16), "types": E(2, 16), "bias": E(64, 1)})
     with warnings.catch_warnings():

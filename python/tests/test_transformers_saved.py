@@ -112,7 +112,8 @@ def test_linear_layers_and_activations_come_back(tmp_path):
 def test_a_dense_folder_is_compressed_while_it_loads(name, tmp_path):
     dense = make(name)
     dense.save_pretrained(tmp_path / "dense")
-    config = EmbedCompressConfig(bits=8, embedding_bits=6, linear=True, modules_to_not_convert=["*.layers.0", "*.h.0"])
+    names = ["*.h.0" if name == "gpt2" else "*.layers.0"]
+    config = EmbedCompressConfig(bits=8, embedding_bits=6, linear=True, modules_to_not_convert=names)
     model = type(dense).from_pretrained(tmp_path / "dense", quantization_config=config, device_map="cpu")
     report, linear = model.hf_quantizer.report, model.hf_quantizer.linear_report
     assert [layer.status for layer in report][:2] == ["compressed", "shared"]
@@ -126,6 +127,27 @@ def test_a_dense_folder_is_compressed_while_it_loads(name, tmp_path):
     nn.compress_model_(byhand, bits=6)
     words = model.get_input_embeddings().table.decode()
     assert (words == byhand.get_input_embeddings().table.decode()).all()
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_layers_that_are_not_to_be_converted_stay_dense(linear, tmp_path):
+    dense = make("llama")
+    dense.save_pretrained(tmp_path)
+
+    def load(**options):
+        config = EmbedCompressConfig(linear=linear, **options)
+        return type(dense).from_pretrained(tmp_path, quantization_config=config)
+
+    with pytest.warns(UserWarning, match="filter_fn leaves lm_head out"):
+        model = load(modules_to_not_convert=["lm_head"])
+    assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight is model.model.embed_tokens.weight
+    assert torch.equal(model.lm_head.weight, dense.lm_head.weight)
+    assert [(layer.name, layer.status) for layer in model.hf_quantizer.report] == [("model.embed_tokens", "skipped")]
+    assert isinstance(model.model.layers[0].mlp.up_proj, Compressed) == linear
+    model = load(modules_to_not_convert=["lm_head"], tied="untie")
+    assert isinstance(model.model.embed_tokens, Compressed) and type(model.lm_head) is torch.nn.Linear
+    with pytest.raises(ValueError, match=r"modules_to_not_convert has 'layers\.0', but the model has no layer"):
+        load(modules_to_not_convert=["lm_head", "layers.0"])
 
 
 def test_dtypes(tmp_path):
@@ -340,8 +362,29 @@ def test_files_that_break_rules_are_refused(tmp_path):
         ({"bits": None, "linear": True}, "linear=True needs bits"),
         ({"tied": "so"}, "tied must be"),
         ({"bits": 4, "linear": True, "block": 0}, "block"),
+        ({"block": -3}, "block"),
+        ({"block": "a"}, "block"),
+        ({"method": "nonsense"}, "nonsense"),
+        ({"method": 3}, "method must be"),
+        ({"method": "prune"}, "bits"),
+        ({"linear": 1}, "linear must be"),
+        ({"minimum_rows": "a"}, "minimum_rows must be an integer"),
+        ({"minimum_rows": -1}, "minimum_rows must be at least 0"),
+        ({"minimum_bytes": 1.5}, "minimum_bytes must be an integer"),
+        ({"modules_to_not_convert": "lm_head"}, "must be a list of names, not the text 'lm_head'"),
+        ({"modules_to_not_convert": [3]}, "modules_to_not_convert must be a list of names"),
     ],
 )
 def test_settings_are_checked(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         EmbedCompressConfig(**options)
+
+
+def test_settings_of_a_dictionary():
+    settings = EmbedCompressConfig(3, method="greedy", modules_to_not_convert=["a"]).to_dict()
+    assert EmbedCompressConfig.from_dict(settings).to_dict() == settings
+    assert EmbedCompressConfig.from_dict(settings, bits=2).to_dict() == {**settings, "bits": 2}
+    config, unused = EmbedCompressConfig.from_dict(settings, return_unused_kwargs=True, bits=2, other=1)
+    assert config.bits == 2 and unused == {"other": 1}
+    with pytest.raises(TypeError, match="other"):
+        EmbedCompressConfig.from_dict(settings, other=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -181,22 +182,27 @@ def gather(places: list[Place]) -> list[Weight]:
     return list(weights.values())
 
 
-def heed_ties(model: nn.Module, weight: Weight, tied: str) -> None:
+def heed_ties(model: nn.Module, weight: Weight, tied: str, is_wanted: Callable[[str, nn.Module], bool]) -> None:
     """Find what would keep a weight's memory when its places are gone: it shares the table, or the weight stays."""
     packed = isinstance(weight.source, Packed)
     names, heads = (_packed_holders(model, weight), []) if packed else _holders(model, weight)
     if not names:
         return
-    if tied == "share" and len(heads) == len(names):
-        weight.heads = [place for place in _children(model) if any(place.module is head for head in heads)]
-        return
+    holders, unwanted = ", ".join(names), ""
+    if tied == "share":
+        sharing = [place for place in _children(model) if any(place.module is head for head in heads)]
+        left_out = [place.name for place in sharing if not is_wanted(place.name, place.module)]
+        if len(heads) == len(names) and not left_out:
+            weight.heads = sharing
+            return
+        unwanted = f", and filter_fn leaves {', '.join(left_out)} out" if left_out else ""
     for place in weight.places:
         if tied == "untie":
             kind = "packed" if packed else "dense"
-            place.notes.append(f"untied from {', '.join(names)}, which keeps the {kind} weight")
+            place.notes.append(f"untied from {holders}, which keeps the {kind} weight")
             weight.stays = True
         else:
-            place.reason = f"its weight is tied to {', '.join(names)} (tied='untie' compresses it all the same)"
+            place.reason = f"its weight is tied to {holders}{unwanted} (tied='untie' compresses it all the same)"
 
 
 def _holders(model: nn.Module, weight: Weight) -> tuple[list[str], list[nn.Module]]:
