@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from .._evaluate import Evaluation
 from ._compressed import Compressed
@@ -117,10 +119,19 @@ def class_obstacle(module: nn.Module) -> str:
     """Return why a table can't take the place of a module's weight, or an empty string."""
     if "forward" in vars(module):
         return "its forward is not that of its class, and would be lost"
-    taken = [name for name in ("parts", "dtype") if hasattr(module, name)]
+    taken = [name for name in ("parts", "dtype", "table") if hasattr(module, name)]
     if taken and not isinstance(module, Compressed):
         return f"it has an attribute {taken[0]!r} of its own"
+    others = [name for name in parametrizations(module) if name != "weight"]
+    if others:
+        return f"its {others[0]} has a parametrization, which would be lost"
     return ""
+
+
+def parametrizations(module: nn.Module) -> dict[str, parametrize.ParametrizationList]:
+    """Return the parametrizations of a module's parameters, by their names."""
+    lists: Any = module.parametrizations if parametrize.is_parametrized(module) else {}
+    return dict(lists.items())
 
 
 def weight_obstacle(weight: Tensor) -> str:
