@@ -266,6 +266,16 @@ def test_adapters_train_on_top():
     assert adapter.up.weight.grad.abs().sum() > 0
 
 
+def test_adapters_of_peft_are_merged():
+    peft = pytest.importorskip("peft")
+    model, _ = compressed("llama")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)).eval()
+    expected = result(adapted, "llama")
+    merged = adapted.merge_and_unload()
+    torch.testing.assert_close(result(merged, "llama"), expected)
+    assert merged.lm_head.parts is merged.model.embed_tokens.parts
+
+
 class Lines(torch.utils.data.Dataset):
     def __len__(self):
         return 8
