@@ -332,6 +332,32 @@ def test_a_model_of_another_quantizer_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="was quantized by other before"):
         model.save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with pytest.raises(ValueError, match="was quantized by other before"):
+            again.save_pretrained(tmp_path)
+
+
+def test_reports_are_copied_with_a_model(tmp_path):
+    make("llama").save_pretrained(tmp_path)
+    config = EmbedCompressConfig(bits=8, linear=True)
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=config)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        before, after = model.hf_quantizer, again.hf_quantizer
+        assert str(after.report) == str(before.report) and len(after.report) == 2
+        assert str(after.linear_report) == str(before.linear_report)
+        assert after.quantization_config.to_dict() == config.to_dict()
+
+
+def test_parts_of_a_model_keep_their_own_quantizers(tmp_path):
+    make("llama").save_pretrained(tmp_path)
+    config = EmbedCompressConfig(bits=8, embedding_bits=6)
+    loaded = transformers.LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=config)
+    before = loaded.hf_quantizer
+    other, same = make("bert"), make("gpt2")
+    both = torch.nn.ModuleList([other, loaded, same])
+    nn.compress_model_(both, bits=8)
+    assert loaded.hf_quantizer is before and loaded.config.quantization_config is config
+    assert isinstance(other.hf_quantizer, EmbedCompressQuantizer) and other.hf_quantizer is same.hf_quantizer
 
 
 def test_files_that_break_rules_are_refused(tmp_path):

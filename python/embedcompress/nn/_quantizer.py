@@ -225,17 +225,19 @@ class Quantizer:
         return state_and_metadata(model)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the configuration: the tables are the model's."""
-        return _again, (self.quantization_config.__dict__,)
+        """Pickle the configuration and what is known of the model, whose the tables are."""
+        return _again, (self.quantization_config.__dict__, self.report, self.linear_report, self.refusal)
 
 
 def _has_matrix(module: nn.Module) -> bool:
     return any(parameter.dim() == 2 for parameter in module._parameters.values() if parameter is not None)
 
 
-def _again(settings: dict[str, Any]) -> Any:
-    config, quantizer = registered()
-    return quantizer(config.from_dict(settings))
+def _again(settings: dict[str, Any], report: Report | None, linear: ParameterReport | None, refusal: str) -> Any:
+    config, kind = registered()
+    quantizer = kind(config.from_dict(settings))
+    quantizer.report, quantizer.linear_report, quantizer.refusal = report, linear, refusal
+    return quantizer
 
 
 @cache
@@ -268,6 +270,7 @@ def attach(model: nn.Module, quantizer: Any = None) -> None:
     import transformers
 
     kinds = (Compressed, CompressedMultiheadAttention)
+    made: Any = None
     for part in model.modules():
         if isinstance(part, transformers.PreTrainedModel) and any(isinstance(held, kinds) for held in part.modules()):
             held: Any = part
@@ -276,12 +279,13 @@ def attach(model: nn.Module, quantizer: Any = None) -> None:
                 if not isinstance(before, Quantizer):
                     held.hf_quantizer = _refusing(before)
                 continue
-            if quantizer is None:
+            if quantizer is None and made is None:
                 config, kind = registered()
-                quantizer = kind(config(bits=None))
-            held.hf_quantizer = quantizer
+                made = kind(config(bits=None))
+            used = made if quantizer is None else quantizer
+            held.hf_quantizer = used
             held.is_quantized, held.quantization_method = True, NAME
-            held.config.quantization_config = quantizer.quantization_config
+            held.config.quantization_config = used.quantization_config
 
 
 def _refusing(before: Any) -> Any:
