@@ -152,6 +152,46 @@ def test_heads_of_any_class_share_the_table_and_other_holders_do_not():
         assert kinds(nn.compress_model_(model)) == {"tokens": "skipped"}
 
 
+def test_a_head_that_the_filter_leaves_out_stays_dense():
+    model = Tied()
+    with pytest.warns(UserWarning, match=r"tied to head\.weight, and filter_fn leaves head out"):
+        report = compress_model_(model, filter_fn=lambda name, _: name != "head")
+    assert kinds(report) == {"encoder": "compressed", "decoder": "shared", "tokens": "skipped"}
+    assert type(model.head) is torch.nn.Linear and model.head.weight is model.tokens.weight
+    report = compress_model_(model, filter_fn=lambda name, _: name != "head", tied="untie")
+    assert kinds(report)["tokens"] == "compressed" and type(model.head) is torch.nn.Linear
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def test_a_head_with_another_parametrization_keeps_it():
+    model = torch.nn.ModuleDict({"tokens": E(40, 16), "head": torch.nn.Linear(16, 40)})
+    model["head"].weight = model["tokens"].weight
+    torch.nn.utils.parametrize.register_parametrization(model["head"], "bias", Doubled())
+    x = torch.randn(2, 16)
+    expected = model["head"](x)
+    with pytest.warns(UserWarning, match=r"tokens is not compressed: its weight is tied to head\.weight"):
+        compress_model_(model)
+    assert torch.equal(model["head"](x), expected)
+    with pytest.raises(ValueError, match=r"head\.weight: its bias has a parametrization, which would be lost"):
+        nn.prepare(model)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_convert_refuses_other_parametrizations(first):
+    model = torch.nn.Sequential(torch.nn.Linear(16, 40))
+    nn.prepare(model, activations=None)
+    torch.nn.utils.parametrize.register_parametrization(model[0], "bias", Doubled())
+    if first:
+        lists = model[0].parametrizations
+        lists._modules = dict(reversed(lists._modules.items()))
+    with pytest.raises(ValueError, match="bias has another parametrization beside that of prepare"):
+        nn.convert(model)
+
+
 def test_small_tables_stay_dense():
     model = torch.nn.ModuleDict({"tokens": E(100, 16), "types": E(2, 16), "bias": E(64, 1)})
     with warnings.catch_warnings():
@@ -209,6 +249,15 @@ class Named(E):
     parts = 3
 
 
+class WithTable(E):
+    def __init__(self):
+        super().__init__(9, 4)
+        self.table = torch.nn.Parameter(torch.ones(4))
+
+    def forward(self, ids):
+        return super().forward(ids) * self.table
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
@@ -216,6 +265,7 @@ class Named(E):
         (lambda: torch.nn.EmbeddingBag(9, 4, max_norm=1.0), "max_norm"),
         (patched, "not that of its class"),
         (lambda: Named(9, 4), "attribute 'parts' of its own"),
+        (WithTable, "attribute 'table' of its own"),
         (hooked, "hooks"),
         (lambda: E(9, 4, device="meta"), "meta"),
         (lambda: torch.nn.utils.parametrizations.weight_norm(E(9, 4)), "computed"),

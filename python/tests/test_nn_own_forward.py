@@ -215,7 +215,7 @@ class TestWeight:
             (lambda w: torch.add(w, 1, out=w), "add"),
             (lambda w: w.requires_grad_(), "no gradient"),
             (lambda w: setattr(w, "requires_grad", True), "no gradient"),
-            (lambda w: w.data_ptr(), "no memory"),
+            (lambda w: w.untyped_storage(), "no memory"),
         ],
     )
     def test_writes_are_refused(self, write, message):
@@ -236,10 +236,46 @@ class TestWeight:
         assert embedding.table.stored_bytes == self.embedding.table.stored_bytes // 70 * 73
         embedding.weight.data = self.dense[:50]
         assert torch.equal(embedding.weight[:], self.dense[:50]) and head.weight.shape == (50, 16)
+        # And so have those of the next time.
+        embedding.weight.data = torch.cat([self.dense[:50], more])
+        embedding.weight.data = torch.cat([embedding.weight[:], more])
+        assert embedding.table.stored_bytes == self.embedding.table.stored_bytes // 70 * 56
+        embedding.weight.data = self.dense[:50]
         with pytest.raises(ValueError, match="can't be written to"):
             embedding.weight.data = self.dense[:50] + 1
         with pytest.raises(ValueError, match="can't become"):
             embedding.weight.data = torch.zeros(50, 3)
+
+    @pytest.mark.parametrize(
+        ("method", "options", "bits"),
+        [
+            ("asym", {"bits": 3}, 3),
+            ("eden", {"bits": 2}, 2),
+            ("asym", {"bits": 16}, 8),
+            ("pq", {"bits": 4}, 8),
+            ("svd", {}, 8),
+            ("svd", {"inner": "asym", "bits": 5}, 5),
+            ("hot_cold", {}, 2),
+        ],
+    )
+    def test_bits_of_added_rows(self, method, options, bits):
+        embedding = nn.CompressedEmbedding(ec.compress(self.dense.numpy(), method, **options))
+        more = torch.randn(20, 16)
+        for _ in range(2):
+            before = embedding.table.stored_bytes
+            embedding.weight.data = torch.cat([embedding.weight[:], more])
+            assert embedding.table.stored_bytes - before == ec.compress(more.numpy(), bits=bits).stored_bytes
+
+    def test_the_type_is_told_and_a_cast_decodes(self):
+        assert self.weight.type() == "torch.FloatTensor"
+        for kind in (torch.float16, "torch.HalfTensor"):
+            assert type(self.weight.type(kind)) is torch.Tensor
+            assert torch.equal(self.weight.type(kind), self.dense.half())
+
+    def test_addresses_tell_ties(self):
+        other = nn.CompressedEmbedding(ec.compress(self.dense.numpy(), bits=4))
+        head = nn.CompressedLinear(self.embedding.parts)
+        assert self.weight.data_ptr() == head.weight.data_ptr() != other.weight.data_ptr() != 0
 
     def test_ties_are_made_by_assignment(self):
         head = nn.CompressedLinear(ec.compress(torch.randn(70, 16), bits=4))

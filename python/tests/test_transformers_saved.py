@@ -68,6 +68,36 @@ def test_it_comes_back_twice_in_shards_and_by_auto_classes(tmp_path):
         assert torch.equal(whole.model(**batch("llama")).last_hidden_state, states)
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bart", "bert"])
+@pytest.mark.filterwarnings("ignore:.*is not compressed")
+def test_a_tied_head_gets_the_table_of_a_base_that_was_saved_alone(name, tmp_path):
+    model, _ = compressed(name)
+    model.base_model.save_pretrained(tmp_path / "base")
+    again, info = type(model).from_pretrained(tmp_path / "base", output_loading_info=True)
+    head = again.get_output_embeddings()
+    assert not any(key.endswith("weight") and "LayerNorm" not in key and "dense" not in key
+                   for key in info["missing_keys"]), info  # fmt: skip
+    assert isinstance(head, Compressed) and head.parts is again.get_input_embeddings().parts
+    x = torch.randn(2, 32)
+    bias = getattr(head, "bias", None)
+    expected = x @ torch.from_numpy(head.table.decode()).T + (0 if bias is None else bias)
+    torch.testing.assert_close(head(x), expected)
+    if name != "bert":
+        # Nothing else of these is a head's own.
+        assert torch.equal(result(again, name), result(model, name))
+    loaded = reload(again, tmp_path / "whole")
+    assert torch.equal(result(loaded, name), result(again, name))
+
+
+def test_a_dense_head_beside_a_table_stays(tmp_path):
+    model = make("llama")
+    dense = model.lm_head.weight.detach().clone()
+    nn.compress_model_(model, bits=4, tied="untie")
+    loaded = reload(model, tmp_path)
+    assert type(loaded.lm_head) is torch.nn.Linear and torch.equal(loaded.lm_head.weight, dense)
+    assert torch.equal(result(loaded, "llama"), result(model, "llama"))
+
+
 def test_linear_layers_and_activations_come_back(tmp_path):
     model = make("bert")
     nn.prepare(model, 4, unsupported="keep")
@@ -82,7 +112,8 @@ def test_linear_layers_and_activations_come_back(tmp_path):
 def test_a_dense_folder_is_compressed_while_it_loads(name, tmp_path):
     dense = make(name)
     dense.save_pretrained(tmp_path / "dense")
-    config = EmbedCompressConfig(bits=8, embedding_bits=6, linear=True, modules_to_not_convert=["*.layers.0", "*.h.0"])
+    names = ["*.h.0" if name == "gpt2" else "*.layers.0"]
+    config = EmbedCompressConfig(bits=8, embedding_bits=6, linear=True, modules_to_not_convert=names)
     model = type(dense).from_pretrained(tmp_path / "dense", quantization_config=config, device_map="cpu")
     report, linear = model.hf_quantizer.report, model.hf_quantizer.linear_report
     assert [layer.status for layer in report][:2] == ["compressed", "shared"]
@@ -96,6 +127,27 @@ def test_a_dense_folder_is_compressed_while_it_loads(name, tmp_path):
     nn.compress_model_(byhand, bits=6)
     words = model.get_input_embeddings().table.decode()
     assert (words == byhand.get_input_embeddings().table.decode()).all()
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_layers_that_are_not_to_be_converted_stay_dense(linear, tmp_path):
+    dense = make("llama")
+    dense.save_pretrained(tmp_path)
+
+    def load(**options):
+        config = EmbedCompressConfig(linear=linear, **options)
+        return type(dense).from_pretrained(tmp_path, quantization_config=config)
+
+    with pytest.warns(UserWarning, match="filter_fn leaves lm_head out"):
+        model = load(modules_to_not_convert=["lm_head"])
+    assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight is model.model.embed_tokens.weight
+    assert torch.equal(model.lm_head.weight, dense.lm_head.weight)
+    assert [(layer.name, layer.status) for layer in model.hf_quantizer.report] == [("model.embed_tokens", "skipped")]
+    assert isinstance(model.model.layers[0].mlp.up_proj, Compressed) == linear
+    model = load(modules_to_not_convert=["lm_head"], tied="untie")
+    assert isinstance(model.model.embed_tokens, Compressed) and type(model.lm_head) is torch.nn.Linear
+    with pytest.raises(ValueError, match=r"modules_to_not_convert has 'layers\.0', but the model has no layer"):
+        load(modules_to_not_convert=["lm_head", "layers.0"])
 
 
 def test_dtypes(tmp_path):
@@ -214,6 +266,16 @@ def test_adapters_train_on_top():
     assert adapter.up.weight.grad.abs().sum() > 0
 
 
+def test_adapters_of_peft_are_merged():
+    peft = pytest.importorskip("peft")
+    model, _ = compressed("llama")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)).eval()
+    expected = result(adapted, "llama")
+    merged = adapted.merge_and_unload()
+    torch.testing.assert_close(result(merged, "llama"), expected)
+    assert merged.lm_head.parts is merged.model.embed_tokens.parts
+
+
 class Lines(torch.utils.data.Dataset):
     def __len__(self):
         return 8
@@ -270,6 +332,32 @@ def test_a_model_of_another_quantizer_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="was quantized by other before"):
         model.save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with pytest.raises(ValueError, match="was quantized by other before"):
+            again.save_pretrained(tmp_path)
+
+
+def test_reports_are_copied_with_a_model(tmp_path):
+    make("llama").save_pretrained(tmp_path)
+    config = EmbedCompressConfig(bits=8, linear=True)
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=config)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        before, after = model.hf_quantizer, again.hf_quantizer
+        assert str(after.report) == str(before.report) and len(after.report) == 2
+        assert str(after.linear_report) == str(before.linear_report)
+        assert after.quantization_config.to_dict() == config.to_dict()
+
+
+def test_parts_of_a_model_keep_their_own_quantizers(tmp_path):
+    make("llama").save_pretrained(tmp_path)
+    config = EmbedCompressConfig(bits=8, embedding_bits=6)
+    loaded = transformers.LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=config)
+    before = loaded.hf_quantizer
+    other, same = make("bert"), make("gpt2")
+    both = torch.nn.ModuleList([other, loaded, same])
+    nn.compress_model_(both, bits=8)
+    assert loaded.hf_quantizer is before and loaded.config.quantization_config is config
+    assert isinstance(other.hf_quantizer, EmbedCompressQuantizer) and other.hf_quantizer is same.hf_quantizer
 
 
 def test_files_that_break_rules_are_refused(tmp_path):
@@ -310,8 +398,29 @@ def test_files_that_break_rules_are_refused(tmp_path):
         ({"bits": None, "linear": True}, "linear=True needs bits"),
         ({"tied": "so"}, "tied must be"),
         ({"bits": 4, "linear": True, "block": 0}, "block"),
+        ({"block": -3}, "block"),
+        ({"block": "a"}, "block"),
+        ({"method": "nonsense"}, "nonsense"),
+        ({"method": 3}, "method must be"),
+        ({"method": "prune"}, "bits"),
+        ({"linear": 1}, "linear must be"),
+        ({"minimum_rows": "a"}, "minimum_rows must be an integer"),
+        ({"minimum_rows": -1}, "minimum_rows must be at least 0"),
+        ({"minimum_bytes": 1.5}, "minimum_bytes must be an integer"),
+        ({"modules_to_not_convert": "lm_head"}, "must be a list of names, not the text 'lm_head'"),
+        ({"modules_to_not_convert": [3]}, "modules_to_not_convert must be a list of names"),
     ],
 )
 def test_settings_are_checked(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         EmbedCompressConfig(**options)
+
+
+def test_settings_of_a_dictionary():
+    settings = EmbedCompressConfig(3, method="greedy", modules_to_not_convert=["a"]).to_dict()
+    assert EmbedCompressConfig.from_dict(settings).to_dict() == settings
+    assert EmbedCompressConfig.from_dict(settings, bits=2).to_dict() == {**settings, "bits": 2}
+    config, unused = EmbedCompressConfig.from_dict(settings, return_unused_kwargs=True, bits=2, other=1)
+    assert config.bits == 2 and unused == {"other": 1}
+    with pytest.raises(TypeError, match="other"):
+        EmbedCompressConfig.from_dict(settings, other=1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from .._checks import check_type
 from ._attention import CompressedMultiheadAttention
@@ -16,6 +15,7 @@ from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
 from ._inputs import INPUT_QUANTIZER, round_inputs
 from ._parameter_report import ParameterEntry, ParameterReport
 from ._parts import Parts
+from ._places import parametrizations
 from ._prepare import buffer_entries, table_entries
 from ._ties import settle
 
@@ -98,16 +98,13 @@ def _layers(model: nn.Module) -> list[_Layer]:
 
 
 def _collect(layer: _Layer, module: nn.Module, prefix: str) -> None:
-    if not parametrize.is_parametrized(module):
-        return
-    lists = module.parametrizations
-    assert isinstance(lists, nn.ModuleDict)
+    lists = parametrizations(module)
     for attribute, steps in lists.items():
-        assert isinstance(steps, parametrize.ParametrizationList)
         quantizer, weight = steps[0], steps.original if steps.is_tensor else None
         if isinstance(quantizer, FakeQuantizedWeight) and isinstance(weight, Tensor):
             layer.weights[prefix + attribute] = quantizer, weight
-        if layer.weights and (len(steps) > 1 or not isinstance(quantizer, FakeQuantizedWeight)):
+    for attribute, steps in lists.items():
+        if layer.weights and (len(steps) > 1 or not isinstance(steps[0], FakeQuantizedWeight)):
             raise ValueError(f"{layer.name}: {attribute} has another parametrization beside that of prepare()")
 
 

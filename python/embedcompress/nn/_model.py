@@ -66,7 +66,8 @@ def compress_model_(
     Args:
         model: It is changed only after everything has been compressed: if anything fails, it is as it was.
         method: A name from `embedcompress.methods()`. Not used for quantized modules, nor are the options.
-        filter_fn: Called as filter_fn(name, module) for each embedding; those for which it is false are left out.
+        filter_fn: Called as filter_fn(name, module) for each embedding, and for each head that would share its table;
+            those for which it is false are left out, and with a head the embedding whose weight it has.
         tied: What to do with an embedding whose weight is used elsewhere too. "share" gives its table to linear layers
             that have the whole weight, and leaves it as it is if anything else has; "skip" leaves it; "untie"
             compresses it and leaves the dense weight to the others, so that the model becomes larger, and the two
@@ -90,17 +91,18 @@ def compress_model_(
     least = checked_integer(minimum_rows, "minimum_rows"), checked_integer(minimum_bytes, "minimum_bytes")
     if is_embedding(model):
         raise ValueError("the model is itself an embedding; use CompressedEmbedding.from_module(model) or its like")
+    is_wanted = filter_fn or (lambda name, module: True)
     places = find(model)
     for place in places:
         place.reason = obstacle(place)
-        if filter_fn is not None and not filter_fn(place.name, place.module):
+        if not is_wanted(place.name, place.module):
             place.reason, place.is_asked_for = "filter_fn leaves it out", True
     before = _model_bytes(model)
     weights = gather(places)
     for weight in weights:
         _heed_size(weight, *least)
         if not weight.places[0].reason:
-            heed_ties(model, weight, tied)
+            heed_ties(model, weight, tied, is_wanted)
     weights = [weight for weight in weights if not weight.places[0].reason]
     with reporting(progress, "compress", "rows") as report:
         _compress(weights, method, report, options)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from .._evaluate import Evaluation
 from ._compressed import Compressed
@@ -128,10 +131,19 @@ def class_obstacle(module: nn.Module) -> str:
     """Return why a table can't take the place of a module's weight, or an empty string."""
     if "forward" in vars(module):
         return "its forward is not that of its class, and would be lost"
-    taken = [name for name in ("parts", "dtype") if hasattr(module, name)]
+    taken = [name for name in ("parts", "dtype", "table") if hasattr(module, name)]
     if taken and not isinstance(module, Compressed):
         return f"it has an attribute {taken[0]!r} of its own"
+    others = [name for name in parametrizations(module) if name != "weight"]
+    if others:
+        return f"its {others[0]} has a parametrization, which would be lost"
     return ""
+
+
+def parametrizations(module: nn.Module) -> dict[str, parametrize.ParametrizationList]:
+    """Return the parametrizations of a module's parameters, by their names."""
+    lists: Any = module.parametrizations if parametrize.is_parametrized(module) else {}
+    return dict(lists.items())
 
 
 def weight_obstacle(weight: Tensor) -> str:
@@ -193,22 +205,27 @@ def gather(places: list[Place]) -> list[Weight]:
     return list(weights.values())
 
 
-def heed_ties(model: nn.Module, weight: Weight, tied: str) -> None:
+def heed_ties(model: nn.Module, weight: Weight, tied: str, is_wanted: Callable[[str, nn.Module], bool]) -> None:
     """Find what would keep a weight's memory when its places are gone: it shares the table, or the weight stays."""
     packed = isinstance(weight.source, Packed)
     names, heads = (_packed_holders(model, weight), []) if packed else _holders(model, weight)
     if not names:
         return
-    if tied == "share" and len(heads) == len(names):
-        weight.heads = [place for place in _children(model) if any(place.module is head for head in heads)]
-        return
+    holders, unwanted = ", ".join(names), ""
+    if tied == "share":
+        sharing = [place for place in _children(model) if any(place.module is head for head in heads)]
+        left_out = [place.name for place in sharing if not is_wanted(place.name, place.module)]
+        if len(heads) == len(names) and not left_out:
+            weight.heads = sharing
+            return
+        unwanted = f", and filter_fn leaves {', '.join(left_out)} out" if left_out else ""
     for place in weight.places:
         if tied == "untie":
             kind = "packed" if packed else "dense"
-            place.notes.append(f"untied from {', '.join(names)}, which keeps the {kind} weight")
+            place.notes.append(f"untied from {holders}, which keeps the {kind} weight")
             weight.stays = True
         else:
-            place.reason = f"its weight is tied to {', '.join(names)} (tied='untie' compresses it all the same)"
+            place.reason = f"its weight is tied to {holders}{unwanted} (tied='untie' compresses it all the same)"
 
 
 def _holders(model: nn.Module, weight: Weight) -> tuple[list[str], list[nn.Module]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from ._expression import parse
 from ._fake import FakeQuantizedActivation
 from ._load import checked_layers, matrix_shapes, named_dtype
 from ._parts import Parts
+from ._places import class_obstacle
 from ._save import tables_and_layers
 from ._state import plain_state
 
@@ -89,7 +90,7 @@ class Checkpoint:
             dtype: Of the model; the layers that had that of the saved one get it.
 
         Raises:
-            ValueError: a layer has another shape, or none of the layers is there.
+            ValueError: a layer has another shape, or none of the layers is there; or a tied layer can't have a table.
         """
         shapes = {name: parse(text) for name, text in zip(self.names, self.texts, strict=True)}
         pairs = {}
@@ -111,7 +112,39 @@ class Checkpoint:
             pairs[id(module)] = replacement(module, own, quantizer, dtype if held is self.dtype else held)
         if not pairs:
             raise ValueError(f"the model has none of the layers that the checkpoint has tables for: {self.names[:5]}")
+        self._tie(model, pairs)
         swap(model, pairs)
+
+    def _tie(self, model: nn.Module, pairs: dict[int, nn.Module]) -> None:
+        """Add the layers whose weights are tied to one that is a table, and which the files have no weight for.
+
+        As transformers has it, a tie goes either way, so that a head gets the table of a base that was saved alone.
+        """
+        ties: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+        forth = [(source, target) for target, source in ties.items()]
+        back = list(ties.items())
+        for given, wanted in (*forth, *back, *forth):
+            table = pairs.get(id(_layer_of_weight(model, given)))
+            layer = _layer_of_weight(model, wanted)
+            if not isinstance(table, Compressed) or layer is None or id(layer) in pairs or self._has_dense(wanted):
+                continue
+            shape = {"weight": (table.parts.num_embeddings, table.parts.embedding_dim)}
+            reason = class_obstacle(layer) or ("" if matrix_shapes(layer) == shape else "it has another shape")
+            if reason:
+                raise ValueError(f"{wanted} can't be the table of {given}, to which it is tied: {reason}")
+            pairs[id(layer)] = replacement(layer, {"weight": table.parts}, None, table.dtype)
+
+    def _has_dense(self, name: str) -> bool:
+        """Whether the files have the values of a weight, under its name or with more or fewer prefixes."""
+        return any(f".{name}".endswith(f".{key}") or f".{key}".endswith(f".{name}") for key in self._dense_keys())
+
+    def _dense_keys(self) -> Iterator[str]:
+        """Yield the names in the files that hold values: not those of the empty tensors."""
+        for file in self.files:
+            with _opened(file) as opened:
+                for key in opened.keys():  # noqa: SIM118
+                    if 0 not in opened.get_slice(key).get_shape():
+                        yield key
 
     def unexpected(self, prefix: str) -> set[str]:
         """Return patterns of the keys that are no parameter's, for a model with a prefix of its base."""
@@ -182,8 +215,13 @@ def loosen_ties(model: nn.Module) -> None:
 
 
 def _is_table(model: nn.Module, key: str) -> bool:
+    return isinstance(_layer_of_weight(model, key), Compressed)
+
+
+def _layer_of_weight(model: nn.Module, key: str) -> nn.Module | None:
+    """Return the layer whose `weight` has a name, or None if it is another parameter's."""
     name, _, attribute = key.rpartition(".")
     try:
-        return attribute == "weight" and isinstance(model.get_submodule(name), Compressed)
+        return model.get_submodule(name) if attribute == "weight" else None
     except AttributeError:
-        return False
+        return None

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
+from inspect import signature
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from .._checks import checked_integer
+from .._checks import check_type, checked_integer, checked_items
+from .._methods import AFTER_TRAINING
+from .._registry import checked_options
 from ._attention import CompressedMultiheadAttention
 from ._compressed import Compressed
 from ._convert import convert
@@ -45,10 +48,11 @@ class Settings:
         tied: See `embedcompress.nn.compress_model_`, as for the next two.
         minimum_rows: Embeddings of fewer rows stay dense.
         minimum_bytes: Embeddings of fewer bytes stay dense.
-        modules_to_not_convert: Names of layers, or of what is around them, or patterns of `fnmatch`, that stay dense.
+        modules_to_not_convert: Names of layers, or of what is around them, or patterns of `fnmatch`, that stay dense;
+            each must fit something. An embedding that is tied to one of them stays dense too, unless `tied` is "untie".
 
     Raises:
-        TypeError, ValueError: an option out of range.
+        TypeError, ValueError: an option out of range, or that the method does not have.
     """
 
     def __init__(
@@ -71,6 +75,12 @@ class Settings:
             raise ValueError("linear=True needs bits")
         if tied not in ("share", "skip", "untie"):
             raise ValueError(f"tied must be 'share', 'skip' or 'untie', not {tied!r}")
+        for name, least in (("minimum_rows", minimum_rows), ("minimum_bytes", minimum_bytes)):
+            if checked_integer(least, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {least}")
+        check_type(method, str, "method", "a method's name")
+        check_type(linear, bool, "linear", "a flag")
+        Quantization(group="blocks", block=block)
         self.quant_method = NAME
         self.bits, self.embedding_bits, self.method, self.linear, self.block = (
             bits,
@@ -80,9 +90,15 @@ class Settings:
             block,
         )
         self.tied, self.minimum_rows, self.minimum_bytes = tied, minimum_rows, minimum_bytes
-        self.modules_to_not_convert = list(modules_to_not_convert or ())
+        self.modules_to_not_convert = _patterns(modules_to_not_convert)
+        checked_options(method, AFTER_TRAINING, self.of_embeddings())
         if linear:
             self.of_linear()
+
+    def of_embeddings(self) -> dict[str, int]:
+        """Return the options of the embeddings' method."""
+        bits = self.bits if self.embedding_bits is None else self.embedding_bits
+        return {} if bits is None else {"bits": bits}
 
     def of_linear(self) -> Quantization:
         """Return how linear layers are quantized."""
@@ -91,15 +107,34 @@ class Settings:
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
-        """Make one of what config.json has."""
-        config = cls(**{key: value for key, value in config_dict.items() if key != "quant_method"})
-        return (config, kwargs) if return_unused_kwargs else config
+        """Make one of what config.json has; other arguments count before it."""
+        known = signature(Settings).parameters
+        unused = {key: kwargs.pop(key) for key in [*kwargs] if return_unused_kwargs and key not in known}
+        config = cls(**{key: value for key, value in {**config_dict, **kwargs}.items() if key != "quant_method"})
+        return (config, unused) if return_unused_kwargs else config
 
     def leaves_out(self, name: str) -> bool:
         """Whether a layer is to stay dense."""
         steps = name.split(".")
         names = [".".join(steps[:count]) for count in range(1, len(steps) + 1)]
         return any(fnmatchcase(one, pattern) for pattern in self.modules_to_not_convert for one in names)
+
+    def check_names(self, model: nn.Module) -> None:
+        """Refuse names that a model does not have."""
+        names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+        for pattern in self.modules_to_not_convert:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(f"modules_to_not_convert has {pattern!r}, but the model has no layer of that name")
+
+
+def _patterns(given: Sequence[str] | None) -> list[str]:
+    """Return names as a list; a text is not one of them, though one can go through it."""
+    if isinstance(given, str):
+        raise TypeError(f"modules_to_not_convert must be a list of names, not the text {given!r}")
+    patterns = list(checked_items(given or (), "modules_to_not_convert"))
+    for pattern in patterns:
+        check_type(pattern, str, "modules_to_not_convert", "a list of names")
+    return patterns
 
 
 class Quantizer:
@@ -150,6 +185,8 @@ class Quantizer:
             loosen_ties(model)
             patterns = self._checkpoint.unexpected(model.base_model_prefix)
             model._keys_to_ignore_on_load_unexpected = {*(model._keys_to_ignore_on_load_unexpected or ()), *patterns}
+        else:
+            self.quantization_config.check_names(model)
 
     def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> None:
         if self._checkpoint is not None:
@@ -162,8 +199,6 @@ class Quantizer:
 
     def _compress(self, model: nn.Module) -> None:
         settings = self.quantization_config
-        bits = settings.bits if settings.embedding_bits is None else settings.embedding_bits
-        options: dict[str, Any] = {} if bits is None else {"bits": bits}
         self.report = compress_model_(
             model,
             settings.method,
@@ -171,7 +206,7 @@ class Quantizer:
             tied=settings.tied,
             minimum_rows=settings.minimum_rows,
             minimum_bytes=settings.minimum_bytes,
-            **options,
+            **settings.of_embeddings(),
         )
         if settings.linear:
             small = {layer.name for layer in self.report if layer.status == "skipped"}
@@ -190,17 +225,19 @@ class Quantizer:
         return state_and_metadata(model)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the configuration: the tables are the model's."""
-        return _again, (self.quantization_config.__dict__,)
+        """Pickle the configuration and what is known of the model, whose the tables are."""
+        return _again, (self.quantization_config.__dict__, self.report, self.linear_report, self.refusal)
 
 
 def _has_matrix(module: nn.Module) -> bool:
     return any(parameter.dim() == 2 for parameter in module._parameters.values() if parameter is not None)
 
 
-def _again(settings: dict[str, Any]) -> Any:
-    config, quantizer = registered()
-    return quantizer(config.from_dict(settings))
+def _again(settings: dict[str, Any], report: Report | None, linear: ParameterReport | None, refusal: str) -> Any:
+    config, kind = registered()
+    quantizer = kind(config.from_dict(settings))
+    quantizer.report, quantizer.linear_report, quantizer.refusal = report, linear, refusal
+    return quantizer
 
 
 @cache
@@ -233,6 +270,7 @@ def attach(model: nn.Module, quantizer: Any = None) -> None:
     import transformers
 
     kinds = (Compressed, CompressedMultiheadAttention)
+    made: Any = None
     for part in model.modules():
         if isinstance(part, transformers.PreTrainedModel) and any(isinstance(held, kinds) for held in part.modules()):
             held: Any = part
@@ -241,12 +279,13 @@ def attach(model: nn.Module, quantizer: Any = None) -> None:
                 if not isinstance(before, Quantizer):
                     held.hf_quantizer = _refusing(before)
                 continue
-            if quantizer is None:
+            if quantizer is None and made is None:
                 config, kind = registered()
-                quantizer = kind(config(bits=None))
-            held.hf_quantizer = quantizer
+                made = kind(config(bits=None))
+            used = made if quantizer is None else quantizer
+            held.hf_quantizer = used
             held.is_quantized, held.quantization_method = True, NAME
-            held.config.quantization_config = quantizer.quantization_config
+            held.config.quantization_config = used.quantization_config
 
 
 def _refusing(before: Any) -> Any:

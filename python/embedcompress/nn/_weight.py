@@ -21,7 +21,7 @@ from ._operators import runs_eagerly
 from ._parts import Parts
 
 GROWTH_BITS = 8
-"""Of the rows that are added to a table whose own have no bits."""
+"""Of the rows that are added to a table whose own have no bits, and the most of any that are added."""
 
 
 class CompressedWeight(Tensor):
@@ -196,18 +196,39 @@ def _set_data(weight: CompressedWeight, values: Tensor) -> None:
                 "must be as they were"
             )
     if len(values) > rows:
-        tree = table.parts()[0]
-        bits = tree["bits"] if tree["kind"] == "uniform" and tree["bits"] <= GROWTH_BITS else GROWTH_BITS
+        bits = min(_bits_of_values(table.parts()[0]) or GROWTH_BITS, GROWTH_BITS)
         table = partition([table, compress(values[rows:].detach().float(), bits=bits)])
     elif len(values) < rows:
         table = table.slice(0, len(values))
     weight.parts.replace(table)
 
 
+def _bits_of_values(tree: Mapping[str, Any]) -> int | None:
+    """Return the bits of a value in the last store of a table that has a code for each; None if none has."""
+    children: Mapping[str, Any] = tree.get("children", {})
+    # Those of numbers have their order.
+    for key in sorted(children, key=lambda name: (len(name), name), reverse=True):
+        found = _bits_of_values(children[key])
+        if found is not None:
+            return found
+    return int(tree["bits"]) if tree["kind"] in ("uniform", "codebook") else None
+
+
 def _require_grad(weight: CompressedWeight, requires_grad: bool = True) -> Any:
     if requires_grad:
         raise RuntimeError("a compressed weight has no gradient: it is for inference")
     return weight
+
+
+def _type(weight: CompressedWeight, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """Name the type; a cast decodes."""
+    return NotImplemented if dtype is not None else torch.empty(0, dtype=weight.dtype, device=weight.device).type()
+
+
+def _data_ptr(weight: CompressedWeight) -> int:
+    """Return an address that tied weights have in common, and others don't, as who asks for it wants to know."""
+    arrays = weight.parts.arrays()
+    return arrays[0].data_ptr() if arrays else 0
 
 
 def _no_memory(weight: CompressedWeight) -> Any:
@@ -227,7 +248,8 @@ _OPERATIONS: dict[Any, Callable[..., Any]] = {
     Tensor.__getitem__: _getitem,
     Tensor.detach: _itself,
     Tensor.requires_grad_: _require_grad,
-    Tensor.data_ptr: _no_memory,
+    Tensor.type: _type,
+    Tensor.data_ptr: _data_ptr,
     Tensor.untyped_storage: _no_memory,
     _Descriptor.data.__get__: _itself,
     _Descriptor.data.__set__: _set_data,
@@ -245,7 +267,7 @@ _DESCRIPTIONS = {
         getattr(_Descriptor, name)
         for name in (
             "size", "dim", "numel", "nelement", "element_size", "stride", "is_floating_point", "is_complex",
-            "is_contiguous", "__len__", "__hash__", "get_device", "type",
+            "is_contiguous", "__len__", "__hash__", "get_device",
         )
     ),
 }  # fmt: skip
