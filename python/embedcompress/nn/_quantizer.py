@@ -199,6 +199,7 @@ class Quantizer:
 
     def _compress(self, model: nn.Module) -> None:
         settings = self.quantization_config
+        options: dict[str, Any] = settings.of_embeddings()
         self.report = compress_model_(
             model,
             settings.method,
@@ -206,7 +207,7 @@ class Quantizer:
             tied=settings.tied,
             minimum_rows=settings.minimum_rows,
             minimum_bytes=settings.minimum_bytes,
-            **settings.of_embeddings(),
+            **options,
         )
         if settings.linear:
             small = {layer.name for layer in self.report if layer.status == "skipped"}
