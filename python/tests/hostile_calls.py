@@ -11,6 +11,7 @@ is counted whether the message names it.
 from __future__ import annotations
 
 import inspect
+import operator
 import random
 import re
 import sys
@@ -95,6 +96,7 @@ def functions(folder: Path) -> dict[str, Call]:
         "compress": (ec.compress, lambda: {"weight": weight(), "method": "asym"}),
         "compress_to_file": (ec.compress_to_file, lambda: {"path": target, "tables": {"a": dense}, "method": "asym"}),
         "contents": (ec.contents, lambda: {"path": saved}),
+        "export": (ec.export, lambda: {"path": target, "tables": {"a": dense}, "kind": "gguf"}),
         "vocabulary": (ec.vocabulary, lambda: {"path": saved, "name": "a"}),
         "verify": (ec.verify, lambda: {"path": saved}),
         "dense": (ec.dense, lambda: {"weight": weight()}),
@@ -198,6 +200,7 @@ def functions(folder: Path) -> dict[str, Call]:
             lambda: {"path": folder / "model.safetensors", "model": model()},
         ),
         "nn.prepare": (nn.prepare, lambda: {"model": model(), "weights": 4}),
+        "nn.decompose_": (nn.decompose_, lambda: {"model": packed()}),
         "nn.save_compressed": (nn.save_compressed, lambda: {"model": packed(), "path": target}),
         "training.Fields": (training.Fields, lambda: {"sizes": [3, 4]}),
         "training.Trainer": (
@@ -267,7 +270,10 @@ def parameters(function: Callable[..., Any]) -> tuple[list[str], bool]:
 
 def is_much(value: Any) -> bool:
     """Whether a value is an integer that a function may take for very many."""
-    return isinstance(value, (int, np.integer)) and value > MOST_WORK
+    try:
+        return operator.index(value) > MOST_WORK
+    except Exception:
+        return False
 
 
 def option_names() -> list[str]:
