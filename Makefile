@@ -72,6 +72,8 @@ SANITIZE :=
 RECORD :=
 # Instruction-set levels that are built for tests and benchmarks: a list such as v2,plain; none is all that this machine runs.
 TEST_LEVELS :=
+# When the core was last compiled at these levels. Those of other TEST_LEVELS are compiled anew, in their place.
+CORE_LEVELS = $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 recorded = $(if $(RECORD),--out docs/results/$(1).json)
 # Arguments of `make install` and of its relatives.
 LEVELS := native
@@ -86,8 +88,8 @@ C_LIBRARY := $(or $(PYTHON),python3) -B python/_build/c_library.py
 SOURCES := Package.swift pyproject.toml python/embedcompress/_loader.py $(wildcard python/_build/*.py) \
     $(shell find Sources python/csrc)
 
-.PHONY: demo wheel test test-swift test-once test-levels bench bench-retrieval bench-training bench-qbert report card reproduce check clean \
-    c-library install uninstall fuzz mutate hostile sanitize security-page
+.PHONY: demo wheel test test-swift test-once test-levels bench bench-retrieval bench-training bench-qbert report card reproduce \
+    check clean c-library install uninstall fuzz mutate hostile sanitize security-page
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
@@ -107,10 +109,10 @@ WHOLE = $(if $(SIDE_BY_SIDE),> $(VENV)/$@.log 2>&1; status=$$?; cat $(VENV)/$@.l
 test-swift:
 	@nice $(SWIFT) test -Xswiftc -O $(WHOLE)
 
-test-once: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+test-once: $(VENV)/.test-needs $(CORE_LEVELS)
 	$(BIN)/python -m pytest $(ANY_LEVEL:%=python/tests/test_%.py)
 
-test-levels: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+test-levels: $(VENV)/.test-needs $(CORE_LEVELS)
 	@(failed=0; \
 	levels=$$($(BIN)/python -c \
 	    'from embedcompress import _loader as l; print(*(x for x in l.cpu_levels() if x in l.built_levels()))'); \
@@ -122,7 +124,7 @@ test-levels: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	done; \
 	exit $$failed) $(WHOLE)
 
-bench: $(VENV)/.bench-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+bench: $(VENV)/.bench-needs $(CORE_LEVELS)
 	$(BIN)/embedcompress bench lookup --out docs/results/lookup.json $(BENCH)
 	$(BIN)/python python/benchmarks/lookup_page.py
 	$(BIN)/python python/benchmarks/many_tables.py --out docs/results/many_tables.json
@@ -132,7 +134,7 @@ bench: $(VENV)/.bench-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
 	$(BIN)/python python/benchmarks/product_codes.py
 	$(BIN)/python python/benchmarks/linear_algebra.py
 
-bench-training: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+bench-training: $(VENV)/.test-needs $(CORE_LEVELS)
 	$(BIN)/python python/benchmarks/training_steps.py
 	$(BIN)/python python/benchmarks/step_costs.py
 	$(BIN)/python python/benchmarks/training_bytes.py
@@ -145,21 +147,21 @@ report: $(VENV)/.test-needs $(VENV)/.core
 	$(BIN)/embedcompress bench report $(REPORTED:%=docs/results/%.jsonl) --out docs/report
 	$(BIN)/python python/benchmarks/scale_page.py
 
-bench-retrieval: $(VENV)/.sentences $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+bench-retrieval: $(VENV)/.sentences $(CORE_LEVELS)
 	$(BIN)/embedcompress bench retrieval --sentences $(SENTENCES) --vectors $(VENV)/movieReviewSnippets.npy --limit 30 \
 	    --out docs/results/retrieval.jsonl
 
-bench-qbert: $(VENV)/.sentences $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+bench-qbert: $(VENV)/.sentences $(CORE_LEVELS)
 	$(PIP) --no-deps gensim
 	$(BIN)/python python/benchmarks/qbert.py --sentences $(SENTENCES) --work $(VENV)/qbert $(QBERT)
 
-card: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+card: $(VENV)/.test-needs $(CORE_LEVELS)
 	$(BIN)/python python/benchmarks/comparison_card.py
 	set -e; for table in wordllama minilm glove; do \
 	    $(BIN)/embedcompress bench table $$table --recommend 0.25 0.13 0.07 0.03 --limit 30 --out docs/results/table.jsonl; \
 	done
 
-reproduce: $(VENV)/.test-needs $(VENV)/.core-levels$(TEST_LEVELS:%=-%)
+reproduce: $(VENV)/.test-needs $(CORE_LEVELS)
 	$(BIN)/python python/benchmarks/reproduce_4bit.py
 	$(BIN)/python python/benchmarks/quantizer_speed.py
 
@@ -266,9 +268,8 @@ $(VENV)/.core: $(SOURCES) | $(VENV)/.demo-needs
 	EMBEDCOMPRESS_BUILD_LEVELS=native $(PIP) --no-build-isolation --no-deps --editable .
 	touch $@
 
-# The core at every level that this machine can run, or at those of TEST_LEVELS, which take `plain` too. The last build is
-# what is in place.
-$(VENV)/.core-levels$(TEST_LEVELS:%=-%): $(SOURCES) | $(VENV)/.demo-needs
+# The core at every level that this machine can run, or at those of TEST_LEVELS, of which `plain` may be one.
+$(CORE_LEVELS): $(SOURCES) | $(VENV)/.demo-needs
 	$(PIP) setuptools
 	@echo 'Compiling the core at every level: the first time takes some five minutes each on a processor of its own'
 	EMBEDCOMPRESS_BUILD_LEVELS='$(TEST_LEVELS)' $(PIP) --no-build-isolation --no-deps --editable .

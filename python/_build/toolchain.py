@@ -116,17 +116,10 @@ def build_library(
     if sys.platform == "linux":
         # SwiftPM ignores its own --static-swift-stdlib for dynamic libraries.
         command += ["-Xswiftc", "-static-stdlib"]
-        # The linker keeps one of functions that are equal, and none that nothing calls. It would strip what debuggers read.
-        command += [
-            "-Xswiftc",
-            "-Xfrontend",
-            "-Xswiftc",
-            "-function-sections",
-            "-Xswiftc",
-            "-use-ld=lld",
-            "-Xswiftc",
-            "-gnone",
-        ]
+        # A section for each function, so that the linker leaves out those that nothing calls, and has equal ones once. No
+        # debug information: the linker would strip it.
+        for option in ("-Xfrontend", "-function-sections", "-use-ld=lld", "-gnone"):
+            command += ["-Xswiftc", option]
         command += ["-Xlinker", "--icf=all"]
     command += swift_flags
     environment = {key: value for key, value in os.environ.items() if key not in COMPILER_VARIABLES} | variables

@@ -82,11 +82,14 @@ def interpreters():
     return found
 
 
+INTERPRETERS = interpreters() if WHEELS else {}
+
+
 @needs_wheel
-@pytest.mark.parametrize("version", interpreters() if WHEELS else [])
+@pytest.mark.parametrize("version", INTERPRETERS)
 def test_the_wheel_runs_the_first_snippet_without_swift(version, tmp_path):
     environment = tmp_path / "environment"
-    subprocess.run([interpreters()[version], "-m", "venv", environment], check=True)
+    subprocess.run([INTERPRETERS[version], "-m", "venv", environment], check=True)
     python = environment / "bin/python"
     plain = {"PATH": f"{environment}/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
     assert shutil.which("swift", path=plain["PATH"]) is None

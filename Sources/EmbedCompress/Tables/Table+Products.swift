@@ -38,7 +38,7 @@ extension Table {
         let context = LookupContext(onInvalid: .raise)
         let dimension = dimension
         let store = root as? any MultipliedStore
-        if let store, let prepared = try store.productVectors(vectors, count: count) {
+        if let store, let prepared = try store.productVectors(vectors, count: count), prepared.areSmall {
             forEachBlock(count: range.count) { start, rows, ids in
                 for index in 0..<rows { ids[index] = Int64(range.lowerBound + start + index) }
                 store.multiply(
@@ -103,9 +103,8 @@ extension Uniform: MultipliedStore {
         case 8: ordered = Codes8.ordered
         default: return nil
         }
-        let found = try ProductVectors(
+        return try ProductVectors(
             vectors, count: count, dimension: dimension, groups: layout.groups, ordered: ordered)
-        return found.areSmall ? found : nil
     }
 
     func multiply(_ ids: IDBlock, _ vectors: ProductVectors, into output: ProductBlock, context: LookupContext) {
@@ -131,10 +130,9 @@ extension Uniform: MultipliedStore {
 extension Codebook: MultipliedStore {
     func productVectors(_ vectors: UnsafePointer<Float>, count: Int) throws -> ProductVectors? {
         guard bits == 4 || bits == 3, entryType == .float16 else { return nil }
-        let found = try ProductVectors(
+        return try ProductVectors(
             vectors, count: count, dimension: dimension, groups: groups,
             ordered: bits == 4 ? Codes4.ordered : Codes3.ordered)
-        return found.areSmall ? found : nil
     }
 
     func multiply(_ ids: IDBlock, _ vectors: ProductVectors, into output: ProductBlock, context: LookupContext) {

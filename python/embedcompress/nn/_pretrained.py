@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -136,15 +137,16 @@ class Checkpoint:
 
     def _has_dense(self, name: str) -> bool:
         """Whether the files have the values of a weight, under its name or with more or fewer prefixes."""
-        return any(f".{name}".endswith(f".{key}") or f".{key}".endswith(f".{name}") for key in self._dense_keys())
+        return any(f".{name}".endswith(f".{key}") or f".{key}".endswith(f".{name}") for key in self._dense_keys)
 
-    def _dense_keys(self) -> Iterator[str]:
-        """Yield the names in the files that hold values: not those of the empty tensors."""
+    @cached_property
+    def _dense_keys(self) -> list[str]:
+        """The names in the files that hold values: not those of the empty tensors."""
+        found = []
         for file in self.files:
             with _opened(file) as opened:
-                for key in opened.keys():  # noqa: SIM118
-                    if 0 not in opened.get_slice(key).get_shape():
-                        yield key
+                found += [key for key in opened.keys() if 0 not in opened.get_slice(key).get_shape()]  # noqa: SIM118
+        return found
 
     def unexpected(self, prefix: str) -> set[str]:
         """Return patterns of the keys that are no parameter's, for a model with a prefix of its base."""
