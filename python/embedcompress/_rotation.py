@@ -10,7 +10,9 @@ from ._expressions import compose
 from ._table import Table, dense
 
 
-def rotate(table: Table, seed: int = 0, *, offset: object | None = None) -> Table:
+def rotate(
+    table: Table, seed: int | None = None, *, offset: object | None = None, vectors: Table | None = None
+) -> Table:
     """Return a table whose rows are those of `table`, rotated back: the inverse of what `rotated` does, plus `offset`.
 
     Over codes of rotated rows this gives the rows, as `compress(weight, "eden")` makes it. A pooled sum is
@@ -18,21 +20,30 @@ def rotate(table: Table, seed: int = 0, *, offset: object | None = None) -> Tabl
 
     Args:
         table: The inner table, of any dimension.
-        seed: Says which rotation, a randomised Hadamard transform; from 0 to 2^63 - 1.
+        seed: Says which rotation, a randomised Hadamard transform; from 0 to 2^63 - 1, 0 if nothing is given.
+        vectors: In place of a seed: (count, dimension), at most as many as columns. The rotation is a product of
+            reflections at the planes that are orthogonal to them; of vector k the first k numbers are taken for 0, and
+            the next one for 1.
         offset: (dimension,) numbers to add to each row, kept in f32; none if not given. Rows of id -1 in a route above
             stay zeros.
 
     Raises:
-        ValueError: a seed that is out of range, or an offset of another shape.
+        ValueError: a seed that is out of range, an offset or vectors of another shape, or both a seed and vectors.
     """
     check_type(table, Table, "table", "a Table")
+    if vectors is not None:
+        check_type(vectors, Table, "vectors", "a Table")
+        if seed is not None:
+            raise ValueError("give either a seed or vectors, not both")
     values = None
     if offset is not None:
         # Kept by the table: the caller's own may change.
         values = np.array(as_numbers(offset, "offset"))
         if values.shape != (table.dimension,):
             raise ValueError(f"offset must be {table.dimension} numbers, not of shape {values.shape}")
-    return compose("rotate", {"seed": seed}, {"offset": values}, [table])
+    if vectors is not None:
+        return compose("rotate", {}, {"offset": values}, [table, vectors])
+    return compose("rotate", {"seed": 0 if seed is None else seed}, {"offset": values}, [table])
 
 
 def rotated(weight: object, seed: int = 0) -> Table:

@@ -1,4 +1,4 @@
-"""Tables that are one store, made of its parts: a tensor train, non-zeros, a shared array, a network of hashes."""
+"""Tables that are one store, made of its parts: tensor trains, non-zeros, shared arrays, hash networks, trellises."""
 
 from __future__ import annotations
 
@@ -177,3 +177,37 @@ def hash_network(
         raise ValueError("weights must be arrays for all layers, or tables for all")
     arrays |= {f"biases{index}": bias for index, bias in enumerate(biases)}
     return compose("hash_network", {"rows": rows, "buckets": buckets, "encoding": encoding}, arrays, tables)
+
+
+def trellis(
+    codes: object,
+    scale_codes: object,
+    *,
+    bits: object,
+    scales: object,
+    factors: object,
+    states: int,
+    multiplier: int,
+) -> Table:
+    """Return a table of trellis codes (Tseng et al., "QTIP", NeurIPS 2024): values of windows of a row's bits.
+
+    The codes of a row, one after the other, low bits first, are a ring of bits. Column j's state s is the `states` bits
+    from its own first bit on. Its value is scales[scale_code] * v * factors[j], where v is the sum of the four bytes of
+    s * multiplier modulo 2^32, less 510. A column without bits has the next column's state; the multiplier of one that
+    follows n of them is multiplied by 0x9e3779b1 n times.
+
+    Args:
+        codes: (rows, dimension) integers; those of column j are from 0 to 2^bits[j] - 1.
+        scale_codes: (rows,) integers from 0 to 255.
+        bits: (dimension,) integers from 0 to 8, and to states - 4; at most 3 zeros in a row, and none at the end. Their
+            sum is a multiple of 8 and at least `states`.
+        scales: (256,) numbers of at most 14 significant bits; the first is 0.
+        factors: (dimension,) numbers.
+        states: Bits of a state, 8 to 16.
+        multiplier: From 0 to 2^32 - 1.
+
+    Raises:
+        ValueError: codes out of range, or arrays that don't go together.
+    """
+    arrays = {"codes": codes, "scale_codes": scale_codes, "bits": bits, "scales": scales, "factors": factors}
+    return compose("trellis", {"states": states, "multiplier": multiplier}, arrays)

@@ -121,6 +121,7 @@ def functions(folder: Path) -> dict[str, Call]:
         "remap": (ec.remap, lambda: {"table": table, "map": np.arange(30) % 24}),
         "remap modulo": (ec.remap, lambda: {"table": table, "rows": 90, "modulo": 24}),
         "rotate": (ec.rotate, lambda: {"table": table, "seed": 3, "offset": np.ones(16)}),
+        "rotate by vectors": (ec.rotate, lambda: {"table": table, "vectors": dense.slice(0, 4)}),
         "rotated": (ec.rotated, lambda: {"weight": weight(), "seed": 3}),
         "save": (ec.save, lambda: {"path": target, "tables": {"a": table}}),
         "set_num_threads": (ec.set_num_threads, lambda: {"n": 1}),
@@ -143,6 +144,14 @@ def functions(folder: Path) -> dict[str, Call]:
         "tensor_train": (
             ec.tensor_train,
             lambda: {"cores": [np.ones(shape, np.float32) for shape in ((2, 2, 3), (3, 3, 2, 2), (4, 2, 2))]},
+        ),
+        "trellis": (
+            ec.trellis,
+            lambda: {
+                **{"codes": codes, "scale_codes": np.arange(len(codes)), "bits": np.full(codes.shape[1], 4)},
+                **{"scales": np.arange(256, dtype=np.float32), "factors": np.ones(codes.shape[1], np.float32)},
+                **{"states": 12, "multiplier": 2**31 + 1},
+            },
         ),
         "tensor_train of tables": (
             ec.tensor_train,

@@ -98,11 +98,16 @@ def random_remap(rng, inner, function):
 
 
 def random_rotate(rng, inner):
-    """Either way, and with an offset or not where there may be one."""
+    """By a seed either way or by vectors, and with an offset or not where there may be one."""
     seed = int(rng.integers(0, 2**63 - 1))
-    if rng.integers(2):
+    choice = rng.integers(3)
+    if choice == 0:
         return ec.rotated(inner, seed)
-    return ec.rotate(inner, seed, offset=rng.standard_normal(inner.dimension) if rng.integers(2) else None)
+    offset = rng.standard_normal(inner.dimension) if rng.integers(2) else None
+    if choice == 1:
+        return ec.rotate(inner, seed, offset=offset)
+    vectors = rng.standard_normal((int(rng.integers(1, inner.dimension + 1)), inner.dimension))
+    return ec.rotate(inner, vectors=ec.dense(vectors.astype(np.float32)), offset=offset)
 
 
 def random_route(rng, inner, route):
@@ -238,17 +243,57 @@ def random_hash_network(rng, rows, dimension, of_tables=None):
     )
 
 
+def trellis_bits(rng, dimension, states):
+    """Bits of columns that a trellis can have: at most 3 zeros in a row, whole bytes, a state at least; or None."""
+    most = min(8, states - 4)
+    if dimension * most < states:
+        return None
+    bits = rng.integers(0, most + 1, dimension)
+    bits[3::4] = np.maximum(bits[3::4], 1)
+    bits[-1] = max(bits[-1], 1)
+    total = max(-(-int(bits.sum()) // 8) * 8, -(-states // 8) * 8)
+    if total > dimension * most:
+        total = dimension * most // 8 * 8
+        if total < states:
+            return None
+    while bits.sum() != total:
+        column = rng.integers(dimension)
+        step = 1 if bits.sum() < total else -1
+        if 1 <= bits[column] + step <= most:
+            bits[column] += step
+    return bits
+
+
+def random_trellis(rng, rows, dimension, states=None):
+    """Rows of any bits; of too few columns for a state, uniform codes."""
+    states = int(rng.integers(8, 17)) if states is None else states
+    bits = trellis_bits(rng, dimension, states)
+    if bits is None:
+        return random_uniform(rng, rows, dimension, 4)
+    scales = np.append(0, (1 + rng.integers(0, 2**13, 255) / 2**13) / 512).astype(np.float32)
+    return ec.trellis(
+        rng.integers(0, 2**bits, (rows, dimension)),
+        rng.integers(0, 256, rows),
+        bits=bits,
+        scales=scales,
+        factors=rng.standard_normal(dimension).astype(np.float32),
+        states=states,
+        multiplier=int(rng.integers(2**32)),
+    )
+
+
 def random_leaf(rng, rows, dimension):
     """Any store."""
     stores = [random_product, random_sparse, random_shared_array, random_tensor_train, random_hash_network]
-    choice = int(rng.integers(9))
+    stores.append(random_trellis)
+    choice = int(rng.integers(10))
     if choice < len(stores):
         return stores[choice](rng, rows, dimension)
-    if choice == 5:
-        return random_dense(rng, rows, dimension, str(rng.choice(["f32", "f16", "bf16"])))
     if choice == 6:
-        return random_uniform(rng, rows, dimension, int(rng.choice(BITS)), scope=str(rng.choice(["row", "table"])))
+        return random_dense(rng, rows, dimension, str(rng.choice(["f32", "f16", "bf16"])))
     if choice == 7:
+        return random_uniform(rng, rows, dimension, int(rng.choice(BITS)), scope=str(rng.choice(["row", "table"])))
+    if choice == 8:
         return random_uniform(rng, rows, dimension, int(rng.choice(BITS)), group=8)
     scope = str(rng.choice(["row", "cluster", "table", "scaled"]))
     return random_codebook(rng, rows, dimension, int(rng.integers(1, 9)), scope=scope)

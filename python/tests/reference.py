@@ -241,9 +241,21 @@ def project_rows(tree, arrays):
     return Rows(inner.values @ matrix + bias, magnitude * (2 + np.sqrt(len(matrix)) / 2))
 
 
+def reflections(vectors):
+    """The product of the reflections at the planes that are orthogonal to some vectors."""
+    matrix = np.eye(vectors.shape[1])
+    for number, vector in enumerate(vectors):
+        vector = np.concatenate([np.zeros(number), [1], vector[number + 1 :]])
+        matrix -= 2 / (vector @ vector) * np.outer(vector, vector @ matrix)
+    return matrix
+
+
 def rotate_rows(tree, arrays):
     inner = rows_of_parts(tree["children"]["inner"], arrays)
-    matrix = rotation(tree["seed"], tree["dimension"])
+    if "seed" in tree:
+        matrix = rotation(tree["seed"], tree["dimension"])
+    else:
+        matrix = reflections(rows_of_parts(tree["children"]["vectors"], arrays).values)
     values = inner.values @ (matrix.T if tree.get("direction") == "forward" else matrix)
     # Each of up to four transforms rounds.
     magnitude = 4 * np.linalg.norm(inner.magnitude, axis=1, keepdims=True) * np.ones(tree["dimension"])

@@ -211,8 +211,26 @@ def product_parts(tree, arrays):
     return values, np.abs(values)
 
 
+def trellis_parts(tree, arrays):
+    found = {field: arrays[name].values for field, name in tree["tensors"].items()}
+    (rows, dimension), bits, width = (tree["rows"], tree["dimension"]), found["bits"].astype(int), tree["code_bytes"]
+    ring = np.unpackbits(found["rows"][:, :width], axis=1, bitorder="little").astype(np.uint64)
+    values, shared = np.zeros((rows, dimension)), 0
+    for column, start in enumerate(np.cumsum(bits) - bits):
+        places = (start + np.arange(tree["states"])) % (8 * width)
+        states = (ring[:, places] << np.arange(tree["states"], dtype=np.uint64)).sum(axis=1)
+        multiplier = tree["multiplier"] * 0x9E3779B1**shared % 2**32
+        products = states * np.uint64(multiplier) % np.uint64(2**32)
+        values[:, column] = products.astype("<u4").view(np.uint8).reshape(rows, 4).astype(int).sum(axis=1) - 510
+        shared = shared + 1 if bits[column] == 0 else 0
+    scales = found["scales"].astype(np.float64)[found["rows"][:, width]]
+    values *= scales[:, None] * found["factors"].astype(np.float64)
+    return values, np.abs(values)
+
+
 STORES = {
     "product": product_parts,
+    "trellis": trellis_parts,
     "sparse": sparse_parts,
     "shared_array": shared_array_parts,
     "tensor_train": tensor_train_parts,

@@ -121,3 +121,48 @@ extension Product {
             rows: rows, layout: layout, codebooks: Bytes(joining: books.map { try $0.floats().bytes }))
     }
 }
+
+extension Trellis {
+    /// `codes`: (rows, dimension) integers, of each column from 0 to 2^bits - 1: its own bits. `scale_codes`: (rows,) integers
+    /// from 0 to 255. `scales`: (256,). `bits`: (dimension,) integers. `factors`: (dimension,). Fields: `states`,
+    /// `multiplier`.
+    init(composing parts: inout Composition) throws {
+        try parts.checkNoChildren()
+        let (codes, rows, dimension) = try parts.array("codes").codes()
+        let (scaleCodes, bits) = (try parts.integers("scale_codes"), try parts.integers("bits"))
+        guard bits.count == dimension, scaleCodes.count == rows else {
+            throw EmbedCompressError.invalidArgument(
+                "codes of shape (\(rows), \(dimension)) need \(dimension) bits and \(rows) scale_codes, not \(bits.count) and "
+                    + "\(scaleCodes.count)")
+        }
+        let code = TrellisCode(
+            stateBits: try parts.integer("states", TrellisCode.stateBitRange),
+            multiplier: UInt32(try parts.integer("multiplier", 0...Int(UInt32.max))))
+        let columns = try TrellisColumns(code: code, bits: (0..<dimension).map { UInt8(clamping: bits[$0]) })
+        let rowBytes = columns.codeBytes + 1
+        guard let size = Checked.product(rows, rowBytes) else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
+        let bytes = Bytes(try ByteStorage.allocate(size))
+        for row in 0..<rows {
+            let target = bytes.mutablePointer + row * rowBytes
+            var writer = BitWriter(target: target)
+            for column in 0..<dimension {
+                let own = codes[row * dimension + column]
+                guard own >= 0, own < 1 << columns.bits[column] else {
+                    throw EmbedCompressError.invalidArgument(
+                        "codes of \(columns.bits[column]) bits are from 0 to \(1 << columns.bits[column] - 1), but row \(row) has "
+                            + "\(own) in column \(column)")
+                }
+                writer.write(UInt32(truncatingIfNeeded: own), bits: Int(columns.bits[column]))
+            }
+            guard (0...255).contains(scaleCodes[row]) else {
+                throw EmbedCompressError.invalidArgument(
+                    "scale_codes are from 0 to 255, but row \(row) has \(scaleCodes[row])")
+            }
+            target.storeBytes(
+                of: UInt8(truncatingIfNeeded: scaleCodes[row]), toByteOffset: columns.codeBytes, as: UInt8.self)
+        }
+        try self.init(
+            bytes, rows: rows, columns: columns, scales: try parts.array("scales").numbers(axes: 1, as: .float32),
+            factors: try parts.array("factors").numbers(axes: 1, as: .float32))
+    }
+}

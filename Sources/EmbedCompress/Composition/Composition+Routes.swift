@@ -99,13 +99,20 @@ extension Project {
 }
 
 extension Rotate {
-    /// `offset`: (dimension,) numbers to add to each row, if any. Fields: `seed`; `direction`, "inverse" or "forward".
+    /// One table and the field `seed`, or two tables: the inner one, and the vectors of reflections. `offset`: (dimension,)
+    /// numbers to add to each row, if any. `direction`: "inverse" or "forward".
     init(composing parts: inout Composition) throws {
-        let inner = try parts.inner()
-        let offset = parts.optionalArray("offset")
-        try self.init(
-            inner: inner, seed: parts.integer("seed", 0...Int.max),
-            direction: parts.choice("direction", Direction.self, default: .inverse),
-            offset: offset?.numbers(axes: 1, as: .float32))
+        let offset = try parts.optionalArray("offset")?.numbers(axes: 1, as: .float32)
+        let direction = try parts.choice("direction", Direction.self, default: .inverse)
+        if let seed = try parts.optionalInteger("seed", 0...Int.max) {
+            try self.init(inner: parts.inner(), seed: seed, direction: direction, offset: offset)
+        } else {
+            guard parts.children.count == 2 else {
+                throw EmbedCompressError.invalidArgument(
+                    "a rotation has a seed, or a table of vectors beside the inner one")
+            }
+            try self.init(
+                inner: parts.children[0], vectors: parts.children[1], direction: direction, offset: offset)
+        }
     }
 }

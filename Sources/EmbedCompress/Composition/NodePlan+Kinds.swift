@@ -42,6 +42,16 @@ extension Product {
     }
 }
 
+extension Trellis {
+    /// `code_bytes`: bytes of the bits of a row.
+    static func plannedBytes(_ plan: NodePlan) throws -> Int? {
+        let dimension = plan.dimension
+        let codeBytes = try plan.integer("code_bytes", 1...maximumDimension)
+        let spacing = try RowSpacing(unpaddedBytes: codeBytes + 1, alignment: plan.rowAlignment())
+        return Checked.sum(of: [Checked.product(plan.rows, spacing.rowBytes), tableBytes(dimension: dimension)])
+    }
+}
+
 extension Sparse {
     /// Without `layout`, that of fewer bytes.
     static func plannedBytes(_ plan: NodePlan) throws -> Int? {
@@ -145,6 +155,6 @@ extension Project {
 
 extension Rotate {
     static func plannedBytes(_ plan: NodePlan) throws -> Int? {
-        byteCount(dimension: plan.dimension, hasOffset: plan.hasTensor("offset"))
+        byteCount(dimension: plan.dimension, hasSeed: plan.has("seed"), hasOffset: plan.hasTensor("offset"))
     }
 }

@@ -33,7 +33,7 @@ public struct Method: Sendable {
     static let registered = Registry<Method>([])
     static let builtIn: [Method] = [
         .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .multipoint,
-        .kmeans, .kmeansClusters, .eden, .int8, .int16, .pq, .rq, .prune, .dedup,
+        .kmeans, .kmeansClusters, .eden, .trellis, .int8, .int16, .pq, .rq, .prune, .dedup,
         .magnitudeProduct, .optimizedProduct, .svd, .magnitudeSVD, .tensorTrain, .hotCold,
     ]
 }

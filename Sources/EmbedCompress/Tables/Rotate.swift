@@ -1,9 +1,10 @@
 /// Row = inner row, rotated, plus a row that all share. The rotation is a randomised Hadamard transform, of which only
-/// the seed is kept; see ``Rotation``.
+/// the seed is kept, see ``Rotation``; or a product of reflections, whose vectors are a table, see ``Reflectors``.
 ///
 /// What a codebook of normal values holds best is a row that has been rotated: the route then turns back. EDEN (Vargaftik
-/// et al., ICML 2022), DRIVE (NeurIPS 2021) and RaBitQ (SIGMOD 2024) are `Rotate` over scalar codes. A pooled sum is
-/// rotated once for each segment of a block. Own bytes: 8 for the seed, and 4 for each column of the offset.
+/// et al., ICML 2022), DRIVE (NeurIPS 2021) and RaBitQ (SIGMOD 2024) are `Rotate` over scalar codes. Reflections turn the
+/// directions out in which rows vary most and least. A pooled sum is rotated once for each segment of a block. Own bytes: 8
+/// for a seed, and 4 for each column of the offset.
 public struct Rotate: Node {
     public static let kind = "rotate"
 
@@ -15,9 +16,15 @@ public struct Rotate: Node {
         case forward
     }
 
+    /// What a row is turned by.
+    private enum Turn {
+        case seeded(Rotation)
+        case reflected(Reflectors, vectors: any Node)
+    }
+
     let inner: any Node
     public let direction: Direction
-    private let rotation: Rotation
+    private let turn: Turn
     /// F32, one for each column.
     private let offset: Bytes?
     /// The same where whole vectors can be read.
@@ -25,21 +32,51 @@ public struct Rotate: Node {
 
     public var rows: Int { inner.rows }
     public var dimension: Int { inner.dimension }
-    public var seed: Int { rotation.seed }
-    public var children: [(name: String, expression: any TableExpression)] { [("inner", inner)] }
-    public var ownBytes: Int { Self.byteCount(dimension: dimension, hasOffset: offset != nil) }
+    /// Of the Hadamard transform; nil for reflections.
+    public var seed: Int? {
+        guard case .seeded(let rotation) = turn else { return nil }
+        return rotation.seed
+    }
+    public var children: [(name: String, expression: any TableExpression)] {
+        guard case .reflected(_, let vectors) = turn else { return [("inner", inner)] }
+        return [("inner", inner), ("vectors", vectors)]
+    }
+    public var ownBytes: Int {
+        Self.byteCount(dimension: dimension, hasSeed: seed != nil, hasOffset: offset != nil)
+    }
     public var summary: String {
-        "Rotate \(direction == .inverse ? "back" : "forward"), seed \(seed)"
-            + (offset == nil ? "" : ", plus an f32 row")
+        let way = direction == .inverse ? "back" : "forward"
+        let text: String
+        switch turn {
+        case .seeded(let rotation): text = "Rotate \(way), seed \(rotation.seed)"
+        case .reflected(let reflectors, _): text = "Rotate \(way) by \(reflectors.count) reflections"
+        }
+        return text + (offset == nil ? "" : ", plus an f32 row")
     }
 
-    /// Of the seed and the offset; a dimension is far from what overflows.
-    static func byteCount(dimension: Int, hasOffset: Bool) -> Int {
-        MemoryLayout<Int64>.size + (hasOffset ? MemoryLayout<Float>.size * dimension : 0)
+    /// Of a seed and the offset; a dimension is far from what overflows.
+    static func byteCount(dimension: Int, hasSeed: Bool, hasOffset: Bool) -> Int {
+        (hasSeed ? MemoryLayout<Int64>.size : 0) + (hasOffset ? MemoryLayout<Float>.size * dimension : 0)
     }
 
     /// - Parameter offset: What is added to each row, `dimension` f32; nil for nothing.
     init(inner: any Node, seed: Int, direction: Direction = .inverse, offset: Bytes? = nil) throws {
+        try self.init(
+            inner: inner, .seeded(try Rotation(dimension: inner.dimension, seed: seed)), direction: direction,
+            offset: offset)
+    }
+
+    /// - Parameter vectors: As many rows as there are reflections, of as many columns as inner rows have.
+    init(inner: any Node, vectors: any Node, direction: Direction = .inverse, offset: Bytes? = nil) throws {
+        guard vectors.dimension == inner.dimension else {
+            throw EmbedCompressError.invalidArgument(
+                "rows of \(inner.dimension) columns are reflected by vectors of as many, not of \(vectors.dimension)")
+        }
+        try self.init(
+            inner: inner, .reflected(try Reflectors(vectors), vectors: vectors), direction: direction, offset: offset)
+    }
+
+    private init(inner: any Node, _ turn: Turn, direction: Direction, offset: Bytes?) throws {
         let offsetBytes = inner.dimension * MemoryLayout<Float>.size
         guard offset.map({ $0.count == offsetBytes }) ?? true else {
             throw EmbedCompressError.invalidArgument(
@@ -48,17 +85,21 @@ public struct Rotate: Node {
         self.inner = inner
         self.direction = direction
         self.offset = offset
-        rotation = try Rotation(dimension: inner.dimension, seed: seed)
+        self.turn = turn
         readableOffset = try offset.map { try Bytes(copying: $0.buffer) }
         try checkLimits()
     }
 
     init(from decoder: inout NodeDecoder) throws {
-        let seed = try decoder.integer("seed", 0...Int.max)
+        let seed = try decoder.optionalInteger("seed", 0...Int.max)
         let direction = try decoder.choice("direction", Direction.self, default: .inverse)
         let offset = try decoder.optionalTensor("offset", type: .f32, shape: [decoder.dimension])
-        try decoder.reserve(Rotation.byteCount(dimension: decoder.dimension) + (offset?.count ?? 0))
         let inner = try decoder.child("inner")
+        let vectors = seed == nil ? try decoder.child("vectors") : nil
+        let turnBytes =
+            vectors.map { Reflectors.byteCount(dimension: $0.dimension, count: $0.rows) ?? Int.max }
+            ?? Rotation.byteCount(dimension: decoder.dimension)
+        try decoder.reserve(Checked.sum(of: [turnBytes, offset?.count ?? 0]) ?? Int.max)
         guard inner.rows == decoder.rows, inner.dimension == decoder.dimension else {
             throw EmbedCompressError.format(
                 .invalidField(
@@ -66,25 +107,36 @@ public struct Rotate: Node {
                     expected:
                         "a table of \(decoder.rows) x \(decoder.dimension), not \(inner.rows) x \(inner.dimension)"))
         }
-        try self.init(inner: inner, seed: seed, direction: direction, offset: offset)
+        self = try decoder.checking("children.vectors") {
+            guard let vectors else {
+                return try Rotate(inner: inner, seed: seed ?? 0, direction: direction, offset: offset)
+            }
+            return try Rotate(inner: inner, vectors: vectors, direction: direction, offset: offset)
+        }
     }
 
     func encode(into encoder: inout NodeEncoder) {
-        encoder.set("seed", seed)
+        if let seed { encoder.set("seed", seed) }
         // A file without the field means the inverse.
         if direction != .inverse { encoder.set("direction", direction.rawValue) }
         if let offset { encoder.add("offset", type: .f32, shape: [dimension], bytes: offset) }
         encoder.add("inner", inner)
+        if case .reflected(_, let vectors) = turn { encoder.add("vectors", vectors) }
     }
 
     private func with(_ inner: any Node) throws -> Rotate {
-        try Rotate(inner: inner, seed: seed, direction: direction, offset: offset)
+        try Rotate(inner: inner, turn, direction: direction, offset: offset)
     }
 
     func sliced(_ range: Range<Int>) throws -> any Node { try with(try inner.sliced(range)) }
 
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
-        try with(try inner.aligned(to: rowAlignment, progress: progress))
+        var turn = turn
+        if case .reflected(let reflectors, let vectors) = turn {
+            turn = .reflected(reflectors, vectors: try vectors.aligned(to: rowAlignment, progress: progress))
+        }
+        return try Rotate(
+            inner: try inner.aligned(to: rowAlignment, progress: progress), turn, direction: direction, offset: offset)
     }
 
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext) {
@@ -109,9 +161,11 @@ public struct Rotate: Node {
     }
 
     private func turn(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int) {
-        switch direction {
-        case .inverse: rotation.restore(rows, stride: stride, count: count)
-        case .forward: rotation.rotate(rows, stride: stride, count: count)
+        switch (turn, direction) {
+        case (.seeded(let rotation), .inverse): rotation.restore(rows, stride: stride, count: count)
+        case (.seeded(let rotation), .forward): rotation.rotate(rows, stride: stride, count: count)
+        case (.reflected(let reflectors, _), _):
+            reflectors.turn(rows, stride: stride, count: count, isForward: direction == .forward)
         }
     }
 

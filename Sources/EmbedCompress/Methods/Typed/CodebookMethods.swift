@@ -17,6 +17,27 @@ extension ConfiguredMethod {
         case unbiased
     }
 
+    /// How many states the search of trellis codes goes through.
+    public enum TrellisEffort: String, Sendable, CaseIterable, OptionConvertible {
+        /// 1,024, or 4,096 where a column has more than 6 bits.
+        case fast
+        /// 4,096.
+        case `default`
+        /// 65,536, and three scales for each row.
+        case best
+    }
+
+    /// How rows are turned before they become trellis codes.
+    public enum TrellisRotation: String, Sendable, CaseIterable, OptionConvertible {
+        case none
+        /// A quarter of the principal directions are turned out.
+        case partial
+        /// All of them are.
+        case full
+        /// At random.
+        case hadamard
+    }
+
     /// KMEANS: a codebook for each row, by k-means of its values (Guan et al. 2019, arXiv 1911.02079).
     ///
     /// - Parameters:
@@ -77,5 +98,19 @@ extension ConfiguredMethod {
                 "bits": bits, "budget": budget, "seed": seed, "scale_dtype": scaleType, "scale": scale,
                 "center": center, "search": search,
             ])
+    }
+
+    /// Trellis codes: the bits of a row by Viterbi's algorithm (Marcellin and Fischer 1990; QTIP 2024, arXiv 2406.11235).
+    ///
+    /// - Parameters:
+    ///   - bits: Bits of a column on average, 0.25 to 8; 4 if neither bits nor a budget is given.
+    ///   - budget: The most bytes of the result, in place of `bits`.
+    ///   - seed: Of the rotation at random.
+    public static func trellis(
+        bits: Double? = nil, budget: Budget? = nil, effort: TrellisEffort = .default,
+        rotation: TrellisRotation = .none, seed: Int = 0
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "trellis", ["bits": bits, "budget": budget, "effort": effort, "rotation": rotation, "seed": seed])
     }
 }

@@ -1,0 +1,133 @@
+import TestSupport
+import XCTest
+
+@testable import EmbedCompress
+
+final class TrellisTests: XCTestCase {
+    func testRowsOnGuardedMemory() throws {
+        for (dimension, states, mean) in [
+            (2, 8, 4), (3, 8, 3), (15, 9, 1), (16, 12, 8), (17, 12, 2), (33, 16, 4), (50, 10, 2), (64, 12, 4),
+            (96, 14, 1),
+            (300, 16, 6), (17, 8, 3),
+        ] {
+            var generator = SeededGenerator(seed: UInt64(dimension * states))
+            let bits = try bits(dimension, states: states, mean: mean, using: &generator)
+            let codeBytes = bits.reduce(0) { $0 + Int($1) } / 8
+            let rows = 40
+            let bytes = (0..<rows * (codeBytes + 1)).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
+            let scales = (0..<256).map { Float($0) * 0.125 }
+            let factors = generator.normals(dimension)
+            let multiplier = UInt32(truncatingIfNeeded: generator.next())
+            let table = try guardedStore(
+                "trellis", rows: rows, dimension: dimension,
+                fields: #""states":\#(states),"multiplier":\#(multiplier),"code_bytes":\#(codeBytes)"#,
+                [
+                    try GuardedArray("rows", .u8, [rows, codeBytes + 1], bytes),
+                    try GuardedArray("bits", .u8, [dimension], bits),
+                    try GuardedArray("scales", .f32, [256], scales),
+                    try GuardedArray("factors", .f32, [dimension], factors),
+                ])
+            let expected = (0..<rows).flatMap { row in
+                TrellisReference.values(
+                    row: Array(bytes[row * (codeBytes + 1)..<(row + 1) * (codeBytes + 1)]), bits: bits, states: states,
+                    multiplier: multiplier, scales: scales, factors: factors)
+            }
+            // One product needs no rounding, so that every level has the same bits.
+            XCTAssertEqual(try table.decode(), expected)
+            try checkStore(
+                table, expected.map { ReferenceValue(Double($0), magnitude: Double($0.magnitude)) }, terms: 2)
+        }
+    }
+
+    /// Whole bytes of bits of columns, of which some have none.
+    private func bits(
+        _ dimension: Int, states: Int, mean: Int, using generator: inout SeededGenerator
+    ) throws -> [UInt8] {
+        var bits = [UInt8](repeating: UInt8(mean), count: dimension)
+        let most = min(8, states - 4)
+        for column in stride(from: 0, to: dimension - 2, by: 5) where mean < most && dimension > 8 {
+            (bits[column], bits[column + 1]) = (bits[column] - 1, bits[column + 1] + 1)
+        }
+        var column = 0
+        while bits.reduce(0, { $0 + Int($1) }) % 8 != 0 || bits.reduce(0, { $0 + Int($1) }) < states {
+            if bits[column % dimension] < most { bits[column % dimension] += 1 }
+            column += 1
+            if column > 8 * dimension { return [UInt8](repeating: UInt8(most), count: dimension) }
+        }
+        return bits
+    }
+
+    func testSearchFindsNearlyTheNearestOfAllRings() throws {
+        let bits: [UInt8] = [2, 3, 0, 3, 2, 0, 0, 4, 2]
+        let columns = try TrellisColumns(code: TrellisCode(stateBits: 8, multiplier: 0x5a8b_61eb), bits: bits)
+        let search = TrellisSearch(columns)
+        var generator = SeededGenerator(seed: 4)
+        let factors = generator.normals(bits.count).map { abs($0) + 0.2 }
+        let all = (0..<1 << 16).map { ring in
+            TrellisReference.values(
+                row: [UInt8(ring & 255), UInt8(ring >> 8), 1], bits: bits, states: 8, multiplier: 0x5a8b_61eb,
+                scales: [0, 1], factors: factors)
+        }
+        func error(_ values: [Float], _ row: [Float]) -> Float {
+            zip(values, row).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+        }
+        var (found, least): (Float, Float) = (0, 0)
+        for _ in 0..<20 {
+            let row = zip(generator.normals(bits.count), factors).map { 150 * $0 * $1 }
+            var states = [UInt16](repeating: 0, count: bits.count)
+            var floats = [Float](repeating: 0, count: search.scratchFloats + 16)
+            var bytes = [UInt8](repeating: 0, count: search.scratchBytes + 16)
+            search.encode(row, factors, states: &states, floats: &floats, bytes: &bytes)
+            var (ring, position) = (0, 0)
+            for column in bits.indices {
+                ring |= Int(states[column]) & (1 << Int(bits[column]) - 1) << position
+                position += Int(bits[column])
+            }
+            let values = all[ring]
+            for column in bits.indices {
+                XCTAssertEqual(values[column], factors[column] * search.value(states[column], column: column))
+            }
+            found += error(values, row)
+            least += all.reduce(.infinity) { min($0, error($1, row)) }
+        }
+        XCTAssertLessThan(found, 1.25 * least)
+    }
+
+    func testReflectionsTurnDirectionsOut() throws {
+        var generator = SeededGenerator(seed: 8)
+        for (dimension, count) in [(3, 1), (3, 2), (5, 5), (40, 10), (70, 69)] {
+            var numbers = try DoubleMatrix(rows: dimension, columns: dimension)
+            let values = generator.normals(dimension * dimension)
+            for place in values.indices { numbers[place / dimension, place % dimension] = Double(values[place]) }
+            var gram = try DoubleMatrix(rows: dimension, columns: dimension)
+            for row in 0..<dimension {
+                for column in 0..<dimension {
+                    for inner in 0..<dimension { gram[row, column] += numbers[row, inner] * numbers[column, inner] }
+                }
+            }
+            let directions = try LinearAlgebra.symmetricEigenvectors(gram) {}.vectors.columns(0..<count)
+            let vectors = try Reflectors.vectors(turning: directions)
+            let reflectors = try Reflectors(try Dense(vectors, rows: count, dimension: dimension))
+            let row = generator.normals(dimension)
+            var turned = row + [Float](repeating: 0, count: 16)
+            reflectors.turn(&turned, stride: dimension, count: 1, isForward: true)
+            for index in 0..<count {
+                let wanted = (0..<dimension).reduce(0.0) { $0 + Double(row[$1]) * directions[$1, index] }
+                XCTAssertEqual(Double(turned[index]).magnitude, wanted.magnitude, accuracy: 1e-4)
+            }
+            reflectors.turn(&turned, stride: dimension, count: 1, isForward: false)
+            for column in 0..<dimension { XCTAssertEqual(turned[column], row[column], accuracy: 1e-4) }
+        }
+        assertInvalidArgument("1 to 2 vectors") {
+            _ = try Reflectors(try Dense([Float](repeating: 1, count: 6), rows: 3, dimension: 2))
+        }
+    }
+
+    func testWhatIsNoTrellisIsRefused() throws {
+        let code = TrellisCode(stateBits: 12, multiplier: 3)
+        assertInvalidArgument("0 to 8 bits") { _ = try TrellisColumns(code: code, bits: [9, 7]) }
+        assertInvalidArgument("at most 3 columns") { _ = try TrellisColumns(code: code, bits: [8, 0, 0, 0, 0, 8]) }
+        assertInvalidArgument("whole bytes") { _ = try TrellisColumns(code: code, bits: [8, 8, 0]) }
+        assertInvalidArgument("whole bytes") { _ = try TrellisColumns(code: code, bits: [4, 4]) }
+    }
+}

@@ -1,0 +1,214 @@
+"""Trellis codes on real tables: error beside the possible, recall, time to compress and to look up.
+
+The bound is that of normally distributed rows with the table's own principal components: reverse water-filling over
+their variances. Cells that docs/results/trellis_codes.json has are not made again; tables go to docs/trellis-codes.md.
+Half an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _pages import (
+    DOCS,
+    RESULTS,
+    cells_made_with,
+    described_machine,
+    fill,
+    interleaved,
+    machines_text,
+    median_ratio,
+    write_cells,
+)
+
+import embedcompress as ec
+from embedcompress import _samples
+from embedcompress._report import figure, markdown_table
+
+Values = np.ndarray[Any, Any]
+Cell = dict[str, Any]
+
+TABLES = ("wordllama", "minilm", "glove")
+BITS = (1, 2, 3, 4)
+METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "least squares": ("least_squares", {}),
+    "eden": ("eden", {}),
+    "trellis, fast": ("trellis", {"effort": "fast"}),
+    "trellis": ("trellis", {}),
+    "trellis, partial rotation": ("trellis", {"rotation": "partial"}),
+}
+SHAPES = ((20_000, 64), (8_000, 256), (2_600, 768), (4_000_000, 64))
+"""Rows and columns of lookups: three tables that the caches hold, and one that they don't."""
+LOOKED_UP: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "least squares, 4 bits": ("least_squares", {"bits": 4}),
+    "eden, 4 bits": ("eden", {"bits": 4}),
+    "trellis, 2 bits": ("trellis", {"bits": 2, "effort": "fast"}),
+    "trellis, 4 bits": ("trellis", {"bits": 4, "effort": "fast"}),
+}
+SETTINGS = {"bits": list(BITS), "queries": 1000, "bag": 50, "batch": 2000, "repetitions": 15}
+
+
+def spectrum_bound(energies: Values, bits: float) -> float:
+    """Return the least relative squared error at so many bits a column, for normal rows whose components vary so."""
+    total = bits * len(energies)
+
+    def rate(level: float) -> float:
+        return float(np.maximum(0.5 * np.log2(np.maximum(energies, 1e-300) / level), 0).sum())
+
+    low, high = float(energies.max()) * 1e-12, float(energies.max())
+    for _ in range(200):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if rate(middle) > total else (low, middle)
+    return float(np.minimum(energies, high).sum() / energies.sum())
+
+
+def errors(name: str, label: str, bits: int) -> Cell:
+    """Return what a method makes of a real table."""
+    weight = _samples.SAMPLES[name]().weight.decode()
+    method, options = METHODS[label]
+    start = time.process_time()
+    table = ec.compress(weight, method, bits=bits, **options)
+    seconds = time.process_time() - start
+    found = ec.evaluate(table, weight, queries=SETTINGS["queries"])
+    energies = np.linalg.eigvalsh(weight.T.astype(np.float64) @ weight.astype(np.float64))
+    row_bytes = table.stored_bytes / len(weight)
+    # Bytes that are not bits of columns, such as scales, count too.
+    bound = spectrum_bound(energies, 8 * row_bytes / weight.shape[1])
+    return {
+        "part": "errors",
+        "table": name,
+        "method": label,
+        "bits": bits,
+        "row_bytes": row_bytes,
+        "l2": found.normalized_l2,
+        "gap": float(10 * np.log10(found.normalized_l2**2 / bound)),
+        "recall": found.recall_at_10,
+        "microseconds": 1e6 * seconds / len(weight),
+    }
+
+
+def lookups(rows: int, dimension: int) -> list[Cell]:
+    """Return times of lookups in tables of that size, by turns, on one thread."""
+    rng = np.random.default_rng(0)
+    part = rng.standard_normal((min(rows, 20_000), dimension), np.float32)
+    tables = {}
+    for label, (method, options) in LOOKED_UP.items():
+        table = ec.compress(part, method, **options)
+        copies = -(-rows // len(part))
+        tables[label] = table if copies == 1 else repeated(table, copies)
+    batch, bag = int(str(SETTINGS["batch"])), int(str(SETTINGS["bag"]))
+    ids = rng.integers(0, rows, batch * bag // 10)
+    offsets = np.arange(0, len(ids), bag)
+    calls: dict[str, Callable[[], object]] = {}
+    for label, table in tables.items():
+        out = np.empty((batch, dimension), np.float32)
+        calls[f"{label} rows"] = lambda table=table, out=out: table.lookup(ids[:batch], out=out)
+        calls[f"{label} bags"] = lambda table=table: table.bag(ids, offsets)
+    times = interleaved(calls, int(str(SETTINGS["repetitions"])))
+    base = "least squares, 4 bits"
+    return [
+        {
+            "part": "lookups",
+            "rows": rows,
+            "dimension": dimension,
+            "method": label,
+            "rows_ns": 1e9 * float(np.median(times[f"{label} rows"])) / batch,
+            "rows_ratio": median_ratio(times[f"{label} rows"], times[f"{base} rows"]),
+            "bags_ns": 1e9 * float(np.median(times[f"{label} bags"])) / len(ids),
+            "bags_ratio": median_ratio(times[f"{label} bags"], times[f"{base} bags"]),
+        }
+        for label in tables
+    ]
+
+
+def repeated(table: ec.Table, copies: int) -> ec.Table:
+    """Return a table of the same rows several times, in memory of its own."""
+    tree, arrays = table.parts()
+    node = tree if "tensors" in tree and "rows" in tree["tensors"] else tree["children"]["inner"]
+    name = node["tensors"]["rows"]
+    arrays[name] = type(arrays[name])(arrays[name].dtype, np.tile(arrays[name].values, (copies, 1)))
+    for one in {id(tree): tree, id(node): node}.values():
+        one["rows"] *= copies
+    return ec.Table.from_parts(tree, arrays)
+
+
+def error_table(cells: Sequence[Cell]) -> str:
+    """Return the cells of real tables as Markdown."""
+    header = ["table", "method", "bits", "bytes a row", "l2", "from the bound, dB", "recall@10", "µs a row"]
+    rows = [
+        [
+            cell["table"],
+            cell["method"],
+            str(cell["bits"]),
+            f"{cell['row_bytes']:.1f}",
+            f"{cell['l2']:.4f}",
+            f"{cell['gap']:.2f}",
+            f"{cell['recall']:.3f}",
+            figure(cell["microseconds"]),
+        ]
+        for cell in cells
+        if cell["part"] == "errors"
+    ]
+    return markdown_table(header, rows, left=2)
+
+
+def lookup_table(cells: Sequence[Cell]) -> str:
+    """Return the times of lookups as Markdown."""
+    header = ["method", "rows", "columns", "rows, ns", "of least squares", "bags of 50, ns a row", "of least squares"]
+    rows = [
+        [
+            cell["method"],
+            f"{cell['rows']:,}",
+            str(cell["dimension"]),
+            f"{cell['rows_ns']:.1f}",
+            f"{cell['rows_ratio']:.2f}",
+            f"{cell['bags_ns']:.1f}",
+            f"{cell['bags_ratio']:.2f}",
+        ]
+        for cell in cells
+        if cell["part"] == "lookups"
+    ]
+    return markdown_table(header, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=RESULTS / "trellis_codes.json")
+    parser.add_argument("--page", type=Path, default=DOCS / "trellis-codes.md")
+    given = parser.parse_args(arguments)
+    ec.set_num_threads(1)
+    cells = cells_made_with(SETTINGS, given.json)
+    machine = described_machine()
+
+    def keep(found: Sequence[Cell]) -> None:
+        cells.extend(cell | {"machine": machine} for cell in found)
+        write_cells(given.json, cells, settings=SETTINGS)
+
+    known = {(cell["table"], cell["method"], cell["bits"]) for cell in cells if cell["part"] == "errors"}
+    for name in TABLES:
+        for bits in BITS:
+            for label in METHODS:
+                if (name, label, bits) not in known:
+                    keep([errors(name, label, bits)])
+    timed = {(cell["rows"], cell["dimension"]) for cell in cells if cell["part"] == "lookups"}
+    for shape in SHAPES:
+        if shape not in timed:
+            keep(lookups(*shape))
+    made = {part: [cell for cell in cells if cell["part"] == part] for part in ("errors", "lookups")}
+    text = {part: machines_text(found, "method") for part, found in made.items()}
+    fill(
+        given.page,
+        {
+            "trellis errors": f"{text['errors']}\n\n{error_table(cells)}",
+            "trellis lookups": f"{text['lookups']}\n\n{lookup_table(cells)}",
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
