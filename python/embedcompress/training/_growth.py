@@ -132,8 +132,8 @@ def _with_budget(costs: Sequence[Cost], budget: float) -> Cost:
     """Return a cost at a share of the f32 size, from those of one number of rows, by their budgets.
 
     Beyond these, what is as large as the nearest budget is taken for what is stored, which grows with it, up to the
-    uncompressed table: who holds that grows no more. What a method has beside that, such as something of every id or the
-    gradients of a batch, stays.
+    uncompressed table: who holds that grows no more. What a method has beside that, such as something of every id or
+    the gradients of a batch, stays.
     """
     found = _between(costs, _budget, budget)
     stored = min(found.training_ratio, found.budget)
