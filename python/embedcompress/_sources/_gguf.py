@@ -17,6 +17,8 @@ _PLAIN = ("I8", "I16", "I32", "I64", "F16", "F32", "F64", "BF16")
 """Types that are not quantized."""
 _KEPT = ("F32", "F16", "BF16")
 """Those of them that a table has as they are."""
+_COUNT, _ARRAY = struct.Struct("<Q"), struct.Struct("<IQ")
+"""A count, and what a list in the metadata begins with: the type of its values and their count."""
 
 
 class GGUF(Source):
@@ -44,12 +46,12 @@ class GGUF(Source):
                 path, f"{self.kind} whose {tensors:,} tensors and {fields:,} fields {size:,} bytes can't hold"
             )
         try:
-            from gguf import GGUFReader
+            reader_class = _reader_class()
         except ImportError:
             raise missing(path, self.kind, "gguf", "gguf") from None
         try:
-            found = GGUFReader(os.fsdecode(path)).tensors
-            self._held = {str(tensor.name): tensor for tensor in found}
+            reader = reader_class(os.fsdecode(path))
+            self._held = {str(tensor.name): tensor for tensor in reader.tensors}
             self._tensors = tuple(
                 TensorInfo(name, _dtype(tensor), tuple(int(n) for n in reversed(tensor.shape)))
                 for name, tensor in self._held.items()
@@ -100,6 +102,43 @@ class GGUF(Source):
             return quants.dequantize(data, tensor.tensor_type)
         except (NotImplementedError, ValueError) as error:
             raise malformed(self.path, f"tensor {info} can't be decoded: {error}") from error
+
+
+def _reader_class() -> Any:
+    """Return the package's reader, made to pass over lists in the metadata: it makes an array of each word in them.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    from gguf import GGUFReader, GGUFValueType
+
+    sizes = {int(kind): np.dtype(size).itemsize for kind, size in GGUFReader.gguf_scalar_to_np.items()}
+    text, array = int(GGUFValueType.STRING), int(GGUFValueType.ARRAY)
+
+    def end_of(data: Any, start: int, kind: int) -> int:
+        """Return where a value ends."""
+        if kind in sizes:
+            return start + sizes[kind]
+        if kind == text:
+            return start + 8 + int(_COUNT.unpack_from(data, start)[0])
+        if kind != array:
+            raise ValueError(f"metadata of the type {kind}")
+        inner, count = _ARRAY.unpack_from(data, start)
+        start += _ARRAY.size
+        if inner in sizes:
+            return start + sizes[inner] * int(count)
+        for _ in range(count):
+            start = end_of(data, start, inner)
+        return start
+
+    class Reader(GGUFReader):
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type != array:
+                return super()._get_field_parts(orig_offs, raw_type)
+            count = end_of(self.data, int(orig_offs), array) - int(orig_offs)
+            return count, [self._get(orig_offs, np.uint8, count)], [], [GGUFValueType.ARRAY]
+
+    return Reader
 
 
 def _dtype(tensor: Any) -> str:
