@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ _KEPT = ("F32", "F16", "BF16")
 """Those of them that a table has as they are."""
 _COUNT, _ARRAY = struct.Struct("<Q"), struct.Struct("<IQ")
 """A count, and what a list in the metadata begins with: the type of its values and their count."""
+_AT_ONCE = 1 << 22
+"""Bytes that are copied at a time."""
 
 
 class GGUF(Source):
@@ -52,6 +55,8 @@ class GGUF(Source):
         try:
             reader = reader_class(os.fsdecode(path))
             self._held = {str(tensor.name): tensor for tensor in reader.tensors}
+            self.alignment = int(reader.alignment)
+            """Tensors begin at multiples of so many bytes."""
             self._tensors = tuple(
                 TensorInfo(name, _dtype(tensor), tuple(int(n) for n in reversed(tensor.shape)))
                 for name, tensor in self._held.items()
@@ -67,6 +72,33 @@ class GGUF(Source):
     def tensors(self) -> tuple[TensorInfo, ...]:
         """Every tensor."""
         return self._tensors
+
+    @property
+    def head_bytes(self) -> int:
+        """The bytes before the list of tensors, of which there must be some: the header and the metadata."""
+        return min(int(tensor.field.offset) for tensor in self._held.values())
+
+    def tensor_bytes(self, info: TensorInfo) -> tuple[int, int]:
+        """Return where the bytes of a tensor begin, and how many there are."""
+        tensor = self._held[info.name]
+        return int(tensor.data_offset), int(tensor.n_bytes)
+
+    def bytes_of(self, start: int, count: int) -> Iterator[np.ndarray[Any, Any]]:
+        """Return bytes of the file, some megabytes at a time and without mapping them.
+
+        Raises:
+            FormatError: the file has been cut off since it was opened.
+        """
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(start)
+            while count:
+                block = file.read(min(count, _AT_ONCE))
+                if not block:
+                    raise malformed(
+                        self.path, f"{self.kind} that is cut off at byte {os.fstat(file.fileno()).st_size:,}"
+                    )
+                count -= len(block)
+                yield np.frombuffer(block, np.uint8)
 
     def _float_types(self) -> tuple[str, ...]:
         return (*FLOATS, *dict.fromkeys(tensor.dtype for tensor in self._tensors if tensor.dtype not in _PLAIN))
