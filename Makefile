@@ -8,7 +8,7 @@
 # make bench-retrieval   searches of compressed sentence vectors, all cells that docs/results/retrieval.jsonl has no lines
 #              of yet
 # make bench-training    every method that learns its table: all cells of python/benchmarks/train.toml that
-#              docs/results/train_tuned.jsonl has no lines of yet; some hours. Then an epoch of ten million generated clicks
+#              docs/results/train.jsonl has no lines of yet; some hours. Then an epoch of ten million generated clicks
 # make bench-qbert   Q-BERT's experiment on a small BERT, for docs/qbert.md: all cells that docs/results/qbert.jsonl has no
 #              lines of yet; some 12 hours. QBERT="--parts ptq --seeds 0" and the like run a part, QBERT=--plan says how long
 # make report  docs/report, the table of docs/benchmark.md and the rules of the advice, from what these benchmarks wrote
@@ -139,7 +139,7 @@ bench-training: $(VENV)/.test-needs $(CORE_LEVELS)
 	$(BIN)/python python/benchmarks/step_costs.py
 	$(BIN)/python python/benchmarks/training_bytes.py
 	$(BIN)/python python/benchmarks/fused_steps.py
-	$(BIN)/embedcompress bench train --config python/benchmarks/train.toml --out docs/results/train_tuned.jsonl
+	$(BIN)/embedcompress bench train --config python/benchmarks/train.toml --out docs/results/train.jsonl
 	$(BIN)/embedcompress bench train --config python/benchmarks/generated.toml --jobs 1 --out docs/results/generated.jsonl
 
 report: $(VENV)/.test-needs $(VENV)/.core

@@ -44,6 +44,7 @@ def trainer(**arguments):
         ("model", lambda: nn.prepare(TABLE)),
         ("model", lambda: nn.convert(TABLE)),
         ("model", lambda: nn.save_compressed("no-such-file", TABLE)),
+        ("path", lambda: nn.save_compressed(LINEAR, "no-such-file")),
         ("model", lambda: training.Trainer(TABLE, lambda model, batch: None)),
         ("evaluations", lambda: trainer(evaluations=Decimal("NaN"))),
         ("patience", lambda: trainer(patience=1.5)),

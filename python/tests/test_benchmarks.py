@@ -25,7 +25,6 @@ import _pages  # noqa: E402
 import coded_lookups  # noqa: E402
 import comparison_card  # noqa: E402
 import fused_steps  # noqa: E402
-import hybrids  # noqa: E402
 import levels  # noqa: E402
 import linear_algebra  # noqa: E402
 import linear_layers  # noqa: E402
@@ -517,46 +516,6 @@ def test_step_costs(tmp_path):
     assert all(len(cell["milliseconds"]) == 2 and min(cell["milliseconds"]) > 0 for cell in cells)
     assert "| full, own optimizer | 100.0 % |" in page.read_text()
     assert step_costs.table(committed("step_costs")["cells"]) in (DOCS / "training-costs.md").read_text()
-
-
-def test_hybrids(one_thread, tmp_path, monkeypatch):
-    random = np.random.default_rng(0)
-    columns = {"few": random.integers(0, 5, 900), "many": random.integers(0, 60, 900)}
-    labels = (columns["few"] + columns["many"]) % 3 == 0
-    data = _clicks.split("small", columns, labels, np.arange(900), (0.7, 0.15))
-    monkeypatch.setattr(hybrids._data, "read", lambda source, by: data)
-    forms = (hybrids.Form("full", 1.0), hybrids.Form("robe", 0.2, {"block": 4}), hybrids.Form("hash", 0.02))
-    monkeypatch.setattr(hybrids, "FORMS", {form.name: form for form in forms})
-    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "training.md")
-    given = ["--json", str(path), "--page", str(page)]
-    hybrids.main([*given, "--seeds", "0", "1"])
-    cells = json.loads(path.read_text())["cells"]
-    assert [(cell["form"], cell["arrays"], cell["seed"]) for cell in cells][:3] == [
-        ("full, 100 %", "f32", 0),
-        ("full, 100 %", "codes", 0),
-        ("robe, block=4, 20 %", "f32", 0),
-    ]
-    assert len(cells) == 12
-    trained = [cell for cell in cells if "auc" in cell]
-    assert len(trained) == 8
-    assert all(cell["frozen_apart"] < 1e-6 for cell in trained)
-    full = {cell["arrays"]: cell for cell in trained if cell["form"] == "full, 100 %"}
-    assert full["codes"]["stored_share"] < 0.3 * full["f32"]["stored_share"]
-    # Codes are trained as f32 parameters.
-    assert full["codes"]["training_share"] == full["f32"]["training_share"]
-    assert "| robe, block=4, 20 % | 2 | " in page.read_text()
-    assert "| hash, 2 % |  | ≥ " in page.read_text()
-    before = path.read_text()
-    monkeypatch.setattr(hybrids, "cell", lambda *given: pytest.fail("a cell that is there ran again"))
-    hybrids.main([*given, "--seeds", "0"])
-    assert path.read_text() == before
-
-
-def test_hybrids_of_the_page():
-    found = committed("hybrids")
-    assert hybrids.table(found["cells"]) in (DOCS / "training.md").read_text()
-    assert found["settings"] == hybrids.TRAINED
-    assert {cell["form"] for cell in found["cells"]} <= set(hybrids.FORMS)
 
 
 def test_coded_lookups(one_thread):

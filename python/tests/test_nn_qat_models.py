@@ -1,11 +1,14 @@
 """`prepare` and `convert` of whole models: the same logits, the formula's bytes, nothing left out in silence."""
 
+import copy
+
 import pytest
 import torch
 from test_nn_qat_training import original, run, small_model
 
 from embedcompress import nn
 from embedcompress._groups import KINDS
+from embedcompress.nn._convert import convert_at_once
 
 IDS = torch.arange(24).reshape(4, 6) % 19
 
@@ -124,6 +127,32 @@ def test_tied_embeddings_share_one_table():
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
     assert model.get_submodule(words).parts is model.get_submodule(decoder).parts
     assert report.named(f"{decoder}.weight").bytes_after == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("kind", ["blocks", "columns", "rows"])
+def test_tables_made_at_once_are_those_of_prepare(dtype, kind):
+    torch.manual_seed(0)
+    layers = {
+        "words": torch.nn.Embedding(70, 24),
+        "attention": torch.nn.MultiheadAttention(24, 3),
+        "up": torch.nn.Linear(24, 40),
+        "left": torch.nn.Linear(40, 24),
+        "head": torch.nn.Linear(24, 70, bias=False),
+        "odd": torch.nn.Conv1d(3, 4, 2),
+    }
+    layers["head"].weight = layers["words"].weight
+    layers["again"] = layers["up"]
+    model = torch.nn.ModuleDict(layers).to(dtype)
+    other = copy.deepcopy(model)
+    settings = nn.Quantization(4, kind, groups=4, block=8, ranges="least_squares")
+    nn.prepare(other, settings, embeddings=settings, by_name={"left": None}, activations=None, unsupported="keep")
+    expected, found = nn.convert(other), convert_at_once(model, settings, {"left": None})
+    assert str(found) == str(expected)
+    assert model["again"] is model["up"] and type(model["left"]) is torch.nn.Linear
+    assert model["head"].parts is model["words"].parts
+    one, two = model.state_dict(), other.state_dict()
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_two_settings_for_a_tied_weight_are_refused():

@@ -78,6 +78,11 @@ def test_what_does_not_fit_is_refused():
             "in groups of one width: the table is <Table 5 x",
         ),
         (ec.compress(weight, bits=4, group=40), {}, "in groups of one width"),
+        (
+            ec.uniform(np.zeros((5, 8), np.uint8), np.ones(5), np.full(5, -17.0), bits=4),
+            {},
+            "a zero that is none of its codes",
+        ),
         (nn.from_torchao(quantized(4, 32).weight), {"dtype": torch.bfloat16}, "bfloat16 does not hold all scales"),
     ):
         with pytest.raises(ValueError, match=what):

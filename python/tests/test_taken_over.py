@@ -1,6 +1,8 @@
 """Codes of other programs' files, which stores take over as they are: GGUF's blocks and MLX's layers."""
 
 import json
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -112,6 +114,50 @@ def test_other_types_are_decoded(tmp_path, kind):
     table = ec.load(gguf_file(tmp_path / "m.gguf", {NAME: (kind, data)}))
     assert (table.shape, table.parts()[0]["kind"]) == ((3, dimension), "dense")
     np.testing.assert_array_equal(table.decode(), reference(kind, data))
+
+
+def test_a_vocabulary_takes_no_memory(tmp_path):
+    path = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_array("tokenizer.ggml.tokens", [f"word{n}" for n in range(20_000)])
+    writer.add_array("tokenizer.ggml.scores", [0.5] * 20_000)
+    writer.add_tensor(NAME, np.ones((3, 5), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    ec.load(path)
+    tracemalloc.start()
+    try:
+        table = ec.load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(table.decode(), np.ones((3, 5)))
+    assert peak < 200_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        struct.pack("<IIQ", 9, 8, 1 << 60),
+        struct.pack("<IIQ", 9, 4, 1 << 60),
+        struct.pack("<IIQ", 9, 9, 1 << 60),
+        struct.pack("<IIQ", 9, 99, 1),
+        struct.pack("<IIQQ", 9, 8, 1, 1 << 63),
+        struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000,
+        struct.pack("<IIQ", 99, 8, 1),
+        struct.pack("<I", 9),
+    ],
+)
+def test_damaged_lists_are_refused(tmp_path, value):
+    path = gguf_file(tmp_path / "m.gguf", {NAME: np.ones((3, 5), np.float32)})
+    raw = path.read_bytes()
+    head, rest = raw[:16] + struct.pack("<Q", 2), raw[24:]
+    for content in (rest[:45] + struct.pack("<Q", 1) + b"k" + value, struct.pack("<Q", 1) + b"k" + value + rest):
+        path.write_bytes(head + content)
+        with pytest.raises(ec.FormatError, match=r"m\.gguf': a GGUF file that can't be read"):
+            ec.load(path)
 
 
 def test_axes_of_blocks(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 
 import pytest
@@ -127,6 +128,41 @@ def test_a_dense_folder_is_compressed_while_it_loads(name, tmp_path):
     nn.compress_model_(byhand, bits=6)
     words = model.get_input_embeddings().table.decode()
     assert (words == byhand.get_input_embeddings().table.decode()).all()
+
+
+LOADING = """
+import gc, sys, torch, transformers
+from embedcompress.transformers import EmbedCompressConfig
+
+def anonymous():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
+
+transformers.logging.disable_progress_bar()
+torch.set_num_threads(1)
+warm, path = sys.argv[1:]
+config = EmbedCompressConfig(bits=4, linear=True)
+transformers.AutoModelForCausalLM.from_pretrained(warm, quantization_config=config)
+gc.collect()
+before = anonymous()
+model = transformers.AutoModelForCausalLM.from_pretrained(path, quantization_config=config)
+with open("/proc/self/maps") as file:
+    print(anonymous() - before, model.hf_quantizer.linear_report.bytes_after, path in file.read())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is told by /proc")
+def test_memory_grows_by_the_tables_while_a_dense_folder_loads(tmp_path, run_python):
+    """Dense weights are mapped and compressed one by one, and their files are let go of."""
+    sizes = {"num_attention_heads": 4, "vocab_size": 4000, "num_hidden_layers": 6}
+    for name, width in (("warm", 64), ("dense", 512)):
+        config = transformers.LlamaConfig(hidden_size=width, intermediate_size=4 * width, **sizes)
+        model = transformers.LlamaForCausalLM(config).bfloat16()
+        model.save_pretrained(tmp_path / name, max_shard_size="10MB")
+    grown, tables, is_mapped = run_python(LOADING, tmp_path / "warm", tmp_path / "dense").split()[-3:]
+    assert is_mapped == "False"
+    # In f32 the model takes 117 MB, in bf16 58.
+    assert int(tables) < 20e6 and int(grown) < int(tables) + 40e6
 
 
 @pytest.mark.parametrize("linear", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from types import NoneType
 from typing import Literal, get_args
 
@@ -26,6 +27,7 @@ def export(
     kind: Kind,
     *,
     type: str | Mapping[str, str] | None = None,
+    into: AnyPath | None = None,
     id_axes: int | None = None,
     progress: ProgressOption = None,
 ) -> None:
@@ -49,14 +51,18 @@ def export(
             given, the table's. Of "onnx" "GatherBlockQuantized", onnxruntime's operator for 4 and 8 bits in groups of
             2^k columns, from 16 on, or "Gather", operators that every runtime has; if not given, the former where a
             `Uniform` fits it.
+        into: Of "gguf" only: the GGUF file of a model. What is written is a copy of it with each table in the place of
+            the tensor of its name, which has as many rows and columns; its metadata and all other tensors stay as they
+            are, byte for byte. It may be the file at `path`.
         id_axes: Of "onnx" only: how many axes ids have, 2 if not given, for batches of sequences.
         progress: Told of bytes; see `compress`.
 
     Raises:
         ValueError: a table is none that the kind can say exactly, such as a `Uniform` of 3 bits in GGUF, or a `Sparse`;
-            the message says what of it does not fit, and which method, bits and groups do.
+            the message says what of it does not fit, and which method, bits and groups do. Or `into` is no GGUF file,
+            or has no tensor of a table's name and shape.
         FormatError: a package that the kind needs is not installed.
-        OSError: the file can't be written; what was there before still is.
+        OSError: the file can't be written; what was there before still is. Or `into` can't be read.
         KeyboardInterrupt: Ctrl-C.
     """
     named = {"weight": tables} if isinstance(tables, Table) else tables
@@ -69,11 +75,18 @@ def export(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     if id_axes is not None and kind != "onnx":
         raise ValueError(f"id_axes is for ONNX: a file of kind {kind!r} has rows, and no ids")
+    check_type(into, (str, bytes, PathLike, NoneType), "into", "a path")
+    if into is not None and kind != "gguf":
+        raise ValueError(f"into is for GGUF: a file of kind {kind!r} is written anew")
     types = _types(named, type)
     with reporting(progress, "export", "B") as report:
         if kind == "gguf":
-            tensors = {name: _gguf.tensor(name, table, types[name]) for name, table in named.items()}
-            write_file(path, lambda file: _gguf.write(path, file, tensors, report))
+            model = None if into is None else _gguf.opened(into)
+            if model is None:
+                tensors = {name: _gguf.tensor(name, table, types[name]) for name, table in named.items()}
+            else:
+                tensors = _gguf.put_into(model, named, types)
+            write_file(path, lambda file: _gguf.write(path, file, tensors, model, report))
         elif kind == "onnx":
             axes = 2 if id_axes is None else checked_integer(id_axes, "id_axes")
             if axes < 0:

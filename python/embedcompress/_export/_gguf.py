@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import IO, Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import numpy as np
 from .._atomic import AnyPath
 from .._gguf_blocks import COLUMNS, TYPES, BlockType
 from .._progress import Progress
-from .._sources import missing
+from .._sources import GGUF, TensorInfo, missing, open_source, shown
 from .._table import Table
 from .._uniform_rows import UniformRows
 from ._fit import Grouped, described, plain, refused
@@ -80,8 +83,56 @@ def _blocks(kind: BlockType, grouped: Grouped) -> Iterable[Array]:
         yield kind.blocks(grouped.codes(block).reshape(-1, COLUMNS), scales, biases)
 
 
-def write(path: AnyPath, file: IO[bytes], tensors: Mapping[str, Tensor], progress: Progress | None) -> None:
+def opened(path: AnyPath) -> GGUF:
+    """Open a model's file that tables are put into.
+
+    Raises:
+        ValueError: it is no GGUF file, or is malformed.
+        OSError: it can't be read.
+    """
+    source = open_source(path)
+    if not isinstance(source, GGUF):
+        raise ValueError(f"into must be a GGUF file, and {shown(path)} is {source.kind}")
+    return source
+
+
+def put_into(model: GGUF, tables: Mapping[str, Table], types: Mapping[str, str | None]) -> dict[str, Tensor]:
+    """Return the tensors of a model in their order, with tables in the place of those of their names.
+
+    Raises:
+        ValueError: there is no tensor of a table's name, it is of another shape, or two tables are of one tensor; or no
+            type holds a table exactly, or the one that is asked for does not.
+    """
+    chosen: dict[str, tuple[str, Tensor]] = {}
+    for name, table in tables.items():
+        info = model.find(name)
+        if info.name in chosen:
+            raise ValueError(f"tables '{chosen[info.name][0]}' and '{name}' are both for the tensor {info.name}")
+        if (math.prod(info.shape[:-1]), *info.shape[-1:]) != table.shape:
+            raise ValueError(
+                f"table '{name}' of {table.rows:,} x {table.dimension:,} can't take the place of the tensor {info} of "
+                f"{shown(model.path)}: shapes must be the same"
+            )
+        chosen[info.name] = name, replace(tensor(name, table, types[name]), shape=info.shape)
+    return {info.name: chosen[info.name][1] if info.name in chosen else _kept(model, info) for info in model.tensors}
+
+
+def _kept(model: GGUF, info: TensorInfo) -> Tensor:
+    start, count = model.tensor_bytes(info)
+    return Tensor(info.dtype, info.shape, count, partial(model.bytes_of, start, count))
+
+
+def write(
+    path: AnyPath, file: IO[bytes], tensors: Mapping[str, Tensor], model: GGUF | None, progress: Progress | None
+) -> None:
     """Write a GGUF file of tensors.
+
+    Args:
+        path: Of the file, for errors.
+        file: Open for writing.
+        tensors: By name.
+        model: Whose tensors they are, by their names and in their order: its metadata is kept as it is, byte for byte.
+        progress: Told of bytes.
 
     Raises:
         FormatError: the package gguf is not installed.
@@ -95,9 +146,16 @@ def write(path: AnyPath, file: IO[bytes], tensors: Mapping[str, Tensor], progres
         kind = gguf.GGMLQuantizationType[tensor.dtype]
         writer.add_tensor_info(name, tensor.shape, np.dtype(np.float32), tensor.byte_count, kind)
     # It would open a file of its own by a path, and hold tensors whole.
-    writer.fout, writer.state = [file], gguf.gguf_writer.WriterState.EMPTY
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
+    writer.fout, states = [file], gguf.gguf_writer.WriterState
+    if model is None:
+        writer.state = states.EMPTY
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+    else:
+        # What the package reads of metadata it can't always write: arrays that are empty, or of arrays.
+        for block in model.bytes_of(0, model.head_bytes):
+            file.write(block.data)
+        writer.state, writer.data_alignment = states.KV_DATA, model.alignment
     writer.write_ti_data_to_file()
     writer.write_padding(file, file.tell())
     write_blocks(file, tensors, writer.data_alignment, progress)

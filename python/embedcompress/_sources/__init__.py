@@ -1,5 +1,6 @@
 """Files that tables are read from, of every kind that people have."""
 
+from ._gguf import GGUF
 from ._mlx import BITS, GROUPS, QUANTIZATION, SCALES, f32, settings_text
 from ._numpy import Npy, read_npy
 from ._open import open_source, safetensors_header
@@ -8,6 +9,7 @@ from ._source import WEIGHT, Source, TensorInfo, missing, shown
 
 __all__ = [
     "BITS",
+    "GGUF",
     "GROUPS",
     "QUANTIZATION",
     "SCALES",

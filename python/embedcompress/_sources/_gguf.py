@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ _PLAIN = ("I8", "I16", "I32", "I64", "F16", "F32", "F64", "BF16")
 """Types that are not quantized."""
 _KEPT = ("F32", "F16", "BF16")
 """Those of them that a table has as they are."""
+_COUNT, _ARRAY = struct.Struct("<Q"), struct.Struct("<IQ")
+"""A count, and what a list in the metadata begins with: the type of its values and their count."""
+_AT_ONCE = 1 << 22
+"""Bytes that are copied at a time."""
 
 
 class GGUF(Source):
@@ -44,12 +49,14 @@ class GGUF(Source):
                 path, f"{self.kind} whose {tensors:,} tensors and {fields:,} fields {size:,} bytes can't hold"
             )
         try:
-            from gguf import GGUFReader
+            reader_class = _reader_class()
         except ImportError:
             raise missing(path, self.kind, "gguf", "gguf") from None
         try:
-            found = GGUFReader(os.fsdecode(path)).tensors
-            self._held = {str(tensor.name): tensor for tensor in found}
+            reader = reader_class(os.fsdecode(path))
+            self._held = {str(tensor.name): tensor for tensor in reader.tensors}
+            self.alignment = int(reader.alignment)
+            """Tensors begin at multiples of so many bytes."""
             self._tensors = tuple(
                 TensorInfo(name, _dtype(tensor), tuple(int(n) for n in reversed(tensor.shape)))
                 for name, tensor in self._held.items()
@@ -65,6 +72,33 @@ class GGUF(Source):
     def tensors(self) -> tuple[TensorInfo, ...]:
         """Every tensor."""
         return self._tensors
+
+    @property
+    def head_bytes(self) -> int:
+        """The bytes before the list of tensors, of which there must be some: the header and the metadata."""
+        return min(int(tensor.field.offset) for tensor in self._held.values())
+
+    def tensor_bytes(self, info: TensorInfo) -> tuple[int, int]:
+        """Return where the bytes of a tensor begin, and how many there are."""
+        tensor = self._held[info.name]
+        return int(tensor.data_offset), int(tensor.n_bytes)
+
+    def bytes_of(self, start: int, count: int) -> Iterator[np.ndarray[Any, Any]]:
+        """Return bytes of the file, some megabytes at a time and without mapping them.
+
+        Raises:
+            FormatError: the file has been cut off since it was opened.
+        """
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(start)
+            while count:
+                block = file.read(min(count, _AT_ONCE))
+                if not block:
+                    raise malformed(
+                        self.path, f"{self.kind} that is cut off at byte {os.fstat(file.fileno()).st_size:,}"
+                    )
+                count -= len(block)
+                yield np.frombuffer(block, np.uint8)
 
     def _float_types(self) -> tuple[str, ...]:
         return (*FLOATS, *dict.fromkeys(tensor.dtype for tensor in self._tensors if tensor.dtype not in _PLAIN))
@@ -100,6 +134,43 @@ class GGUF(Source):
             return quants.dequantize(data, tensor.tensor_type)
         except (NotImplementedError, ValueError) as error:
             raise malformed(self.path, f"tensor {info} can't be decoded: {error}") from error
+
+
+def _reader_class() -> Any:
+    """Return the package's reader, made to pass over lists in the metadata: it makes an array of each word in them.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    from gguf import GGUFReader, GGUFValueType
+
+    sizes = {int(kind): np.dtype(size).itemsize for kind, size in GGUFReader.gguf_scalar_to_np.items()}
+    text, array = int(GGUFValueType.STRING), int(GGUFValueType.ARRAY)
+
+    def end_of(data: Any, start: int, kind: int) -> int:
+        """Return where a value ends."""
+        if kind in sizes:
+            return start + sizes[kind]
+        if kind == text:
+            return start + 8 + int(_COUNT.unpack_from(data, start)[0])
+        if kind != array:
+            raise ValueError(f"metadata of the type {kind}")
+        inner, count = _ARRAY.unpack_from(data, start)
+        start += _ARRAY.size
+        if inner in sizes:
+            return start + sizes[inner] * int(count)
+        for _ in range(count):
+            start = end_of(data, start, inner)
+        return start
+
+    class Reader(GGUFReader):
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type != array:
+                return super()._get_field_parts(orig_offs, raw_type)
+            count = end_of(self.data, int(orig_offs), array) - int(orig_offs)
+            return count, [self._get(orig_offs, np.uint8, count)], [], [GGUFValueType.ARRAY]
+
+    return Reader
 
 
 def _dtype(tensor: Any) -> str:

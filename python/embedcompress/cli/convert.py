@@ -50,6 +50,12 @@ def add(subparsers: Any) -> None:
         "what holds it in the fewest bytes)",
     )
     parser.add_argument(
+        "--into",
+        metavar="MODEL",
+        help="of GGUF: the file of a model; OUTPUT is a copy of it with each table in the place of the tensor of its "
+        "name, and its metadata and its other tensors as they are",
+    )
+    parser.add_argument(
         "--id-axes",
         type=int,
         metavar="N",
@@ -68,6 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--type and --id-axes go with --to {', '.join(KINDS)}: files of this library have tables as they are"
         )
+    if kind != "gguf" and arguments.into is not None:
+        raise ValueError(f"--into goes with --to gguf: a file of the kind {kind} is written anew")
     takes_all = not arguments.tensor and source.is_table_file and source.names
     if takes_all and arguments.axis is not None:
         raise ValueError("--axis is for tensors, and a file of this library has tables: name a tensor with --tensor")
@@ -92,6 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
                 tables,
                 kind,
                 type=arguments.type or back,
+                into=arguments.into,
                 id_axes=arguments.id_axes,
                 progress=progress,
             )
@@ -99,6 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
         "input": arguments.input,
         "output": arguments.output,
         "kind": kind,
+        "into": arguments.into,
         "output_bytes": os.path.getsize(arguments.output),
         "seconds": time.perf_counter() - start,
         "words_left_out": [name for name in names if kind != OWN and source.words(name) is not None],
@@ -146,6 +156,8 @@ def _text(report: dict[str, Any]) -> str:
             lines.append(f"{printable(table['name'])}: no store has {table['type']}: it is decoded to f32.")
     for name in report["words_left_out"]:
         lines.append(f"{printable(name)}: its words are left out: such a file has no place for them.")
+    if report["into"] is not None:
+        lines.append(f"All else is what {printable(report['into'])} has.")
     output = printable(report["output"])
     lines.append(f"Wrote {output}, {report['output_bytes']:,} bytes, in {report['seconds']:.2f} s.")
     return "\n".join(lines)

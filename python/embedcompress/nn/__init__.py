@@ -29,6 +29,7 @@ from ._collection import CompressedEmbeddingBagCollection
 from ._compressed_linear import CompressedLinear
 from ._convert import convert
 from ._decomposed import DecomposedEmbedding, decompose_
+from ._executorch import ExecuTorchEmbedding, from_executorch, to_executorch
 from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
 from ._load import load_compressed
 from ._model import compress_model_
@@ -50,6 +51,7 @@ __all__ = [
     "CompressedMultiheadAttention",
     "CompressedWeight",
     "DecomposedEmbedding",
+    "ExecuTorchEmbedding",
     "FakeQuantizedActivation",
     "FakeQuantizedWeight",
     "Layer",
@@ -60,9 +62,11 @@ __all__ = [
     "compress_model_",
     "convert",
     "decompose_",
+    "from_executorch",
     "from_torchao",
     "load_compressed",
     "prepare",
     "save_compressed",
+    "to_executorch",
     "to_torchao",
 ]

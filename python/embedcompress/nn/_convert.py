@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .. import Table
 from .._checks import check_type
+from .._group_quantize import group_quantize
 from ._attention import CompressedMultiheadAttention
 from ._compressed import compressed
-from ._fake import FakeQuantizedActivation, FakeQuantizedWeight
+from ._fake import FakeQuantizedActivation, FakeQuantizedWeight, Quantization
 from ._inputs import INPUT_QUANTIZER, round_inputs
 from ._parameter_report import ParameterEntry, ParameterReport
+from ._parameters import Place
 from ._parts import Parts
 from ._places import parametrizations
-from ._prepare import buffer_entries, table_entries
+from ._prepare import buffer_entries, planned, table_entries
 from ._ties import settle
 
 OUT_PROJECTION = "out_proj.weight"
@@ -28,8 +31,29 @@ class _Layer:
 
     name: str
     module: nn.Module
-    weights: dict[str, tuple[FakeQuantizedWeight, Tensor]] = field(default_factory=dict)
+    weights: dict[str, tuple[FakeQuantizedWeight | _AtOnce, Tensor]] = field(default_factory=dict)
     """By the names that `replacement` takes."""
+
+
+@dataclass(eq=False)
+class _AtOnce:
+    """What makes the table of a weight that was not prepared."""
+
+    settings: Quantization
+
+    def table(self, weight: Tensor) -> Table:
+        """Return the table of the weight as it is, of which no copy in f32 is made."""
+        s = self.settings
+        assert s.ranges != "moving_average"
+        return group_quantize(
+            weight.detach(),
+            s.bits,
+            group=s.group,
+            groups=s.groups,
+            block=s.block,
+            ranges=s.ranges,
+            scale_dtype=s.scale_dtype,
+        )
 
 
 def convert(model: nn.Module) -> ParameterReport:
@@ -56,6 +80,31 @@ def convert(model: nn.Module) -> ParameterReport:
     layers = _layers(model)
     if not layers:
         raise ValueError("the model has no layer that prepare() has changed")
+    return _pack(model, layers)
+
+
+def convert_at_once(
+    model: nn.Module, weights: Quantization, by_name: Mapping[str, Quantization | int | None]
+) -> ParameterReport:
+    """Put tables in the place of the weights of a model as it is, which have the codes that `prepare` would give them.
+
+    What can't be quantized stays. Besides the tables this takes no memory that grows with the model, where `prepare`
+    rounds every weight once.
+
+    Args:
+        model: On the CPU; changed in place, after all tables have been made.
+        weights: Of linear layers, attentions and embeddings; ranges are those of the weights as they are.
+        by_name: As `prepare` takes it.
+
+    Raises:
+        ValueError: as `prepare` and `convert` have it.
+    """
+    places, _, decided = planned(model, weights, weights, by_name, "keep")
+    return _pack(model, _layers_of(places, decided))
+
+
+def _pack(model: nn.Module, layers: list[_Layer]) -> ParameterReport:
+    """Make the tables of layers, and put them into the model."""
     if any(layer.module is model for layer in layers):
         raise ValueError("the model is itself a layer, which can't be changed in place: put it into a Sequential")
     for layer in layers:
@@ -95,6 +144,21 @@ def _layers(model: nn.Module) -> list[_Layer]:
         if layer.weights and id(module) not in inner:
             layers.append(layer)
     return layers
+
+
+def _layers_of(places: list[Place], decided: Mapping[int, Quantization]) -> list[_Layer]:
+    """Return the layers to replace in a model that is not prepared, as `_layers` does."""
+    layers: dict[int, _Layer] = {}
+    quantizers = {key: _AtOnce(settings) for key, settings in decided.items()}
+    for place in places:
+        weight = place.parameter
+        if id(weight) in decided:
+            layer = layers.setdefault(id(place.module), _Layer(place.module_name, place.module))
+            layer.weights[place.attribute] = quantizers[id(weight)], weight
+    for layer in list(layers.values()):
+        if isinstance(layer.module, nn.MultiheadAttention):
+            layer.weights[OUT_PROJECTION] = layers.pop(id(layer.module.out_proj)).weights["weight"]
+    return list(layers.values())
 
 
 def _collect(layer: _Layer, module: nn.Module, prefix: str) -> None:
@@ -175,7 +239,7 @@ def _kept_entries(model: nn.Module) -> Iterator[ParameterEntry]:
         first = seen.setdefault(id(parameter), name)
         shape, size = tuple(parameter.shape), parameter.numel() * parameter.element_size()
         if first == name:
-            reason = "a vector" if sum(axis > 1 for axis in shape) <= 1 else "prepare() left it as it is"
+            reason = "a vector" if sum(axis > 1 for axis in shape) <= 1 else "it is left as it is"
             yield ParameterEntry(name, shape, "kept", None, reason, size, size)
         else:
             yield ParameterEntry(name, shape, "kept", None, f"tied to {first}", 0, 0)

@@ -64,21 +64,36 @@ def prepare(
         raise ValueError(f"unsupported must be 'raise' or 'keep', not {unsupported!r}")
     if any(isinstance(module, FakeQuantizedWeight) for module in model.modules()):
         raise ValueError("the model has been prepared already")
-    places = find(model)
-    chosen = _Settings(_settings(weights, Quantization()), _settings(embeddings, Quantization(bits=8)), by_name or {})
-    plan = {id(place): chosen.of(place) for place in places}
-    chosen.check_used()
     if activations is not None:
         FakeQuantizedActivation(activations)
-    _refuse(places, plan, unsupported)
-    decided = _decide(places, plan)
-    _check_attentions(places, decided)
+    places, plan, decided = planned(model, weights, embeddings, by_name or {}, unsupported)
     report = ParameterReport(_entries(model, places, plan, decided))
     _register(places, decided, activations)
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False
     return report
+
+
+def planned(
+    model: nn.Module,
+    weights: Quantization | int,
+    embeddings: Quantization | int,
+    by_name: Mapping[str, Quantization | int | None],
+    unsupported: str,
+) -> tuple[list[Place], _Plan, dict[int, Quantization]]:
+    """Return every parameter, what is asked of each, and the settings of those that are quantized, by identity.
+
+    The arguments, and the errors, are those of `prepare`.
+    """
+    places = find(model)
+    chosen = _Settings(_settings(weights, Quantization()), _settings(embeddings, Quantization(bits=8)), by_name)
+    plan = {id(place): chosen.of(place) for place in places}
+    chosen.check_used()
+    _refuse(places, plan, unsupported)
+    decided = _decide(places, plan)
+    _check_attentions(places, decided)
+    return places, plan, decided
 
 
 def _settings(given: Quantization | int, default: Quantization) -> Quantization:

@@ -13,24 +13,26 @@ from inspect import signature
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .._checks import check_type, checked_integer, checked_items
 from .._methods import AFTER_TRAINING
 from .._registry import checked_options
 from ._attention import CompressedMultiheadAttention
 from ._compressed import Compressed
-from ._convert import convert
+from ._convert import convert_at_once
 from ._fake import Quantization
 from ._model import MINIMUM_ROWS, compress_model_
 from ._parameter_report import ParameterReport
-from ._prepare import prepare
 from ._pretrained import Checkpoint, loosen_ties, state_and_metadata
 from ._report import Report
+from ._state import same_memory, span
 from ._ties import LISTENERS, settle
 
 NAME = "embedcompress"
 _MODULE = "embedcompress.transformers"
+_SMALL = 1 << 20
+"""Bytes."""
 
 
 class Settings:
@@ -142,7 +144,7 @@ class Quantizer:
 
     Attributes:
         report: What `compress_model_` said of a model that was dense; else None.
-        linear_report: What `convert` said of it, with `linear`; else None.
+        linear_report: What `convert` would say of it, with `linear`; else None.
     """
 
     quantization_config: Settings
@@ -216,8 +218,8 @@ class Quantizer:
                 for name, module in model.named_modules()
                 if _has_matrix(module) and (name in small or settings.leaves_out(name))
             }
-            prepare(model, settings.of_linear(), by_name=dense, activations=None, unsupported="keep")
-            self.linear_report = convert(model)
+            self.linear_report = convert_at_once(model, settings.of_linear(), dense)
+        _let_files_go(model)
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[Any, dict[str, str]]:
         """Return what is saved; of a model with adapters that transformers loaded, they alone are, as ever."""
@@ -228,6 +230,15 @@ class Quantizer:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration and what is known of the model, whose the tables are."""
         return _again, (self.quantization_config.__dict__, self.report, self.linear_report, self.refusal)
+
+
+def _let_files_go(model: nn.Module) -> None:
+    """Copy small tensors, such as norms and biases: each keeps the whole file mapped that it came from."""
+    copies: dict[object, Tensor] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        begin, end = span(tensor)
+        if begin < end and tensor.nbytes < _SMALL:
+            tensor.data = copies.setdefault(same_memory(tensor), tensor.detach().clone())
 
 
 def _has_matrix(module: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,12 @@ def save_compressed(path: AnyPath, model: nn.Module, *, config: Mapping[str, Any
         The bytes of all tensors: the file has those and its header.
 
     Raises:
+        TypeError: the path or the model is none, such as in the wrong order.
         ValueError: the model has no compressed layer, has been prepared but not converted, or holds something that a
             file can't, which the message names.
         OSError: the file can't be written; what was there before still is.
     """
+    check_type(path, (str, bytes, PathLike), "path", "a path, which comes before the model")
     check_type(model, nn.Module, "model", "a torch.nn.Module")
     if any(isinstance(module, FakeQuantizedWeight) for module in model.modules()):
         raise ValueError("the model is prepared for training: call convert(model) first")

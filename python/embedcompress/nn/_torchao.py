@@ -1,8 +1,7 @@
 """Embeddings that torchao's IntxWeightOnlyConfig has quantized: their codes taken over, and tables given back as such.
 
 `IntxUnpackedToInt8Tensor` holds a signed code of 1 to 8 bits in a byte each, and for each group of columns a scale and
-a zero: a value is scale * (code - zero). `Uniform` has codes from 0 on: with the half h = 2^(bits - 1), a code is h
-more, and the bias is -(zero + h) * scale.
+a zero in i8.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import Table, uniform
-from .._checks import check_type
-from .._export import Grouped
-from .._uniform_rows import UniformRows
+from .. import Table
+from ._signed import SignedCodes, check_scales
 
 _NAME = "IntxUnpackedToInt8Tensor"
 
@@ -39,26 +36,12 @@ def from_torchao(weight: Tensor) -> Table:
     held: Any = weight
     if held.activation_quantization is not None:
         raise ValueError("weight is of a layer that quantizes its inputs, which an embedding does not have")
-    bits = int(str(held.target_dtype).removeprefix("torch.int"))
-    half = 1 << (bits - 1)
-    rows, columns = held.block_size
+    rows, _ = held.block_size
     if rows != 1:
         raise ValueError(f"weight has scales of {rows} rows together: a table has them for rows or groups of columns")
-    scales = held.scale.float()
-    biases = scales * -(held.zero_point.float() + half)
-    is_narrow = held.scale.dtype is not torch.float32 and all(_is_half(values) for values in (scales, biases))
-    return uniform(
-        (held.qdata.to(torch.int16) + half).to(torch.uint8),
-        scales,
-        biases,
-        bits=bits,
-        group=None if columns == weight.shape[1] else columns,
-        scale_dtype="f16" if is_narrow else "f32",
-    )
-
-
-def _is_half(values: Tensor) -> bool:
-    return bool(torch.equal(values.half().float(), values))
+    bits = int(str(held.target_dtype).removeprefix("torch.int"))
+    found = SignedCodes(held.qdata, held.scale.float(), held.zero_point.float(), bits)
+    return found.table(is_narrow=held.scale.dtype is not torch.float32)
 
 
 def to_torchao(table: Table, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -77,28 +60,19 @@ def to_torchao(table: Table, dtype: torch.dtype = torch.float32) -> Tensor:
         ValueError: torchao can't say what the table holds, or the dtype does not hold its scales.
         ImportError: torchao is not installed.
     """
-    check_type(table, Table, "table", "an embedcompress.Table")
+    held = SignedCodes.of(table, range(1, 9), "torchao")
+    check_scales(held.scales, dtype)
+    if bool(((held.zeros < -held.half) | (held.zeros >= held.half)).any()):
+        raise ValueError("the table has a zero that is none of its codes, as torchao's are")
     from torchao.quantization import IntxUnpackedToInt8Tensor
 
-    rows = UniformRows.of(table)
-    if rows is None or rows.bits > 8 or rows.dimension % rows.group:
-        raise ValueError(f"torchao has codes of 1 to 8 bits in groups of one width: the table is {table!r}")
-    half = 1 << (rows.bits - 1)
-    grouped, everything = Grouped(rows, rows.group), slice(0, rows.rows)
-    scales, biases = (torch.from_numpy(part.astype("f4")) for part in grouped.parameters(everything))
-    if not torch.equal(scales.to(dtype).float(), scales):
-        raise ValueError(f"{dtype} does not hold all scales of the table")
-    zeros = torch.where(scales == 0, 0.0, (-biases / scales).round() - half)
-    if not torch.equal(scales * -(zeros + half), biases) or bool(((zeros < -half) | (zeros >= half)).any()):
-        raise ValueError("the table has a bias that is no whole number of scales: torchao has zeros in their place")
-    codes = torch.from_numpy(grouped.codes(everything)).to(torch.int16) - half
     kind: Any = IntxUnpackedToInt8Tensor
     result: Tensor = kind(
-        qdata=codes.to(torch.int8),
-        scale=scales.to(dtype),
-        zero_point=zeros.to(torch.int8),
-        target_dtype=getattr(torch, f"int{rows.bits}"),
-        block_size=(1, rows.group),
+        qdata=held.codes,
+        scale=held.scales.to(dtype),
+        zero_point=held.zeros.to(torch.int8),
+        target_dtype=getattr(torch, f"int{held.bits}"),
+        block_size=(1, held.group),
         dtype=dtype,
         activation_quantization=None,
     )

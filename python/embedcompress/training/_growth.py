@@ -131,12 +131,13 @@ def _is_covered(wanted: float, measured: Sequence[float]) -> bool:
 def _with_budget(costs: Sequence[Cost], budget: float) -> Cost:
     """Return a cost at a share of the f32 size, from those of one number of rows, by their budgets.
 
-    Beyond these, what is as large as the nearest budget is taken for what is stored, which grows with it; what a method
-    has beside that, such as something of every id or the gradients of a batch, stays.
+    Beyond these, what is as large as the nearest budget is taken for what is stored, which grows with it, up to the
+    uncompressed table: who holds that grows no more. What a method has beside that, such as something of every id or
+    the gradients of a batch, stays.
     """
     found = _between(costs, _budget, budget)
     stored = min(found.training_ratio, found.budget)
-    more = stored * (budget / found.budget - 1)
+    more = min(stored * (budget / found.budget - 1), max(1 - found.training_ratio, 0))
     moments = min(found.state_ratio - found.training_ratio, MOMENTS * stored) * (budget / found.budget - 1)
     return replace(
         found,
