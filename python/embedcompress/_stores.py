@@ -200,7 +200,7 @@ def trellis(
         codes: (rows, dimension) integers; those of column j are from 0 to 2^bits[j] - 1.
         scale_codes: (rows,) integers from 0 to 255.
         bits: (dimension,) integers from 0 to 8, and to states - 4; at most 3 zeros in a row, and none at the end. Their
-            sum is a multiple of 8 and at least `states`.
+            sum is a multiple of 8.
         scales: (256,) numbers of at most 14 significant bits; the first is 0.
         factors: (dimension,) numbers.
         states: Bits of a state, 8 to 16.

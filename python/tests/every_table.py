@@ -62,6 +62,7 @@ def of_kinds() -> dict[str, ec.Table]:
     stores["tensor_train_of_tables"] = random_tables.random_tensor_train(other, ROWS, DIMENSION, of_tables=True)
     stores["padded"] = random_tables.with_padding(rng, stores["uniform"], 32)
     stores["trellis"] = random_tables.random_trellis(other, ROWS, DIMENSION, 12)
+    stores["reflected"] = random_tables.random_reflection(other, stores["trellis"])
     routes = {route: random_tables.random_route(rng, stores["uniform"], route) for route in random_tables.ROUTE_NAMES}
     nested = {
         f"nested_{number}": random_tables.random_expression(np.random.default_rng(number), 12, 9, 4)

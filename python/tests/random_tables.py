@@ -98,16 +98,18 @@ def random_remap(rng, inner, function):
 
 
 def random_rotate(rng, inner):
-    """By a seed either way or by vectors, and with an offset or not where there may be one."""
+    """By a seed either way, and with an offset or not where there may be one."""
     seed = int(rng.integers(0, 2**63 - 1))
-    choice = rng.integers(3)
-    if choice == 0:
+    if rng.integers(2):
         return ec.rotated(inner, seed)
+    return ec.rotate(inner, seed, offset=rng.standard_normal(inner.dimension) if rng.integers(2) else None)
+
+
+def random_reflection(rng, inner):
+    """By vectors, which are a table beside the inner one."""
+    vectors = rng.standard_normal((int(rng.integers(1, inner.dimension + 1)), inner.dimension)).astype(np.float32)
     offset = rng.standard_normal(inner.dimension) if rng.integers(2) else None
-    if choice == 1:
-        return ec.rotate(inner, seed, offset=offset)
-    vectors = rng.standard_normal((int(rng.integers(1, inner.dimension + 1)), inner.dimension))
-    return ec.rotate(inner, vectors=ec.dense(vectors.astype(np.float32)), offset=offset)
+    return ec.rotate(inner, vectors=ec.dense(vectors), offset=offset)
 
 
 def random_route(rng, inner, route):
@@ -341,7 +343,7 @@ def random_expression(rng, rows, dimension, depth):
             bias = rng.standard_normal(dimension).astype(np.float32) if rng.integers(2) else None
             return ec.project(inner(dimension=width), matrix, bias, element=str(rng.choice(["f32", "f16"])))
         case _:
-            return random_rotate(rng, inner())
+            return (random_rotate if rng.integers(2) else random_reflection)(rng, inner())
 
 
 @st.composite

@@ -167,6 +167,8 @@ def test_what_is_no_trellis_is_refused(change, text):
         ec.trellis(**(given | change))
 
 
-def test_a_column_alone_is_refused():
-    with pytest.raises(ValueError, match="2 columns or more"):
-        ec.compress(normal(4, 1), "trellis")
+def test_a_column_alone_has_all_bits_of_its_row():
+    weight = normal(200, 1)
+    table = ec.compress(weight, "trellis")
+    assert table.stored_bytes == 200 * 2 + 1024 + 5
+    assert relative_error(table, weight) < 0.02

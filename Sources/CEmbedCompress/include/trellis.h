@@ -46,13 +46,15 @@ __attribute__((always_inline)) static inline ec_states16 ec_trellis_words(
 #endif
 }
 
+/// The same from the sixteen bytes at `low` alone, with an order that is a value: it stays in registers.
+__attribute__((always_inline)) static inline ec_states16 ec_trellis_words_at(const uint8_t *low, ec_states16 turns) {
+    return ec_trellis_words(low, low, &turns);
+}
+
 /// The values of sixteen states: `(words >> shifts) & mask` times a multiplier, modulo 2^32, and the four bytes of each
 /// product summed, less 510.
 __attribute__((always_inline)) static inline ec_floats16 ec_trellis_values(
-    ec_states16 words, const void *shifts, uint32_t mask, const void *multipliers) {
-    ec_states16 places, factors;
-    memcpy(&places, shifts, sizeof places);
-    memcpy(&factors, multipliers, sizeof factors);
+    ec_states16 words, ec_states16 places, uint32_t mask, ec_states16 factors) {
     ec_states16 products = ((words >> places) & mask) * factors;
 #if defined(__AVX512VNNI__) && EC_X86_64
     __m512i sums = _mm512_dpbusd_epi32(_mm512_set1_epi32(-510), (__m512i)products, _mm512_set1_epi8(1));

@@ -47,6 +47,8 @@ struct TrellisColumns: Sendable {
     let codeBytes: Int
     /// What sixteen columns after sixteen columns are decoded with.
     let chunks: [TrellisChunk]
+    /// Chunks from the first one on that differ in nothing but where their bytes begin, as those of even bits do.
+    let alikeChunks: Int
 
     var dimension: Int { bits.count }
 
@@ -68,15 +70,16 @@ struct TrellisColumns: Sendable {
             }
         }
         let total = bits.reduce(0) { $0 + Int($1) }
-        guard run == 0, total % 8 == 0, total >= code.stateBits else {
+        guard run == 0, total % 8 == 0, total > 0 else {
             throw EmbedCompressError.invalidArgument(
-                "the bits of all columns must fill whole bytes, be at least the \(code.stateBits) bits of a state, and the "
-                    + "last column must have some; they are \(total)")
+                "the bits of all columns must fill whole bytes, and the last column must have some; they are \(total)")
         }
         self.code = code
         self.bits = bits
         codeBytes = total / 8
-        chunks = Self.chunks(code, bits, codeBytes: total / 8)
+        let chunks = Self.chunks(code, bits, codeBytes: total / 8)
+        self.chunks = chunks
+        alikeChunks = chunks.first.map { first in chunks.prefix { $0.isLike(first) }.count } ?? 0
     }
 
     private static func chunks(_ code: TrellisCode, _ bits: [UInt8], codeBytes: Int) -> [TrellisChunk] {
@@ -85,8 +88,12 @@ struct TrellisColumns: Sendable {
             var chunk = TrellisChunk()
             for column in first..<min(first + 16, bits.count) {
                 let lane = column - first
-                if lane == 0 { chunk.low = position / 8 }
-                if lane == 0 || lane == 8 { chunk.high = position / 8 }
+                if lane == 0 {
+                    chunk.low = position / 8
+                    let end = bits[first..<min(first + 15, bits.count)].reduce(position) { $0 + Int($1) }
+                    chunk.isShort = end / 8 + 2 - chunk.low < 16
+                }
+                if lane == 0 || lane == 8 && !chunk.isShort { chunk.high = position / 8 }
                 chunk.set(
                     lane, from: position, base: lane < 8 ? chunk.low : chunk.high, codeBytes: codeBytes,
                     multiplier: code.multiplier(after: shared))
@@ -120,6 +127,14 @@ struct TrellisChunk: Sendable {
     var low = 0
     var high = 0
     private(set) var isWrapped = false
+    /// Whether the sixteen bytes at `low` have all; `high` is then the same.
+    var isShort = false
+
+    /// Whether all is the same but for the places in the row, of chunks that need no more than the bytes at `low`.
+    func isLike(_ other: TrellisChunk) -> Bool {
+        isShort && other.isShort && !isWrapped && !other.isWrapped && turns == other.turns && shifts == other.shifts
+            && multipliers == other.multipliers
+    }
 
     // Where the vectors lie in this, in bytes.
     static var turnsOffset: Int { 0 }

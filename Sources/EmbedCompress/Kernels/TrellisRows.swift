@@ -4,6 +4,8 @@ internal import CEmbedCompress.Trellis
 struct TrellisRows {
     let places: RowPlaces
     let chunks: UnsafePointer<TrellisChunk>
+    /// See ``TrellisColumns/alikeChunks``.
+    let alikeChunks: Int
     let dimension: Int
     /// Of a state.
     let mask: UInt32
@@ -26,8 +28,31 @@ struct TrellisRows {
         if chunk.pointee.isWrapped {
             words |= ec_trellis_words(bytes, bytes, fields + TrellisChunk.wrappedTurnsOffset)
         }
-        return ec_trellis_values(
-            words, fields + TrellisChunk.shiftsOffset, mask, fields + TrellisChunk.multipliersOffset)
+        return ec_trellis_values(words, chunk.pointee.shifts, mask, chunk.pointee.multipliers)
+    }
+
+    /// What the chunks that are alike are decoded with, in registers.
+    private struct Alike {
+        let turns: SIMD16<UInt32>
+        let shifts: SIMD16<UInt32>
+        let multipliers: SIMD16<UInt32>
+        let mask: UInt32
+        /// Bytes from one chunk to the next.
+        let step: Int
+
+        @inline(__always)
+        func values(_ row: UnsafeRawPointer, _ chunk: Int) -> Floats16 {
+            let words = ec_trellis_words_at(row.assumingMemoryBound(to: UInt8.self) + chunk &* step, turns)
+            return ec_trellis_values(words, shifts, mask, multipliers)
+        }
+    }
+
+    @inline(__always)
+    private var alike: Alike {
+        Alike(
+            turns: unsafeBitCast(chunks.pointee.turns, to: SIMD16<UInt32>.self), shifts: chunks.pointee.shifts,
+            multipliers: chunks.pointee.multipliers, mask: mask,
+            step: alikeChunks > 1 ? chunks[1].low &- chunks[0].low : 0)
     }
 
     @inline(__always)
@@ -43,13 +68,20 @@ struct TrellisRows {
         Scratch.with(ids.count + ids.ahead, of: UnsafeRawPointer.self) { rows in
             let prefetchEnd = locate(ids, rows)
             let (whole, rest) = (dimension &>> 4, dimension & 15)
+            let (alike, alikeEnd) = (alike, min(alikeChunks, whole))
             for index in 0..<ids.count {
                 if index < prefetchEnd { places.prefetch(rows[index &+ places.prefetchDistance]) }
                 let row = rows[index]
                 let scale = Floats16(repeating: scale(row))
                 let target = output.row(index)
-                for chunk in 0..<whole {
+                var chunk = 0
+                while chunk < alikeEnd {
+                    store16(alike.values(row, chunk) * scale * factors(chunk), to: target + chunk &* 16)
+                    chunk &+= 1
+                }
+                while chunk < whole {
                     store16(values(row, chunks + chunk) * scale * factors(chunk), to: target + chunk &* 16)
+                    chunk &+= 1
                 }
                 if rest > 0 {
                     put16(values(row, chunks + whole) * scale * factors(whole), to: target + whole &* 16, count: rest)
@@ -106,6 +138,22 @@ struct TrellisRows {
                 replaces: segment.replaces)
         }
         var chunk = 0
+        let alike = alike
+        while chunk &+ 4 <= alikeChunks {
+            var (sum0, sum1, sum2, sum3) = (Floats16(), Floats16(), Floats16(), Floats16())
+            for index in segment.start..<segment.end {
+                let (row, scale) = (rows[index], Floats16(repeating: scales[index]))
+                sum0 = multiplyAdd(alike.values(row, chunk), scale, sum0, isExact: Products.areExact)
+                sum1 = multiplyAdd(alike.values(row, chunk &+ 1), scale, sum1, isExact: Products.areExact)
+                sum2 = multiplyAdd(alike.values(row, chunk &+ 2), scale, sum2, isExact: Products.areExact)
+                sum3 = multiplyAdd(alike.values(row, chunk &+ 3), scale, sum3, isExact: Products.areExact)
+            }
+            write(sum0, chunk)
+            write(sum1, chunk &+ 1)
+            write(sum2, chunk &+ 2)
+            write(sum3, chunk &+ 3)
+            chunk &+= 4
+        }
         while chunk &+ 4 <= chunkCount {
             var (sum0, sum1, sum2, sum3) = (Floats16(), Floats16(), Floats16(), Floats16())
             for index in segment.start..<segment.end {

@@ -108,6 +108,7 @@ struct TrellisSearch: Sendable {
         _ row: UnsafePointer<Float>, _ factors: UnsafePointer<Float>, states: UnsafeMutablePointer<UInt16>,
         floats: UnsafeMutablePointer<Float>, bytes: UnsafeMutablePointer<UInt8>
     ) {
+        if steps.count == 1 { return encodeAlone(row, factors, states: states) }
         let stateCount = columns.code.stateCount
         steps.withUnsafeBufferPointer { steps in
             tables.withUnsafeBufferPointer { tables in
@@ -131,6 +132,25 @@ struct TrellisSearch: Sendable {
                     }
                 }
             }
+        }
+    }
+
+    /// The same for columns that all have one state: tries all bits that there are.
+    private func encodeAlone(
+        _ row: UnsafePointer<Float>, _ factors: UnsafePointer<Float>, states: UnsafeMutablePointer<UInt16>
+    ) {
+        let own = steps[0].left
+        var least = Float.infinity
+        for ring in 0..<1 << own {
+            let state = (0..<columns.code.stateBits).reduce(0) { $0 | (ring >> ($1 % own) & 1) << $1 }
+            var error: Float = 0
+            for column in steps[0].columns {
+                let difference = row[column] - factors[column] * value(UInt16(state), column: column)
+                error += difference * difference
+            }
+            guard error < least else { continue }
+            least = error
+            for column in steps[0].columns { states[column] = UInt16(state) }
         }
     }
 

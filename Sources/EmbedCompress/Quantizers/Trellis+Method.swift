@@ -29,9 +29,6 @@ extension Method {
         takesWeights: true, passes: 2
     ) { input, options, progress in
         let dimension = input.source.dimension
-        guard dimension > 1 else {
-            throw EmbedCompressError.invalidArgument("trellis needs rows of 2 columns or more")
-        }
         guard let effort = TrellisCompressor.Effort(rawValue: try options.string("effort")),
             let kind = TrellisTurn.Kind(rawValue: try options.string("rotation"))
         else { throw EmbedCompressError.invalidArgument("trellis has no such effort or rotation") }
@@ -96,8 +93,8 @@ struct TrellisTurn: Sendable {
             var square = 0.0
             for column in 0..<sample.dimension { square += Double(row[column]) * Double(row[column]) }
             guard square > 0 else { continue }
-            let inverse = Float(1 / square.squareRoot())
-            for column in 0..<sample.dimension { row[column] *= inverse }
+            let inverse = 1 / square.squareRoot()
+            for column in 0..<sample.dimension { row[column] = Float(Double(row[column]) * inverse) }
         }
         return sample
     }
@@ -210,7 +207,8 @@ private struct TrellisPlan {
         let widest = energies == nil ? Int(even.max() ?? 0) : TrellisCode.mostColumnBits
         // Rows of few bits have fewer states: those of windows of half of the row's bits, or of all.
         let needed = widest + TrellisCode.leastMemory
-        let stateBits = min(max(effort.stateBits, needed), max(4 * codeBytes, min(8 * codeBytes, needed), 8))
+        let most = dimension == 1 ? needed : max(4 * codeBytes, min(8 * codeBytes, needed), 8)
+        let stateBits = min(max(effort.stateBits, needed), most)
         let mostBits = min(TrellisCode.mostColumnBits, stateBits - TrellisCode.leastMemory)
         let bits = energies.flatMap { Self.bits($0, total: 8 * codeBytes, most: mostBits) } ?? even
         let mean = (8 * codeBytes + dimension / 2) / dimension

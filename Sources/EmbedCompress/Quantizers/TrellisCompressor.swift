@@ -32,6 +32,7 @@ struct TrellisCompressor: RowCompressor {
     private let factors: [Float]
     private let scales: [Float]
     private let scaleFactors: [Float]
+    let mayOverflow: Bool
 
     private var columns: TrellisColumns { search.columns }
 
@@ -58,6 +59,7 @@ struct TrellisCompressor: RowCompressor {
             lock.withLock { (least, most) = (min(least, low), max(most, high)) }
         }
         scales = try Self.scales(from: least, to: most)
+        mayOverflow = most > safeMagnitude
     }
 
     /// The standard deviation of a column over that of a row, times what its values are best multiplied by.

@@ -175,7 +175,8 @@ public struct Trellis: RowStore {
             withExtendedLifetime((memory, numbers)) {
                 body(
                     TrellisRows(
-                        places: memory.places, chunks: first, dimension: dimension, mask: columns.code.mask,
+                        places: memory.places, chunks: first, alikeChunks: columns.alikeChunks, dimension: dimension,
+                        mask: columns.code.mask,
                         codeBytes: columns.codeBytes, scales: numbers.base, factors: numbers.base + Self.scaleCount))
             }
         }
