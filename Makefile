@@ -53,7 +53,7 @@ BENCH_NEEDS := faiss-cpu
 ANY_LEVEL := levels training_* hessian_* bench* demo cli* packaging c_library swift_package import imports nn_* concurrency \
     writers sources mapped_files edges budgets recommend refused_memory source_changes product_compressors composed_methods \
     compress_to_file expressions catalogue error_fields mapped_routes security* reading supervised argument_types verify file_limits \
-    inputs array_like export* other_processors wheel progress transformers_* sentence_* taken_over
+    inputs array_like export* other_processors wheel progress transformers_* sentence_* taken_over notebooks
 # Rated sentences from film reviews, which vaderSentiment's source archive carries and its wheels do not.
 SENTENCES := $(VENV)/sentences/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 # Results that the report is made of, in its order of names.
