@@ -23,7 +23,7 @@ def threads():
 
 
 def test_trellis_codes(tmp_path, monkeypatch, threads):
-    weight = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
+    weight = np.random.default_rng(0).standard_normal((400, 64)).astype(np.float32)
 
     class Sample:
         class weight:
