@@ -82,14 +82,49 @@ def test_short_rows_are_not_far_from_the_nearest_of_all():
 def test_rows_and_columns_of_any_size_have_the_same_error():
     weight = normal(50, 64)
     plain = relative_error(ec.compress(weight, "trellis", bits=3), weight)
-    for exponent in (-120, -40, -20, 40, 110):
+    for exponent in (-124, -120, -40, -20, 40, 110):
         scaled = np.ldexp(weight, exponent).astype(np.float32)
         assert relative_error(ec.compress(scaled, "trellis", bits=3), scaled) == pytest.approx(plain, rel=0.02)
+    # One tiny row makes steps between scales large.
+    for bits, most in ((4, 1.3), (8, 3.0)):
+        alone = relative_error(ec.compress(weight, "trellis", bits=bits), weight)
+        tiny = np.vstack([weight, weight[:1] * np.float32(1e-15)])
+        assert relative_error(ec.compress(tiny, "trellis", bits=bits), tiny) < most * alone
     sizes = np.exp(np.random.default_rng(1).standard_normal((50, 1)) * 2).astype(np.float32)
     table = ec.compress(weight * sizes, "trellis", bits=3)
     assert (((table.decode() / sizes - weight) ** 2).sum() / (weight**2).sum()) < 1.05 * plain
     columns = np.exp(np.random.default_rng(2).standard_normal(64)).astype(np.float32)
     assert relative_error(ec.compress(weight * columns, "trellis", bits=3), weight * columns) < 1.05 * plain
+
+
+@pytest.mark.parametrize("rotation", ["none", "partial", "hadamard"])
+def test_values_at_the_ends_of_f32_are_kept_or_refused(rotation):
+    weight = normal(40, 16)
+    for size in (2e-37, 1e-38):
+        small = (weight * size).astype(np.float32)
+        assert relative_error(ec.compress(small, "trellis", bits=8, rotation=rotation), small) < 1e-3
+    large = np.where(weight > 0, 3.3e38, -3.3e38).astype(np.float32)
+    with pytest.raises(ValueError, match=r"row \d+|too large"):
+        ec.compress(large, "trellis", rotation=rotation)
+
+
+def test_weights_may_be_of_any_size():
+    weight = normal(20, 24)
+    importance = np.random.default_rng(3).random((20, 24)).astype(np.float32)
+    plain = ec.compress(weight, "trellis", bits=2, weights=importance).decode()
+    for size in (1e-30, 1e30):
+        found = ec.compress(weight, "trellis", bits=2, weights=(importance * size).astype(np.float32)).decode()
+        assert ((found - weight) ** 2 * importance).sum() < 1.05 * ((plain - weight) ** 2 * importance).sum()
+    zeros = ec.compress(weight, "trellis", bits=2, weights=np.zeros((20, 24), np.float32))
+    assert relative_error(zeros, weight) < 0.12
+
+
+def test_rows_of_zeros_have_no_sign():
+    weight = normal(5, 20)
+    weight[1] = 0
+    table = ec.compress(weight, "trellis")
+    assert not np.signbit(table.lookup([1])).any()
+    assert not np.signbit(ec.remap(table, map=np.array([0, -1])).lookup([1])).any()
 
 
 def test_weights_say_which_columns_count():
@@ -115,6 +150,30 @@ def test_a_budget_is_used_up(dimension):
     with pytest.raises(ec.BudgetError) as caught:
         ec.compress(weight, "trellis", budget=floor - 1)
     assert caught.value.floor == floor
+    with pytest.raises(ec.BudgetError):
+        ec.compress(np.zeros((0, dimension), np.float32), "trellis", budget=1)
+
+
+@pytest.mark.parametrize("rotation", ["partial", "full", "hadamard"])
+def test_rotations_are_turned_back(rotation, tmp_path):
+    rng = np.random.default_rng(4)
+    weight = (
+        rng.standard_normal((300, 6)) @ rng.standard_normal((6, 40)) + 0.3 * rng.standard_normal((300, 40))
+    ).astype("f4")
+    plain = ec.compress(weight, "trellis", bits=2, effort="fast")
+    turned = ec.compress(weight, "trellis", bits=2, effort="fast", rotation=rotation)
+    assert turned.parts()[0]["kind"] == "rotate"
+    if rotation != "hadamard":
+        assert relative_error(turned, weight) < 0.6 * relative_error(plain, weight)
+    turned.save(tmp_path / "t")
+    np.testing.assert_array_equal(ec.load(tmp_path / "t").decode(), turned.decode())
+    ids = rng.integers(0, 300, 50)
+    np.testing.assert_allclose(table_bag(turned, ids), turned.decode()[ids].sum(axis=0), atol=2e-3)
+    assert ec.compress(weight[:, :1], "trellis", rotation=rotation).shape == (300, 1)
+
+
+def table_bag(table, ids):
+    return table.bag(ids, np.array([0]))[0]
 
 
 def test_zeros_stay_zeros_and_a_table_may_have_no_rows():

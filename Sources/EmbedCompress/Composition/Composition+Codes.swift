@@ -138,7 +138,15 @@ extension Trellis {
         let code = TrellisCode(
             stateBits: try parts.integer("states", TrellisCode.stateBitRange),
             multiplier: UInt32(try parts.integer("multiplier", 0...Int(UInt32.max))))
-        let columns = try TrellisColumns(code: code, bits: (0..<dimension).map { UInt8(clamping: bits[$0]) })
+        let columns = try TrellisColumns(
+            code: code,
+            bits: (0..<dimension).map { column in
+                guard let own = UInt8(exactly: bits[column]) else {
+                    throw EmbedCompressError.invalidArgument(
+                        "columns of a trellis have 0 to 8 bits, but column \(column) has \(bits[column])")
+                }
+                return own
+            })
         let rowBytes = columns.codeBytes + 1
         guard let size = Checked.product(rows, rowBytes) else { throw EmbedCompressError.outOfMemory(bytes: Int.max) }
         let bytes = Bytes(try ByteStorage.allocate(size))

@@ -46,7 +46,7 @@ extension Trellis {
     /// `code_bytes`: bytes of the bits of a row.
     static func plannedBytes(_ plan: NodePlan) throws -> Int? {
         let dimension = plan.dimension
-        let codeBytes = try plan.integer("code_bytes", 1...maximumDimension)
+        let codeBytes = try plan.integer("code_bytes", 1...dimension)
         let spacing = try RowSpacing(unpaddedBytes: codeBytes + 1, alignment: plan.rowAlignment())
         return Checked.sum(of: [Checked.product(plan.rows, spacing.rowBytes), tableBytes(dimension: dimension)])
     }

@@ -8,42 +8,52 @@
 struct Reflectors: Sendable {
     let dimension: Int
     let count: Int
-    /// V, `dimension x count`, times -T and times -T', and V' for the way back to the row's columns.
-    private let forward: Buffer<Float>
-    private let inverse: Buffer<Float>
-    private let back: Buffer<Float>
+    /// V, `dimension x count`, times -T, or times -T' for the way back.
+    private let products: Buffer<Float>
+    /// V'.
+    private let vectors: Buffer<Float>
 
     /// Bytes in memory.
     static func byteCount(dimension: Int, count: Int) -> Int? {
-        Checked.product(3, dimension, count, MemoryLayout<Float>.size)
+        Checked.product(2, dimension, count, MemoryLayout<Float>.size)
     }
 
-    /// - Parameter vectors: A table of `count` rows.
-    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for more vectors than columns, or one that is not finite.
-    init(_ vectors: any Node) throws {
-        let (count, dimension) = (vectors.rows, vectors.dimension)
-        guard (1...dimension).contains(count) else {
+    /// Steps that getting ready may take: seconds.
+    private static let mostSteps = 1 << 32
+
+    /// - Parameters:
+    ///   - table: A table of `count` rows.
+    ///   - isForward: Whether rows are to be turned by the rotation itself, not by its inverse.
+    /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` for more vectors than columns, too many of them, or one that is not
+    ///   finite.
+    init(_ table: any Node, isForward: Bool) throws {
+        let (count, dimension) = (table.rows, table.dimension)
+        guard (1...dimension).contains(count), Checked.product(count, count, dimension) ?? Int.max <= Self.mostSteps
+        else {
             throw EmbedCompressError.invalidArgument(
-                "rows of \(dimension) columns are reflected by 1 to \(dimension) vectors, not \(count)")
+                "rows of \(dimension) columns are reflected by 1 to \(dimension) vectors, whose number times itself times the "
+                    + "columns is at most 2^32, not by \(count)")
         }
         (self.dimension, self.count) = (dimension, count)
-        back = try Buffer<Float>(count: count * dimension + 16)
-        try Self.read(vectors, to: back.base)
-        forward = try Buffer<Float>(repeating: 0, count: count * dimension + 16)
-        inverse = try Buffer<Float>(repeating: 0, count: count * dimension + 16)
-        let triangle = try triangle()
-        for column in 0..<dimension {
-            for index in 0..<count {
-                var (ahead, behind) = (0.0, 0.0)
-                for other in 0..<count {
-                    let value = Double(back[other * dimension + column])
-                    if other <= index { ahead += value * triangle[other * count + index] }
-                    if other >= index { behind += value * triangle[index * count + other] }
-                }
-                forward[column * count + index] = Float(-ahead)
-                inverse[column * count + index] = Float(-behind)
-            }
+        vectors = try Buffer<Float>(count: count * dimension + 16)
+        products = try Buffer<Float>(count: count * dimension + 16)
+        try Self.read(table, to: vectors.base)
+        let columns = try Buffer<Float>(count: count * dimension)
+        for index in 0..<count {
+            for column in 0..<dimension { columns[column * count + index] = vectors[index * dimension + column] }
         }
+        var gram = try DoubleMatrix(rows: count, columns: count)
+        try gram.addGram(of: columns.base, stride: count, count: dimension) {}
+        let triangle = try Self.triangle(gram, isForward: isForward)
+        MatrixProduct.multiply(
+            columns.base, stride: count, count: dimension,
+            by: Matrix(
+                base: UnsafeRawPointer(triangle.base), rows: count, columns: count, element: .float32,
+                readableCount: triangle.count * MemoryLayout<Float>.size),
+            into: RowBlock(base: products.base, stride: count))
+        try Scratch.check()
+        columns.keep()
+        triangle.keep()
     }
 
     private static func read(_ vectors: any Node, to target: UnsafeMutablePointer<Float>) throws {
@@ -69,52 +79,53 @@ struct Reflectors: Sendable {
         }
     }
 
-    /// T, `count x count`, upper.
-    private func triangle() throws -> [Double] {
+    /// -T, `count x count`, or its transpose, from the products of vectors.
+    private static func triangle(_ gram: DoubleMatrix, isForward: Bool) throws -> Buffer<Float> {
+        let count = gram.rows
         var triangle = try [Double](allocating: 0, count: count * count)
-        var products = [Double](repeating: 0, count: count)
-        func product(_ a: Int, _ b: Int) -> Double {
-            var sum = 0.0
-            for column in max(a, b)..<dimension {
-                sum += Double(back[a * dimension + column]) * Double(back[b * dimension + column])
+        gram.withUnsafeNumbers { gram in
+            triangle.withUnsafeMutableBufferPointer { triangle in
+                for index in 0..<count {
+                    let products = gram + index * count
+                    // At least 1, the square of the vector's own first number.
+                    let factor = 2 / products[index]
+                    for row in 0..<index {
+                        var sum = 0.0
+                        for other in row..<index { sum += triangle[row &* count &+ other] * products[other] }
+                        triangle[row &* count &+ index] = -factor * sum
+                    }
+                    triangle[index &* count &+ index] = factor
+                }
             }
-            return sum
         }
-        for index in 0..<count {
-            // At least 1, the square of the vector's own first number.
-            let factor = 2 / product(index, index)
-            for other in 0..<index { products[other] = product(other, index) }
-            for row in 0..<index {
-                var sum = 0.0
-                for other in row..<index { sum += triangle[row * count + other] * products[other] }
-                triangle[row * count + index] = -factor * sum
+        let result = try Buffer<Float>(count: count * count + 16)
+        for row in 0..<count {
+            for column in 0..<count {
+                let place = isForward ? row * count + column : column * count + row
+                result[row * count + column] = Float(-triangle[place])
             }
-            triangle[index * count + index] = factor
         }
-        return triangle
+        return result
     }
 
     /// Turns rows in place.
-    ///
-    /// - Parameter isForward: By the rotation itself, not by its inverse.
-    func turn(_ rows: UnsafeMutablePointer<Float>, stride: Int, count rowCount: Int, isForward: Bool) {
+    func turn(_ rows: UnsafeMutablePointer<Float>, stride: Int, count rowCount: Int) {
         let width = MatrixProduct.stride(count)
-        let capacity = tileRows(dimension: max(dimension, count))
-        Scratch.with(min(capacity, rowCount) * width, of: Float.self) { products in
+        let capacity = tileRows(dimension: dimension)
+        Scratch.with(min(capacity, rowCount) * width, of: Float.self) { coordinates in
             for start in Swift.stride(from: 0, to: rowCount, by: capacity) {
                 let taken = min(capacity, rowCount - start)
                 let target = rows + start * stride
                 MatrixProduct.multiply(
-                    target, stride: stride, count: taken, by: matrix(isForward ? forward : inverse, dimension, count),
-                    into: RowBlock(base: products, stride: width))
+                    target, stride: stride, count: taken, by: matrix(products, dimension, count),
+                    into: RowBlock(base: coordinates, stride: width))
                 MatrixProduct.multiply(
-                    products, stride: width, count: taken, by: matrix(back, count, dimension), start: .output,
+                    coordinates, stride: width, count: taken, by: matrix(vectors, count, dimension), start: .output,
                     into: RowBlock(base: target, stride: stride))
             }
         }
-        forward.keep()
-        inverse.keep()
-        back.keep()
+        products.keep()
+        vectors.keep()
     }
 
     private func matrix(_ numbers: Buffer<Float>, _ rows: Int, _ columns: Int) -> Matrix {

@@ -47,7 +47,8 @@ struct TrellisColumns: Sendable {
     let codeBytes: Int
     /// What sixteen columns after sixteen columns are decoded with.
     let chunks: [TrellisChunk]
-    /// Chunks from the first one on that differ in nothing but where their bytes begin, as those of even bits do.
+    /// Chunks from the first one on that differ in nothing but where their bytes begin, at equal distances, as those of even bits
+    /// do.
     let alikeChunks: Int
 
     var dimension: Int { bits.count }
@@ -79,7 +80,10 @@ struct TrellisColumns: Sendable {
         codeBytes = total / 8
         let chunks = Self.chunks(code, bits, codeBytes: total / 8)
         self.chunks = chunks
-        alikeChunks = chunks.first.map { first in chunks.prefix { $0.isLike(first) }.count } ?? 0
+        alikeChunks =
+            chunks.indices.prefix { index in
+                chunks[index].isLike(chunks[0]) && (index == 0 || chunks[index].low == index * chunks[1].low)
+            }.count
     }
 
     private static func chunks(_ code: TrellisCode, _ bits: [UInt8], codeBytes: Int) -> [TrellisChunk] {
@@ -108,7 +112,7 @@ struct TrellisColumns: Sendable {
     static func evenBits(dimension: Int, codeBytes: Int) -> [UInt8] {
         let total = 8 * codeBytes
         return (0..<dimension).map { column in
-            UInt8(clamping: (column + 1) * total / dimension - column * total / dimension)
+            UInt8((column + 1) * total / dimension - column * total / dimension)
         }
     }
 }

@@ -2,7 +2,7 @@
 /// for each number of bits of a state and of a column.
 enum TrellisMultipliers {
     static func multiplier(stateBits: Int, bits: Int) -> UInt32 {
-        let row = best[min(max(stateBits, 8), 16) - 8]
+        let row = best[stateBits - TrellisCode.stateBitRange.lowerBound]
         return row[min(max(bits, 1), row.count) - 1]
     }
 

@@ -72,8 +72,12 @@ struct TrellisRows {
             for index in 0..<ids.count {
                 if index < prefetchEnd { places.prefetch(rows[index &+ places.prefetchDistance]) }
                 let row = rows[index]
-                let scale = Floats16(repeating: scale(row))
                 let target = output.row(index)
+                let scale = Floats16(repeating: scale(row))
+                if scale[0] == 0 {
+                    target.update(repeating: 0, count: dimension)
+                    continue
+                }
                 var chunk = 0
                 while chunk < alikeEnd {
                     store16(alike.values(row, chunk) * scale * factors(chunk), to: target + chunk &* 16)

@@ -94,7 +94,10 @@ struct TrellisSearch: Sendable {
     /// Floats of scratch that a search works in: costs of states, and twice the same as they are put in order.
     var scratchFloats: Int { 3 * columns.code.stateCount + 16 << TrellisCode.mostColumnBits }
     /// Bytes of scratch: the bits that each state leaves behind.
-    var scratchBytes: Int { steps.reduce(0) { $0 + columns.code.stateCount >> $1.left } }
+    var scratchBytes: Int { Self.scratchBytes(columns) }
+    static func scratchBytes(_ columns: TrellisColumns) -> Int {
+        columns.bits.reduce(0) { $0 + ($1 == 0 ? 0 : columns.code.stateCount >> Int($1)) }
+    }
 
     /// Finds the states of a row's columns.
     ///
@@ -141,6 +144,7 @@ struct TrellisSearch: Sendable {
     ) {
         let own = steps[0].left
         var least = Float.infinity
+        states.update(repeating: 0, count: columns.dimension)
         for ring in 0..<1 << own {
             let state = (0..<columns.code.stateBits).reduce(0) { $0 | (ring >> ($1 % own) & 1) << $1 }
             var error: Float = 0

@@ -47,10 +47,9 @@ extension Method {
         } else {
             codeBytes = plan.codeBytes(bits: try options.number("bits"))
         }
-        let energies = try turn.energies(of: input, watch: progress.watch)
         return try TrellisCompressor(
-            input, columns: try plan.columns(codeBytes: codeBytes, energies: turn.ordersColumns ? energies : nil),
-            energies: energies, turn: turn, effort: effort, progress: progress)
+            input, columns: try plan.columns(codeBytes: codeBytes, energies: turn.ordersColumns ? turn.energies : nil),
+            energies: turn.energies, turn: turn, effort: effort, progress: progress)
     }
 }
 
@@ -63,10 +62,12 @@ struct TrellisTurn: Sendable {
     private enum Way: Sendable {
         case none
         case seeded(Rotation)
-        case reflected(Reflectors, vectors: Uniform)
+        case reflected(Reflectors, Uniform)
     }
 
     private let way: Way
+    /// The sum of squares of each column of a sample of rows, turned.
+    let energies: [Double]
 
     /// Whether columns differ so much that they should have bits of their own.
     var ordersColumns: Bool {
@@ -100,21 +101,28 @@ struct TrellisTurn: Sendable {
     }
 
     init(_ kind: Kind, _ input: CompressionInput, seed: Int, watch: ProgressCounter) throws {
-        let dimension = input.source.dimension
+        let sample = try Self.sample(input, watch: watch)
+        (way, energies) = try withExtendedLifetime(sample) {
+            let way = try Self.way(kind, sample, seed: seed, watch: watch)
+            return (way, try Self.energies(sample, way))
+        }
+    }
+
+    private static func way(_ kind: Kind, _ sample: RowSample, seed: Int, watch: ProgressCounter) throws -> Way {
+        let dimension = sample.dimension
         switch kind {
-        case .none: way = .none
-        case .hadamard: way = .seeded(try Rotation(dimension: dimension, seed: seed))
+        case .none: return .none
+        case .hadamard: return .seeded(try Rotation(dimension: dimension, seed: seed))
         case .partial, .full:
-            let count = kind == .full ? dimension - 1 : max(dimension / 4, 1)
-            let vectors = try Self.vectors(input, count: count, watch: watch)
-            way = .reflected(try Reflectors(vectors), vectors: vectors)
+            let count = max(kind == .full ? dimension - 1 : dimension / 4, 1)
+            let vectors = try vectors(sample, count: count, watch: watch)
+            return .reflected(try Reflectors(vectors, isForward: true), vectors)
         }
     }
 
     /// Vectors that turn out the directions in which rows vary the most and the least, by turns, in 8 bits.
-    private static func vectors(_ input: CompressionInput, count: Int, watch: ProgressCounter) throws -> Uniform {
-        let dimension = input.source.dimension
-        let sample = try sample(input, watch: watch)
+    private static func vectors(_ sample: RowSample, count: Int, watch: ProgressCounter) throws -> Uniform {
+        let dimension = sample.dimension
         try Allocation.require(Checked.product(dimension, dimension, 6, MemoryLayout<Double>.size))
         var gram = try DoubleMatrix(rows: dimension, columns: dimension)
         try gram.addGram(of: sample.values, stride: dimension, count: sample.count) { try watch.report() }
@@ -142,10 +150,14 @@ struct TrellisTurn: Sendable {
 
     /// Turns rows in place.
     func apply(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int) throws {
+        try Self.apply(way, rows, stride: stride, count: count)
+    }
+
+    private static func apply(_ way: Way, _ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int) throws {
         switch way {
         case .none: break
         case .seeded(let rotation): rotation.rotate(rows, stride: stride, count: count)
-        case .reflected(let reflectors, _): reflectors.turn(rows, stride: stride, count: count, isForward: true)
+        case .reflected(let reflectors, _): reflectors.turn(rows, stride: stride, count: count)
         }
         try Scratch.check()
     }
@@ -159,15 +171,13 @@ struct TrellisTurn: Sendable {
         }
     }
 
-    /// The sum of squares of each column of a sample of rows, turned.
-    func energies(of input: CompressionInput, watch: ProgressCounter) throws -> [Double] {
-        let dimension = input.source.dimension
-        let sample = try Self.sample(input, watch: watch)
+    private static func energies(_ sample: RowSample, _ way: Way) throws -> [Double] {
+        let dimension = sample.dimension
         var sums = try [Double](allocating: 0, count: dimension)
         for first in stride(from: 0, to: sample.count, by: blockCapacity) {
             let count = min(blockCapacity, sample.count - first)
             let rows = sample.values + first * dimension
-            try apply(rows, stride: dimension, count: count)
+            try apply(way, rows, stride: dimension, count: count)
             for index in 0..<count * dimension { sums[index % dimension] += Double(rows[index]) * Double(rows[index]) }
         }
         return sums
@@ -191,8 +201,7 @@ private struct TrellisPlan {
 
     func codeBytes(rows: Int, budget: Int) throws -> Int {
         let table = Trellis.tableBytes(dimension: dimension) + extraBytes
-        guard rows > 0 else { return most }
-        let room = (budget - table) / rows - 1
+        let room = rows > 0 ? (budget - table) / rows - 1 : most
         guard budget >= table, room >= least else {
             throw EmbedCompressError.budget(
                 method: "trellis", budgetBytes: budget,
@@ -204,17 +213,24 @@ private struct TrellisPlan {
     /// - Parameter energies: Of columns that are to have bits as they vary; nil for even bits.
     func columns(codeBytes: Int, energies: [Double]?) throws -> TrellisColumns {
         let even = TrellisColumns.evenBits(dimension: dimension, codeBytes: codeBytes)
-        let widest = energies == nil ? Int(even.max() ?? 0) : TrellisCode.mostColumnBits
-        // Rows of few bits have fewer states: those of windows of half of the row's bits, or of all.
-        let needed = widest + TrellisCode.leastMemory
-        let most = dimension == 1 ? needed : max(4 * codeBytes, min(8 * codeBytes, needed), 8)
-        let stateBits = min(max(effort.stateBits, needed), most)
+        // Rows of few bits have fewer states: those of windows of half of the row's bits, or as many as their columns need.
+        let needed = Int(even.max() ?? 0) + TrellisCode.leastMemory
+        let stateBits = max(min(effort.stateBits, 4 * codeBytes), needed, TrellisCode.stateBitRange.lowerBound)
         let mostBits = min(TrellisCode.mostColumnBits, stateBits - TrellisCode.leastMemory)
         let bits = energies.flatMap { Self.bits($0, total: 8 * codeBytes, most: mostBits) } ?? even
         let mean = (8 * codeBytes + dimension / 2) / dimension
         let multiplier = TrellisMultipliers.multiplier(stateBits: stateBits, bits: mean)
-        return try TrellisColumns(code: TrellisCode(stateBits: stateBits, multiplier: multiplier), bits: bits)
+        let columns = try TrellisColumns(code: TrellisCode(stateBits: stateBits, multiplier: multiplier), bits: bits)
+        let scratch = TrellisSearch.scratchBytes(columns)
+        guard scratch <= Self.mostScratch else {
+            throw EmbedCompressError.invalidArgument(
+                "trellis: rows of \(dimension) columns need \(scratch.grouped) bytes on each thread to be encoded with effort "
+                    + "'\(effort.rawValue)', and at most \(Self.mostScratch.grouped) are taken")
+        }
+        return columns
     }
+
+    private static let mostScratch = 512 << 20
 
     /// Bits that leave the least error of all columns together, if each bit takes three quarters of a column's: reverse
     /// water-filling. nil if so many can't be shared out.

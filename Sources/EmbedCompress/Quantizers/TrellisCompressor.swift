@@ -9,7 +9,7 @@
 /// Trellis-coded rows: the bits of each row whose values have the least squared error, by Viterbi's algorithm.
 ///
 /// Columns are divided by how much they vary, and each row has one of 255 scales that lie at equal ratios from the smallest row
-/// to the largest. A row is encoded at the scale that suits normally distributed values; then the scale is fitted to what was
+/// to the largest. A row is encoded at the one that suits normally distributed values; then the scale is fitted to what was
 /// found. See ``Trellis`` for the papers and the bytes.
 struct TrellisCompressor: RowCompressor {
     /// How many states a search goes through, and how many scales it tries.
@@ -24,14 +24,18 @@ struct TrellisCompressor: RowCompressor {
             }
         }
         /// What a row's first scale is multiplied by.
-        var scaleFactors: [Float] { self == .best ? [1, 0.93, 1.07] : [1] }
+        var scaleFactors: [Double] { self == .best ? [1, 0.93, 1.07] : [1] }
     }
 
     private let search: TrellisSearch
     private let turn: TrellisTurn
     private let factors: [Float]
+    /// As they are stored.
     private let scales: [Float]
-    private let scaleFactors: [Float]
+    /// What stored scales are multiplied by, and stored factors are divided by: 1 unless values are so small that products
+    /// would lose digits.
+    private let unit: Double
+    private let scaleFactors: [Double]
     let mayOverflow: Bool
 
     private var columns: TrellisColumns { search.columns }
@@ -47,9 +51,9 @@ struct TrellisCompressor: RowCompressor {
         factors = Self.factors(energies, bits: columns.bits, isEven: !turn.ordersColumns)
         let dimension = columns.dimension
         let lock = Lock()
-        var (least, most) = (Float.infinity, Float(0))
+        var (least, most) = (Double.infinity, 0.0)
         try RowReader.forEachBlock(of: input.source, progress: progress) { first, count, values in
-            var (low, high) = (Float.infinity, Float(0))
+            var (low, high) = (Double.infinity, 0.0)
             for index in 0..<count {
                 let row = RowValues(base: values.row(index), count: dimension)
                 guard row.extent() != nil else { throw nonFinite(row, row: input.firstRow + first + index) }
@@ -58,8 +62,9 @@ struct TrellisCompressor: RowCompressor {
             }
             lock.withLock { (least, most) = (min(least, low), max(most, high)) }
         }
-        scales = try Self.scales(from: least, to: most)
-        mayOverflow = most > safeMagnitude
+        unit = most < 0x1p-60 ? 0x1p40 : 1
+        scales = Self.scales(from: least * unit, to: most * unit)
+        mayOverflow = most > Double(safeMagnitude)
     }
 
     /// The standard deviation of a column over that of a row, times what its values are best multiplied by.
@@ -85,16 +90,16 @@ struct TrellisCompressor: RowCompressor {
     }
 
     /// The scale at which a row is encoded first: 0 for a row of zeros. A turn leaves it what it is.
-    private static func scale(_ row: RowValues) -> Float {
+    private static func scale(_ row: RowValues) -> Double {
         var square = 0.0
         for column in 0..<row.count { square += Double(row.base[column]) * Double(row.base[column]) }
-        return Float((square / Double(row.count)).squareRoot()) / TrellisCode.deviation
+        return (square / Double(row.count)).squareRoot() / Double(TrellisCode.deviation)
     }
 
     /// 0, and 255 scales at equal ratios, with room for what fitting makes of the first and the last.
-    private static func scales(from least: Float, to most: Float) throws -> [Float] {
+    private static func scales(from least: Double, to most: Double) -> [Float] {
         guard most > 0 else { return [Float](repeating: 0, count: Trellis.scaleCount) }
-        let (low, high) = (log2(Double(least)) - 0.25, log2(Double(most)) + 1)
+        let (low, high) = (log2(least) - 0.25, log2(most) + 1)
         let step = (high - low) / Double(Trellis.scaleCount - 2)
         return (0..<Trellis.scaleCount).map { index in
             index == 0 ? 0 : Trellis.roundedScale(Float(exp2(low + step * Double(index - 1))))
@@ -115,6 +120,13 @@ struct TrellisCompressor: RowCompressor {
                 try Scratch.with(count * stride, of: Float.self) { rows in
                     for index in 0..<count { (rows + index * stride).update(from: values.row(index), count: dimension) }
                     try turn.apply(rows, stride: stride, count: count)
+                    for index in 0..<count {
+                        guard RowValues(base: rows + index * stride, count: dimension).extent() == nil else { continue }
+                        let extent = RowValues(base: values.row(index), count: dimension).extent() ?? (0, 0)
+                        throw EmbedCompressError.invalidArgument(
+                            "row \(input.firstRow + first + index) has values from \(extent.minimum) to \(extent.maximum), "
+                                + "too large to be rotated in f32")
+                    }
                     encode(
                         FloatBlock(base: rows, stride: stride), weights, count: count, to: target + first * rowBytes)
                 }
@@ -122,7 +134,7 @@ struct TrellisCompressor: RowCompressor {
         }
         let codes = try Trellis(
             bytes, rows: rows, columns: columns, scales: try scales.withUnsafeBytes { try Bytes(copying: $0) },
-            factors: try factors.withUnsafeBytes { try Bytes(copying: $0) })
+            factors: try factors.map { $0 / Float(unit) }.withUnsafeBytes { try Bytes(copying: $0) })
         return try turn.back(codes)
     }
 
@@ -131,12 +143,12 @@ struct TrellisCompressor: RowCompressor {
         _ rows: FloatBlock, _ weights: FloatBlock?, count: Int, to target: UnsafeMutableRawPointer
     ) {
         let dimension = columns.dimension
-        Scratch.with(2 * dimension + search.scratchFloats, of: Float.self) { floats in
+        Scratch.with(3 * dimension + search.scratchFloats, of: Float.self) { floats in
             Scratch.with(2 * dimension, of: UInt16.self) { states in
                 Scratch.with(search.scratchBytes, of: UInt8.self) { traces in
                     let encoder = RowEncoder(
-                        compressor: self, row: floats, factors: floats + dimension, states: states,
-                        best: states + dimension, costs: floats + 2 * dimension, traces: traces)
+                        compressor: self, row: floats, factors: floats + dimension, roots: floats + 2 * dimension,
+                        states: states, best: states + dimension, costs: floats + 3 * dimension, traces: traces)
                     for index in 0..<count {
                         encoder.encode(
                             rows.row(index), weights?.row(index), to: target + index * (columns.codeBytes + 1))
@@ -153,6 +165,7 @@ struct TrellisCompressor: RowCompressor {
         let row: UnsafeMutablePointer<Float>
         /// The factors, times the same root.
         let factors: UnsafeMutablePointer<Float>
+        let roots: UnsafeMutablePointer<Float>
         let states: UnsafeMutablePointer<UInt16>
         let best: UnsafeMutablePointer<UInt16>
         let costs: UnsafeMutablePointer<Float>
@@ -163,16 +176,25 @@ struct TrellisCompressor: RowCompressor {
         func encode(
             _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>?, to target: UnsafeMutableRawPointer
         ) {
-            let source = RowValues(base: values, count: dimension)
-            let first = TrellisCompressor.scale(source)
+            let first = TrellisCompressor.scale(RowValues(base: values, count: dimension))
+            weigh(weights)
             var found: (error: Double, scale: Int)?
+            /// Encodes at a stored scale, and returns the one that then suits.
+            func attempt(_ scale: Int) -> Int {
+                let tried = encode(values, at: scale)
+                if tried.error < found?.error ?? .infinity {
+                    found = tried
+                    best.update(from: states, count: dimension)
+                }
+                return tried.scale
+            }
             if first > 0 {
                 for factor in compressor.scaleFactors {
-                    let tried = attempt(first * factor, values, weights)
-                    if tried.error < found?.error ?? .infinity {
-                        found = tried
-                        best.update(from: states, count: dimension)
-                    }
+                    let start = max(compressor.nearestScale(first * factor), 1)
+                    let fitted = attempt(start)
+                    // Once more where the scale that was searched at was far from the one that suits.
+                    let ratio = compressor.size(fitted) / compressor.size(start)
+                    if fitted > 0, ratio < 0.97 || ratio > 1.03 { _ = attempt(fitted) }
                 }
             }
             // Zeros have the scale 0, whatever their bits are.
@@ -186,15 +208,21 @@ struct TrellisCompressor: RowCompressor {
                 of: UInt8(truncatingIfNeeded: found.scale), toByteOffset: compressor.columns.codeBytes, as: UInt8.self)
         }
 
-        /// Finds the states at a scale, and then the stored scale that suits them best. Returns the squared error.
-        private func attempt(
-            _ scale: Float, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>?
-        ) -> (error: Double, scale: Int) {
+        /// The roots of a row's weights, over the largest. Where all are 0, errors count alike.
+        private func weigh(_ weights: UnsafePointer<Float>?) {
+            let largest = weights.map { weights in (0..<dimension).reduce(0) { max($0, weights[$1]) } } ?? 0
+            for column in 0..<dimension {
+                roots[column] = weights.map { largest > 0 ? ($0[column] / largest).squareRoot() : 1 } ?? 1
+                factors[column] = compressor.factors[column] * roots[column]
+            }
+        }
+
+        /// Finds the states at a stored scale, and then the stored scale that suits them best. Returns the squared error.
+        private func encode(_ values: UnsafePointer<Float>, at start: Int) -> (error: Double, scale: Int) {
+            let scale = compressor.size(start)
             let inverse = 1 / scale
             for column in 0..<dimension {
-                let weight = weights.map { $0[column].squareRoot() } ?? 1
-                row[column] = values[column] * inverse * weight
-                factors[column] = compressor.factors[column] * weight
+                row[column] = Float(Double(values[column]) * inverse) * roots[column]
             }
             compressor.search.encode(row, factors, states: states, floats: costs, bytes: traces)
             var (mixed, square, own) = (0.0, 0.0, 0.0)
@@ -204,15 +232,18 @@ struct TrellisCompressor: RowCompressor {
                 square += product * product
                 own += Double(row[column]) * Double(row[column])
             }
-            let wanted = square > 0 && mixed > 0 ? Float(Double(scale) * mixed / square) : 0
-            let index = compressor.nearestScale(wanted)
-            let ratio = Double(compressor.scales[index]) / Double(scale)
-            return ((own - 2 * ratio * mixed + ratio * ratio * square) * Double(scale) * Double(scale), index)
+            let index = square > 0 && mixed > 0 ? compressor.nearestScale(scale * mixed / square) : 0
+            let ratio = compressor.size(index) / scale
+            return ((own - 2 * ratio * mixed + ratio * ratio * square) * scale * scale, index)
         }
     }
 
+    /// A stored scale, without the unit.
+    private func size(_ index: Int) -> Double { Double(scales[index]) / unit }
+
     /// The index of the stored scale that is nearest to a number that is not negative.
-    private func nearestScale(_ wanted: Float) -> Int {
+    private func nearestScale(_ size: Double) -> Int {
+        let wanted = Float(size * unit)
         var (low, high) = (0, Trellis.scaleCount - 1)
         while high - low > 1 {
             let middle = (low + high) / 2

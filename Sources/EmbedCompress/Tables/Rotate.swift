@@ -73,7 +73,8 @@ public struct Rotate: Node {
                 "rows of \(inner.dimension) columns are reflected by vectors of as many, not of \(vectors.dimension)")
         }
         try self.init(
-            inner: inner, .reflected(try Reflectors(vectors), vectors: vectors), direction: direction, offset: offset)
+            inner: inner, .reflected(try Reflectors(vectors, isForward: direction == .forward), vectors: vectors),
+            direction: direction, offset: offset)
     }
 
     private init(inner: any Node, _ turn: Turn, direction: Direction, offset: Bytes?) throws {
@@ -96,9 +97,12 @@ public struct Rotate: Node {
         let offset = try decoder.optionalTensor("offset", type: .f32, shape: [decoder.dimension])
         let inner = try decoder.child("inner")
         let vectors = seed == nil ? try decoder.child("vectors") : nil
+        // What is in proportion to stored vectors needs no allowance.
         let turnBytes =
-            vectors.map { Reflectors.byteCount(dimension: $0.dimension, count: $0.rows) ?? Int.max }
-            ?? Rotation.byteCount(dimension: decoder.dimension)
+            vectors.map { vectors in
+                let bytes = Reflectors.byteCount(dimension: vectors.dimension, count: vectors.rows) ?? Int.max
+                return max(bytes - min(vectors.storedBytes, Int.max / 16) * 16, 0)
+            } ?? Rotation.byteCount(dimension: decoder.dimension)
         try decoder.reserve(Checked.sum(of: [turnBytes, offset?.count ?? 0]) ?? Int.max)
         guard inner.rows == decoder.rows, inner.dimension == decoder.dimension else {
             throw EmbedCompressError.format(
@@ -165,7 +169,7 @@ public struct Rotate: Node {
         case (.seeded(let rotation), .inverse): rotation.restore(rows, stride: stride, count: count)
         case (.seeded(let rotation), .forward): rotation.rotate(rows, stride: stride, count: count)
         case (.reflected(let reflectors, _), _):
-            reflectors.turn(rows, stride: stride, count: count, isForward: direction == .forward)
+            reflectors.turn(rows, stride: stride, count: count)
         }
     }
 

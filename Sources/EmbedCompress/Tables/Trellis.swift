@@ -71,7 +71,7 @@ public struct Trellis: RowStore {
         for index in 0..<Self.scaleCount {
             let scale = Self.float(scales, index)
             numbers[index] = scale
-            guard scale.isFinite, Self.roundedScale(scale) == scale, index > 0 || scale == 0 else {
+            guard scale.isFinite, Self.roundedScale(scale) == scale, index > 0 || scale.bitPattern == 0 else {
                 throw EmbedCompressError.invalidArgument(
                     "scales must be finite, have at most \(Self.scalePrecision) significant bits, and the first must be 0, "
                         + "but scale \(index) is \(scale)")
@@ -107,7 +107,7 @@ public struct Trellis: RowStore {
     init(from decoder: inout NodeDecoder) throws {
         let stateBits = try decoder.integer("states", TrellisCode.stateBitRange)
         let multiplier = try decoder.integer("multiplier", 0...Int(UInt32.max))
-        let codeBytes = try decoder.integer("code_bytes", 1...maximumDimension)
+        let codeBytes = try decoder.integer("code_bytes", 1...decoder.dimension)
         let dimension = decoder.dimension
         try decoder.reserve((dimension + 15) / 16 * MemoryLayout<TrellisChunk>.stride)
         let bits = try decoder.tensor("bits", type: .u8, shape: [dimension])

@@ -8,7 +8,7 @@ final class TrellisTests: XCTestCase {
         for (dimension, states, mean) in [
             (2, 8, 4), (3, 8, 3), (15, 9, 1), (16, 12, 8), (17, 12, 2), (33, 16, 4), (50, 10, 2), (64, 12, 4),
             (96, 14, 1),
-            (300, 16, 6), (17, 8, 3),
+            (300, 16, 6), (17, 8, 3), (1, 12, 8), (2, 16, 4), (3, 14, 1),
         ] {
             var generator = SeededGenerator(seed: UInt64(dimension * states))
             let bits = try bits(dimension, states: states, mean: mean, using: &generator)
@@ -39,6 +39,31 @@ final class TrellisTests: XCTestCase {
         }
     }
 
+    func testChunksThatOnlyLookAlikeAreReadWhereTheyAre() throws {
+        // Multiples of 2^28 are their own multipliers after columns without bits, so that 8 bits and 0 bits at the end of a
+        // chunk differ in nothing but where the next one begins.
+        let run = [UInt8](repeating: 1, count: 14)
+        let bits = [2] + run + [8] + (0..<3).flatMap { _ in [2] + run + [0] } + [1] + run + [1]
+        let columns = try TrellisColumns(code: TrellisCode(stateBits: 12, multiplier: 1 << 28), bits: bits)
+        XCTAssertLessThan(columns.alikeChunks, columns.chunks.count - 1)
+        var generator = SeededGenerator(seed: 2)
+        let bytes = (0...columns.codeBytes).map { _ in UInt8(truncatingIfNeeded: generator.next()) | 1 }
+        let scales = (0..<256).map { Float($0) }
+        let factors = [Float](repeating: 1, count: bits.count)
+        let table = try guardedStore(
+            "trellis", rows: 1, dimension: bits.count,
+            fields: #""states":12,"multiplier":\#(1 << 28),"code_bytes":\#(columns.codeBytes)"#,
+            [
+                try GuardedArray("rows", .u8, [1, columns.codeBytes + 1], bytes),
+                try GuardedArray("bits", .u8, [bits.count], bits), try GuardedArray("scales", .f32, [256], scales),
+                try GuardedArray("factors", .f32, [bits.count], factors),
+            ])
+        XCTAssertEqual(
+            try table.decode(),
+            TrellisReference.values(
+                row: bytes, bits: bits, states: 12, multiplier: 1 << 28, scales: scales, factors: factors))
+    }
+
     /// Whole bytes of bits of columns, of which some have none.
     private func bits(
         _ dimension: Int, states: Int, mean: Int, using generator: inout SeededGenerator
@@ -49,7 +74,7 @@ final class TrellisTests: XCTestCase {
             (bits[column], bits[column + 1]) = (bits[column] - 1, bits[column + 1] + 1)
         }
         var column = 0
-        while bits.reduce(0, { $0 + Int($1) }) % 8 != 0 || bits.reduce(0, { $0 + Int($1) }) < states {
+        while bits.reduce(0, { $0 + Int($1) }) % 8 != 0 {
             if bits[column % dimension] < most { bits[column % dimension] += 1 }
             column += 1
             if column > 8 * dimension { return [UInt8](repeating: UInt8(most), count: dimension) }
@@ -107,19 +132,19 @@ final class TrellisTests: XCTestCase {
             }
             let directions = try LinearAlgebra.symmetricEigenvectors(gram) {}.vectors.columns(0..<count)
             let vectors = try Reflectors.vectors(turning: directions)
-            let reflectors = try Reflectors(try Dense(vectors, rows: count, dimension: dimension))
+            let table = try Dense(vectors, rows: count, dimension: dimension)
             let row = generator.normals(dimension)
             var turned = row + [Float](repeating: 0, count: 16)
-            reflectors.turn(&turned, stride: dimension, count: 1, isForward: true)
+            try Reflectors(table, isForward: true).turn(&turned, stride: dimension, count: 1)
             for index in 0..<count {
                 let wanted = (0..<dimension).reduce(0.0) { $0 + Double(row[$1]) * directions[$1, index] }
                 XCTAssertEqual(Double(turned[index]).magnitude, wanted.magnitude, accuracy: 1e-4)
             }
-            reflectors.turn(&turned, stride: dimension, count: 1, isForward: false)
+            try Reflectors(table, isForward: false).turn(&turned, stride: dimension, count: 1)
             for column in 0..<dimension { XCTAssertEqual(turned[column], row[column], accuracy: 1e-4) }
         }
         assertInvalidArgument("1 to 2 vectors") {
-            _ = try Reflectors(try Dense([Float](repeating: 1, count: 6), rows: 3, dimension: 2))
+            _ = try Reflectors(try Dense([Float](repeating: 1, count: 6), rows: 3, dimension: 2), isForward: true)
         }
     }
 
@@ -128,6 +153,6 @@ final class TrellisTests: XCTestCase {
         assertInvalidArgument("0 to 8 bits") { _ = try TrellisColumns(code: code, bits: [9, 7]) }
         assertInvalidArgument("at most 3 columns") { _ = try TrellisColumns(code: code, bits: [8, 0, 0, 0, 0, 8]) }
         assertInvalidArgument("whole bytes") { _ = try TrellisColumns(code: code, bits: [8, 8, 0]) }
-        assertInvalidArgument("whole bytes") { _ = try TrellisColumns(code: code, bits: [4, 4]) }
+        assertInvalidArgument("whole bytes") { _ = try TrellisColumns(code: code, bits: [4, 3]) }
     }
 }
