@@ -54,6 +54,10 @@ final class ConfiguredMethodTests: XCTestCase {
                 .eden(
                     bits: 3, budget: size, seed: 1, scaleType: .float32, scale: .unbiased, center: false, search: 4)
             ),
+            (
+                .trellis(),
+                .trellis(bits: 2.5, budget: size, effort: .fast, rotation: .hadamard, seed: 1)
+            ),
             (.int8(), .int8(scale: .table, step: 0.5, seed: 1, budget: size)),
             (.int16(), .int16(scale: .table, step: 0.5, seed: 1, budget: size)),
             (.pq(), .pq(parts: 2, bits: 3, budget: size, entryType: .float32, rounds: 9, seed: 1)),

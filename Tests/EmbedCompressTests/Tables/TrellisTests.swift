@@ -6,7 +6,7 @@ import XCTest
 final class TrellisTests: XCTestCase {
     func testRowsOnGuardedMemory() throws {
         for (dimension, states, mean) in [
-            (2, 8, 4), (3, 8, 3), (15, 9, 1), (16, 12, 8), (17, 12, 2), (33, 16, 4), (50, 10, 2), (64, 12, 4),
+            (2, 8, 4), (3, 8, 2), (15, 9, 1), (16, 12, 8), (17, 12, 2), (33, 16, 4), (50, 10, 2), (64, 12, 4),
             (96, 14, 1),
             (300, 16, 6), (17, 8, 3), (1, 12, 8), (2, 16, 4), (3, 14, 1),
         ] {
@@ -107,7 +107,7 @@ final class TrellisTests: XCTestCase {
             search.encode(row, factors, states: &states, floats: &floats, bytes: &bytes)
             var (ring, position) = (0, 0)
             for column in bits.indices {
-                ring |= Int(states[column]) & (1 << Int(bits[column]) - 1) << position
+                ring |= (Int(states[column]) & (1 << Int(bits[column]) - 1)) << position
                 position += Int(bits[column])
             }
             let values = all[ring]
