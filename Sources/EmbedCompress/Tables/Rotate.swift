@@ -95,15 +95,16 @@ public struct Rotate: Node {
         let seed = try decoder.optionalInteger("seed", 0...Int.max)
         let direction = try decoder.choice("direction", Direction.self, default: .inverse)
         let offset = try decoder.optionalTensor("offset", type: .f32, shape: [decoder.dimension])
+        // Before inner tables, which take an allowance of their own.
+        try decoder.reserve(
+            (seed == nil ? 0 : Rotation.byteCount(dimension: decoder.dimension)) + (offset?.count ?? 0))
         let inner = try decoder.child("inner")
         let vectors = seed == nil ? try decoder.child("vectors") : nil
-        // What is in proportion to stored vectors needs no allowance.
-        let turnBytes =
-            vectors.map { vectors in
-                let bytes = Reflectors.byteCount(dimension: vectors.dimension, count: vectors.rows) ?? Int.max
-                return max(bytes - min(vectors.storedBytes, Int.max / 16) * 16, 0)
-            } ?? Rotation.byteCount(dimension: decoder.dimension)
-        try decoder.reserve(Checked.sum(of: [turnBytes, offset?.count ?? 0]) ?? Int.max)
+        if let vectors {
+            // What is in proportion to stored vectors needs no allowance.
+            let bytes = Reflectors.byteCount(dimension: vectors.dimension, count: vectors.rows) ?? Int.max
+            try decoder.reserve(max(bytes - min(vectors.storedBytes, Int.max / 16) * 16, 0))
+        }
         guard inner.rows == decoder.rows, inner.dimension == decoder.dimension else {
             throw EmbedCompressError.format(
                 .invalidField(

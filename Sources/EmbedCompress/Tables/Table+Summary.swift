@@ -12,7 +12,8 @@ private func lineSummary(of tree: JSON) -> String {
 }
 
 private let shownNames = [
-    "element", "bits", "scope", "group", "clusters", "parts", "mode", "nonzeros", "rank1", "rank2", "operation",
+    "element", "bits", "code_bytes", "states", "scope", "group", "clusters", "parts", "mode", "nonzeros", "rank1",
+    "rank2", "operation",
     "function", "modulus", "divisor",
 ]
 
