@@ -12,7 +12,8 @@
 typedef uint32_t ec_states16 __attribute__((vector_size(64)));
 
 /// What sixteen columns are taken out with: four bytes of a word for each. Lanes 0 to 7 take theirs from the sixteen bytes at
-/// `low`, the others from those at `high`: byte `turns & 15`, or 0 where the highest bit is set.
+/// `low`, the others from those at `high`: byte `turns & 15`, or 0 where the highest bit is set. `turns` need not be aligned:
+/// Swift aligns vectors to 16 bytes.
 __attribute__((always_inline)) static inline ec_states16 ec_trellis_words(
     const uint8_t *low, const uint8_t *high, const void *turns) {
 #if defined(__AVX512BW__) && defined(__AVX512VL__) && EC_X86_64
@@ -23,18 +24,18 @@ __attribute__((always_inline)) static inline ec_states16 ec_trellis_words(
     union { __m256i parts[2]; ec_states16 all; } words;
     const __m256i *orders = (const __m256i *)turns;
     words.parts[0] = _mm256_shuffle_epi8(
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)low)), orders[0]);
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)low)), _mm256_loadu_si256(orders));
     words.parts[1] = _mm256_shuffle_epi8(
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)high)), orders[1]);
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)high)), _mm256_loadu_si256(orders + 1));
     return words.all;
 #elif defined(__SSSE3__) && EC_X86_64
     union { __m128i parts[4]; ec_states16 all; } words;
     const __m128i *orders = (const __m128i *)turns;
     __m128i first = _mm_loadu_si128((const __m128i *)low), second = _mm_loadu_si128((const __m128i *)high);
-    words.parts[0] = _mm_shuffle_epi8(first, orders[0]);
-    words.parts[1] = _mm_shuffle_epi8(first, orders[1]);
-    words.parts[2] = _mm_shuffle_epi8(second, orders[2]);
-    words.parts[3] = _mm_shuffle_epi8(second, orders[3]);
+    words.parts[0] = _mm_shuffle_epi8(first, _mm_loadu_si128(orders + 0));
+    words.parts[1] = _mm_shuffle_epi8(first, _mm_loadu_si128(orders + 1));
+    words.parts[2] = _mm_shuffle_epi8(second, _mm_loadu_si128(orders + 2));
+    words.parts[3] = _mm_shuffle_epi8(second, _mm_loadu_si128(orders + 3));
     return words.all;
 #else
     union { uint8_t bytes[64]; ec_states16 all; } words;
