@@ -10,9 +10,7 @@ from ._expressions import compose
 from ._table import Table, dense
 
 
-def rotate(
-    table: Table, seed: int | None = None, *, offset: object | None = None, vectors: Table | None = None
-) -> Table:
+def rotate(table: Table, seed: int = 0, *, offset: object | None = None, vectors: Table | None = None) -> Table:
     """Return a table whose rows are those of `table`, rotated back: the inverse of what `rotated` does, plus `offset`.
 
     Over codes of rotated rows this gives the rows, as `compress(weight, "eden")` makes it. A pooled sum is
@@ -20,7 +18,7 @@ def rotate(
 
     Args:
         table: The inner table, of any dimension.
-        seed: Says which rotation, a randomised Hadamard transform; from 0 to 2^63 - 1, 0 if nothing is given.
+        seed: Says which rotation, a randomised Hadamard transform; from 0 to 2^63 - 1.
         vectors: In place of a seed: (count, dimension), at most as many as columns. The rotation is a product of
             reflections at the planes that are orthogonal to them; of vector k the first k numbers are taken for 0, and
             the next one for 1.
@@ -33,7 +31,7 @@ def rotate(
     check_type(table, Table, "table", "a Table")
     if vectors is not None:
         check_type(vectors, Table, "vectors", "a Table")
-        if seed is not None:
+        if seed != 0:
             raise ValueError("give either a seed or vectors, not both")
     values = None
     if offset is not None:
@@ -43,7 +41,7 @@ def rotate(
             raise ValueError(f"offset must be {table.dimension} numbers, not of shape {values.shape}")
     if vectors is not None:
         return compose("rotate", {}, {"offset": values}, [table, vectors])
-    return compose("rotate", {"seed": 0 if seed is None else seed}, {"offset": values}, [table])
+    return compose("rotate", {"seed": seed}, {"offset": values}, [table])
 
 
 def rotated(weight: object, seed: int = 0) -> Table:

@@ -104,15 +104,12 @@ extension Rotate {
     init(composing parts: inout Composition) throws {
         let offset = try parts.optionalArray("offset")?.numbers(axes: 1, as: .float32)
         let direction = try parts.choice("direction", Direction.self, default: .inverse)
-        if let seed = try parts.optionalInteger("seed", 0...Int.max) {
-            try self.init(inner: parts.inner(), seed: seed, direction: direction, offset: offset)
-        } else {
-            guard parts.children.count == 2 else {
-                throw EmbedCompressError.invalidArgument(
-                    "a rotation has a seed, or a table of vectors beside the inner one")
-            }
+        if parts.children.count == 2 {
             try self.init(
                 inner: parts.children[0], vectors: parts.children[1], direction: direction, offset: offset)
+        } else {
+            let seed = try parts.integer("seed", 0...Int.max)
+            try self.init(inner: parts.inner(), seed: seed, direction: direction, offset: offset)
         }
     }
 }

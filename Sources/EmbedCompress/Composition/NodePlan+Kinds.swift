@@ -155,6 +155,6 @@ extension Project {
 
 extension Rotate {
     static func plannedBytes(_ plan: NodePlan) throws -> Int? {
-        byteCount(dimension: plan.dimension, hasSeed: plan.has("seed"), hasOffset: plan.hasTensor("offset"))
+        byteCount(dimension: plan.dimension, hasSeed: plan.children.count < 2, hasOffset: plan.hasTensor("offset"))
     }
 }

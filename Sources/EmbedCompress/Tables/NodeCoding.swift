@@ -175,11 +175,6 @@ struct NodeDecoder {
         return try Self.integer(object, kind: kind, field, range)
     }
 
-    /// nil if the node lacks the field.
-    mutating func optionalInteger(_ field: String, _ range: ClosedRange<Int>) throws -> Int? {
-        object[field] == nil ? nil : try integer(field, range)
-    }
-
     /// One of `values`, for a field that a node may lack.
     mutating func integer(
         _ field: String, oneOf values: [Int], expected: String, default defaultValue: Int
@@ -270,6 +265,8 @@ struct NodeDecoder {
         }
         return node
     }
+
+    func hasChild(_ field: String) -> Bool { children[field] != nil }
 
     mutating func child(_ field: String) throws -> any Node {
         takenChildren.insert(Key(field))

@@ -92,7 +92,7 @@ public struct Rotate: Node {
     }
 
     init(from decoder: inout NodeDecoder) throws {
-        let seed = try decoder.optionalInteger("seed", 0...Int.max)
+        let seed = decoder.hasChild("vectors") ? nil : try decoder.integer("seed", 0...Int.max)
         let direction = try decoder.choice("direction", Direction.self, default: .inverse)
         let offset = try decoder.optionalTensor("offset", type: .f32, shape: [decoder.dimension])
         // Before inner tables, which take an allowance of their own.
