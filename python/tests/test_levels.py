@@ -22,7 +22,7 @@ import random_tables
 import reference
 assert ec.isa().endswith(sys.argv[1]), ec.isa()
 results = {}
-LEARNED = ("pq", "rq", "opq", "magpq", "svd", "magsvd", "tt", "hot_cold")
+LEARNED = ("pq", "rq", "opq", "magpq", "svd", "magsvd", "tt", "hot_cold", "trellis")
 
 def keep(name, values, magnitude=None):
     results[name] = values
@@ -56,6 +56,8 @@ for dimension in reference.DIMENSIONS:
             for scope in ("row", "cluster", "table", "scaled"):
                 table = random_tables.random_codebook(rng, 20, dimension, bits, entries, scope)
                 look(f"codebook {bits} {entries} {scope} {dimension}", table, rng)
+    for states in (8, 12, 16):
+        look(f"trellis {states} {dimension}", random_tables.random_trellis(rng, 20, dimension, states), rng)
     inner = random_tables.random_codebook(rng, 20, dimension, 2, "f16", "scaled")
     look(f"rotate {dimension}", ec.rotate(inner, 3, offset=rng.standard_normal(dimension)), rng)
     inner = random_tables.random_uniform(rng, 20, dimension)
@@ -120,7 +122,8 @@ def test_every_level_chooses_the_same_codes(results):
 
 @pytest.mark.skipif(len(LEVELS) < 2, reason="only one level was built")
 def test_levels_with_fused_multiply_add_learn_the_same(results):
-    """Products of matrices and distances are fused where that can be done: the baseline may learn something else."""
+    """Products of matrices, distances and a trellis' costs are fused where that can be done: the baseline may learn
+    something else."""
     fused = [level for level in LEVELS if level != "v2"]
     names = [name for name in results[LEVELS[0]] if name.startswith("learned")]
     assert len(names) > 40
@@ -133,10 +136,11 @@ def test_levels_with_fused_multiply_add_learn_the_same(results):
 
 
 @pytest.mark.skipif(len(LEVELS) < 2, reason="only one level was built")
-def test_every_level_reads_codebooks_alike(results):
+def test_every_level_reads_codebooks_and_trellis_codes_alike(results):
     """Bit for bit: an entry is what it is, and sums are made in one order."""
     first, *others = LEVELS
-    names = [n for n in results[first] if n.startswith("codebook") and not n.endswith("/magnitude")]
+    kinds = ("codebook", "trellis")
+    names = [n for n in results[first] if n.startswith(kinds) and not n.endswith("/magnitude")]
     assert len(names) > 4000
     for level in others:
         different = [name for name in names if results[level][name].tobytes() != results[first][name].tobytes()]

@@ -52,6 +52,22 @@ __attribute__((always_inline)) static inline ec_states16 ec_trellis_words_at(con
     return ec_trellis_words(low, low, &turns);
 }
 
+typedef uint8_t ec_bytes16 __attribute__((vector_size(16)));
+
+/// The same where a row's end is reached, and its bits go on at its start: of the bytes at `low` those that are `kept`, and in
+/// the place of the others bytes of the sixteen at `start`, in the order of `opening`.
+__attribute__((always_inline)) static inline ec_states16 ec_trellis_ring_words(
+    const uint8_t *low, const uint8_t *start, ec_bytes16 kept, ec_bytes16 opening, ec_states16 turns) {
+    ec_bytes16 ring;
+#if defined(__SSSE3__) && EC_X86_64
+    __m128i opened = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)start), (__m128i)opening);
+    ring = (ec_bytes16)_mm_or_si128(_mm_and_si128(_mm_loadu_si128((const __m128i *)low), (__m128i)kept), opened);
+#else
+    for (int i = 0; i < 16; i++) ring[i] = kept[i] ? low[i] : opening[i] & 0x80 ? 0 : start[opening[i] & 15];
+#endif
+    return ec_trellis_words((const uint8_t *)&ring, (const uint8_t *)&ring, &turns);
+}
+
 /// The values of sixteen states: `(words >> shifts) & mask` times a multiplier, modulo 2^32, and the four bytes of each
 /// product summed, less 510.
 __attribute__((always_inline)) static inline ec_floats16 ec_trellis_values(

@@ -50,6 +50,9 @@ struct TrellisColumns: Sendable {
     /// Chunks from the first one on that differ in nothing but where their bytes begin, at equal distances, as those of even bits
     /// do.
     let alikeChunks: Int
+    /// What the last chunk is decoded with where all others are alike, and it differs from them in nothing but that the row's
+    /// end is reached.
+    let ring: TrellisRing?
 
     var dimension: Int { bits.count }
 
@@ -80,10 +83,13 @@ struct TrellisColumns: Sendable {
         codeBytes = total / 8
         let chunks = Self.chunks(code, bits, codeBytes: total / 8)
         self.chunks = chunks
-        alikeChunks =
-            chunks.indices.prefix { index in
-                chunks[index].isLike(chunks[0]) && (index == 0 || chunks[index].low == index * chunks[1].low)
-            }.count
+        let alikeChunks = chunks.indices.prefix { index in
+            chunks[index].isLike(chunks[0]) && (index == 0 || chunks[index].low == index * chunks[1].low)
+        }.count
+        self.alikeChunks = alikeChunks
+        ring =
+            alikeChunks > 0 && alikeChunks == chunks.count - 1
+            ? TrellisRing(chunks[alikeChunks], like: chunks[0], codeBytes: codeBytes) : nil
     }
 
     private static func chunks(_ code: TrellisCode, _ bits: [UInt8], codeBytes: Int) -> [TrellisChunk] {
@@ -146,6 +152,22 @@ struct TrellisChunk: Sendable {
     static var shiftsOffset: Int { 128 }
     static var multipliersOffset: Int { 192 }
 
+    /// Whether the columns that this has lie as those of `other` do, if the row's bytes went on behind its end with the first.
+    fileprivate func goesOn(like other: TrellisChunk, codeBytes: Int) -> Bool {
+        guard isShort else { return false }
+        return (0..<16).allSatisfy { lane in
+            // A column that is not there has no byte at all.
+            let bytes = (4 * lane..<4 * lane + 3)
+            if bytes.allSatisfy({ turns[$0] == 0x80 && wrappedTurns[$0] == 0x80 }) { return true }
+            guard shifts[lane] == other.shifts[lane], multipliers[lane] == other.multipliers[lane] else { return false }
+            return bytes.allSatisfy { byte in
+                let place = low + Int(other.turns[byte])
+                return place < codeBytes
+                    ? turns[byte] == other.turns[byte] : Int(wrappedTurns[byte]) == place % codeBytes
+            }
+        }
+    }
+
     mutating func set(_ lane: Int, from position: Int, base: Int, codeBytes: Int, multiplier: UInt32) {
         shifts[lane] = UInt32(position % 8)
         multipliers[lane] = multiplier
@@ -157,6 +179,30 @@ struct TrellisChunk: Sendable {
             } else {
                 wrappedTurns[4 * lane + byte] = UInt8(place % codeBytes)
                 isWrapped = true
+            }
+        }
+    }
+}
+
+/// What the bytes of a row's last chunk are put together with, where its columns go on at the row's start.
+struct TrellisRing: Sendable {
+    /// Bytes from the start of the row to the chunk's first one.
+    let low: Int
+    /// 255 for the bytes from `low` on that are the row's, 0 for others.
+    private(set) var kept = SIMD16<UInt8>()
+    /// For the others, which of the row's first sixteen bytes comes there.
+    private(set) var opening = SIMD16<UInt8>(repeating: 0x80)
+
+    /// - Returns: nil where the columns of the chunk do not lie in these bytes as those of `other` do in theirs.
+    fileprivate init?(_ chunk: TrellisChunk, like other: TrellisChunk, codeBytes: Int) {
+        guard chunk.goesOn(like: other, codeBytes: codeBytes) else { return nil }
+        low = chunk.low
+        for index in 0..<16 {
+            let place = low + index
+            if place < codeBytes {
+                kept[index] = 255
+            } else if place % codeBytes < 16 {
+                opening[index] = UInt8(place % codeBytes)
             }
         }
     }

@@ -35,15 +35,18 @@ struct TrellisSearch: Sendable {
     private let shared: [Int]
 
     /// Columns on each side of the seam that are searched first.
-    private static let seamColumns = 16
+    private let seamColumns: Int
     /// Rows of fewer steps are searched so often.
     private static let shortRow = 24
     private static let shortRounds = 3
     /// The cost of a state that can't be.
     private static let never: Float = 1e30
 
-    init(_ columns: TrellisColumns) {
+    /// - Parameter seamColumns: How many columns on each side of the seam are searched for how the ring closes. More of them
+    ///   take longer, and find better ends where rows are short.
+    init(_ columns: TrellisColumns, seamColumns: Int) {
         self.columns = columns
+        self.seamColumns = seamColumns
         let code = columns.code
         var (run, first) = (0, 0)
         var (shared, steps): ([Int], [Step]) = ([], [])
@@ -120,7 +123,7 @@ struct TrellisSearch: Sendable {
                     let walk = Walk(
                         steps: steps, tables: tables, marks: marks, stateCount: stateCount, row: row, factors: factors,
                         costs: floats, traces: bytes)
-                    let seam = min(Self.seamColumns, max(steps.count / 2, 1))
+                    let seam = min(seamColumns, max(steps.count / 2, 1))
                     var closing = 0
                     walk.run(from: steps.count - seam, count: min(2 * seam, steps.count), closing: nil) { step, state in
                         if step == 0 { closing = state }
@@ -185,10 +188,11 @@ struct TrellisSearch: Sendable {
             }
             // How many states the costs are of: all, and after a step those that differ in what is kept.
             var known = stateCount
+            var least = Floats16()
             var trace = traces
             for number in 0..<count {
                 let step = steps[index(number)]
-                advance(step, known: known, trace)
+                least = advance(step, known: known, least: least, trace)
                 known = stateCount >> step.left
                 trace += known
             }
@@ -204,20 +208,24 @@ struct TrellisSearch: Sendable {
             }
         }
 
-        /// Goes on to the columns of a step, whose states have one of the first `known` costs: that of their lowest bits.
-        private func advance(_ step: Step, known: Int, _ trace: UnsafeMutablePointer<UInt8>) {
+        /// Goes on to the columns of a step, whose states have one of the first `known` costs, that of their lowest bits, less
+        /// the least of them. Returns the least of the new ones. Both are in all lanes.
+        private func advance(
+            _ step: Step, known: Int, least: Floats16, _ trace: UnsafeMutablePointer<UInt8>
+        ) -> Floats16 {
             let kept = stateCount >> step.left
             let groups = 1 << step.left
-            let ordered = order(step, known: known)
-            let least = costs
+            let ordered = order(step, known: known, less: least)
+            let target = costs
             // As many costs as differ in neither what is left behind nor what is new: they repeat.
             let mask = max(known >> step.left, 16) - 1
             let apart = mask + 1
             let marked = SIMD16<UInt32>(repeating: ~UInt32(truncatingIfNeeded: groups - 1))
             let (table, marks) = (tables + step.tables[0], marks + step.marks)
-            let (target, factor) = (
+            let (wanted, factor) = (
                 Floats16(repeating: row[step.first]), Floats16(repeating: -factors[step.first])
             )
+            var newLeast = Floats16(repeating: .infinity)
             /// For a number of groups that the compiler knows, and columns that are alone, loops are unrolled.
             @inline(__always)
             func find(_ groups: Int, isAlone: Bool) {
@@ -227,14 +235,15 @@ struct TrellisSearch: Sendable {
                     let start = ordered + (place & mask)
                     var group = 0
                     while group < groups {
-                        let error = fused(factor, load16(table + (group &* kept &+ place)), target)
+                        let error = fused(factor, load16(table + (group &* kept &+ place)), wanted)
                         var cost = fused(error, error, load16(start + group &* apart))
                         if !isAlone { cost += others(of: step, at: group &* kept &+ place) }
                         let bits = unsafeBitCast(cost, to: SIMD16<UInt32>.self) & marked
                         best = leastOf(unsafeBitCast(bits | marks[group], to: Floats16.self), best)
                         group &+= 1
                     }
-                    store16(best, to: least + place)
+                    store16(best, to: target + place)
+                    newLeast = leastOf(best, newLeast)
                     let left = unsafeBitCast(best, to: SIMD16<UInt32>.self) & ~marked
                     var bytes = SIMD16<UInt8>()
                     for lane in 0..<16 { bytes[lane] = UInt8(truncatingIfNeeded: left[lane]) }
@@ -250,6 +259,7 @@ struct TrellisSearch: Sendable {
             case (_, 1): find(groups, isAlone: true)
             default: find(groups, isAlone: false)
             }
+            return leastLane(newLeast)
         }
 
         /// The squared errors of a step's columns after the first one.
@@ -268,9 +278,8 @@ struct TrellisSearch: Sendable {
         /// The costs less the least one, those of states that differ in their lowest `left` bits only apart: those of the lowest
         /// bits 0 first, then of others in the order of ``reversed(_:bits:)``. Each has sixteen or more, if need be the same
         /// again.
-        private func order(_ step: Step, known: Int) -> UnsafePointer<Float> {
+        private func order(_ step: Step, known: Int, less base: Floats16) -> UnsafePointer<Float> {
             let left = step.left
-            let base = least(known)
             if known >> left == 0 {
                 // Of what is left behind, the lowest bits say all.
                 for group in 0..<1 << left {
@@ -283,69 +292,96 @@ struct TrellisSearch: Sendable {
             var (source, target) = (costs, costs + stateCount)
             var (width, first) = (known, base)
             for _ in 0..<left {
-                let half = width &>> 1
                 var part = 0
-                while part < known {
-                    split(source + part, width, less: first, to: target + part)
-                    part &+= width
+                if width > 16 {
+                    while part < known {
+                        split(source + part, width, less: first, to: target + part)
+                        part &+= width
+                    }
+                } else {
+                    while part < known {
+                        store16(split(load16(source + part), width) - first, to: target + part)
+                        part &+= 16
+                    }
                 }
                 (source, target) = (target, source == costs ? costs + 2 &* stateCount : source)
-                (width, first) = (half, Floats16())
+                (width, first) = (width &>> 1, Floats16())
             }
             guard width < 16 else { return UnsafePointer(source) }
             for group in 0..<1 << left {
-                for lane in 0..<16 { target[group &* 16 &+ lane] = source[group &* width &+ lane & (width &- 1)] }
+                store16(repeated(source + group &* width, width), to: target + group &* 16)
             }
             return UnsafePointer(target)
         }
 
-        /// Writes the even ones of `width` numbers, and then the odd ones, less a number.
+        /// The first `width` numbers, 1, 2, 4 or 8, and then the same again.
+        @inline(__always)
+        private func repeated(_ numbers: UnsafePointer<Float>, _ width: Int) -> Floats16 {
+            let bytes = UnsafeRawPointer(numbers)
+            if width == 1 { return Floats16(repeating: numbers[0]) }
+            if width == 8 {
+                let eight = bytes.loadUnaligned(as: SIMD8<Float>.self)
+                return Floats16(lowHalf: eight, highHalf: eight)
+            }
+            if width == 4 { return repeated(bytes.loadUnaligned(as: SIMD4<Float>.self)) }
+            let two = SIMD2(numbers[0], numbers[1])
+            return repeated(SIMD4(lowHalf: two, highHalf: two))
+        }
+
+        /// Writes the even ones of `width` numbers, which are 32 or more, and then the odd ones, less a number.
         @inline(__always)
         private func split(
             _ source: UnsafePointer<Float>, _ width: Int, less base: Floats16, to target: UnsafeMutablePointer<Float>
         ) {
             let half = width &>> 1
             var place = 0
-            while place &+ 16 <= half {
+            while place < half {
                 let pair = source + 2 &* place
                 let both = SIMD32(lowHalf: load16(pair), highHalf: load16(pair + 16))
                 store16(both.evenHalf - base, to: target + place)
                 store16(both.oddHalf - base, to: target + (half &+ place))
                 place &+= 16
             }
-            while place < half {
-                target[place] = source[2 &* place] - base[0]
-                target[half &+ place] = source[2 &* place &+ 1] - base[0]
-                place &+= 1
-            }
         }
 
-        /// The least of so many costs, in every lane.
+        /// Of each `width` numbers, 16, 8, 4 or 2, the even ones, and then the odd ones.
         @inline(__always)
-        private func least(_ count: Int) -> Floats16 {
-            var least = load16(costs)
-            var place = 16
-            while place < count {
-                least = leastOf(least, load16(costs + place))
-                place &+= 16
+        private func split(_ numbers: Floats16, _ width: Int) -> Floats16 {
+            if width == 16 { return Floats16(lowHalf: numbers.evenHalf, highHalf: numbers.oddHalf) }
+            if width == 8 { return Floats16(lowHalf: split(numbers.lowHalf), highHalf: split(numbers.highHalf)) }
+            if width == 4 {
+                let (low, high) = (numbers.lowHalf, numbers.highHalf)
+                return Floats16(
+                    lowHalf: SIMD8(lowHalf: split(low.lowHalf), highHalf: split(low.highHalf)),
+                    highHalf: SIMD8(lowHalf: split(high.lowHalf), highHalf: split(high.highHalf)))
             }
-            let eight = lesser(least.lowHalf, least.highHalf)
-            let four = lesser(eight.lowHalf, eight.highHalf)
-            let two = lesser(four.lowHalf, four.highHalf)
-            return Floats16(repeating: two[0] < two[1] ? two[0] : two[1])
+            return numbers
+        }
+        @inline(__always)
+        private func split(_ numbers: SIMD8<Float>) -> SIMD8<Float> {
+            SIMD8(lowHalf: numbers.evenHalf, highHalf: numbers.oddHalf)
+        }
+        @inline(__always)
+        private func split(_ numbers: SIMD4<Float>) -> SIMD4<Float> {
+            SIMD4(lowHalf: numbers.evenHalf, highHalf: numbers.oddHalf)
+        }
+
+        /// The least of all lanes, in every lane: of each lane and those 8, 4, 2 and 1 further on.
+        @inline(__always)
+        private func leastLane(_ lanes: Floats16) -> Floats16 {
+            let two = leastOf(lanes, Floats16(lowHalf: lanes.highHalf, highHalf: lanes.lowHalf))
+            let half = SIMD8(lowHalf: two.lowHalf.highHalf, highHalf: two.lowHalf.lowHalf)
+            let four = leastOf(two, Floats16(lowHalf: half, highHalf: half))
+            let quarter = four.lowHalf.lowHalf
+            let eight = leastOf(four, repeated(SIMD4(lowHalf: quarter.highHalf, highHalf: quarter.lowHalf)))
+            let last = eight.lowHalf.lowHalf
+            return leastOf(eight, repeated(SIMD4(last[1], last[0], last[3], last[2])))
         }
 
         @inline(__always)
-        private func lesser(_ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
-            a.replacing(with: b, where: b .< a)
-        }
-        @inline(__always)
-        private func lesser(_ a: SIMD4<Float>, _ b: SIMD4<Float>) -> SIMD4<Float> {
-            a.replacing(with: b, where: b .< a)
-        }
-        @inline(__always)
-        private func lesser(_ a: SIMD2<Float>, _ b: SIMD2<Float>) -> SIMD2<Float> {
-            a.replacing(with: b, where: b .< a)
+        private func repeated(_ four: SIMD4<Float>) -> Floats16 {
+            let eight = SIMD8(lowHalf: four, highHalf: four)
+            return Floats16(lowHalf: eight, highHalf: eight)
         }
     }
 }

@@ -23,6 +23,13 @@ struct TrellisCompressor: RowCompressor {
             case .best: return 16
             }
         }
+        /// Columns on each side of a row's seam that are searched first: for `fast`, those that have three states' bits.
+        func seamColumns(_ columns: TrellisColumns) -> Int {
+            let enough = (3 * columns.code.stateBits * columns.dimension - 1) / (8 * columns.codeBytes) + 1
+            return self == .fast ? min(enough, 16) : 24
+        }
+        /// Whether a row is searched again at the scale that was fitted to it, where that is far from the one of the first search.
+        var searchesAgain: Bool { self != .fast }
         /// What a row's first scale is multiplied by.
         var scaleFactors: [Double] { self == .best ? [1, 0.93, 1.07] : [1] }
     }
@@ -35,7 +42,7 @@ struct TrellisCompressor: RowCompressor {
     /// What stored scales are multiplied by, and stored factors are divided by: 1 unless values are so small that products
     /// would lose digits.
     private let unit: Double
-    private let scaleFactors: [Double]
+    private let effort: Effort
     let mayOverflow: Bool
 
     private var columns: TrellisColumns { search.columns }
@@ -45,9 +52,9 @@ struct TrellisCompressor: RowCompressor {
         _ input: CompressionInput, columns: TrellisColumns, energies: [Double], turn: TrellisTurn, effort: Effort,
         progress: ProgressCounter
     ) throws {
-        search = TrellisSearch(columns)
+        search = TrellisSearch(columns, seamColumns: effort.seamColumns(columns))
         self.turn = turn
-        scaleFactors = effort.scaleFactors
+        self.effort = effort
         factors = Self.factors(energies, bits: columns.bits, isEven: !turn.ordersColumns)
         let dimension = columns.dimension
         let lock = Lock()
@@ -189,9 +196,10 @@ struct TrellisCompressor: RowCompressor {
                 return tried.scale
             }
             if first > 0 {
-                for factor in compressor.scaleFactors {
+                for factor in compressor.effort.scaleFactors {
                     let start = max(compressor.nearestScale(first * factor), 1)
                     let fitted = attempt(start)
+                    guard compressor.effort.searchesAgain else { continue }
                     // Once more where the scale that was searched at was far from the one that suits.
                     let ratio = compressor.size(fitted) / compressor.size(start)
                     if fitted > 0, ratio < 0.97 || ratio > 1.03 { _ = attempt(fitted) }

@@ -175,9 +175,9 @@ public struct Trellis: RowStore {
             withExtendedLifetime((memory, numbers)) {
                 body(
                     TrellisRows(
-                        places: memory.places, chunks: first, alikeChunks: columns.alikeChunks, dimension: dimension,
-                        mask: columns.code.mask,
-                        codeBytes: columns.codeBytes, scales: numbers.base, factors: numbers.base + Self.scaleCount))
+                        places: memory.places, chunks: first, alikeChunks: columns.alikeChunks, ring: columns.ring,
+                        dimension: dimension, mask: columns.code.mask, codeBytes: columns.codeBytes,
+                        scales: numbers.base, factors: numbers.base + Self.scaleCount))
             }
         }
     }

@@ -87,7 +87,7 @@ final class TrellisTests: XCTestCase {
     func testSearchFindsNearlyTheNearestOfAllRings() throws {
         let bits: [UInt8] = [2, 3, 0, 3, 2, 0, 0, 4, 2]
         let columns = try TrellisColumns(code: TrellisCode(stateBits: 8, multiplier: 0x5a8b_61eb), bits: bits)
-        let search = TrellisSearch(columns)
+        let search = TrellisSearch(columns, seamColumns: 16)
         var generator = SeededGenerator(seed: 4)
         let factors = generator.normals(bits.count).map { abs($0) + 0.2 }
         let all = (0..<1 << 16).map { ring in
