@@ -52,7 +52,8 @@ public func compressToFile(
         for (index, report) in reports.enumerated() {
             out[index] = ec_report(
                 stored_bytes: Int64(report.storedBytes), quality: ec_quality(report.quality),
-                fallback_share: report.fallbackShare ?? -1)
+                fallback_share: report.fallbackShare ?? -1, coarse_scale_share: report.coarseScaleShare ?? -1,
+                f16_loss: report.halfLoss ?? -1, f32_loss: report.floatLoss ?? -1)
         }
     }
 }

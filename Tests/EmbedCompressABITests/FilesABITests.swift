@@ -124,6 +124,14 @@ final class FilesABITests: ABITestCase {
         refuse(EC_INVALID_ARGUMENT, "asym minimises no error", compress(job, "asym").0)
         let plain = ec_job(name: name, source: source.table, weights: nil, options: nil, arrays: nil, array_count: 0)
         XCTAssertEqual(compress(plain, "asym").1.fallback_share, -1)
+        let asym = compress(plain, "asym").1
+        XCTAssertEqual([asym.coarse_scale_share, asym.f16_loss, asym.f32_loss], [0, -1, -1])
+        let tiny = try dense([1e-7, 2e-7, 3e-7, 5e-7], dimension: 4)
+        let small = compress(
+            ec_job(name: name, source: tiny.table, weights: nil, options: nil, arrays: nil, array_count: 0)
+        ).1
+        XCTAssertGreaterThan(small.f16_loss, small.f32_loss)
+        XCTAssertGreaterThan(small.f32_loss, 0)
         refuse(
             EC_INVALID_ARGUMENT, "source must not be null",
             compress(ec_job(name: name, source: nil, weights: nil, options: nil, arrays: nil, array_count: 0)).0)

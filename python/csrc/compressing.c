@@ -121,20 +121,22 @@ static int describe_job(PyObject *item, ec_job *job, ArrayOptions *arrays) {
     return 0;
 }
 
-/// (stored bytes, quality, fallback share or None) of each.
+/// None for what is not known.
+static PyObject *known_or_none(double value) { return value < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(value); }
+
+/// (stored bytes, quality, fallback share, share of coarse scales, loss with f16, loss with f32) of each; None for what is
+/// not known.
 static PyObject *report_list(const ec_report *reports, Py_ssize_t total) {
     PyObject *list = PyList_New(0);
     for (Py_ssize_t i = 0; list != NULL && i < total; i++) {
         PyObject *quality = core_quality(&reports[i].quality);
-        PyObject *share = reports[i].fallback_share < 0 ? Py_NewRef(Py_None)
-                                                        : PyFloat_FromDouble(reports[i].fallback_share);
-        PyObject *entry = quality == NULL || share == NULL
-                              ? NULL
-                              : Py_BuildValue("(LOO)", (long long)reports[i].stored_bytes, quality, share);
+        // Takes over the references, and fails if one of them is null.
+        PyObject *entry = Py_BuildValue(
+            "(LNNNNN)", (long long)reports[i].stored_bytes, quality, known_or_none(reports[i].fallback_share),
+            known_or_none(reports[i].coarse_scale_share), known_or_none(reports[i].f16_loss),
+            known_or_none(reports[i].f32_loss));
         if (entry == NULL || PyList_Append(list, entry) < 0) Py_CLEAR(list);
         Py_XDECREF(entry);
-        Py_XDECREF(share);
-        Py_XDECREF(quality);
     }
     return list;
 }

@@ -52,9 +52,10 @@ def compress(
     Returns:
         The compressed table. With a method that chooses a range for each row, no row has a larger squared error than
         plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it. Scales
-        in f16 can't say less than 6e-8: a table of values so small that this costs more than a tenth of the error has
-        scales in f32, unless scale_dtype="f16" asks for the others, or a budget has no room; int8, and the inner
-        methods of svd, magsvd and hot_cold, keep f16.
+        in f16 can't say less than 6e-8, nor more than 65504: a table of values so small that this costs more than a
+        tenth of the error, or so large, has scales in f32, unless scale_dtype="f16" asks for the others, or a budget
+        has no room. Up to 256 of its rows are tried; `compress_to_file` reports what they lost. Where an f16 scale
+        is as small as that, it is the one of least error among the nearest number and its neighbours.
 
     Raises:
         ValueError: an unknown method or option; a value that is not finite, does not fit f16 scales, or is too large
@@ -93,6 +94,12 @@ class CompressionReport:
     fallback_share: float | None
     """Share of rows, or of groups of columns, for which the search found nothing better than plain min-max; None for
     methods that don't compare with it."""
+    coarse_scale_share: float | None
+    """Share of rows, or of groups of columns, whose f16 scale is so small that the nearest f16 number may leave the end
+    of the range more than a step away from the last code; the one of least error was taken of it and its neighbours.
+    scale_dtype="f32" has no such scales. None for methods that choose no ranges, or make a table at once."""
+    f32_reason: str | None
+    """Why the method chose f32 for scales, entries or values that are mostly f16; None where it did not."""
     expression: str
     """The table's stores and routes in a line, with the knobs as the method or the budget set them, such as
     "project(rank=37, uniform(bits=8))"."""
@@ -177,10 +184,21 @@ def compress_to_file(
             stored / (source.rows * source.dimension * 4) if source.rows else 0.0,
             *quality,
             fallbacks,
+            coarse,
+            None if f16_loss is None else _f32_reason(f16_loss, f32_loss),
             _core.expression_summary(load(path, name)),
         )
-        for (name, source), (stored, quality, fallbacks) in zip(sources.items(), found, strict=True)
+        for (name, source), (stored, quality, fallbacks, coarse, f16_loss, f32_loss) in zip(
+            sources.items(), found, strict=True
+        )
     }
+
+
+def _f32_reason(f16_loss: float, f32_loss: float | None) -> str:
+    """Return what a sample of rows loses with f16 in words; f32_loss is None where that is not known."""
+    if f32_loss is None:
+        return "values of a sample are beyond f16"
+    return f"the normalised l2 loss of a sample is {f16_loss:.3g} with f16, {f32_loss:.3g} with f32"
 
 
 _Arrays = tuple[tuple[str, np.ndarray[Any, Any]], ...]

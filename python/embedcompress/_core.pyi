@@ -239,7 +239,16 @@ def compress_to_file(
     row_alignment: int,
     metadata: str,
     progress: _Progress,
-) -> list[tuple[int, tuple[float, float, float, int, float], float | None]]: ...
+) -> list[
+    tuple[
+        int,
+        tuple[float, float, float, int, float],
+        float | None,
+        float | None,
+        float | None,
+        float | None,
+    ]
+]: ...
 def load(path: _Path, name: str | None, mmap: bool, verify: bool, progress: _Progress) -> _PublicTable: ...
 def file_verify(path: _Path, progress: _Progress) -> None: ...
 def warm_up(table: Table, progress: _Progress) -> int: ...

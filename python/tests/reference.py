@@ -344,7 +344,24 @@ def min_max(row, bits, scale_type="f16"):
     """Codes, scale and bias of a row (or a group of its columns) from its smallest to its largest value."""
     last = np.float32(2**bits - 1)
     row = np.asarray(row, np.float32)
-    return quantize(row, row.min(), row.max(), last, scale_type)
+    return best_neighbour(row, *quantize(row, row.min(), row.max(), last, scale_type), last, scale_type)
+
+
+def best_neighbour(row, codes, scale, bias, last, scale_type):
+    """The f16 scale of least error, with its codes: a coarse one, the next larger or the next smaller."""
+    step = np.float32(2**-24)
+    if scale_type == "f32" or scale >= min(np.float32(2**-14), last * step / 2):
+        return codes, scale, bias
+
+    def attempt(other):
+        other = other if other > 0 else np.float32(1)
+        codes = np.rint(np.clip((row - bias) * (np.float32(1) / other), np.float32(0), last))
+        left = (row - (codes * other + bias)) * (np.float32(1) / scale)
+        # One after the other in f32, in runs of 256.
+        runs = [np.cumsum(run * run, dtype=np.float32)[-1] for run in np.split(left, range(256, len(left), 256))]
+        return np.cumsum(runs, dtype=np.float32)[-1], (codes.astype(np.int64), other, bias)
+
+    return min((attempt(other) for other in (scale, scale + step, scale - step)), key=lambda found: found[0])[1]
 
 
 def quantize(row, low, high, last, scale_type):
@@ -355,7 +372,13 @@ def quantize(row, low, high, last, scale_type):
         if scale_type == "f16" and exact < 2**-14 and (exact - scale) * last > scale:
             # The nearest scale would leave the end of the range more than a step away from the last code.
             scale += np.float32(2**-24)
-        if scale <= 0 or not np.isfinite(np.float32(1) / scale):
+        least = np.float32(2**-126)
+        if scale_type == "f32" and scale < least and high > low:
+            # Multiples of the smallest scale.
+            scale = least
+            if abs(bias / least) < 2**22:
+                bias = np.rint(bias / least) * least
+        if scale <= 0:
             scale = np.float32(1)
         inverse = np.float32(1) / scale
     codes = np.rint(np.clip((row - bias) * inverse, np.float32(0), last)).astype(np.int64)

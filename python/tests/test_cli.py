@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -88,6 +89,20 @@ def test_compress_takes_the_only_table(capsys, array, tmp_path):
     assert "Not in it" not in out
     table = ec.load(tmp_path / "out.safetensors", "weight")
     assert np.array_equal(table.decode(), ec.compress(WEIGHT, bits=4).decode())
+
+
+def test_compress_says_what_small_scales_cost(capsys, tmp_path):
+    np.save(tmp_path / "small.npy", WEIGHT * np.float32(1e-6))
+    command = ("compress", tmp_path / "small.npy", tmp_path / "out.safetensors", "--method", "int8")
+    code, out, err = run(capsys, *command)
+    assert (code, err) == (0, "")
+    assert "f32 was chosen where f16 is the rule, as the normalised l2 loss of a sample is" in out
+    code, out, _ = run(capsys, *command, "--option", "scale_dtype=f16")
+    assert code == 0
+    assert re.search(r"weight: 100\.?0* % of the f16 scales are too small for their codes", out)
+    code, out, _ = run(capsys, "compress", tmp_path / "small.npy", tmp_path / "out.safetensors", "--json")
+    assert code == 0
+    assert "f32_reason" in json.loads(out)["tables"][0]
 
 
 def test_compress_of_a_checkpoint_says_what_it_leaves_out(capsys, checkpoint, tmp_path):

@@ -58,10 +58,11 @@ def test_values_beyond_f16(weight, method):
         bad = weight.copy()
         bad[7, :2] = values
         with raises(r"row 7 .*beyond the range of f16.*scale_dtype 'f32'"):
-            ec.compress(bad, method)
-        found = ec.compress(bad, method, scale_dtype="f32", bits=8).decode()
-        assert np.isfinite(found).all()
-        np.testing.assert_allclose(found[7], bad[7], atol=np.ptp(bad[7].astype(np.float64)) / 255)
+            ec.compress(bad, method, scale_dtype="f16")
+        for options in ({"scale_dtype": "f32"}, {}):
+            found = ec.compress(bad, method, bits=8, **options).decode()
+            assert np.isfinite(found).all()
+            np.testing.assert_allclose(found[7], bad[7], atol=np.ptp(bad[7].astype(np.float64)) / 255)
     bad = weight.copy()
     bad[7, :2] = [3e38, -3e38]
     with raises(r"row 7 "):

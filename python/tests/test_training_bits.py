@@ -23,13 +23,21 @@ from embedcompress.training._spec import BITS, Spec
 TAKING = sorted(name for name, kind in METHODS.items() if kind.takes_bits)
 
 
+def reaching(scale, last):
+    """The nearest f16 number, or the next larger one where that ends more than a step before the last code."""
+    nearest = np.float32(np.float16(scale))
+    is_short = scale < 2**-14 and (scale - nearest) * np.float32(last) > nearest
+    return nearest + np.float32(2**-24) if is_short else nearest
+
+
 def reference(rows, bits):
     """What codes of rows stand for, a number at a time."""
     found = np.empty_like(rows)
     for row, out in zip(rows, found, strict=True):
         if len(row) <= 32:
             reach = ((1 << bits) - 1) / 2
-            scale = np.float32(np.float16(np.float32(np.abs(row).max()) / np.float32(reach)))
+            exact = np.float32(np.abs(row).max()) / np.float32(reach)
+            scale = reaching(exact, reach) if exact > 2**-25 else np.float32(0)
             for column, value in enumerate(row):
                 code = np.round(value / scale + np.float32(reach)) if scale else np.float32(0)
                 out[column] = (np.clip(code, 0, 2 * reach) - np.float32(reach)) * scale
@@ -37,7 +45,8 @@ def reference(rows, bits):
         for start in range(0, len(row), 32):
             group = row[start : start + 32]
             bias = np.float32(np.float16(group.min()))
-            scale = np.float32(np.float16(max(group.max() - bias, 0) / np.float32((1 << bits) - 1)))
+            last = (1 << bits) - 1
+            scale = reaching(max(group.max() - bias, np.float32(0)) / np.float32(last), last)
             code = np.round((group - bias) / scale) if scale else 0 * group
             out[start : start + 32] = np.clip(code, 0, (1 << bits) - 1) * scale + bias
     return found

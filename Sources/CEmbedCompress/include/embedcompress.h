@@ -648,6 +648,15 @@ typedef struct ec_report {
     /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max; negative
     /// for methods that don't compare with it.
     double fallback_share;
+    /// The share of rows, or of groups of columns, whose f16 scale is so small that the nearest f16 number may leave the end
+    /// of the range more than a step away from the last code; the one of least error was taken of it and its neighbours.
+    /// Negative for methods that choose no ranges, or make a table at once.
+    double coarse_scale_share;
+    /// Where a method chose f32 for scales, entries or values that are mostly f16: the normalised l2 loss of a sample of
+    /// rows with f16, infinite where values are beyond it. Negative where it did not.
+    double f16_loss;
+    /// The same with f32; negative if that is not known.
+    double f32_loss;
 } ec_report;
 
 // Paths are bytes as the system has them, which need not be UTF-8; errors show others as \xff. A file is written

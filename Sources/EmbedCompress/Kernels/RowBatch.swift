@@ -154,11 +154,29 @@ struct RowBatch {
         return result
     }
 
-    /// Replaces ranges by the widest where that has the smaller error. Returns the rows that end up with it.
+    /// Replaces ranges by the widest where that has the smaller error, each with the best scale near it. Returns the rows
+    /// that end up with the widest.
     func fallBack(_ ranges: inout Ranges) -> SIMDMask<SIMD16<Int32>> {
+        var plain = widest
+        takeBestNeighbours(&plain)
+        takeBestNeighbours(&ranges)
         // The comparison is this way round so that a NaN falls back.
-        ranges.replace(with: widest, where: .!(decodedErrors(ranges) .< decodedErrors(widest)))
-        return ranges.scale .== widest.scale .& ranges.bias .== widest.bias
+        ranges.replace(with: plain, where: .!(decodedErrors(ranges) .< decodedErrors(plain)))
+        return ranges.scale .== plain.scale .& ranges.bias .== plain.bias
+    }
+
+    /// Takes the next larger or smaller f16 scale where the codes that go with it have less error. Only scales that are
+    /// coarse for the number of codes are looked at.
+    func takeBestNeighbours(_ ranges: inout Ranges) {
+        let isCoarse = format.areCoarse(ranges.scale)
+        guard any(isCoarse) else { return }
+        var best = ranges
+        var bestErrors = decodedErrors(ranges)
+        for step in [ScaleType.leastHalf, -ScaleType.leastHalf] {
+            let neighbour = Ranges(scale: ranges.scale + step, bias: ranges.bias)
+            keep(&best, &bestErrors, neighbour, decodedErrors(neighbour))
+        }
+        ranges.replace(with: best, where: isCoarse)
     }
 }
 
@@ -195,11 +213,37 @@ struct RangeFormat {
     }
 
     /// Scales and biases for values from `minimum` to `maximum`, as they will be stored. As in FBGEMM, the scale is
-    /// taken from the rounded bias, and is 1 where the range is empty or too small to divide by.
+    /// taken from the rounded bias, and is 1 where the range is empty.
     @inline(__always)
     func ranges(_ minimum: Floats16, _ maximum: Floats16) -> Ranges {
         let bias = type.rounded(minimum)
-        return Ranges(scale: scale(from: bias, to: maximum), bias: bias)
+        let scale = scale(from: bias, to: maximum)
+        guard type == .float32 else { return Ranges(scale: scale, bias: bias) }
+        let isTooSmall = scale .< type.leastScale .& maximum .> minimum
+        guard any(isTooSmall) else { return Ranges(scale: scale, bias: bias) }
+        return leastRanges(Ranges(scale: scale, bias: bias), where: isTooSmall)
+    }
+
+    /// The smallest f32 scale, and the multiple of it that is nearest to the bias, in some of the rows: decoded values are
+    /// multiples of the scale then, and none is farther from a value than 0 is.
+    @inline(never)
+    private func leastRanges(_ ranges: Ranges, where mask: SIMDMask<SIMD16<Int32>>) -> Ranges {
+        let steps = ranges.bias * (1 / type.leastScale)
+        // Larger ones are near enough to multiples.
+        let isNear = steps .< 0x1p22 .& steps .> -0x1p22
+        let multiple = ranges.bias.replacing(with: rounded(steps) * type.leastScale, where: isNear)
+        var result = ranges
+        result.replace(
+            with: Ranges(scale: Floats16(repeating: type.leastScale), bias: multiple), where: mask)
+        return result
+    }
+
+    /// Scales that are as little as f16 can say for so many codes: the nearest f16 number may leave the end of the range more
+    /// than a step away from the last code.
+    @inline(__always)
+    func areCoarse(_ scales: Floats16) -> SIMDMask<SIMD16<Int32>> {
+        let bound = type == .float16 ? min(0x1p-14, lastCode * (ScaleType.leastHalf / 2)) : 0
+        return scales .< Floats16(repeating: bound)
     }
 
     /// The stored scale of which the last code reaches from a bias to `maximum`; one that is not usable where it is below.
@@ -255,8 +299,10 @@ struct Ranges {
 }
 
 extension ScaleType {
+    /// The smallest f16 number, and how far all below 2^-14 are apart.
+    static var leastHalf: Float { 0x1p-24 }
     /// The smallest scale to store: of f16, the smallest number; f32 has smaller ones, but with fewer digits.
-    var leastScale: Float { self == .float16 ? 0x1p-24 : .leastNormalMagnitude }
+    var leastScale: Float { self == .float16 ? Self.leastHalf : .leastNormalMagnitude }
 
     /// The nearest values of this type.
     @inline(__always)
@@ -272,6 +318,6 @@ extension ScaleType {
         let nearest = rounded(scales)
         guard self == .float16 else { return nearest }
         let isShort = scales .< 0x1p-14 .& (scales - nearest) * lastCode .> nearest
-        return nearest.replacing(with: nearest + 0x1p-24, where: isShort)
+        return nearest.replacing(with: nearest + Self.leastHalf, where: isShort)
     }
 }

@@ -66,6 +66,26 @@ struct InnerMethod: Sendable {
         return try widths.filter { option.kind.accepts(.integer($0)) }.map { try with("bits", .integer($0)) }
     }
 
+    /// The same with f32 scales, or entries of codebooks, if the options leave them open and f16 ones are not good enough for
+    /// some rows.
+    ///
+    /// - Parameter input: What they are part of.
+    func suiting(_ rows: any Node, of input: CompressionInput) throws -> InnerMethod {
+        guard case .method = kind,
+            let option = ["scale_dtype", "entry_dtype"].first(where: knownOptions.contains),
+            options[option] ?? .null == .null, options["bits"] != 16
+        else { return self }
+        let tried = try choices()[0]
+        let losses = try ScaleChoice.losses(of: rows, steps: option == "scale_dtype" ? 255 : 1) {
+            sample, type in
+            try tried.with(option, .string(type.rawValue)).compress(
+                sample, progress: ProgressCounter(total: 0, callback: nil))
+        }
+        guard let losses else { return self }
+        input.wideScales.add(losses)
+        return try with(option, .string(ScaleType.float32.rawValue))
+    }
+
     // MARK: - Compressing
 
     /// How often each row of what it compresses is read.

@@ -31,19 +31,21 @@ struct ACIQ: RangeSearch {
         var sum = Floats16()
         for column in 0..<batch.count { sum += batch.columns[column] - middle }
         let mean = middle + sum / count
+        let extent = batch.maximum - batch.minimum
+        // In units of a power of two, in which squares neither overflow nor vanish.
+        let (unit, inverse) = Self.powers(extent)
         var distance = Floats16()
         var square = Floats16()
         for column in 0..<batch.count {
-            let difference = batch.columns[column] - mean
+            let difference = (batch.columns[column] - mean) * inverse
             distance += difference.replacing(with: -difference, where: difference .< 0)
             square += difference * difference
         }
         distance /= count
         let deviation = (square / count).squareRoot()
-        let extent = batch.maximum - batch.minimum
         let estimate = extent * (Self.extentShare / (2 * logf(count)).squareRoot())
         let isGaussian = distance .> deviation * Self.midway
-        let clip = (distance * Self.laplace[bits - 1]).replacing(
+        let clip = (distance * Self.laplace[bits - 1] * unit).replacing(
             with: estimate * Self.gaussian[bits - 1], where: isGaussian)
         let isNarrower = clip .< extent * 0.5
         let low = (mean - clip).replacing(with: batch.minimum, where: mean - clip .< batch.minimum)
@@ -51,6 +53,14 @@ struct ACIQ: RangeSearch {
         return batch.format.ranges(
             batch.minimum.replacing(with: low, where: isNarrower),
             batch.maximum.replacing(with: high, where: isNarrower))
+    }
+
+    /// The powers of two not above some numbers that are not negative, and their inverses; 2^126 at most, and 2^-126 at
+    /// least.
+    private static func powers(_ numbers: Floats16) -> (Floats16, inverse: Floats16) {
+        var bits = unsafeBitCast(numbers, to: SIMD16<UInt32>.self) & 0x7F80_0000
+        bits = pointwiseMax(pointwiseMin(bits, SIMD16(repeating: 0x7E80_0000)), SIMD16(repeating: 0x0080_0000))
+        return (unsafeBitCast(bits, to: Floats16.self), unsafeBitCast(0x7F00_0000 &- bits, to: Floats16.self))
     }
 }
 

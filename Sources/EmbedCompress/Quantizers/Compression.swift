@@ -7,6 +7,8 @@ struct CompressionInput: Sendable {
     let firstRow: Int
     /// Rows that a budget is for, if the source is a sample of them; the knobs are then those of the whole.
     let countedRows: Int?
+    /// Where a method says that it chose f32 for what is mostly f16.
+    let wideScales = WideScales()
 
     init(source: any Node, weights: (any Node)? = nil, firstRow: Int = 0, countedRows: Int? = nil) {
         self.source = source
@@ -65,18 +67,41 @@ struct FinishedTable: RowCompressor {
     }
 }
 
-/// Counts the rows, or groups of columns, for which a search found nothing better than plain min-max.
+/// Counts the rows, or groups of columns, for which a search found nothing better than plain min-max, and those whose f16
+/// scale is coarse.
 final class FallbackTally: Sendable {
-    private let ranges = AtomicInt()
-    private let fallbacks = AtomicInt()
+    struct Counts {
+        var fallbacks = 0
+        /// See ``RangeFormat/areCoarse(_:)``.
+        var coarseScales = 0
 
-    func add(ranges count: Int, fallbacks: Int) {
-        ranges.add(count)
-        self.fallbacks.add(fallbacks)
+        static func += (counts: inout Counts, other: Counts) {
+            counts.fallbacks += other.fallbacks
+            counts.coarseScales += other.coarseScales
+        }
     }
 
-    /// nil if no search was made.
-    var share: Double? { ranges.value == 0 ? nil : Double(fallbacks.value) / Double(ranges.value) }
+    private let ranges = AtomicInt()
+    private let compared = AtomicInt()
+    private let fallbacks = AtomicInt()
+    private let coarseScales = AtomicInt()
+
+    /// - Parameter areCompared: Whether a search was compared with plain min-max.
+    func add(_ counts: Counts, ranges count: Int, areCompared: Bool) {
+        ranges.add(count)
+        if areCompared { compared.add(count) }
+        fallbacks.add(counts.fallbacks)
+        coarseScales.add(counts.coarseScales)
+    }
+
+    /// nil if no search was compared.
+    var share: Double? { Self.share(fallbacks, compared) }
+    /// nil if there are no ranges.
+    var coarseShare: Double? { Self.share(coarseScales, ranges) }
+
+    private static func share(_ some: AtomicInt, _ all: AtomicInt) -> Double? {
+        all.value == 0 ? nil : Double(some.value) / Double(all.value)
+    }
 }
 
 extension Method {

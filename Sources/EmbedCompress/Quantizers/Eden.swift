@@ -134,13 +134,16 @@ private struct EdenEncoder {
             store16(value, to: row + chunk * 16)
             store16(mostOf(value, -value), to: magnitudes + chunk * 16)
         }
-        let (best, score) = bestFactor()
-        for chunk in 0..<chunks { store16(load16(row + chunk * 16) * best, to: row + chunk * 16) }
-        eden.book.encode(RowValues(base: row, count: dimension), to: target)
+        var (best, score) = bestFactor()
         let size = 1 / (Double(factor) * Double(unit))
-        let scale =
+        var scale =
             eden.isUnbiased
             ? size * Double(dimension) / Double(score.product) : size * Double(score.product) / Double(score.square)
+        if layout.entryType == .float16, scale < 0x1p-14, !eden.isUnbiased {
+            (best, scale) = bestHalf(near: scale, size: size, factor: best, score)
+        }
+        for chunk in 0..<chunks { store16(load16(row + chunk * 16) * best, to: row + chunk * 16) }
+        eden.book.encode(RowValues(base: row, count: dimension), to: target)
         // What a rotation adds up on the way back, and the mean.
         let reach = Float(scale) * Float(dimension) * SphereLevels.largest + eden.largestOfCenter
         guard reach.isFinite || layout.entryType == .float16 else {
@@ -182,6 +185,32 @@ private struct EdenEncoder {
         return true
     }
 
+    /// The f16 scale of least error, and what to multiply the row by for it: the one nearest to a scale that suits the row
+    /// with the levels that it has, or that or its neighbour with levels of their own. f16 numbers below 2^-14 are so far
+    /// apart that they may miss much of a scale.
+    ///
+    /// - Parameter size: What a scale of the normalised row is multiplied by.
+    private func bestHalf(
+        near scale: Double, size: Double, factor: Float, _ score: SymmetricBook.Score
+    ) -> (factor: Float, scale: Double) {
+        /// The squared error, less the row's own square.
+        func error(_ stored: Double, _ score: SymmetricBook.Score) -> Double {
+            let relative = stored / size
+            return relative * (relative * Double(score.square) - 2 * Double(score.product))
+        }
+        let step = Double(ScaleType.leastHalf)
+        let nearest = (scale / step).rounded(.toNearestOrEven) * step
+        var found = (factor: factor, scale: nearest)
+        var least = error(nearest, score)
+        let below = (scale / step).rounded(.down) * step
+        for stored in [below, below + step] where stored > 0 {
+            let other = Float(size / stored)
+            let error = error(stored, eden.book.score(magnitudes, count: dimension, factor: other))
+            if error < least { (found, least) = ((other, stored), error) }
+        }
+        return found
+    }
+
     private func store(
         _ scale: Float, to target: UnsafeMutableRawPointer, _ source: UnsafePointer<Float>, _ index: Int
     ) throws {
@@ -221,7 +250,8 @@ extension Method {
             Option("seed", .integer(0...Int.max), default: .integer(0), "of the rotation"),
             Option(
                 "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-                "type of a row's scale and of the levels; auto is f16 unless that costs more than a tenth of the error"),
+                "type of a row's scale and of the levels; auto is f16 unless that costs more than a tenth of the error, or "
+                    + "values are beyond it"),
             Option(
                 "scale", .choice(["mse", "unbiased"]), default: .string("mse"),
                 "mse has the least squared error; unbiased has right scalar products on average"),
@@ -248,15 +278,16 @@ extension Method {
             return try layout(bits)
         }
         var chosen = try layout(given ?? .float16)
-        if given == nil {
-            chosen = try ScaleChoice.better(chosen, of: input.source, wide: { try layout(.float32) }, steps: 1) {
-                try Eden(layout: $0, seed: seed, center: nil, isUnbiased: false, candidates: 0)
-            }
-        }
+        let candidates = try options.integer("search")
         let center = isCentered ? try meanRow(of: input.source, progress: progress) : nil
         if !isCentered { progress.advance(by: input.source.rows) }
+        if given == nil {
+            chosen = try ScaleChoice.better(chosen, of: input, wide: { try layout(.float32) }, steps: 1) {
+                try Eden(layout: $0, seed: seed, center: center, isUnbiased: false, candidates: candidates)
+            }
+        }
         return try Eden(
             layout: chosen, seed: seed, center: center,
-            isUnbiased: try options.string("scale") == "unbiased", candidates: try options.integer("search"))
+            isUnbiased: try options.string("scale") == "unbiased", candidates: candidates)
     }
 }

@@ -19,6 +19,18 @@ public struct CompressionReport: Sendable {
     /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max; nil for
     /// methods that don't compare with it.
     public var fallbackShare: Double?
+    /// The share of rows, or of groups of columns, whose f16 scale is so small that the nearest f16 number may leave the end
+    /// of the range more than a step away from the last code; the one of least error was taken of it and its neighbours.
+    /// nil for methods that choose no ranges, or of a table at once.
+    public var coarseScaleShare: Double?
+    /// Where a method chose f32 for scales, entries or values that are mostly f16: the normalised l2 loss of a sample of
+    /// rows with f16, infinite where values are beyond it. nil where it did not.
+    public var halfLoss: Double?
+    /// The same with f32; nil if that is not known.
+    public var floatLoss: Double?
+
+    /// Adds why a method chose f32.
+    fileprivate mutating func add(_ losses: WideScales.Losses?) { (halfLoss, floatLoss) = (losses?.f16, losses?.f32) }
 }
 
 extension TableFile {
@@ -150,6 +162,7 @@ private struct StreamedTable {
         let tally = FallbackTally()
         var sums = QualitySums()
         var report = CompressionReport()
+        report.add(input.wideScales.losses)
         let arrays = arrays
         // Bytes that no array has, such as seeds.
         report.storedBytes = known.storedBytes - arrays.reduce(0) { $0 + $1.bytes.count }
@@ -177,7 +190,7 @@ private struct StreamedTable {
             run.discard()
         }
         report.quality = Quality(sums, rows: rows, dimension: input.source.dimension)
-        report.fallbackShare = tally.share
+        (report.fallbackShare, report.coarseScaleShare) = (tally.share, tally.coarseShare)
         return report
     }
 }

@@ -5,7 +5,7 @@
 /// which is right on average, clipped to the codes that there are. The study's step of 0.01 clips whatever is beyond 1.28
 /// at 8 bits; here the largest magnitude of the table has the largest code unless a step is given.
 ///
-/// Bytes per row: `d` or `2 d`, and 4 or 8 for a row's scale and bias, or 8 for the table's.
+/// Bytes per row: `d` or `2 d`, and 4 or 8 for a row's scale and bias in f16 or f32, or 8 for the table's.
 private struct StochasticRounding: RowCompressor {
     let layout: Uniform.Layout
     let step: Float
@@ -39,16 +39,16 @@ extension Method {
     static let int16 = integers(name: "int16", title: "INT16", bits: 16)
 
     private static func integers(name: String, title: String, bits: Int) -> Method {
-        let scaleType: ScaleType = bits == 8 ? .float16 : .float32
-        return Method(
+        Method(
             name: name, title: title, family: .uniformQuantization, paper: "Zhang et al. 2024, arXiv 2311.15578",
             summary: "\(bits)-bit whole numbers, at a scale of each row or of the table",
-            bytesPerRow: "\(bits / 8) * d + \(2 * scaleType.byteCount), or \(bits / 8) * d, and 8 for the table",
+            bytesPerRow: "\(bits / 8) * d + 2 * (2 for f16, 4 for f32), or \(bits / 8) * d, and 8 for the table",
             cost: "one pass over the row, and one more for a step that is not given",
             options: [
                 Option(
                     "scale", .choice(["row", "table"]), default: .string("row"),
                     "row has a range for each row; table has one step, and rounds up or down at random"),
+                scaleTypeOption,
                 Option(
                     "step", .number(0...Double(Float.greatestFiniteMagnitude)), default: .null,
                     "of the scale table; the largest magnitude over the largest code if not given"),
@@ -58,22 +58,40 @@ extension Method {
             takesWeights: false, passes: 2
         ) { input, options, progress in
             let isTable = try options.string("scale") == "table"
-            let layout = try Uniform.Layout(
-                dimension: input.source.dimension, bits: bits, group: nil, scaleType: isTable ? .float32 : scaleType,
-                scope: isTable ? .table : .row)
-            if let budget = try options.optionalInteger("budget") {
+            let given = ScaleType(rawValue: try options.string("scale_dtype"))
+            let budget = try options.optionalInteger("budget")
+            func layout(_ scaleType: ScaleType) throws -> Uniform.Layout {
+                let layout = try Uniform.Layout(
+                    dimension: input.source.dimension, bits: bits, group: nil, scaleType: scaleType,
+                    scope: isTable ? .table : .row)
+                guard let budget else { return layout }
                 let bytes = Checked.sum(of: [Checked.product(input.source.rows, layout.rowBytes), isTable ? 8 : 0])
                 guard let bytes, bytes <= budget else {
                     throw EmbedCompressError.budget(method: name, budgetBytes: budget, floorBytes: bytes ?? Int.max)
                 }
+                return layout
             }
             guard isTable else {
                 for option in ["step", "seed"] where options.isGiven(option) {
                     throw EmbedCompressError.invalidArgument("\(name): \(option) goes with the scale 'table' only")
                 }
+                func compressor(_ layout: Uniform.Layout) -> UniformCompressor {
+                    UniformCompressor(layout: layout, search: MinMax(), fallsBack: false)
+                }
+                var chosen = try layout(given ?? (bits == 8 ? .float16 : .float32))
+                if given == nil, bits == 8 {
+                    chosen = try ScaleChoice.better(
+                        chosen, of: input, wide: { try layout(.float32) }, steps: 1 << bits - 1,
+                        compressor: compressor)
+                }
                 progress.advance(by: input.source.rows)
-                return UniformCompressor(layout: layout, search: MinMax(), fallsBack: false)
+                return compressor(chosen)
             }
+            if let given {
+                throw EmbedCompressError.invalidArgument(
+                    "\(name): scale_dtype goes with the scale 'row' only, not \(given.rawValue) with 'table'")
+            }
+            let layout = try layout(.float32)
             let step = try step(input.source, options, bits: bits, name: name, progress: progress)
             return StochasticRounding(
                 layout: layout, step: step, seed: try options.optionalInteger("seed") ?? 0)

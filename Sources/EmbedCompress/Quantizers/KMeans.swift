@@ -50,7 +50,8 @@ extension Method {
         bitsOption(Codebook.bitWidths),
         Option(
             "entry_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-            "type of a codebook's entries; auto is f16 unless that costs more than a tenth of the error"),
+            "type of a codebook's entries; auto is f16 unless that costs more than a tenth of the error, or values "
+                + "are beyond it"),
     ]
 
     static let kmeans = Method(
@@ -80,7 +81,7 @@ extension Method {
         let rounds = try options.string("solver") == "lloyd" ? try options.integer("rounds") : nil
         let narrow = try layout(given ?? .float16)
         guard given == nil else { return KMeans(layout: narrow, rounds: rounds) }
-        let chosen = try ScaleChoice.better(narrow, of: input.source, wide: { try layout(.float32) }, steps: 1) {
+        let chosen = try ScaleChoice.better(narrow, of: input, wide: { try layout(.float32) }, steps: 1) {
             KMeans(layout: $0, rounds: rounds)
         }
         return KMeans(layout: chosen, rounds: rounds)

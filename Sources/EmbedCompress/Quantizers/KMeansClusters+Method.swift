@@ -24,7 +24,7 @@ extension Method {
         var chosen = try layout(given ?? .float16)
         if given == nil {
             // Codebooks of rows stand for those of clusters.
-            chosen = try ScaleChoice.better(chosen, of: input.source, wide: { try layout(.float32) }, steps: 1) {
+            chosen = try ScaleChoice.better(chosen, of: input, wide: { try layout(.float32) }, steps: 1) {
                 KMeans(
                     layout: try Codebook.Layout(
                         dimension: $0.dimension, bits: $0.bits, entryType: $0.entryType, scope: .row), rounds: nil)

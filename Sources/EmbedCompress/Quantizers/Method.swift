@@ -62,11 +62,17 @@ extension Method {
             options: formatOptions(bits: bits) + (fallback == .optional ? [fallbackOption] : []) + options,
             takesWeights: takesWeights, passes: 1
         ) { input, options, _ in
-            let format = try uniformFormat(options, name: name, widths: bits, source: input.source)
             let isWanted = fallback == .optional ? try options.flag("fallback") : fallback == .always
-            return UniformCompressor(
-                layout: try format.layout(dimension: input.source.dimension), search: try search(options, format),
-                fallsBack: isWanted, rangeFactors: try rangeFactors(options, name: name, rows: input.source.rows))
+            func compressor(_ format: UniformFormat, rangeFactors: [Float]?) throws -> UniformCompressor {
+                UniformCompressor(
+                    layout: try format.layout(dimension: input.source.dimension), search: try search(options, format),
+                    fallsBack: isWanted, rangeFactors: rangeFactors)
+            }
+            let factors = try rangeFactors(options, name: name, rows: input.source.rows)
+            let format = try uniformFormat(options, name: name, widths: bits, input: input) {
+                try compressor($0, rangeFactors: nil)
+            }
+            return try compressor(format, rangeFactors: factors)
         }
     }
 
@@ -104,10 +110,7 @@ extension Method {
             Option(
                 "group", .integer(1...maximumDimension), default: .null,
                 "columns that share a scale, a multiple of 8; the row if not given"),
-            Option(
-                "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-                "type of scale and bias; auto is f32 for 16 bits and where f16 costs more than a tenth of the error, else "
-                    + "f16"),
+            scaleTypeOption,
             Option(
                 "range_factors", .rowNumbers, default: .null,
                 "what the width of each row's range is multiplied by, about its middle, once it is chosen; rows of one "
@@ -116,6 +119,11 @@ extension Method {
         ]
     }
 
+    static let scaleTypeOption = Option(
+        "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
+        "type of scale and bias; auto is f32 for 16 bits, where f16 costs more than a tenth of the error, and for values "
+            + "beyond f16, else f16")
+
     static func bitsOption(_ widths: [Int]) -> Option {
         Option("bits", .integerFrom(widths), default: .integer(4), "bits of a code")
     }
@@ -123,9 +131,12 @@ extension Method {
     static let budgetOption = Option(
         "budget", .budget, default: .null, "most bytes of the result; chooses bits")
 
+    /// - Parameter compressor: Makes rows of a format, by which the type of scales is chosen.
     private static func uniformFormat(
-        _ options: OptionValues, name: String, widths: [Int], source: any Node
+        _ options: OptionValues, name: String, widths: [Int], input: CompressionInput,
+        compressor: (UniformFormat) throws -> UniformCompressor
     ) throws -> UniformFormat {
+        let source = input.source
         let group = try options.optionalInteger("group")
         func format(_ scaleType: ScaleType?) throws -> UniformFormat {
             var format = UniformFormat(bits: 0, group: group, scaleType: scaleType)
@@ -139,11 +150,7 @@ extension Method {
         let narrow = try format(given)
         guard given == nil, narrow.bits <= 8 else { return narrow }
         return try ScaleChoice.better(
-            narrow, of: source, wide: { try format(.float32) }, steps: 1 << narrow.bits - 1,
-            compressor: { format in
-                UniformCompressor(
-                    layout: try format.layout(dimension: source.dimension), search: MinMax(), fallsBack: false)
-            })
+            narrow, of: input, wide: { try format(.float32) }, steps: 1 << narrow.bits - 1, compressor: compressor)
     }
 
     /// The option "bits", or the most bits that the option "budget" allows.

@@ -215,7 +215,8 @@ extension Method {
                 "without a budget, a row has the fewest points with which its error is at most so much of its norm"),
             Option(
                 "scale_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-                "type of scale and bias; auto is f16, or f32 where f16 costs more than a tenth of all points' error"),
+                "type of scale and bias; auto is f16, or f32 where f16 costs more than a tenth of all points' error and for "
+                    + "values beyond it"),
             Option(
                 "budget", .budget, default: .null,
                 "most bytes of the result, spent on the points that take most error away"),
@@ -242,7 +243,7 @@ extension Method {
         var chosen = try layout(given ?? .float16)
         if given == nil {
             chosen = try ScaleChoice.better(
-                chosen, of: source, wide: { try layout(.float32) }, steps: 1 << min(bits * points, 60), visible: 0,
+                chosen, of: input, wide: { try layout(.float32) }, steps: 1 << min(bits * points, 60), visible: 0,
                 compressor: { AllPoints(layout: $0, points: points) })
         }
         let steps = Multipoint.steps(progress, rows: rows, points: points)

@@ -28,7 +28,7 @@ extension Method {
     ) { input, options, progress in
         try checkRowWeights(input, "pq")
         return try ProductQuantizer(
-            input, layout: try ProductPlan.layout(input.source, options, .concatenate, "pq"),
+            input, layout: try ProductPlan.layout(input, options, .concatenate, "pq"),
             rounds: try options.integer("rounds"), seed: try options.integer("seed"), progress: progress)
     }
 
@@ -54,7 +54,7 @@ extension Method {
     ) { input, options, progress in
         try checkRowWeights(input, "rq")
         return try ResidualQuantizer(
-            input, layout: try ProductPlan.layout(input.source, options, .sum, "rq"),
+            input, layout: try ProductPlan.layout(input, options, .sum, "rq"),
             beam: try options.integer("beam"), rounds: try options.integer("rounds"),
             refits: try options.integer("refits"), seed: try options.integer("seed"), progress: progress)
     }
@@ -86,10 +86,10 @@ struct ProductPlan {
 
     /// The layout that options and a budget choose.
     static func layout(
-        _ source: any Node, _ options: OptionValues, _ mode: Product.Mode, _ name: String
+        _ input: CompressionInput, _ options: OptionValues, _ mode: Product.Mode, _ name: String
     ) throws -> Product.Layout {
-        try ScaleChoice.withEntryType(options, of: source) { element in
-            try ProductPlan(source: source, options: options, mode: mode, name: name, element: element).layout()
+        try ScaleChoice.withNumberType("entry_dtype", options, of: input, mixesColumns: mode == .sum) { element in
+            try ProductPlan(source: input.source, options: options, mode: mode, name: name, element: element).layout()
         }
     }
 

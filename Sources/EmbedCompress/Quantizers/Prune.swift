@@ -20,6 +20,7 @@ struct Pruning {
     func compress(type: ScaleType?, most: (ScaleType) throws -> Int) throws -> Sparse {
         let (counts, overflows) = try highBits(type)
         let element = type ?? (overflows ? .float32 : .float16)
+        if type == nil, overflows { input.wideScales.add(.beyondHalves) }
         let kept = min(try most(element), counts.dropFirst().reduce(0, +))
         let threshold = try threshold(keeping: kept, counts)
         let layout = PruneSize(rows: rows, dimension: dimension, element: element).layout(nonzeros: kept)
@@ -169,7 +170,8 @@ extension Method {
             Option("density", .number(0...1), default: .number(0.1), "share of values that stay"),
             Option(
                 "value_dtype", .choice(["auto"] + ScaleType.allCases.map(\.rawValue)), default: .string("auto"),
-                "type of values; auto is f16 unless a value is too large for it"),
+                "type of values; auto is f16 unless a value is too large for it, or that loses more than a 64th of the rows' "
+                    + "norm"),
             Option(
                 "budget", .budget, default: .null, "most bytes of the result; chooses how many stay"),
         ],
@@ -181,9 +183,7 @@ extension Method {
             throw EmbedCompressError.invalidArgument("give prune either a density or a budget, not both")
         }
         let density = try options.number("density")
-        let node = try Pruning(input: input, progress: progress).compress(
-            type: ScaleType(rawValue: try options.string("value_dtype"))
-        ) { element in
+        func most(_ element: ScaleType) throws -> Int {
             guard let budget else { return Int((density * Double(rows) * Double(dimension)).rounded()) }
             let size = PruneSize(rows: rows, dimension: dimension, element: element)
             let most = size.most(budget: budget)
@@ -193,6 +193,13 @@ extension Method {
             }
             return most
         }
-        return FinishedTable(node: node)
+        let given = ScaleType(rawValue: try options.string("value_dtype"))
+        let chosen = try ScaleChoice.withNumberType("value_dtype", options, of: input) { element in
+            _ = try most(element)
+            return element
+        }
+        // f16 that was not asked for still gives way to f32 where a row that was not looked at has larger values.
+        let type = given ?? (chosen == .float32 ? chosen : nil)
+        return FinishedTable(node: try Pruning(input: input, progress: progress).compress(type: type, most: most))
     }
 }

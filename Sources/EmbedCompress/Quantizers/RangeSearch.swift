@@ -50,9 +50,9 @@ struct UniformCompressor: RowCompressor {
         try RowReader.forEachBlock(
             of: input.source, and: input.elementWeights, takesChanging: encoder.keepsRows, progress: progress
         ) { first, count, values, weights in
-            let fallbacks = try encoder.encode(
+            let found = try encoder.encode(
                 values, weights: weights, firstRow: first, count: count, to: target + first * layout.rowBytes)
-            if fallsBack { tally.add(ranges: count * layout.groups.count, fallbacks: fallbacks) }
+            tally.add(found, ranges: count * layout.groups.count, areCompared: fallsBack)
         }
         return try Uniform(bytes, rows: rows, layout: layout, parameters: try parameters())
     }
@@ -92,49 +92,57 @@ private struct UniformEncoder {
     /// Whether rows that may change are copied a batch at a time. Wide ones are copied before.
     var keepsRows: Bool { layout.dimension <= 4096 }
 
-    /// Returns how many ranges are plain min-max for want of a better one.
+    /// Returns how many ranges are plain min-max for want of a better one, and how many have coarse scales.
     func encode(
         _ values: FloatBlock, weights: FloatBlock?, firstRow: Int, count: Int, to target: UnsafeMutableRawPointer
-    ) throws -> Int {
-        let columns = needsColumns ? (weights == nil ? layout.group : 2 * layout.group) : 0
+    ) throws -> FallbackTally.Counts {
+        let mayNeedColumns = needsColumns || layout.scaleType == .float16
+        let columns = mayNeedColumns ? (weights == nil ? layout.group : 2 * layout.group) : 0
         // The last column's chunk begins with it, at most.
         let kept = values.isChanging ? (layout.dimension + 30) / 16 * 16 : 0
-        var fallbacks = 0
+        var counts = FallbackTally.Counts()
         try Scratch.with(columns + 2 * RowBatch.lanes + RowBatch.lanes * kept / 16, of: Floats16.self) { space in
             let copies = RowBlock(
                 base: UnsafeMutableRawPointer(space + columns + 2 * RowBatch.lanes).assumingMemoryBound(to: Float.self),
                 stride: kept)
             for start in stride(from: 0, to: count, by: RowBatch.lanes) {
-                fallbacks += try encode(
+                counts += try encode(
                     values.from(start), weights?.from(start),
                     rows: firstRow + start..<firstRow + min(start + RowBatch.lanes, count),
                     to: target + start * layout.rowBytes, space, copies)
             }
         }
-        return fallbacks
+        return counts
     }
 
     /// Encodes up to sixteen rows.
     private func encode(
         _ values: FloatBlock, _ weights: FloatBlock?, rows: Range<Int>, to target: UnsafeMutableRawPointer,
         _ space: UnsafeMutablePointer<Floats16>, _ copies: RowBlock
-    ) throws -> Int {
-        var fallbacks = 0
+    ) throws -> FallbackTally.Counts {
+        var counts = FallbackTally.Counts()
         let kept = values.isChanging ? FloatBlock(base: UnsafePointer(copies.base), stride: copies.stride) : values
         for group in layout.groups {
             let batch = try self.batch(group, values, weights, rows, space, copies)
-            let (ranges, fallen) = try self.ranges(of: batch, rows: rows)
-            fallbacks += fallen
+            if !needsColumns, any(format.areCoarse(batch.widest.scale)) {
+                for lane in 0..<RowBatch.lanes {
+                    spread(
+                        kept.row(min(lane, rows.count - 1)) + group.firstColumn, count: group.columns,
+                        to: space + 2 * RowBatch.lanes, lane: lane)
+                }
+            }
+            let (ranges, found) = try self.ranges(of: batch, rows: rows)
+            counts += found
             encode(group, kept, rows.count, ranges, to: target)
             if layout.scope == .row {
                 layout.scaleType.store(
                     ranges, count: rows.count, at: target + group.parameterOffset, stride: layout.rowBytes)
             }
         }
-        return fallbacks
+        return counts
     }
 
-    /// The rows' columns of a group side by side. Lanes past the last row repeat it. Rows that may change are copied.
+    /// The rows' columns of a group side by side, if they are needed in any case. Lanes past the last row repeat it. Rows that may change are copied.
     @inline(__always)
     private func batch(
         _ group: ColumnGroup, _ values: FloatBlock, _ weights: FloatBlock?, _ rows: Range<Int>,
@@ -172,22 +180,29 @@ private struct UniformEncoder {
         return batch
     }
 
-    /// The ranges that the search chooses for the batch, and how many of them are plain min-max for want of a better.
-    private func ranges(of batch: RowBatch, rows: Range<Int>) throws -> (ranges: Ranges, fallbacks: Int) {
+    /// The ranges that the search chooses for the batch, how many of them are plain min-max for want of a better, and how
+    /// many have coarse scales.
+    private func ranges(
+        of batch: RowBatch, rows: Range<Int>
+    ) throws -> (ranges: Ranges, counts: FallbackTally.Counts) {
         var ranges = search.ranges(of: batch)
         try checkFinite(fallsBack ? batch.widest : ranges, batch, rows)
-        var fallbacks = 0
+        var counts = FallbackTally.Counts()
         if fallsBack {
             let isWidest = batch.fallBack(&ranges)
-            fallbacks = (0..<rows.count).count { isWidest[$0] }
+            counts.fallbacks = (0..<rows.count).count { isWidest[$0] }
+        } else {
+            batch.takeBestNeighbours(&ranges)
         }
+        let areCoarse = format.areCoarse(ranges.scale)
+        if any(areCoarse) { counts.coarseScales = (0..<rows.count).count { areCoarse[$0] } }
         if let rangeFactors {
             var factors = Floats16(repeating: 1)
             for lane in 0..<rows.count { factors[lane] = rangeFactors[firstRow + rows.lowerBound + lane] }
             ranges = batch.stretched(ranges, by: factors)
             try checkFinite(ranges, batch, rows)
         }
-        return (ranges, fallbacks)
+        return (ranges, counts)
     }
 
     private func checkFinite(_ ranges: Ranges, _ batch: RowBatch, _ rows: Range<Int>) throws {

@@ -182,9 +182,12 @@ final class KMeansTests: XCTestCase {
         let source = try denseTable(values, dimension: 5)
         for method in ["kmeans", "kmeans_cls"] {
             assertInvalidArgument("row 7 has values from -70000.0", "beyond the range of f16 entries", "'f32'") {
-                _ = try source.compressed(method)
+                _ = try source.compressed(method, ["entry_dtype": "f16"])
             }
-            XCTAssertEqual(try source.compressed(method, ["entry_dtype": "f32"]).decode()[37], -70_000)
+            for type in ["f32", "auto"] {
+                XCTAssertEqual(
+                    try source.compressed(method, ["entry_dtype": .string(type)]).decode()[37], -70_000)
+            }
         }
         values[37] = .greatestFiniteMagnitude
         values[36] = -.greatestFiniteMagnitude

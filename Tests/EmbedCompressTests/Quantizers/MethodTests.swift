@@ -48,12 +48,18 @@ final class MethodTests: XCTestCase {
                 assertInvalidArgument(
                     "row 7 has values from", "beyond the range of f16 scales (65504)", "scale_dtype 'f32'"
                 ) {
-                    _ = try source(rows(value), dimension: 5).compressed(method, options)
+                    _ = try source(rows(value), dimension: 5).compressed(
+                        method, options.merging(["scale_dtype": "f16"]) { $1 })
                 }
             }
             let copy = try source(rows(1e6), dimension: 5).compressed(
                 method, options.merging(["scale_dtype": "f32", "bits": 8]) { $1 })
             XCTAssertEqual(try copy.decode()[37], 1e6, accuracy: 1)
+            // Left open, the type is one that holds the values.
+            for value: Float in [1e6, -1e30] {
+                let copy = try source(rows(value), dimension: 5).compressed(method, options.merging(["bits": 8]) { $1 })
+                XCTAssertEqual(try copy.decode()[37], value, accuracy: 1e-3 * value.magnitude)
+            }
         }
         var values = rows(0)
         values[35] = -.greatestFiniteMagnitude

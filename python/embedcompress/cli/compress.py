@@ -195,6 +195,17 @@ def check_output(output: str, source: str) -> None:
         raise ValueError("the output is the input: what of it is not compressed would be lost")
 
 
+def _notes(table: dict[str, Any]) -> list[str]:
+    """Return what is to be said of the scales of a table."""
+    notes = []
+    if table["f32_reason"]:
+        notes.append(f"f32 was chosen where f16 is the rule, as {table['f32_reason']}.")
+    if table["coarse_scale_share"]:
+        share = percent(table["coarse_scale_share"])
+        notes.append(f"{share} of the f16 scales are too small for their codes; f32 ones (scale_dtype=f32) are not.")
+    return notes
+
+
 def _text(report: dict[str, Any]) -> str:
     header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "worst row", "min-max")
     rows = [
@@ -216,6 +227,7 @@ def _text(report: dict[str, Any]) -> str:
         text_table(header, rows),
         "",
         *(f"{printable(table['name'])}: {table['expression']}" for table in report["tables"]),
+        *(f"{printable(table['name'])}: {note}" for table in report["tables"] for note in _notes(table)),
         f"Wrote {output}, {report['output_bytes']:,} bytes, in {report['seconds']:.2f} s.",
     ]
     if any(table["fallback_share"] is not None for table in report["tables"]):

@@ -116,8 +116,9 @@ def rounded(rows: Tensor, bits: int) -> Tensor:
 def short_codes(rows: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """Return codes from 0 on, (n, d), and the scale of each row, (n, 1), all as f32; f16 holds the scales."""
     reach = half_range(bits)
-    scales = halves(rows.abs().amax(1, keepdim=True) / reach)
-    # Rows of zeros, or next to it, have the scale 0, and any code.
+    exact = rows.abs().amax(1, keepdim=True) / reach
+    # Rows of zeros, or next to it, have the scale 0, and any code: none stands for 0.
+    scales = torch.where(exact > 2**-25, reaching(exact, reach), 0)
     codes = rows / torch.where(scales > 0, scales, 1)
     return codes.add_(reach).round_().clamp_(0, 2 * reach), scales
 
@@ -131,7 +132,7 @@ def long_codes(rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
     groups = padded.reshape(len(rows), padded.shape[1] // SHORT, SHORT)
     biases = halves(groups.amin(2, keepdim=True))
     # The bias may have been rounded up to more than the largest number.
-    scales = halves((groups.amax(2, keepdim=True) - biases).clamp(min=0) / most)
+    scales = reaching((groups.amax(2, keepdim=True) - biases).clamp(min=0) / most, most)
     codes = (groups - biases) / torch.where(scales > 0, scales, 1)
     return codes.round_().clamp_(0, most), scales, biases
 
@@ -139,6 +140,13 @@ def long_codes(rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 def halves(values: Tensor) -> Tensor:
     """Return the nearest numbers that f16 holds."""
     return values.clamp(-65504, 65504).half().float()
+
+
+def reaching(scales: Tensor, last: float) -> Tensor:
+    """Return the nearest scales that f16 holds, or the next larger where `last` would end more than a step short."""
+    nearest = halves(scales)
+    is_short = (scales < 2**-14) & ((scales - nearest) * last > nearest)
+    return torch.where(is_short, nearest + 2**-24, nearest)
 
 
 def straight_through(rows: Tensor, values: Tensor) -> Tensor:

@@ -89,8 +89,9 @@ private struct HotCold {
             let order = try RowOrder(counts ?? norms)
             let split = HotColdSplit(
                 order: order, hotRows: Int((Double(rows) * (share ?? 0.1)).rounded(.toNearestOrEven)),
-                hot: hot.hasFreeBits ? try hot.with("bits", 8) : hot,
-                cold: cold.hasFreeBits ? try cold.with("bits", 2) : cold, coldBytes: nil)
+                hot: try (hot.hasFreeBits ? try hot.with("bits", 8) : hot).suiting(input.source, of: input),
+                cold: try (cold.hasFreeBits ? try cold.with("bits", 2) : cold).suiting(input.source, of: input),
+                coldBytes: nil)
             let node = try compose(split, steps.next(total: rows))
             try steps.finish()
             return node
@@ -101,6 +102,7 @@ private struct HotCold {
                 try Allocation.require(Checked.product(rows, MemoryLayout<Double>.stride))
                 return [try RowOrder(counts), try RowOrder(zip(counts, norms).map(*))]
             } ?? [RowOrder(norms)]
+        let (hot, cold) = (try hot.suiting(input.source, of: input), try cold.suiting(input.source, of: input))
         var found: [(error: Double, split: HotColdSplit)] = []
         for order in orders {
             found += try HotColdSolver(

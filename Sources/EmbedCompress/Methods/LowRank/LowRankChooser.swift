@@ -39,6 +39,18 @@ struct LowRankChooser {
         self.tails = tails
     }
 
+    /// The sample's coordinates, of all ranks.
+    func factor() throws -> Dense { try Self.table(coordinates) }
+
+    private static func table(_ matrix: DoubleMatrix) throws -> Dense {
+        let space = try RowBuffer(rows: matrix.rows, dimension: matrix.columns)
+        matrix.withUnsafeNumbers { numbers in
+            let target = space.block().base
+            for index in 0..<matrix.rows * matrix.columns { target[index] = Float(numbers[index]) }
+        }
+        return try space.table()
+    }
+
     /// The sample's squared error of the rank alone: what no inner method goes below.
     func lost(_ rank: Int) -> Double { tails[rank] }
 
@@ -56,12 +68,7 @@ struct LowRankChooser {
         let known = try coordinates.columns(Array(0..<rank))
         let mixing = try plan.mixing(watch)
         let factor = try mixing.map { try known.multiplied(by: $0) { try watch.report() } } ?? known
-        let space = try RowBuffer(rows: count, dimension: rank)
-        factor.withUnsafeNumbers { numbers in
-            let target = space.block().base
-            for index in 0..<count * rank { target[index] = Float(numbers[index]) }
-        }
-        let values = try Table(try plan.inner.compress(try space.table(), progress: watch)).decode()
+        let values = try Table(try plan.inner.compress(try Self.table(factor), progress: watch)).decode()
         var found = try DoubleMatrix(rows: count, columns: rank)
         found.withUnsafeMutableNumbers { numbers in
             for (index, value) in values.enumerated() { numbers[index] = Double(value) }

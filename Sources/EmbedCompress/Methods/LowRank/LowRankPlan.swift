@@ -78,7 +78,8 @@ struct LowRankPlan {
         if !inner.isPlain {
             // The matrix that is fitted turns back what a rotation has turned.
             if let rotated = factor as? Rotate { factor = rotated.inner }
-            (matrix, bias) = try fitted(source, to: factor, center: center, progress: steps.next(total: rows))
+            (matrix, bias) = try fitted(
+                source, to: factor, center: center, largest: basis.largest, progress: steps.next(total: rows))
         }
         try steps.finish()
         return try Project(

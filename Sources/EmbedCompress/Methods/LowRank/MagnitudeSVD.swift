@@ -23,7 +23,7 @@ extension Method {
         takesWeights: false, passes: 10, countsSampledRows: true
     ) { input, options, progress in
         let (source, rows, dimension) = (input.source, input.source.rows, input.source.dimension)
-        let plan = try LowRankPlan(options, method: "magsvd")
+        var plan = try LowRankPlan(options, method: "magsvd")
         let rank = try options.optionalInteger("rank", atMost: dimension, method: "magsvd")
         let budget = try options.optionalInteger("budget")
         if rank != nil, budget != nil {
@@ -46,6 +46,7 @@ extension Method {
                 part, rows: Int(counted.rounded(.toNearestOrEven)), center: plan.center,
                 progress: looking.next(total: part.rows))
         }
+        for group in groups { plan.inner = try plan.inner.suiting(group.chooser.factor(), of: input) }
         let plans: [LowRankPlan]
         if let budget {
             plans = try RankShares(

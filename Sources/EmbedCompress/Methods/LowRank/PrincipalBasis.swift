@@ -88,12 +88,16 @@ func coordinates(
 ///   - source: Rows of d columns.
 ///   - inner: As many rows, of r columns.
 ///   - center: Whether there is a bias.
+///   - largest: The largest magnitude of a value of the table.
 /// - Returns: r x d numbers, and d.
 func fitted(
-    _ source: any Node, to inner: any Node, center: Bool, progress: ProgressCounter
+    _ source: any Node, to inner: any Node, center: Bool, largest: Float, progress: ProgressCounter
 ) throws -> (matrix: DoubleMatrix, bias: [Double]?) {
     let (rank, dimension) = (inner.dimension, source.dimension)
-    // A column of ones stands for the bias.
+    // A column of ones stands for the bias, or of another power of two where ones would be all that counts, or nothing.
+    let one =
+        largest == 0 || (0x1p-6...0x1p6).contains(largest)
+        ? 1 : Float(sign: .plus, exponent: largest.exponent, significand: 1)
     let width = rank + (center ? 1 : 0)
     var gram = try DoubleMatrix(rows: width, columns: width)
     var mixed = try DoubleMatrix(rows: width, columns: dimension)
@@ -106,7 +110,7 @@ func fitted(
             for index in 0..<count {
                 let row = known.block().row(start + index)
                 row.update(from: rows.row(index), count: rank)
-                if center { row[rank] = 1 }
+                if center { row[rank] = one }
             }
         }
         let decoded = known.values()
@@ -116,6 +120,6 @@ func fitted(
         ) { try watch.report() }
     }
     let solution = try LinearAlgebra.leastSquares(gram, mixed, cutoff: 1e-12) { try watch.report() }
-    let bias = center ? (0..<dimension).map { solution[rank, $0] } : nil
+    let bias = center ? (0..<dimension).map { solution[rank, $0] * Double(one) } : nil
     return (try solution.rows(Array(0..<rank)), bias)
 }

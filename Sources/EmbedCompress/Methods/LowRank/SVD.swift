@@ -36,6 +36,7 @@ extension Method {
         let mayOverflow = basis.largest > safeMagnitude
         let last = steps.next(total: rows)
         let chooser = try LowRankChooser(source, basis, rows: input.budgetRows, watch: last.watch)
+        plan.inner = try plan.inner.suiting(chooser.factor(), of: input)
         guard let budget else {
             plan = try chooser.mixed(plan.with(rank: rank ?? (dimension + 1) / 2))
             return FinishedTable(

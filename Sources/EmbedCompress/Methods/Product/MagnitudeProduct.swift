@@ -35,7 +35,7 @@ extension Method {
         let squares = try squaredNorms(of: source, progress: steps.next(total: rows))
         let norms = try SortedNorms(squares: squares)
         let watch = steps.next(total: rows)
-        let plan = try ScaleChoice.withEntryType(options, of: source) { element in
+        let plan = try ScaleChoice.withNumberType("entry_dtype", options, of: input) { element in
             try MagnitudePlan(source, options, norms, squares: squares, element: element, progress: watch)
         }
         let groups = plan.groups

@@ -60,12 +60,13 @@ private struct OptimizedProduct {
         guard let budget = try options.optionalInteger("budget") else {
             parts = given ?? (dimension + 3) / 4
             bits = try options.integer("bits")
-            entryType = try ScaleChoice.withEntryType(options, of: source) { $0 }
+            entryType = try ScaleChoice.withNumberType("entry_dtype", options, of: input, mixesColumns: true) { $0 }
             return
         }
         if given != nil { throw EmbedCompressError.invalidArgument("give opq either parts or a budget, not both") }
         let matrixBytes = Checked.product(dimension, dimension, matrixType.byteCount) ?? Int.max
-        (parts, bits, entryType) = try ScaleChoice.withEntryType(options, of: source) { element in
+        (parts, bits, entryType) = try ScaleChoice.withNumberType("entry_dtype", options, of: input, mixesColumns: true)
+        { element in
             var choices = ProductChoices(rows: input.budgetRows, dimension: dimension, element: element)
             if options.isGiven("bits") { choices.widths = [try options.integer("bits")] }
             guard let choice = choices.best(within: budget - matrixBytes) else {

@@ -43,7 +43,8 @@ extension ConfiguredMethod {
     /// - Parameters:
     ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
-    ///   - entryType: The type of a codebook's entries; nil is f16 unless that costs more than a tenth of the error.
+    ///   - entryType: The type of a codebook's entries; nil is f16 unless that costs more than a tenth of the error,
+    ///     or values are beyond it.
     ///   - rounds: The most rounds of the solver `.lloyd`, 1 to 100,000.
     public static func kmeans(
         bits: Int? = nil, budget: Budget? = nil, entryType: ScaleType? = nil, solver: Solver = .exact,
@@ -62,7 +63,8 @@ extension ConfiguredMethod {
     ///   - clusters: Clusters of rows; if nil, what a budget chooses, or as many as the bytes of the methods that choose
     ///     ranges have room for, at most 65,536.
     ///   - budget: The most bytes of the result: chooses clusters, and bits unless they are given.
-    ///   - entryType: The type of a codebook's entries; nil is f16 unless that costs more than a tenth of the error.
+    ///   - entryType: The type of a codebook's entries; nil is f16 unless that costs more than a tenth of the error,
+    ///     or values are beyond it.
     ///   - rounds: The most rounds of k-means of rows, 1 to 100,000.
     ///   - seed: Of the rows that k-means starts from.
     public static func kmeansClusters(
@@ -85,7 +87,7 @@ extension ConfiguredMethod {
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - seed: Of the rotation.
     ///   - scaleType: The type of a row's scale and of the levels; nil is f16 unless that costs more than a tenth of the
-    ///     error.
+    ///     error, or values are beyond it.
     ///   - center: Whether the mean row is kept apart, in 4 bytes a column.
     ///   - search: Scales that are tried for each row, 0 to 1,024.
     public static func eden(

@@ -6,7 +6,8 @@ extension ConfiguredMethod {
     /// - Parameters:
     ///   - density: The share of values that stay, 0 to 1; 0.1 if neither density nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `density`: chooses how many stay.
-    ///   - valueType: The type of values; nil is f16 unless a value is too large for it.
+    ///   - valueType: The type of values; nil is f16 unless a value is too large for it, or that loses more than a 64th
+    ///     of the rows' norm.
     public static func prune(
         density: Double? = nil, budget: Budget? = nil, valueType: ScaleType? = nil
     ) -> ConfiguredMethod {

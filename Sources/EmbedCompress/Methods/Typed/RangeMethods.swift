@@ -17,8 +17,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
     ///     Rows of one value keep theirs.
@@ -40,8 +40,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
     ///     Rows of one value keep theirs.
@@ -64,8 +64,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8, or 16; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
     ///     Rows of one value keep theirs.
     public static func asym(
@@ -83,8 +83,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
     ///     Rows of one value keep theirs.
@@ -106,8 +106,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - b: Bins of a row's histogram, 2 to 2,000.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
@@ -131,8 +131,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - fallback: Whether rows that plain min-max serves better take its range.
     ///   - b: Bins of a row's histogram, 2 to 2,000.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
@@ -156,8 +156,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8, or 16; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - b: Steps that the first range is divided into, 1 to 100,000.
     ///   - r: The share of the first range that the search may give up, 0 to 1.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
@@ -183,8 +183,8 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a code, 1 to 8, or 16; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`: chooses the most bits that fit.
     ///   - group: Columns that share a scale and a bias, a multiple of 8; the row if nil.
-    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits and where f16 costs more than a tenth of the
-    ///     error, else f16.
+    ///   - scaleType: The type of scales and biases; nil is f32 for 16 bits, where f16 costs more than a tenth of the
+    ///     error, and for values beyond f16, else f16.
     ///   - bins: Steps that the first range is divided into, up to 4 bits; 2 to 10,000.
     ///   - fits: The most fits from the first start, 0 to 1,000.
     ///   - rangeFactors: What the width of each row's range is multiplied by, about its middle, once it is chosen.
@@ -210,7 +210,8 @@ extension ConfiguredMethod {
     ///   - points: The most points of a row, 1 to 16.
     ///   - threshold: A row has the fewest points with which its error is at most so much of its norm, 0 to 1; 0.1 if
     ///     neither threshold nor a budget is given.
-    ///   - scaleType: The type of scales and biases; nil is f16, or f32 where f16 costs more than a tenth of the error.
+    ///   - scaleType: The type of scales and biases; nil is f16, or f32 where f16 costs more than a tenth of the error and
+    ///     for values beyond it.
     ///   - budget: The most bytes of the result, in place of `threshold`: spent on the points that take most error away.
     public static func multipoint(
         bits: Int = 2, points: Int = 4, threshold: Double? = nil, scaleType: ScaleType? = nil, budget: Budget? = nil
@@ -225,13 +226,17 @@ extension ConfiguredMethod {
     ///
     /// - Parameters:
     ///   - scale: `.row` has a range for each row; `.table` has one step, and rounds up or down at random.
+    ///   - scaleType: The type of scales and biases of rows; nil is f16, or f32 where f16 costs more than a tenth of the error
+    ///     and for values beyond it.
     ///   - step: Of the scale `.table`; the largest magnitude over the largest code if nil.
     ///   - seed: Of the scale `.table`'s rounding; 0 if nil.
     ///   - budget: The most bytes of the result, which chooses nothing: it is met or an error.
     public static func int8(
-        scale: Uniform.Scope = .row, step: Double? = nil, seed: Int? = nil, budget: Budget? = nil
+        scale: Uniform.Scope = .row, scaleType: ScaleType? = nil, step: Double? = nil, seed: Int? = nil,
+        budget: Budget? = nil
     ) -> ConfiguredMethod {
-        ConfiguredMethod("int8", ["scale": scale, "step": step, "seed": seed, "budget": budget])
+        ConfiguredMethod(
+            "int8", ["scale": scale, "scale_dtype": scaleType, "step": step, "seed": seed, "budget": budget])
     }
 
     /// INT16: 16-bit whole numbers, at a scale of each row, or of the table with stochastic rounding (Zhang et al. 2024, arXiv
@@ -239,12 +244,15 @@ extension ConfiguredMethod {
     ///
     /// - Parameters:
     ///   - scale: `.row` has a range for each row; `.table` has one step, and rounds up or down at random.
+    ///   - scaleType: The type of scales and biases of rows; nil is f32.
     ///   - step: Of the scale `.table`; the largest magnitude over the largest code if nil.
     ///   - seed: Of the scale `.table`'s rounding; 0 if nil.
     ///   - budget: The most bytes of the result, which chooses nothing: it is met or an error.
     public static func int16(
-        scale: Uniform.Scope = .row, step: Double? = nil, seed: Int? = nil, budget: Budget? = nil
+        scale: Uniform.Scope = .row, scaleType: ScaleType? = nil, step: Double? = nil, seed: Int? = nil,
+        budget: Budget? = nil
     ) -> ConfiguredMethod {
-        ConfiguredMethod("int16", ["scale": scale, "step": step, "seed": seed, "budget": budget])
+        ConfiguredMethod(
+            "int16", ["scale": scale, "scale_dtype": scaleType, "step": step, "seed": seed, "budget": budget])
     }
 }
