@@ -12,7 +12,7 @@ protocol ProductKind { static var areExact: Bool { get } }
 enum Exact: ProductKind { static var areExact: Bool { true } }
 enum Rounded: ProductKind { static var areExact: Bool { false } }
 
-private protocol TileWidth {
+protocol TileWidth {
     /// 0: as many as there are.
     static var chunks: Int { get }
     /// Whether the last chunk of a row is not written whole.
@@ -22,10 +22,11 @@ extension TileWidth {
     static var chunks: Int { 0 }
     static var isPartial: Bool { false }
 }
-private enum Width1: TileWidth { static var chunks: Int { 1 } }
-private enum Width2: TileWidth { static var chunks: Int { 2 } }
-private enum Width3: TileWidth { static var chunks: Int { 3 } }
-private enum Width4: TileWidth { static var chunks: Int { 4 } }
+enum Width1: TileWidth { static var chunks: Int { 1 } }
+enum Width2: TileWidth { static var chunks: Int { 2 } }
+enum Width3: TileWidth { static var chunks: Int { 3 } }
+enum Width4: TileWidth { static var chunks: Int { 4 } }
+enum Width8: TileWidth { static var chunks: Int { 8 } }
 private enum AnyWidth: TileWidth {}
 private enum Partial: TileWidth { static var isPartial: Bool { true } }
 

@@ -96,6 +96,21 @@ struct RowPlaces {
         index < copiedFrom ? start + index &* rowBytes : spare + (index &- copiedFrom) &* rowBytes
     }
 
+    /// The row of an id that may be anything: of zeros for those outside `0 ..< rows`.
+    @inline(__always)
+    func row(anyID id: Int64) -> UnsafeRawPointer {
+        UInt64(bitPattern: id) < UInt64(bitPattern: Int64(copiedFrom)) ? place(id) : otherRow(id)
+    }
+
+    @inline(never)
+    private func otherRow(_ id: Int64) -> UnsafeRawPointer {
+        id < 0 || id >= Int64(rows) ? zeros : row(Int(id))
+    }
+
+    /// Where the row of an id would be, if it is one of those that are not copied.
+    @inline(__always)
+    func place(_ id: Int64) -> UnsafeRawPointer { start + Int(truncatingIfNeeded: id) &* rowBytes }
+
     /// Whether rows are likely to come from beyond the second-level cache.
     @inline(__always)
     var isWorthPrefetching: Bool { byteCount > worthPrefetching }

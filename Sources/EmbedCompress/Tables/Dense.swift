@@ -136,6 +136,17 @@ public struct Dense: RowStore {
         }
     }
 
+    var longestShortBag: Int { blockCapacity }
+
+    func writeSums(of bags: ShortBags) -> Int {
+        let group = groups[0]
+        switch element {
+        case .float32: return ShortSums<FloatRows, Unscaled>.write(bags, of: memory.places, group)
+        case .float16: return ShortSums<HalfRows, Unscaled>.write(bags, of: memory.places, group)
+        case .bfloat16: return ShortSums<BrainFloatRows, Unscaled>.write(bags, of: memory.places, group)
+        }
+    }
+
     @inline(__always)
     private func gather<Format: RowFormat>(
         _: Format.Type, _ ids: IDBlock, _ output: RowBlock, _ context: LookupContext

@@ -211,8 +211,16 @@ struct BlockFiller {
     private let direct: UnsafePointer<Int64>?
     /// Whether kernels ask for the rows of the next block.
     private let asksAhead: Bool
+    /// The most ids of bags that are summed without blocks.
+    private let longestShortBag: Int
+    /// The ids for them, where there are any: element `i` is the call's id `i`.
+    private var shortIDs: UnsafePointer<Int64>?
+    /// More ids than a chunk of a call has, unless a bag has very many.
+    private static let mostCopiedIDs = 1 << 16
     /// After the last id of the bags that are added.
     private var lastID = 0
+    /// The first id of the bags that are added.
+    private var firstChunkID = 0
     /// Where the ids begin that the block before had ahead.
     private var aheadID = -1
     private var idCount = 0
@@ -230,18 +238,43 @@ struct BlockFiller {
         rowCapacity = BlockSpace.rowCapacity(feature.table)
         direct = feature.table.root.takesAnyIDs ? feature.bags.ids.direct(from: 0) : nil
         asksAhead = feature.table.root.ownBytes > worthPrefetching
+        let isPlain = feature.bags.weights == nil && feature.bags.paddingID < 0 && feature.bags.pooling != .max
+        longestShortBag = isPlain ? feature.table.root.longestShortBag : -1
     }
 
     mutating func add(_ range: Range<Int>) {
+        firstChunkID = bags.start(range.lowerBound)
+        lastID = max(bags.start(range.upperBound), firstChunkID)
+        let count = lastID - firstChunkID
+        guard longestShortBag >= 0, direct != nil || count <= Self.mostCopiedIDs else { return addBags(range) }
+        if let direct {
+            shortIDs = direct
+            return addBags(range)
+        }
+        Scratch.with(count, of: Int64.self) { copy in
+            bags.ids.copy(from: firstChunkID, count: count, rows: tableRows, to: copy)
+            shortIDs = UnsafePointer(copy - firstChunkID)
+            addBags(range)
+        }
+    }
+
+    private mutating func addBags(_ range: Range<Int>) {
         // Without weights and padding, a bag of one id is its row, and a run of them a lookup. The sum over one id gives
         // the same bits, but for the sign of a zero.
         let mayGather = bags.weights == nil && bags.paddingID < 0
         let isPlain = mayGather && bags.pooling != .max
         let isMean = bags.pooling == .mean
-        lastID = bags.start(range.upperBound)
         var bag = range.lowerBound
         var start = bags.start(bag)
         while bag < range.upperBound {
+            if longestShortBag >= 0 {
+                let short = addShort(bag..<range.upperBound)
+                if short > 0 {
+                    bag &+= short
+                    start = bags.start(bag)
+                    continue
+                }
+            }
             let end = max(bags.start(bag &+ 1), start)
             let count = end &- start
             if isPlain, count > 1, count <= blockCapacity {
@@ -272,6 +305,18 @@ struct BlockFiller {
             bag &+= 1
         }
         flush()
+    }
+
+    /// Sums short bags from the range's first on. Returns how many there are; none where the first is not short.
+    private mutating func addShort(_ range: Range<Int>) -> Int {
+        guard let shortIDs, bags.start(range.lowerBound + 1) - bags.start(range.lowerBound) <= longestShortBag else {
+            return 0
+        }
+        flush()
+        return root.writeSums(
+            of: ShortBags(
+                all: bags, ids: shortIDs, range: range, longest: longestShortBag, places: firstChunkID..<lastID,
+                output: feature.output + range.lowerBound * feature.outputStride, outputStride: feature.outputStride))
     }
 
     /// Looks ids up for bags of one id, from `bag` on.

@@ -27,8 +27,8 @@ package struct IDs {
     @inline(__always)
     subscript(_ index: Int) -> Int64 {
         width == 8
-            ? (base + index * 8).loadUnaligned(as: Int64.self)
-            : Int64((base + index * 4).loadUnaligned(as: Int32.self))
+            ? (base + index &* 8).loadUnaligned(as: Int64.self)
+            : Int64((base + index &* 4).loadUnaligned(as: Int32.self))
     }
 
     /// Whether any id is outside `[0, rows)`.

@@ -50,6 +50,10 @@ protocol Node: TableExpression {
     func gather(_ ids: IDBlock, into output: RowBlock, context: LookupContext)
     /// Adds the weighted sums of a block's segments to their outputs.
     func accumulate(_ block: BagBlock, context: LookupContext)
+    /// The most ids of a bag whose sum ``writeSums(of:)`` writes; -1 where it writes none.
+    var longestShortBag: Int { get }
+    /// Writes the sums or means of the first bags of so few ids. Returns how many there are.
+    func writeSums(of bags: ShortBags) -> Int
     /// Rows `range` on the same memory; the range has been checked.
     func sliced(_ range: Range<Int>) throws -> any Node
     /// The same with the rows of every store at that alignment, in new memory unless they lie so already. Reports the
@@ -71,6 +75,8 @@ protocol Node: TableExpression {
 
 extension Node {
     var takesAnyIDs: Bool { false }
+    var longestShortBag: Int { -1 }
+    func writeSums(of bags: ShortBags) -> Int { 0 }
     /// What a block's ids, segments and rows take, and the rows of a tile.
     var ownScratchBytes: Int { blockScratchBytes + tileBytes(dimension: dimension) }
 

@@ -14,6 +14,30 @@ extension Uniform {
             ? accumulate(HalfScaled.self, block, context) : accumulate(FloatScaled.self, block, context)
     }
 
+    var longestShortBag: Int {
+        guard layout.groups.count == 1, shared == nil else { return -1 }
+        switch bits {
+        case 8: return blockCapacity
+        // Sums of more rows are quicker in whole numbers.
+        case 2, 4: return 16
+        default: return -1
+        }
+    }
+
+    func writeSums(of bags: ShortBags) -> Int {
+        scaleType == .float16 ? writeSums(HalfScaled.self, bags) : writeSums(FloatScaled.self, bags)
+    }
+
+    @inline(__always)
+    private func writeSums<Scaling: RowScaling>(_: Scaling.Type, _ bags: ShortBags) -> Int {
+        let group = layout.groups[0]
+        switch bits {
+        case 2: return ShortSums<Codes2, Scaling>.write(bags, of: memory.places, group)
+        case 4: return ShortSums<Codes4, Scaling>.write(bags, of: memory.places, group)
+        default: return ShortSums<Codes8, Scaling>.write(bags, of: memory.places, group)
+        }
+    }
+
     @inline(__always)
     private func accumulate<Scaling: RowScaling>(_: Scaling.Type, _ block: BagBlock, _ context: LookupContext) {
         @inline(__always)
