@@ -1,4 +1,4 @@
-"""Tables that are one store, made of its parts: tensor trains, non-zeros, shared arrays, hash networks, trellises."""
+"""Tables that are one store, made of its parts: trains, non-zeros, shared arrays, networks, trellises, floats."""
 
 from __future__ import annotations
 
@@ -177,6 +177,22 @@ def hash_network(
         raise ValueError("weights must be arrays for all layers, or tables for all")
     arrays |= {f"biases{index}": bias for index, bias in enumerate(biases)}
     return compose("hash_network", {"rows": rows, "buckets": buckets, "encoding": encoding}, arrays, tables)
+
+
+def packed_floats(values: object, *, exponent_bits: int = 4) -> Table:
+    """Return a table of the very values, whose exponents are packed: what `compress(values, "exact")` chooses bits for.
+
+    Exponents count from the row's lowest one, which is 2^exponent_bits - 1 below its largest. Mantissas have as many
+    bits as the values need. Values that are too far below the largest of their row are held apart, in a sparse table.
+
+    Args:
+        values: (rows, dimension) of f32, f16 or bf16, all finite.
+        exponent_bits: Of the exponent of a value, 1 to 8; with the bits of a mantissa 8 to 30.
+
+    Raises:
+        ValueError: a value is not finite, the error names its row; or bits are out of range.
+    """
+    return compose("packed_floats", {"exponent_bits": exponent_bits}, {"values": values})
 
 
 def trellis(

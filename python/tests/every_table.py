@@ -62,6 +62,7 @@ def of_kinds() -> dict[str, ec.Table]:
     stores["tensor_train_of_tables"] = random_tables.random_tensor_train(other, ROWS, DIMENSION, of_tables=True)
     stores["padded"] = random_tables.with_padding(rng, stores["uniform"], 32)
     stores["trellis"] = random_tables.random_trellis(other, ROWS, DIMENSION, 12)
+    stores["packed_floats"] = random_tables.random_packed_floats(other, ROWS, DIMENSION)
     stores["reflected"] = random_tables.random_reflection(other, stores["trellis"])
     routes = {route: random_tables.random_route(rng, stores["uniform"], route) for route in random_tables.ROUTE_NAMES}
     nested = {
@@ -71,7 +72,9 @@ def of_kinds() -> dict[str, ec.Table]:
     slices = {
         f"slice_{name}": table.slice(3, 11)
         for name, table in (stores | routes).items()
-        if name.startswith(("sparse_", "tensor_train", "block", "assignment", "shared_array", "hash_network"))
+        if name.startswith(
+            ("sparse_", "tensor_train", "block", "assignment", "shared_array", "hash_network", "packed_floats")
+        )
     }
     return stores | routes | nested | slices
 

@@ -129,6 +129,7 @@ def functions(folder: Path) -> dict[str, Call]:
             ec.shared_array,
             lambda: {"array": np.ones(9, np.float32), "rows": 20, "dimension": 5, "block": 2},
         ),
+        "packed_floats": (ec.packed_floats, lambda: {"values": np.eye(8, dtype=np.float32), "exponent_bits": 8}),
         "shared_array of a table": (
             ec.shared_array,
             lambda: {"array": table, "rows": 20, "dimension": 5, "block": 2, "count": 24 * 16 - 3},

@@ -36,6 +36,7 @@ WIDTHS = {"U8": 1, "I8": 1, "BOOL": 1, "F16": 2, "BF16": 2, "U16": 2, "I16": 2, 
 WIDTHS |= {"F64": 8, "I64": 8, "U64": 8}
 KINDS = [
     *["dense", "uniform", "codebook", "product", "sparse", "shared_array", "tensor_train", "hash_network"],
+    *["trellis", "packed_floats", "exceptions", "mantissa_bits", "exponent_bits"],
     *["remap", "combine", "columns", "partition", "project", "rotate"],
 ]
 WORDS = [

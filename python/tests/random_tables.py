@@ -284,18 +284,30 @@ def random_trellis(rng, rows, dimension, states=None):
     )
 
 
+def random_packed_floats(rng, rows, dimension):
+    """Of mantissas of some bits, with exceptions or without."""
+    exponent_bits = int(rng.integers(1, 9)) if rows else 8
+    dropped = int(rng.integers(2, 16))
+    values = (rng.standard_normal((rows, dimension)) * 2.0 ** rng.integers(-9, 9, (rows, 1))).astype(np.float32)
+    values[rng.random(values.shape) < 0.1] = 0
+    # One has all bits that are not dropped, so that mantissas are not too short.
+    values[:1, :1] = 2 - 2.0 ** (dropped - 23)
+    values = (values.view(np.uint32) >> dropped << dropped).view(np.float32)
+    return ec.packed_floats(values, exponent_bits=exponent_bits)
+
+
 def random_leaf(rng, rows, dimension):
     """Any store."""
     stores = [random_product, random_sparse, random_shared_array, random_tensor_train, random_hash_network]
-    stores.append(random_trellis)
-    choice = int(rng.integers(10))
+    stores += [random_trellis, random_packed_floats]
+    choice = int(rng.integers(11))
     if choice < len(stores):
         return stores[choice](rng, rows, dimension)
-    if choice == 6:
-        return random_dense(rng, rows, dimension, str(rng.choice(["f32", "f16", "bf16"])))
     if choice == 7:
-        return random_uniform(rng, rows, dimension, int(rng.choice(BITS)), scope=str(rng.choice(["row", "table"])))
+        return random_dense(rng, rows, dimension, str(rng.choice(["f32", "f16", "bf16"])))
     if choice == 8:
+        return random_uniform(rng, rows, dimension, int(rng.choice(BITS)), scope=str(rng.choice(["row", "table"])))
+    if choice == 9:
         return random_uniform(rng, rows, dimension, int(rng.choice(BITS)), group=8)
     scope = str(rng.choice(["row", "cluster", "table", "scaled"]))
     return random_codebook(rng, rows, dimension, int(rng.integers(1, 9)), scope=scope)

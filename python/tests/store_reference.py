@@ -228,7 +228,36 @@ def trellis_parts(tree, arrays):
     return values, np.abs(values)
 
 
+def packed_float_parts(tree, arrays):
+    """Bit by bit, with integers of any size; zeros stand for exceptions."""
+    (rows, dimension), found = (tree["rows"], tree["dimension"]), arrays[tree["tensors"]["rows"]].values
+    mantissa_bits, exponent_bits = tree["mantissa_bits"], tree["exponent_bits"]
+    low_bytes = (mantissa_bits + exponent_bits) // 8
+    code_bits = 1 + mantissa_bits + exponent_bits - 8 * low_bytes
+    head = dimension * low_bytes
+    codes = head + (2 if "exceptions" in tree.get("children", {}) else 1)
+    values = np.zeros((rows, dimension))
+    for row in range(rows):
+        data = found[row].tobytes()
+        stream = int.from_bytes(data[codes:], "little")
+        for column in range(dimension):
+            low = int.from_bytes(data[column * low_bytes : (column + 1) * low_bytes], "little")
+            code = (stream >> column * code_bits) % 2**code_bits
+            value = low | code << 8 * low_bytes
+            mantissa = value % 2**mantissa_bits / 2**mantissa_bits
+            exponent = value >> mantissa_bits & 2**exponent_bits - 1
+            lead, power = (0, -126) if exponent == 0 else (1, exponent + data[head] - 127)
+            size = (lead + mantissa) * 2.0**power
+            values[row, column] = -size if value >> mantissa_bits + exponent_bits else size
+    if "exceptions" in tree.get("children", {}):
+        exceptions, _ = sparse_parts(tree["children"]["exceptions"], arrays)
+        assert (values[exceptions != 0] == 0).all()
+        values = np.where(exceptions != 0, exceptions, values)
+    return values, np.abs(values)
+
+
 STORES = {
+    "packed_floats": packed_float_parts,
     "product": product_parts,
     "trellis": trellis_parts,
     "sparse": sparse_parts,

@@ -11,6 +11,18 @@ extension Dense {
     }
 }
 
+extension PackedFloats {
+    /// `values`: (rows, dimension) of finite f32, f16 or bf16. Field: `exponent_bits`. Mantissas have as many bits as the values
+    /// need, and values whose exponents don't fit become exceptions.
+    init(composing parts: inout Composition) throws {
+        let exponentBits = try parts.integer("exponent_bits", Layout.exponentWidths)
+        let values = try Dense(composing: &parts)
+        let watch = ProgressCounter(total: 0, callback: nil)
+        self = try FloatPacking(values, firstRow: 0, progress: watch).packed(
+            exponentBits: exponentBits, progress: watch)
+    }
+}
+
 extension SharedArray {
     /// `array`: (M,) of f32 or f16, used where it lies, or an inner table whose rows are the array, with the field `count`,
     /// M, if the last one is not whole. Fields: `rows`, `dimension`, `block`, `seed` (64 bits), `signs`.

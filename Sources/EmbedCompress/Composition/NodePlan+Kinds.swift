@@ -52,6 +52,16 @@ extension Trellis {
     }
 }
 
+extension PackedFloats {
+    static func plannedBytes(_ plan: NodePlan) throws -> Int? {
+        let layout = try Layout(
+            dimension: plan.dimension, mantissaBits: plan.integer("mantissa_bits", 0...Layout.floatMantissaBits),
+            exponentBits: plan.integer("exponent_bits", Layout.exponentWidths), marksRows: !plan.children.isEmpty,
+            rowAlignment: plan.rowAlignment())
+        return Checked.product(plan.rows, layout.spacing.rowBytes)
+    }
+}
+
 extension Sparse {
     /// Without `layout`, that of fewer bytes.
     static func plannedBytes(_ plan: NodePlan) throws -> Int? {

@@ -201,6 +201,24 @@ struct SparsePlaces {
         }
     }
 
+    /// Adds the non-zeros of one row, `0 ..< rows`, to `target`.
+    func addRow(_ row: Int, weight: Float, to target: UnsafeMutablePointer<Float>, _ context: LookupContext) {
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: 2) { ends in
+            let id = Int64(truncatingIfNeeded: row)
+            guard let ends = ends.baseAddress else { return }
+            withUnsafePointer(to: id) { locate(IDBlock(ids: $0, count: 1), ends, ends + 1, context) }
+            let range = ends[0]..<ends[1]
+            switch (columns.width, values.isHalf) {
+            case (1, true): add(UInt8.self, isHalf: true, range, weight: weight, to: target, id, context)
+            case (1, false): add(UInt8.self, isHalf: false, range, weight: weight, to: target, id, context)
+            case (2, true): add(UInt16.self, isHalf: true, range, weight: weight, to: target, id, context)
+            case (2, false): add(UInt16.self, isHalf: false, range, weight: weight, to: target, id, context)
+            case (_, true): add(UInt32.self, isHalf: true, range, weight: weight, to: target, id, context)
+            case (_, false): add(UInt32.self, isHalf: false, range, weight: weight, to: target, id, context)
+            }
+        }
+    }
+
     /// Writes a row of zeros; the last vector may overlap the one before.
     @inline(__always)
     private func clear(_ target: UnsafeMutablePointer<Float>) {

@@ -13,6 +13,7 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ codebook: Codebook) { self.init(codebook as any Node) }
     public init(_ product: Product) { self.init(product as any Node) }
     public init(_ trellis: Trellis) { self.init(trellis as any Node) }
+    public init(_ packedFloats: PackedFloats) { self.init(packedFloats as any Node) }
     public init(_ remap: Remap) { self.init(remap as any Node) }
     public init(_ tensorTrain: TensorTrain) { self.init(tensorTrain as any Node) }
     public init(_ combine: Combination) { self.init(combine as any Node) }

@@ -18,8 +18,8 @@ extension Uniform {
         guard layout.groups.count == 1, shared == nil else { return -1 }
         switch bits {
         case 8: return blockCapacity
-        // Sums of more rows are quicker in whole numbers.
-        case 2, 4: return 16
+        // Sums of more rows are quicker in whole numbers, unless they are narrow.
+        case 2, 4: return dimension <= 32 ? blockCapacity : 16
         default: return -1
         }
     }

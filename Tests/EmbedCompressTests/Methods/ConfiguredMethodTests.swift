@@ -58,6 +58,7 @@ final class ConfiguredMethodTests: XCTestCase {
                 .trellis(),
                 .trellis(bits: 2.5, budget: size, effort: .fast, rotation: .hadamard, seed: 1)
             ),
+            (.exact(), .exact(budget: size)),
             (.int8(), .int8(scale: .table, scaleType: .float32, step: 0.5, seed: 1, budget: size)),
             (.int16(), .int16(scale: .table, scaleType: .float32, step: 0.5, seed: 1, budget: size)),
             (.pq(), .pq(parts: 2, bits: 3, budget: size, entryType: .float32, rounds: 9, seed: 1)),

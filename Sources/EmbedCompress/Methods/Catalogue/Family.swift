@@ -2,6 +2,8 @@
 public enum Family: String, Sendable, CaseIterable {
     /// The table as it is: what methods are compared with.
     case uncompressed
+    /// Every bit of every value comes back.
+    case lossless
     /// Codes at equal steps over a range that is chosen, as in Guan et al. 2019 (arXiv 1911.02079).
     case uniformQuantization = "uniform quantization"
     /// Codes into a list of levels that is chosen.
