@@ -51,7 +51,8 @@ def compress(
 
     Returns:
         The compressed table. With a method that chooses a range for each row, no row has a larger squared error than
-        plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it. Scales
+        plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it; and no
+        row of trellis codes a larger one than least squares gives it in no more bytes a row. Scales
         in f16 can't say less than 6e-8: a table of values so small that this costs more than a tenth of the error has
         scales in f32, unless scale_dtype="f16" asks for the others, or a budget has no room; int8, and the inner
         methods of svd, magsvd and hot_cold, keep f16.
@@ -91,8 +92,8 @@ class CompressionReport:
     worst_row: int
     mean_squared_error: float
     fallback_share: float | None
-    """Share of rows, or of groups of columns, for which the search found nothing better than plain min-max; None for
-    methods that don't compare with it."""
+    """Share of rows, or of groups of columns, for which the search found nothing better than plain min-max, or, of
+    trellis codes, than least squares; None for methods that don't compare with either."""
     expression: str
     """The table's stores and routes in a line, with the knobs as the method or the budget set them, such as
     "project(rank=37, uniform(bits=8))"."""
@@ -119,7 +120,8 @@ def compress_to_file(
 
     Rows are read, compressed, compared with their source and written run by run, so that a table that `load` has
     mapped from a checkpoint may be larger than memory, and so may the result. The file is the one that `compress`,
-    `Table.aligned` and `save` would write. Methods that make a table at once hold the results in memory.
+    `Table.aligned` and `save` would write. Methods that make a table at once, such as trellis without fallback=False,
+    hold the results in memory.
 
     Args:
         path: The file; it appears complete or not at all.
