@@ -9,7 +9,7 @@ docs/results/tiers.json, tables to docs/trellis-codes.md. Some five minutes.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +31,28 @@ BY_USE: dict[str, tuple[str, dict[str, Any]]] = {
     "trellis, in two tiers": ("tiers", {"tiers": 2}),
     "trellis, in four tiers": ("tiers", {"tiers": 4}),
     "trellis, in sixteen tiers": ("tiers", {"tiers": 16}),
+    "trellis, in four tiers, 2 bits with all bytes": ("tiers", {"tiers": 4, "budget": BITS * ROWS * DIMENSION // 8}),
 }
-STAGED = ("glove", "minilm", "wordllama")
-STAGED_BYTES = {"glove": (13.1, 20.1), "minilm": (98.3,), "wordllama": (65.6,)}
+STAGED = {"glove": 13.1, "wordllama": 66.0}
+"""Bytes of a row, by the table."""
 STAGES = ("none", "vectors", "auto")
-WORSE_BITS = (2, 4)
+WORSE = {"glove": 2, "minilm": 2, "wordllama": 2}
+"""Bits of a column, by the table."""
 
 
-def by_use() -> list[dict[str, Any]]:
+def by_use(labels: Iterable[str] = BY_USE) -> list[dict[str, Any]]:
     """Return the weighted errors of rows whose counts follow Zipf's law."""
     weight = np.random.default_rng(0).standard_normal((ROWS, DIMENSION)).astype(np.float32)
     falling = 1 / np.arange(1.0, ROWS + 1)
     orders = {"by count": np.arange(ROWS), "none": np.random.default_rng(1).permutation(ROWS)}
     found = []
-    for label, (method, options) in BY_USE.items():
+    for label in labels:
+        method, options = BY_USE[label]
         for order, places in orders.items():
             counts = falling[places]
-            given = options | ({"counts": counts} if method == "tiers" else {})
-            table = ec.compress(weight, method, bits=BITS, **given)
+            given = ({} if "budget" in options else {"bits": BITS}) | options
+            given |= {"counts": counts} if method == "tiers" else {}
+            table = ec.compress(weight, method, **given)
             lost = ((table.decode().astype(np.float64) - weight) ** 2).sum(axis=1)
             norms = (weight.astype(np.float64) ** 2).sum(axis=1)
             tree, _ = table.parts()
@@ -69,29 +73,27 @@ def by_use() -> list[dict[str, Any]]:
 def staged() -> list[dict[str, Any]]:
     """Return errors with and without a first stage, at the same bytes."""
     found = []
-    for name in STAGED:
+    for name, row_bytes in STAGED.items():
         weight = _samples.SAMPLES[name]().weight.decode()
-        for row_bytes in STAGED_BYTES[name]:
-            for stage in STAGES:
-                budget = int(row_bytes * len(weight))
-                table = ec.compress(weight, "trellis", budget=budget, rotation="partial", first_stage=stage)
-                l2 = ec.evaluate(table, weight, queries=0).normalized_l2
-                row = table.stored_bytes / len(weight)
-                found.append({"table": name, "first_stage": stage, "budget": row_bytes, "row_bytes": row, "l2": l2})
-                print(found[-1], flush=True)
+        for stage in STAGES:
+            budget = int(row_bytes * len(weight))
+            table = ec.compress(weight, "trellis", budget=budget, rotation="partial", first_stage=stage)
+            l2 = ec.evaluate(table, weight, queries=0).normalized_l2
+            row = table.stored_bytes / len(weight)
+            found.append({"table": name, "first_stage": stage, "budget": row_bytes, "row_bytes": row, "l2": l2})
+            print(found[-1], flush=True)
     return found
 
 
 def worse_rows() -> list[dict[str, Any]]:
     """Return how many rows of real tables are in the codes of least squares."""
     found = []
-    for name in STAGED:
+    for name, bits in WORSE.items():
         weight = _samples.SAMPLES[name]().weight.decode()
-        for bits in WORSE_BITS:
-            tree, _ = ec.compress(weight, "trellis", bits=bits).parts()
-            others = tree["children"]["1"]["rows"] if tree["kind"] == "partition" else 0
-            found.append({"table": name, "bits": bits, "rows": len(weight), "of_least_squares": others})
-            print(found[-1], flush=True)
+        tree, _ = ec.compress(weight, "trellis", bits=bits).parts()
+        others = tree["children"]["1"]["rows"] if tree["kind"] == "partition" else 0
+        found.append({"table": name, "bits": bits, "rows": len(weight), "of_least_squares": others})
+        print(found[-1], flush=True)
     return found
 
 

@@ -52,7 +52,8 @@ def compress(
     Returns:
         The compressed table. With a method that chooses a range for each row, no row has a larger squared error than
         plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it; and no
-        row of trellis codes a larger one than least squares gives it in no more bytes a row. Scales
+        row of trellis codes a larger one than least squares gives it in no more bytes a row, unless a budget has no
+        room to say which rows are of least squares. Scales
         in f16 can't say less than 6e-8: a table of values so small that this costs more than a tenth of the error has
         scales in f32, unless scale_dtype="f16" asks for the others, or a budget has no room; int8, and the inner
         methods of svd, magsvd and hot_cold, keep f16.

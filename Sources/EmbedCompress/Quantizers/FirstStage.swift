@@ -1,3 +1,11 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
+
 /// A first stage of vectors before another code: each row is the nearest of 256 vectors, found by k-means, plus what another code
 /// makes of the rest. Where rows lie in clusters, the rest is smaller than a byte more of the other code would make the error.
 ///
@@ -57,18 +65,15 @@ struct FirstStage: Sendable {
     ///
     /// - Parameters:
     ///   - codeBytes: Of a row without vectors.
-    ///   - least: The fewest bytes that a row of the other code has.
+    ///   - fewer: Of a row with them.
+    ///   - besides: What is left of the vectors' bytes, for each row: more bytes of codes would take error away.
     ///   - compress: What compresses a table in so many bytes of codes a row.
     func helps(
-        _ input: CompressionInput, codeBytes: Int, least: Int,
+        _ input: CompressionInput, codeBytes: Int, fewer: Int, besides: Double,
         compress: (_ sample: Table, _ codeBytes: Int) throws -> Table
     ) throws -> Bool {
         let rows = input.source.rows
         guard rows > 0 else { return false }
-        // What the table of vectors takes is a part of each row's bytes.
-        let shared = (vectors.books.count + rows - 1) / rows
-        let fewer = codeBytes - Self.rowBytes - shared
-        guard fewer >= least else { return false }
         let count = min(Self.sampleRows, rows)
         let ids = (0..<count).map { Int((Double($0) + 0.5) * (Double(rows) / Double(count))) }
         func error(_ source: any Node, _ codeBytes: Int) throws -> Double {
@@ -76,7 +81,9 @@ struct FirstStage: Sendable {
                 try Dense(try Table(source).lookup(ids), rows: count, dimension: source.dimension) as any Node)
             return try compress(sample, codeBytes).quality(against: sample).meanSquaredError
         }
-        return try error(try rest(of: input).source, fewer) < (try error(input.source, codeBytes))
+        // A bit of a column is three quarters of its error.
+        let worth = exp2(2 * 8 * besides / Double(input.source.dimension))
+        return try error(try rest(of: input).source, fewer) * worth < (try error(input.source, codeBytes))
     }
 }
 

@@ -87,12 +87,26 @@ extension FirstStage {
         }
         guard choice == .auto else { return }
         let (rows, dimension) = (input.source.rows, input.source.dimension)
-        let plan = TrellisPlan(dimension: dimension, effort: .fast, extraBytes: 0)
-        let codeBytes =
-            try options.optionalInteger("budget").map { try plan.codeBytes(rows: rows, budget: $0) }
-            ?? plan.codeBytes(bits: try options.number("bits"))
+        var (codeBytes, fewer, besides) = (0, 0, 0.0)
+        if let budget = try options.optionalInteger("budget") {
+            func bytes(extra: Int) throws -> Int {
+                try TrellisPlan(dimension: dimension, effort: .fast, extraBytes: extra).codeBytes(
+                    rows: rows, budget: budget)
+            }
+            do {
+                (codeBytes, fewer) = (try bytes(extra: 0), try bytes(extra: storedBytes))
+            } catch EmbedCompressError.budget {
+                return nil
+            }
+        } else {
+            let plan = TrellisPlan(dimension: dimension, effort: .fast, extraBytes: 0)
+            codeBytes = plan.codeBytes(bits: try options.number("bits"))
+            fewer = codeBytes - Self.rowBytes
+            besides = Double(storedBytes) / Double(max(rows, 1)) - Double(Self.rowBytes)
+            guard fewer >= plan.least else { return nil }
+        }
         let rotation = try options.string("rotation")
-        let helps = try helps(input, codeBytes: codeBytes, least: plan.least) { sample, codeBytes in
+        let helps = try helps(input, codeBytes: codeBytes, fewer: fewer, besides: besides) { sample, codeBytes in
             // Half a bit less, so that rounding up gives these bytes whatever the division rounds to.
             let bits = max((8 * Double(codeBytes) - 0.5) / Double(dimension), 0.25)
             return try Method.trellis.compress(

@@ -1,9 +1,18 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
+
 /// Trellis codes but for rows that least squares serves better in no more bytes: constant rows, rows of two values, rows far from
 /// zero, rows with an outlier. Those are in a uniform table, and a partition says which they are.
 ///
 /// Least squares has the most bits with which its row is no larger than that of the trellis. Rows are encoded by both and compared
 /// as they are decoded, so the whole table is made at once. Where every row is better off as trellis codes, the table is these
-/// alone. Where a budget has no room for the partition, each row has a byte less, until it has.
+/// alone. Where a budget has no room for the partition, either each row has a byte less, or all rows stay trellis codes: whichever
+/// should have less error.
 struct TrellisFallback: RowCompressor {
     /// Codes of a row, in bytes, and what makes them.
     let codeBytes: Int
@@ -27,29 +36,55 @@ struct TrellisFallback: RowCompressor {
         var codes = try compressor.compress(input, tally: FallbackTally(), progress: steps.next(total: rows))
         while true {
             let worse = try worseRows(input, codes, rowBytes: codeBytes + otherBytes, progress.watch)
-            let result = try Self.compose(codes, worse)
+            var result = try Self.compose(codes, worse)
             let excess = result.storedBytes - (budget ?? Int.max)
-            if excess <= 0 || codeBytes == leastCodeBytes {
-                tally.add(ranges: rows, fallbacks: worse?.rows.count ?? 0)
-                try steps.finish()
-                return result
+            if excess > 0, let worse {
+                let fewer = max(codeBytes - (excess + rows - 1) / rows, leastCodeBytes)
+                if fewer < codeBytes, worse.isWorth(codeBytes - fewer, dimension: input.source.dimension) {
+                    codeBytes = fewer
+                    compressor = try make(codeBytes, progress.watch)
+                    codes = try compressor.compress(input, tally: FallbackTally(), progress: progress.watch)
+                    continue
+                }
+                result = codes
             }
-            codeBytes = max(codeBytes - (excess + rows - 1) / rows, leastCodeBytes)
-            compressor = try make(codeBytes, progress.watch)
-            codes = try compressor.compress(input, tally: FallbackTally(), progress: progress.watch)
+            tally.add(ranges: rows, fallbacks: worse?.rows.count ?? 0)
+            try steps.finish()
+            return result
         }
     }
 
-    /// Rows that least squares serves better, rising, and all rows as it has them; nil if there are none.
+    /// Rows that least squares serves better.
+    private struct WorseRows {
+        /// Rising.
+        let rows: [Int]
+        /// All rows as least squares has them.
+        let squares: any Node
+        /// The squared error that these rows would be rid of.
+        let gain: Double
+        /// That of all other rows.
+        let rest: Double
+
+        /// Whether the others lose less by so many bytes fewer: a bit of a column is three quarters of its error.
+        func isWorth(_ bytes: Int, dimension: Int) -> Bool {
+            gain > rest * (exp2(2 * 8 * Double(bytes) / Double(dimension)) - 1)
+        }
+    }
+
+    /// Rows that least squares serves better; nil if there are none.
     private func worseRows(
         _ input: CompressionInput, _ codes: any Node, rowBytes: Int, _ watch: ProgressCounter
-    ) throws -> (rows: [Int], squares: any Node)? {
+    ) throws -> WorseRows? {
         let (source, weights) = (input.source, input.elementWeights)
         guard source.rows > 0, let budget = Checked.product(source.rows, rowBytes) else { return nil }
         guard let squares = try Self.leastSquares(source, weights, budget: budget, watch) else { return nil }
-        let isWorse = try Buffer<Bool>(repeating: false, count: source.rows)
-        defer { isWorse.keep() }
-        let target = SharedPointer(isWorse.base)
+        // Of the codes and of least squares.
+        let found = try (Buffer<Double>(count: source.rows), Buffer<Double>(count: source.rows))
+        defer {
+            found.0.keep()
+            found.1.keep()
+        }
+        let (mine, theirs) = (SharedPointer(found.0.base), SharedPointer(found.1.base))
         let errors = RowErrors(dimension: source.dimension)
         try RowReader.forEachBlock(of: source, and: weights, progress: watch) { first, count, values, weights in
             let range = first..<first + count
@@ -57,14 +92,22 @@ struct TrellisFallback: RowCompressor {
                 try RowReader.read(range, of: squares) { squares in
                     for index in 0..<count {
                         let (row, own) = (values.row(index), weights?.row(index))
-                        target.base[first + index] =
-                            errors.square(row, squares.row(index), own) < errors.square(row, codes.row(index), own)
+                        mine.base[first + index] = errors.square(row, codes.row(index), own)
+                        theirs.base[first + index] = errors.square(row, squares.row(index), own)
                     }
                 }
             }
         }
-        let rows = (0..<source.rows).filter { isWorse[$0] }
-        return rows.isEmpty ? nil : (rows, squares)
+        var (rows, gain, rest): ([Int], Double, Double) = ([], 0, 0)
+        for row in 0..<source.rows {
+            if found.1[row] < found.0[row] {
+                rows.append(row)
+                gain += found.0[row] - found.1[row]
+            } else {
+                rest += found.0[row]
+            }
+        }
+        return rows.isEmpty ? nil : WorseRows(rows: rows, squares: squares, gain: gain, rest: rest)
     }
 
     /// All rows as least squares has them in so many bytes; nil if it can't.
@@ -86,7 +129,7 @@ struct TrellisFallback: RowCompressor {
         return nil
     }
 
-    private static func compose(_ codes: any Node, _ worse: (rows: [Int], squares: any Node)?) throws -> any Node {
+    private static func compose(_ codes: any Node, _ worse: WorseRows?) throws -> any Node {
         guard let worse else { return codes }
         if worse.rows.count == codes.rows { return worse.squares }
         // A number for each row, in both lists and the assignment.

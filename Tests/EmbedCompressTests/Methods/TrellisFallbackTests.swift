@@ -25,8 +25,11 @@ final class TrellisFallbackTests: XCTestCase {
                 ]
                 let plain = try source.compressed("trellis", options.merging(["fallback": false]) { $1 })
                 let table = try source.compressed("trellis", options)
-                let partition = try XCTUnwrap(table.expression as? Partition, "\(rotation) \(stage)")
-                XCTAssertTrue(partition.parts[1] is Uniform)
+                // One of the vectors of a first stage may be the constant row.
+                if stage == "none" {
+                    let partition = try XCTUnwrap(table.expression as? Partition, rotation)
+                    XCTAssertTrue(partition.parts[1] is Uniform)
+                }
                 let (values, copies, others) = (try source.decode(), try table.decode(), try plain.decode())
                 for row in 0..<300 {
                     let range = row * dimension..<(row + 1) * dimension
@@ -40,13 +43,14 @@ final class TrellisFallbackTests: XCTestCase {
         }
     }
 
-    func testABudgetHasRoomForThePartition() throws {
+    func testABudgetHasRoomForThePartitionOrRowsStay() throws {
         let source = try source(1100)
         let bytes = 1100 * 13 + 1024 + 5 * dimension
-        for budget in [bytes, bytes + 1, bytes + 200, bytes + 1100] {
+        for (budget, isPartition) in [(bytes, false), (bytes + 215, false), (bytes + 216, true), (bytes + 1100, true)] {
+            // Constant rows that are short gain less than a byte of every row is worth.
             let table = try source.compressed("trellis", ["budget": .integer(budget), "effort": "fast"])
             XCTAssertLessThanOrEqual(table.storedBytes, budget)
-            XCTAssertTrue(table.expression is Partition)
+            XCTAssertEqual(table.expression is Partition, isPartition, "\(budget)")
         }
     }
 

@@ -20,6 +20,8 @@ struct TierLadder {
 
     /// From the fewest bytes to the most.
     let steps: [Step]
+    /// That the method takes.
+    private let leastBits: Double
 
     private static let sampleRows = 512
     /// Of a row: those that are nearly zeros are not to outweigh all others.
@@ -31,7 +33,9 @@ struct TierLadder {
     init(_ inner: InnerMethod, _ input: CompressionInput, order: RowOrder, watch: ProgressCounter) throws {
         let (rows, dimension) = (input.source.rows, input.source.dimension)
         var steps: [Step] = []
-        for choice in try inner.tierChoices() {
+        let choices = try inner.tierChoices()
+        leastBits = choices.first?.bits ?? 0
+        for choice in choices {
             let (row, shared) = try choice.method.bytesPerRow(bits: choice.bits, dimension: dimension)
             // Of widths that take the same bytes, the last one.
             if row == steps.last?.rowBytes { steps.removeLast() }
@@ -91,10 +95,9 @@ struct TierLadder {
 
     /// The bytes of all rows with so many bits; between two widths, in proportion.
     func bytes(rows: Int, bits: Double) throws -> Int {
-        guard let next = steps.firstIndex(where: { $0.bits >= bits }), let first = steps.first, bits >= first.bits
-        else {
-            let range = "\(steps.first?.bits ?? 0) to \(steps.last?.bits ?? 0)"
-            throw EmbedCompressError.invalidArgument("tiers: the inner method takes \(range) bits, not \(bits)")
+        guard let next = steps.firstIndex(where: { $0.bits >= bits }), bits >= leastBits else {
+            throw EmbedCompressError.invalidArgument(
+                "tiers: the inner method takes \(leastBits) to \(steps.last?.bits ?? leastBits) bits, not \(bits)")
         }
         let (after, before) = (steps[next], steps[max(next - 1, 0)])
         let span = after.bits - before.bits

@@ -1,7 +1,7 @@
 /// Divides rows, in the order of how much they count, into tiers of the least error within a budget.
 ///
-/// At a price for a byte, dynamic programming over groups of the order's rows finds the best tiers, whatever their widths are;
-/// bisection finds the price at which they take the budget. What is left then goes to the rows next to where a tier ends.
+/// Every two widths are tried. Of more, at a price for a byte, dynamic programming over groups of the order's rows finds the best,
+/// and bisection the price at which they take the budget. What is left then goes to the rows next to where a tier ends.
 struct TierSolver {
     /// Consecutive places of the order, and their step of the ladder.
     struct Tier {
@@ -72,17 +72,33 @@ struct TierSolver {
             if error < best.error { best = (error, filled) }
             return true
         }
-        // As many bits for all rows as there are bytes for.
-        for step in ladder.steps.indices.dropFirst() { _ = consider([Tier(places: 0..<count, step: step)]) }
-        guard count > 1, most > 1, sums[count] > 0 else { return best }
-        // From where a byte costs more than all errors to where it is worth next to nothing.
-        var (low, high) = (sums[count] * 0x1p-100, sums[count])
-        while high / low > 1.0001 {
-            try watch.report()
-            let price = (low * high).squareRoot()
-            if consider(cheapest(at: price)) { high = price } else { low = price }
+        // As many bits for all rows as there are bytes for, and every two widths.
+        for step in ladder.steps.indices {
+            _ = consider([Tier(places: 0..<count, step: step)])
+            guard count > 1, most > 1 else { continue }
+            for fewer in 0..<step { _ = consider(two(step, fewer)) }
+        }
+        guard count > 2, most > 2, sums[count] > 0 else { return best }
+        // What tiers take whatever their rows are has no price: with one, numbers of bytes would be left out.
+        for number in 3...most {
+            // From where a byte costs more than all errors to where it is worth next to nothing.
+            var (low, high) = (sums[count] * 0x1p-100, sums[count])
+            while high / low > 1.0001 {
+                try watch.report()
+                let price = (low * high).squareRoot()
+                if consider(cheapest(at: price, most: number)) { high = price } else { low = price }
+            }
         }
         return best
+    }
+
+    /// As many rows with one width as there are bytes for, and all others with another.
+    private func two(_ more: Int, _ fewer: Int) -> [Tier] {
+        let count = order.ids.count
+        let least = bytes([Tier(places: 0..<0, step: more), Tier(places: 0..<count, step: fewer)])
+        let gap = Double(ladder.steps[more].rowBytes - ladder.steps[fewer].rowBytes) * scale
+        let rows = Int(min(max((Double(budget) - least) / gap, 1), Double(count - 1)))
+        return [Tier(places: 0..<rows, step: more), Tier(places: rows..<count, step: fewer)]
     }
 
     /// Of all rows, what they share, and what says which tier a row is in.
@@ -106,14 +122,13 @@ struct TierSolver {
         }
     }
 
-    /// The tiers whose error, and bytes at a price, are least together.
-    private func cheapest(at price: Double) -> [Tier] {
+    /// At most so many tiers, whose error, and rows' bytes at a price, are least together.
+    private func cheapest(at price: Double, most: Int) -> [Tier] {
         let (groups, steps) = (edges.count - 1, ladder.steps.count)
-        let shared = ladder.steps.map { price * Double($0.sharedBytes) }
         let (errors, rowCosts) = (ladder.steps.map(\.error), ladder.steps.map { price * Double($0.rowBytes) })
         // The cost of the groups so far with the last one at a step, for each number of tiers.
         var costs = [Double](repeating: .infinity, count: most * steps)
-        costs.replaceSubrange(0..<steps, with: shared)
+        costs.replaceSubrange(0..<steps, with: repeatElement(0, count: steps))
         // The step that a group's tier came after, where it begins one; -1 where it goes on.
         var starts = [Int16](repeating: -1, count: groups * most * steps)
         costs.withUnsafeMutableBufferPointer { costs in
@@ -131,8 +146,8 @@ struct TierSolver {
                         }
                         for step in 0..<steps {
                             let place = number * steps + step
-                            if least + shared[step] < costs[place] {
-                                costs[place] = least + shared[step]
+                            if least < costs[place] {
+                                costs[place] = least
                                 starts[group * most * steps + place] = Int16(before)
                             }
                             costs[place] += weight * errors[step] + rows * rowCosts[step]
@@ -144,7 +159,7 @@ struct TierSolver {
         var (number, step, least) = (0, 0, Double.infinity)
         for candidate in 0..<most {
             for other in 0..<steps {
-                let cost = costs[candidate * steps + other] + price * mapBytes(candidate + 1)
+                let cost = costs[candidate * steps + other]
                 if cost < least { (number, step, least) = (candidate, other, cost) }
             }
         }
@@ -179,7 +194,7 @@ struct TierSolver {
             guard let end = ends.max(by: { gain($0).error / gain($0).bytes < gain($1).error / gain($1).bytes }) else {
                 break
             }
-            let rows = min(Int(left / gain(end).bytes), tiers[end + 1].places.count - 1)
+            let rows = Int(min(left / gain(end).bytes, Double(tiers[end + 1].places.count - 1)))
             let place = tiers[end].places.upperBound + rows
             left -= Double(rows) * gain(end).bytes
             tiers[end].places = tiers[end].places.lowerBound..<place
