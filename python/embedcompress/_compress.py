@@ -51,8 +51,9 @@ def compress(
 
     Returns:
         The compressed table. With a method that chooses a range for each row, no row has a larger squared error than
-        plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it. Scales
-        in f16 can't say less than 6e-8, nor more than 65504: a table of values so small that this costs more than a
+        plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it; and no
+        row of trellis codes a larger one than least squares gives it in no more bytes a row, unless a budget has no
+        room to say which rows are of least squares. Scales in f16 can't say less than 6e-8, nor more than 65504: a table of values so small that this costs more than a
         tenth of the error, or so large, has scales in f32, unless scale_dtype="f16" asks for the others, or a budget
         has no room. Up to 256 of its rows are tried; `compress_to_file` reports what they lost. Where an f16 scale
         is as small as that, it is the one of least error among the nearest number and its neighbours.
@@ -92,8 +93,8 @@ class CompressionReport:
     worst_row: int
     mean_squared_error: float
     fallback_share: float | None
-    """Share of rows, or of groups of columns, for which the search found nothing better than plain min-max; None for
-    methods that don't compare with it."""
+    """Share of rows, or of groups of columns, for which the search found nothing better than plain min-max, or, of
+    trellis codes, than least squares; None for methods that don't compare with either."""
     coarse_scale_share: float | None
     """Share of rows, or of groups of columns, whose f16 scale is so small that the nearest f16 number may leave the end
     of the range more than a step away from the last code; the one of least error was taken of it and its neighbours.
@@ -126,7 +127,8 @@ def compress_to_file(
 
     Rows are read, compressed, compared with their source and written run by run, so that a table that `load` has
     mapped from a checkpoint may be larger than memory, and so may the result. The file is the one that `compress`,
-    `Table.aligned` and `save` would write. Methods that make a table at once hold the results in memory.
+    `Table.aligned` and `save` would write. Methods that make a table at once, such as trellis without fallback=False,
+    hold the results in memory.
 
     Args:
         path: The file; it appears complete or not at all.

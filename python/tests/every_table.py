@@ -22,6 +22,7 @@ def of_methods() -> dict[str, ec.Table]:
         "magpq": {"parts": 4, "bits": 4},
         "rq": {"parts": 2, "bits": 4},
         "hot_cold": {"counts": np.arange(ROWS)},
+        "tiers": {"counts": np.arange(ROWS) ** 4, "inner": "eden"},
     }
     tables = {}
     for method in ec.methods():

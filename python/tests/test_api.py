@@ -139,7 +139,7 @@ def test_a_method_takes_a_budget(method, weight):
         pytest.skip("it has no knob")
     # INT8 and INT16 have one size, which a budget allows or not; trellis codes have 1024 bytes of scales, and
     # what is exact has one size, too.
-    sizes = {"int8": (0.5, 1500), "int16": (0.8, 2500), "trellis": (0.5, 1300), "exact": (0.9, 0.95)}
+    sizes = {"int8": (0.5, 1500), "int16": (0.8, 2500), "trellis": (0.5, 1300), "tiers": (0.5, 1300), "exact": (0.9, 0.95)}
     for budget in sizes.get(method.name, (0.5, 1200)):
         table = ec.compress(weight, method.name, budget=budget)
         assert table.stored_bytes <= (budget if isinstance(budget, int) else budget * weight.nbytes)

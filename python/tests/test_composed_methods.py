@@ -7,7 +7,7 @@ import pytest
 
 import embedcompress as ec
 
-COMPOSED = ("svd", "magsvd", "tt", "hot_cold")
+COMPOSED = ("svd", "magsvd", "tt", "hot_cold", "tiers")
 
 
 def error(table, weight):

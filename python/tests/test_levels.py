@@ -22,7 +22,7 @@ import random_tables
 import reference
 assert ec.isa().endswith(sys.argv[1]), ec.isa()
 results = {}
-LEARNED = ("pq", "rq", "opq", "magpq", "svd", "magsvd", "tt", "hot_cold", "trellis")
+LEARNED = ("pq", "rq", "opq", "magpq", "svd", "magsvd", "tt", "hot_cold", "tiers", "trellis")
 
 def keep(name, values, magnitude=None):
     results[name] = values

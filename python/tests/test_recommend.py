@@ -101,7 +101,7 @@ def test_counts_weight_the_error(weight):
     error = ((first.compress(weight).decode().astype(np.float64) - weight) ** 2).sum(axis=1)
     wanted = np.sqrt((counts * error).sum() / (counts * (weight.astype(np.float64) ** 2).sum(axis=1)).sum())
     assert first.normalized_l2 == pytest.approx(wanted, rel=1e-5)
-    assert first.method == "hot_cold"
+    assert first.method == "tiers"
     plain = ec.recommend(weight, 0.1, sample=1000)[0].compress(weight).decode().astype(np.float64)
     assert (counts * error).sum() < 0.7 * (counts * ((plain - weight) ** 2).sum(axis=1)).sum()
     assert first.as_dict()["options"]["counts"] == "array of 3000"

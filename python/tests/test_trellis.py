@@ -231,3 +231,219 @@ def test_a_column_alone_has_all_bits_of_its_row():
     table = ec.compress(weight, "trellis")
     assert table.stored_bytes == 200 * 2 + 1024 + 5
     assert relative_error(table, weight) < 0.02
+
+
+# Rows that least squares serves better
+
+
+def constant(rng, dimension):
+    return np.full(dimension, rng.standard_normal())
+
+
+def offset(rng, dimension):
+    return rng.standard_normal(dimension) + 30 * rng.standard_normal()
+
+
+def of_two_values(rng, dimension):
+    return rng.choice(rng.standard_normal(2), dimension)
+
+
+def with_outlier(rng, dimension):
+    return np.where(np.arange(dimension) == rng.integers(dimension), 100, 0.01 * rng.standard_normal(dimension))
+
+
+def zeros(rng, dimension):
+    return np.zeros(dimension)
+
+
+ROWS_OF = [lambda rng, d: rng.standard_normal(d), constant, offset, of_two_values, with_outlier, zeros]
+
+
+def row_errors(table, weight, weights=1):
+    return (weights * (table.decode().astype(np.float64) - weight) ** 2).sum(axis=1)
+
+
+def trellis_row_bytes(table):
+    """Bytes of a row of trellis codes in a table, and of the code of its first stage."""
+    tree, arrays = table.parts()
+    nodes, found = [tree], 0
+    while nodes:
+        node = nodes.pop()
+        if node["kind"] == "trellis":
+            found += arrays[node["tensors"]["rows"]].values.shape[1]
+        found += node["kind"] == "product"
+        nodes += node.get("children", {}).values()
+    return found
+
+
+def least_squares_in(row_bytes, weight, **options):
+    """Return least squares in no more bytes a row, with f32 scales where f16 can't hold them; None if it can't."""
+    for scales in ("auto", "f32"):
+        try:
+            return ec.compress(weight, "least_squares", budget=len(weight) * row_bytes, scale_dtype=scales, **options)
+        except ec.BudgetError:
+            return None
+        except ValueError:
+            continue
+    return None
+
+
+@given(
+    kinds=st.lists(st.integers(0, len(ROWS_OF) - 1), min_size=1, max_size=60),
+    dimension=st.sampled_from([5, 24, 33, 64]),
+    bits=st.sampled_from([1, 2, 2.7, 4, 6]),
+    exponent=st.sampled_from([-100, -12, 0, 90]),
+    rotation=st.sampled_from(["none", "hadamard", "partial"]),
+    stage=st.sampled_from(["none", "none", "vectors"]),
+    weighted=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_row_is_worse_than_least_squares_of_no_more_bytes(
+    kinds, dimension, bits, exponent, rotation, stage, weighted, seed
+):
+    rng = np.random.default_rng(seed)
+    weight = np.ldexp(np.array([ROWS_OF[kind](rng, dimension) for kind in kinds]), exponent).astype(np.float32)
+    options = {"effort": "fast", "rotation": rotation, "first_stage": stage}
+    weights, given_weights = 1.0, {}
+    if weighted and rotation == "none":
+        weights = rng.random(weight.shape).astype(np.float32)
+        given_weights = {"weights": weights}
+        options |= given_weights
+    plain = ec.compress(weight, "trellis", bits=bits, fallback=False, **options)
+    table = ec.compress(weight, "trellis", bits=bits, **options)
+    alone = row_errors(plain, weight, weights)
+    squares = least_squares_in(trellis_row_bytes(plain), weight, **given_weights)
+    if squares is None:
+        np.testing.assert_array_equal(table.decode(), plain.decode())
+        return
+    other, found = row_errors(squares, weight, weights), row_errors(table, weight, weights)
+    assert (found <= other * (1 + 1e-9)).all() and (found <= alone * (1 + 1e-9)).all()
+    if (alone <= other).all():
+        assert table.parts()[0] == plain.parts()[0]
+    blocks = -(-len(weight) // 512)
+    assert table.stored_bytes <= plain.stored_bytes + blocks * (8 + 64)
+    assert table.parts()[0]["kind"] in ("trellis", "rotate", "combine", "uniform", "partition")
+    np.testing.assert_array_equal(table.lookup(np.arange(len(weight))[::-1]), table.decode()[::-1])
+
+
+def test_a_budget_may_have_no_room_for_saying_which_rows_are_of_least_squares(tmp_path):
+    weight = normal(1200, 64)
+    weight[::7] = 1 + weight[::7, :1]
+    exact = 1200 * 17 + 1024 + 5 * 64
+    # Where so many rows gain, all others have a byte less.
+    for budget, codes in ((exact, 15), (exact + 60, 15), (exact + 500, 16), (int(1.5 * exact), 25)):
+        table = ec.compress(weight, "trellis", budget=budget, effort="fast")
+        assert table.stored_bytes <= budget
+        assert abs(trellis_row_bytes(table) - 1 - codes) <= 1
+        squares = least_squares_in(trellis_row_bytes(table), weight)
+        assert (row_errors(table, weight) <= row_errors(squares, weight) * (1 + 1e-9)).all()
+    # One such row among normal ones is not worth a byte of each: it stays, and is told of.
+    weight = normal(1200, 64)
+    weight[5] = 3
+    for budget, shown in ((exact, "trellis"), (exact + 3 * 72, "partition")):
+        table = ec.compress(weight, "trellis", budget=budget, effort="fast")
+        assert table.stored_bytes <= budget and trellis_row_bytes(table) == 17
+        assert table.parts()[0]["kind"] == shown
+        report = ec.compress_to_file(tmp_path / "t", {"a": weight}, "trellis", budget=budget, effort="fast")["a"]
+        assert report.fallback_share == pytest.approx(1 / 1200)
+
+
+def test_the_rows_of_least_squares_are_shown_and_reported(tmp_path):
+    weight = normal(700, 48)
+    weight[[3, 699]] = 2.5
+    table = ec.compress(weight, "trellis", bits=3, effort="fast")
+    lines = str(table).splitlines()
+    assert "Partition in 2 by assignment" in lines[0]
+    assert "698 x 48" in lines[1] and "Trellis" in lines[1]
+    assert "2 x 48" in lines[2] and "Uniform 2-bit" in lines[2]
+    report = ec.compress_to_file(tmp_path / "t", {"a": weight}, "trellis", bits=3, effort="fast")["a"]
+    assert report.fallback_share == pytest.approx(2 / 700)
+    assert report.stored_bytes == table.stored_bytes
+    np.testing.assert_array_equal(ec.load(tmp_path / "t", "a").decode(), table.decode())
+    assert ec.compress_to_file(tmp_path / "t", {"a": normal(50, 48)}, "trellis")["a"].fallback_share == 0
+    plain = ec.compress_to_file(tmp_path / "t", {"a": weight}, "trellis", bits=3, effort="fast", fallback=False)["a"]
+    assert plain.fallback_share is None
+
+
+def test_a_table_of_constant_rows_is_of_least_squares_alone():
+    weight = np.repeat(normal(100, 1), 32, axis=1)
+    table = ec.compress(weight, "trellis", bits=3)
+    assert table.parts()[0]["kind"] == "uniform"
+    assert relative_error(table, weight) < 1e-6
+
+
+# A first stage of vectors
+
+
+def clusters(rows, dimension, seed=0):
+    rng = np.random.default_rng(seed)
+    centers = 3 * rng.standard_normal((100, dimension))
+    return (centers[rng.integers(0, 100, rows)] + rng.standard_normal((rows, dimension))).astype(np.float32)
+
+
+@pytest.mark.parametrize("rotation", ["none", "partial", "hadamard"])
+def test_vectors_take_a_byte_of_the_row_and_the_clusters_out(rotation, tmp_path):
+    weight = clusters(6000, 48)
+    options = {"bits": 2, "effort": "fast", "rotation": rotation}
+    plain = ec.compress(weight, "trellis", **options)
+    table = ec.compress(weight, "trellis", first_stage="vectors", **options)
+    tree, _ = table.parts()
+    assert (tree["kind"], tree["operation"]) == ("combine", "sum")
+    product, _ = tree["children"].values()
+    assert product["kind"] == "product" and product["bytes"] == 6000 + 256 * 48 * 2
+    assert trellis_row_bytes(table) == trellis_row_bytes(plain) == 13
+    assert table.stored_bytes <= plain.stored_bytes + 256 * 48 * 2
+    assert relative_error(table, weight) < 0.5 * relative_error(plain, weight)
+    values = table.decode()
+    ids = np.random.default_rng(1).integers(0, 6000, 300)
+    np.testing.assert_array_equal(table.lookup(ids), values[ids])
+    np.testing.assert_allclose(table_bag(table, ids), values[ids].sum(axis=0), atol=5e-3)
+    np.testing.assert_array_equal(table.slice(50, 5000).decode(), values[50:5000])
+    table.save(tmp_path / "t")
+    np.testing.assert_array_equal(ec.load(tmp_path / "t").decode(), values)
+    for fallback in (True, False):
+        made = ec.compress_to_file(
+            tmp_path / "u", {"a": weight}, "trellis", first_stage="vectors", fallback=fallback, **options
+        )["a"]
+        assert made.stored_bytes == table.stored_bytes
+        np.testing.assert_array_equal(ec.load(tmp_path / "u", "a").decode(), values)
+
+
+def test_auto_takes_vectors_where_they_help():
+    for weight, helps in ((clusters(6000, 48), True), (normal(6000, 48), False), (clusters(150, 48), False)):
+        table = ec.compress(weight, "trellis", bits=2, effort="fast", first_stage="auto")
+        assert (table.parts()[0]["kind"] == "combine") == helps
+        other = ec.compress(weight, "trellis", bits=2, effort="fast", first_stage="vectors" if helps else "none")
+        np.testing.assert_array_equal(table.decode(), other.decode())
+    for budget in (6000 * 13 + 30_000, 6000 * 4):
+        table = ec.compress(clusters(6000, 48), "trellis", budget=budget, effort="fast", first_stage="auto")
+        assert budget - 6000 < table.stored_bytes <= budget
+
+
+def test_a_budget_counts_the_vectors():
+    weight = clusters(3000, 32)
+    with pytest.raises(ec.BudgetError) as caught:
+        ec.compress(weight, "trellis", budget=20_000, first_stage="vectors")
+    floor = caught.value.floor
+    assert ec.compress(weight, "trellis", budget=floor, first_stage="vectors").stored_bytes == floor
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (1, 1), (1, 8), (3, 1), (2, 2)])
+@pytest.mark.parametrize("stage", ["vectors", "auto"])
+def test_vectors_of_small_tables(shape, stage):
+    weight = normal(*shape)
+    table = ec.compress(weight, "trellis", first_stage=stage)
+    assert table.shape == shape
+    assert np.linalg.norm(table.decode() - weight) <= (0.01 if stage == "vectors" else 0.15) * np.linalg.norm(weight)
+
+
+def test_inside_another_method_bytes_are_those_of_every_row():
+    weight = normal(300, 16)
+    for options, text in (
+        ({"fallback": True}, "fallback of trellis must be false"),
+        ({"first_stage": "auto"}, "must be 'none'"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            ec.compress(weight, "svd", inner="trellis", **options)
+    weight[5] = 1
+    assert "uniform" not in str(ec.compress(weight, "svd", rank=16, inner="trellis", bits=8)).lower()

@@ -25,6 +25,14 @@ struct InnerMethod: Sendable {
             throw EmbedCompressError.invalidArgument(
                 "\(owner) has no inner method '\(name)'; give dense, f16, bf16 or a post-training method")
         }
+        if name == Method.trellis.name {
+            for (option, value) in [("fallback", OptionValue.bool(false)), ("first_stage", "none")] {
+                guard let given = options[option], given != value else { continue }
+                throw EmbedCompressError.invalidArgument(
+                    "\(owner) counts the bytes of its inner method before it looks at rows, so \(option) of trellis must be "
+                        + "\(value.text)")
+            }
+        }
         let known = knownOptions
         if let unknown = options.keys.filter({ !known.contains($0) }).min() {
             throw EmbedCompressError.invalidArgument(
@@ -50,7 +58,9 @@ struct InnerMethod: Sendable {
     var isByRow: Bool { isPlain || knownOptions.contains("group") }
 
     /// Whether every row takes the same bytes, so that bits are all there is to choose.
-    var hasFixedRows: Bool { isByRow || knownOptions.isDisjoint(with: ["parts", "clusters", "rank", "groups"]) }
+    var hasFixedRows: Bool {
+        isByRow || knownOptions.isDisjoint(with: ["parts", "clusters", "rank", "groups", "tiers"])
+    }
 
     var hasFreeBits: Bool { knownOptions.contains("bits") && (options["bits"] ?? .null) == .null }
 
@@ -104,6 +114,7 @@ struct InnerMethod: Sendable {
         case .plain(let element): return try dense(source, as: element, progress: progress)
         case .method(let method):
             var options = options
+            if method.name == Method.trellis.name { options["fallback"] = .bool(false) }
             if let budget {
                 options["budget"] = .integer(budget)
             } else if options["bits"] != 16 {
@@ -161,23 +172,29 @@ struct InnerMethod: Sendable {
         return total
     }
 
+    /// The bytes of a row, and of what rows share.
+    func sizePerRow(_ dimension: Int) throws -> (row: Int, shared: Int) {
+        let size = try size(dimension)
+        return (size.row, size.shared)
+    }
+
     private struct Size {
         let row: Int
         let shared: Int
     }
 
-    /// As many rows as a codebook of 8 bits has entries, so that codebooks are whole.
-    private static let probeRows = 256
+    /// As many rows as a codebook of 8 bits has entries, so that codebooks are whole; rows of fractional bits have none.
+    private var probeRows: Int { hasFractionalBits ? 1 : 256 }
 
     private func size(_ dimension: Int) throws -> Size {
         if case .plain(let element) = kind { return Size(row: dimension * element.type.byteCount, shared: 0) }
         return try sizes.size(dimension) {
             if isByRow { return Size(row: try probeBytes(1, dimension), shared: 0) }
             let (one, two) = (
-                try probeBytes(Self.probeRows, dimension), try probeBytes(2 * Self.probeRows, dimension)
+                try probeBytes(probeRows, dimension), try probeBytes(2 * probeRows, dimension)
             )
-            let row = (two - one) / Self.probeRows
-            return Size(row: row, shared: one - row * Self.probeRows)
+            let row = (two - one) / probeRows
+            return Size(row: row, shared: one - row * probeRows)
         }
     }
 

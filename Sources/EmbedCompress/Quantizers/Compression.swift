@@ -42,6 +42,9 @@ struct CompressionInput: Sendable {
 protocol RowCompressor: Sendable {
     /// The whole table, of a method that can't compress rows run by run; ``compress(_:tally:progress:)`` gives slices.
     var finished: (any Node)? { get }
+    /// Whether the result depends on all rows together, once they are compressed: ``compress(_:tally:progress:)`` then gets the
+    /// whole table.
+    var needsWholeTable: Bool { get }
     /// Whether the products and sums that rows are decoded by might leave the range of f32, because the table has very
     /// large values. The result is then decoded once, and refused if a row is not finite.
     var mayOverflow: Bool { get }
@@ -50,6 +53,7 @@ protocol RowCompressor: Sendable {
 
 extension RowCompressor {
     var finished: (any Node)? { nil }
+    var needsWholeTable: Bool { false }
     var mayOverflow: Bool { false }
 }
 
@@ -67,8 +71,8 @@ struct FinishedTable: RowCompressor {
     }
 }
 
-/// Counts the rows, or groups of columns, for which a search found nothing better than plain min-max, and those whose f16
-/// scale is coarse.
+/// Counts the rows, or groups of columns, for which a search found nothing better than plain min-max, or than least squares, and
+/// those whose f16 scale is coarse.
 final class FallbackTally: Sendable {
     struct Counts {
         var fallbacks = 0

@@ -16,8 +16,8 @@ public struct CompressionJob: Sendable {
 public struct CompressionReport: Sendable {
     public var storedBytes = 0
     public var quality = Quality()
-    /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max; nil for
-    /// methods that don't compare with it.
+    /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max, or, of trellis
+    /// codes, than least squares; nil for methods that don't compare with either.
     public var fallbackShare: Double?
     /// The share of rows, or of groups of columns, whose f16 scale is so small that the nearest f16 number may leave the end
     /// of the range more than a step away from the last code; the one of least error was taken of it and its neighbours.
@@ -35,8 +35,8 @@ public struct CompressionReport: Sendable {
 
 extension TableFile {
     /// Compresses tables into one file, atomically, in memory that does not grow with them: rows are read, compressed,
-    /// compared with their source and written run by run; methods that make a table at once have the results of all
-    /// jobs in memory. The bytes are those of compressing in memory and saving.
+    /// compared with their source and written run by run; methods that make a table at once, as trellis codes with
+    /// `fallback` are made, have the results of all jobs in memory. The bytes are those of compressing in memory and saving.
     ///
     /// - Parameters:
     ///   - rowAlignment: As for ``Table/aligned(to:progress:)``. A budget counts rows without padding and goes with 1 only.
@@ -100,6 +100,7 @@ private struct StreamedTable {
     /// the whole of it.
     private let known: any Node
     private let isFinished: Bool
+    private let tally = FallbackTally()
     private let rows: Int
     private let rowAlignment: Int
 
@@ -107,10 +108,15 @@ private struct StreamedTable {
         (input, compressor) = try method.begin(job.source, job.options, weights: job.weights, progress: progress)
         rows = job.source.rows
         self.rowAlignment = rowAlignment
-        isFinished = compressor.finished != nil
-        let known =
-            try compressor.finished
-            ?? compressor.compress(input.sliced(0..<0), tally: FallbackTally(), progress: progress)
+        isFinished = compressor.finished != nil || compressor.needsWholeTable
+        let known: any Node
+        if compressor.needsWholeTable {
+            known = try compressor.compress(input, tally: tally, progress: progress)
+        } else {
+            known =
+                try compressor.finished
+                ?? compressor.compress(input.sliced(0..<0), tally: FallbackTally(), progress: progress)
+        }
         self.known = try known.aligned(to: rowAlignment, progress: progress.watch)
     }
 
@@ -159,7 +165,6 @@ private struct StreamedTable {
     var arrays: [StoredArray] { NodeEncoder.parts(of: known, prefix: "").arrays }
 
     func write(to writer: SafetensorsWriter, firstTensor: Int, progress: ProgressCounter) throws -> CompressionReport {
-        let tally = FallbackTally()
         var sums = QualitySums()
         var report = CompressionReport()
         report.add(input.wideScales.losses)
@@ -171,7 +176,11 @@ private struct StreamedTable {
             if isFinished || !array.isByRow { try writer.write(array.bytes.buffer, tensor: firstTensor + index, at: 0) }
         }
         if isFinished {
-            let sums = try Table(known).qualitySums(against: Table(input.source), firstRow: 0, progress: progress)
+            // Rows that the compressor has told of are not told of again.
+            let sums = try Table(known).qualitySums(
+                against: Table(input.source), firstRow: 0,
+                progress: compressor.needsWholeTable ? progress.watch : progress)
+            report.fallbackShare = tally.share
             report.quality = Quality(sums, rows: rows, dimension: input.source.dimension)
             return report
         }

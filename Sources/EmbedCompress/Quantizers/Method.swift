@@ -34,7 +34,7 @@ public struct Method: Sendable {
     static let builtIn: [Method] = [
         .table, .sym, .gss, .asym, .aciq, .histApprox, .histBrute, .greedy, .leastSquares, .multipoint,
         .kmeans, .kmeansClusters, .eden, .trellis, .int8, .int16, .pq, .rq, .prune, .dedup,
-        .magnitudeProduct, .optimizedProduct, .svd, .magnitudeSVD, .tensorTrain, .hotCold, .exact,
+        .magnitudeProduct, .optimizedProduct, .svd, .magnitudeSVD, .tensorTrain, .hotCold, .tiers, .exact,
     ]
 }
 

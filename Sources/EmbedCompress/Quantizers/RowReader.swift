@@ -61,6 +61,13 @@ enum RowReader {
         _ = try context.finish()
     }
 
+    /// Some rows of a table, in the block of another that the caller works with.
+    static func read(_ range: Range<Int>, of source: any Node, _ body: (FloatBlock) throws -> Void) throws {
+        let context = LookupContext(onInvalid: .raise)
+        try read(range, of: source, false, context, body)
+        _ = try context.finish()
+    }
+
     private static func read(
         _ range: Range<Int>, of source: any Node, _ takesChanging: Bool, _ context: LookupContext,
         _ body: (FloatBlock) throws -> Void

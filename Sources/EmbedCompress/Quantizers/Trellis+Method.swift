@@ -23,7 +23,16 @@ extension Method {
                 "rotation", .choice(TrellisTurn.Kind.allCases.map(\.rawValue)), default: .string("none"),
                 "partial turns a quarter of the principal directions out, full all of them, and columns have bits as they vary; "
                     + "hadamard turns at random"),
-            Option("seed", .integer(0...Int.max), default: .integer(0), "of the rotation at random"),
+            Option(
+                "first_stage", .choice(FirstStage.Choice.allCases.map(\.rawValue)), default: .string("none"),
+                "vectors: a byte of each row says to which of 256 vectors its codes are added; auto: where a sample has less error "
+                    + "so"),
+            Option(
+                "seed", .integer(0...Int.max), default: .integer(0), "of the rotation at random, and of the vectors"),
+            Option(
+                "fallback", .flag, default: .bool(true),
+                "rows that least squares serves better in no more bytes a row have its codes; without it, compress_to_file needs "
+                    + "no memory for the result"),
             Option("budget", .budget, default: .null, "most bytes of the result; chooses bits"),
         ],
         takesWeights: true, passes: 2
@@ -36,20 +45,76 @@ extension Method {
             throw EmbedCompressError.invalidArgument(
                 "trellis: weights of columns go with rotation 'none': a rotated row has other columns")
         }
-        let turn = try TrellisTurn(kind, input, seed: try options.integer("seed"), watch: progress.watch)
-        let plan = TrellisPlan(dimension: dimension, effort: effort, extraBytes: turn.storedBytes)
+        let stage = try FirstStage(forTrellis: input, options, watch: progress.watch)
+        let rest = try stage?.rest(of: input) ?? input
+        let turn = try TrellisTurn(kind, rest, seed: try options.integer("seed"), watch: progress.watch)
+        let plan = TrellisPlan(
+            dimension: dimension, effort: effort, extraBytes: turn.storedBytes + (stage?.storedBytes ?? 0))
+        let stageBytes = stage == nil ? 0 : FirstStage.rowBytes
         let codeBytes: Int
-        if let budget = try options.optionalInteger("budget") {
+        let budget = try options.optionalInteger("budget")
+        if let budget {
             if options.isGiven("bits") {
                 throw EmbedCompressError.invalidArgument("give trellis either bits or a budget, not both")
             }
             codeBytes = try plan.codeBytes(rows: input.source.rows, budget: budget)
         } else {
-            codeBytes = plan.codeBytes(bits: try options.number("bits"))
+            codeBytes = max(plan.codeBytes(bits: try options.number("bits")) - stageBytes, plan.least)
         }
-        return try TrellisCompressor(
-            input, columns: try plan.columns(codeBytes: codeBytes, energies: turn.ordersColumns ? turn.energies : nil),
-            energies: turn.energies, turn: turn, effort: effort, progress: progress)
+        @Sendable func compressor(_ codeBytes: Int, _ progress: ProgressCounter) throws -> any RowCompressor {
+            let codes = try TrellisCompressor(
+                rest,
+                columns: try plan.columns(codeBytes: codeBytes, energies: turn.ordersColumns ? turn.energies : nil),
+                energies: turn.energies, turn: turn, effort: effort, progress: progress)
+            return stage.map { StagedCompressor(stage: $0, inner: codes) } ?? codes
+        }
+        let plain = try compressor(codeBytes, progress)
+        guard try options.flag("fallback") else { return plain }
+        return TrellisFallback(
+            codeBytes: codeBytes, compressor: plain, leastCodeBytes: plan.least, otherBytes: 1 + stageBytes,
+            budget: budget, make: compressor)
+    }
+}
+
+extension FirstStage {
+    /// The first stage that options of `trellis` ask for; nil for none.
+    fileprivate init?(forTrellis input: CompressionInput, _ options: OptionValues, watch: ProgressCounter) throws {
+        guard let choice = Choice(rawValue: try options.string("first_stage")), choice != .none else { return nil }
+        do {
+            try self.init(input, seed: try options.integer("seed"), watch: watch)
+        } catch EmbedCompressError.invalidArgument where choice == .auto {
+            return nil  // Values that no vectors can be learned of.
+        }
+        guard choice == .auto else { return }
+        let (rows, dimension) = (input.source.rows, input.source.dimension)
+        var (codeBytes, fewer, besides) = (0, 0, 0.0)
+        if let budget = try options.optionalInteger("budget") {
+            func bytes(extra: Int) throws -> Int {
+                try TrellisPlan(dimension: dimension, effort: .fast, extraBytes: extra).codeBytes(
+                    rows: rows, budget: budget)
+            }
+            do {
+                (codeBytes, fewer) = (try bytes(extra: 0), try bytes(extra: storedBytes))
+            } catch EmbedCompressError.budget {
+                return nil
+            }
+        } else {
+            let plan = TrellisPlan(dimension: dimension, effort: .fast, extraBytes: 0)
+            codeBytes = plan.codeBytes(bits: try options.number("bits"))
+            fewer = codeBytes - Self.rowBytes
+            besides = Double(storedBytes) / Double(max(rows, 1)) - Double(Self.rowBytes)
+            guard fewer >= plan.least else { return nil }
+        }
+        let rotation = try options.string("rotation")
+        let helps = try helps(input, codeBytes: codeBytes, fewer: fewer, besides: besides) { sample, codeBytes in
+            // Half a bit less, so that rounding up gives these bytes whatever the division rounds to.
+            let bits = max((8 * Double(codeBytes) - 0.5) / Double(dimension), 0.25)
+            return try Method.trellis.compress(
+                sample,
+                ["bits": .number(bits), "effort": "fast", "rotation": .string(rotation), "fallback": false],
+                progress: { _, _ in (try? watch.report()) != nil })
+        }
+        guard helps else { return nil }
     }
 }
 
@@ -185,14 +250,14 @@ struct TrellisTurn: Sendable {
 }
 
 /// How many bits rows and columns have.
-private struct TrellisPlan {
+private struct TrellisPlan: Sendable {
     let dimension: Int
     let effort: TrellisCompressor.Effort
     /// Beside the trellis.
     let extraBytes: Int
 
     /// Every fourth column has a bit, and all together have as many as the fewest states.
-    private var least: Int { max((dimension + 31) / 32, TrellisCode.stateBitRange.lowerBound / 8) }
+    var least: Int { max((dimension + 31) / 32, TrellisCode.stateBitRange.lowerBound / 8) }
     private var most: Int { dimension * TrellisCode.mostColumnBits / 8 }
 
     func codeBytes(bits: Double) -> Int {

@@ -11,7 +11,7 @@ public struct Combination: Node {
     }
 
     public let operation: Operation
-    private let parts: [any Node]
+    let parts: [any Node]
     public let rows: Int
     public let dimension: Int
 
@@ -50,13 +50,13 @@ public struct Combination: Node {
         for (index, part) in parts.enumerated() { encoder.add(String(index), part) }
     }
 
-    func sliced(_ range: Range<Int>) throws -> any Node {
-        try Combination(try parts.map { try $0.sliced(range) }, operation: operation)
-    }
+    /// The same operation on other rows.
+    func with(_ parts: [any Node]) throws -> Combination { try Combination(parts, operation: operation) }
+
+    func sliced(_ range: Range<Int>) throws -> any Node { try with(try parts.map { try $0.sliced(range) }) }
 
     func aligned(to rowAlignment: Int, progress: ProgressCounter) throws -> any Node {
-        try Combination(
-            try parts.map { try $0.aligned(to: rowAlignment, progress: progress) }, operation: operation)
+        try with(try parts.map { try $0.aligned(to: rowAlignment, progress: progress) })
     }
 
     private var rowOperation: RowOperation { operation == .sum ? .sum : .product }

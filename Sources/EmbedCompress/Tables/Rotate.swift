@@ -129,7 +129,8 @@ public struct Rotate: Node {
         if case .reflected(_, let vectors) = turn { encoder.add("vectors", vectors) }
     }
 
-    private func with(_ inner: any Node) throws -> Rotate {
+    /// The same turn of other rows.
+    func with(_ inner: any Node) throws -> Rotate {
         try Rotate(inner: inner, turn, direction: direction, offset: offset)
     }
 

@@ -77,6 +77,13 @@ final class ComposedMethodTests: XCTestCase {
             ("hot_cold", ["counts": .numbers([1, 2])], "counts must be 40 numbers"),
             ("hot_cold", ["counts": .numbers([Double](repeating: -1, count: 40))], "counts has -1.0 for row 0"),
             ("hot_cold", ["counts": 3], "counts must be"),
+            ("tiers", ["bits": 3, "budget": 900], "either bits or a budget"),
+            ("tiers", ["counts": .numbers([1, 2])], "counts must be 40 numbers"),
+            ("tiers", ["inner": "pq"], "rows have bits of their own, such as trellis, eden or least_squares, not pq"),
+            ("tiers", ["inner": "f16"], "not f16"),
+            ("tiers", ["inner": "eden", "bits": 0.5], "takes 1.0 to 8.0 bits, not 0.5"),
+            ("tiers", ["fallback": true], "fallback of trellis must be false"),
+            ("tiers", ["group": 8], "has the option 'group'"),
         ]
         for (method, options, text) in refusals {
             assertInvalidArgument(text) { _ = try source.compressed(method, options) }

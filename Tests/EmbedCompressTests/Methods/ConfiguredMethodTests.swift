@@ -56,7 +56,9 @@ final class ConfiguredMethodTests: XCTestCase {
             ),
             (
                 .trellis(),
-                .trellis(bits: 2.5, budget: size, effort: .fast, rotation: .hadamard, seed: 1)
+                .trellis(
+                    bits: 2.5, budget: size, effort: .fast, rotation: .hadamard, firstStage: .auto, seed: 1,
+                    fallback: false)
             ),
             (.exact(), .exact(budget: size)),
             (.int8(), .int8(scale: .table, scaleType: .float32, step: 0.5, seed: 1, budget: size)),
@@ -95,6 +97,11 @@ final class ConfiguredMethodTests: XCTestCase {
                 .hotCold(
                     counts: (0..<40).map { Double($0 % 7) }, hot: .method(.eden(seed: 2)), cold: .method(.asym()),
                     hotBits: 6, coldBits: 3, share: 0.25, budget: size)
+            ),
+            (
+                .tiers(),
+                .tiers(
+                    counts: (0..<40).map { Double($0 % 7) }, inner: .asym(), tiers: 3, bits: 3, budget: size)
             ),
         ]
         return Dictionary(uniqueKeysWithValues: methods.map { ($0.name, ($0, $1)) })

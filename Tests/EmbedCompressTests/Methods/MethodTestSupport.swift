@@ -4,13 +4,14 @@ import XCTest
 @testable import EmbedCompress
 
 /// Methods that make an expression of other methods.
-let composedMethods = ["svd", "magsvd", "tt", "opq", "magpq", "hot_cold"]
+let composedMethods = ["svd", "magsvd", "tt", "opq", "magpq", "hot_cold", "tiers"]
 
 /// Options under which product codes are learned in little time.
 func quickOptions(_ method: String) -> [String: OptionValue] {
     switch method {
     case "opq": return ["bits": 4, "parts": 2, "rounds": 3, "turns": 2]
     case "magpq": return ["bits": 4, "parts": 2, "rounds": 3]
+    case "tiers": return ["inner": "asym"]
     default: return [:]
     }
 }
@@ -21,6 +22,7 @@ func quickBudgetOptions(_ method: String, _ budget: Int) -> [String: OptionValue
     case "opq": return ["budget": .integer(budget), "bits": 4, "rounds": 2, "turns": 1]
     case "magpq": return ["budget": .integer(budget), "groups": 2, "rounds": 2]
     case "hot_cold": return ["budget": .integer(budget), "hot": "asym", "cold": "asym"]
+    case "tiers": return ["budget": .integer(budget), "inner": "asym"]
     default: return ["budget": .integer(budget)]
     }
 }

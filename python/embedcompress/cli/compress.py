@@ -207,7 +207,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
 
 
 def _text(report: dict[str, Any]) -> str:
-    header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "worst row", "min-max")
+    header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "worst row", "fallback")
     rows = [
         (
             printable(table["name"]),
@@ -232,7 +232,8 @@ def _text(report: dict[str, Any]) -> str:
     ]
     if any(table["fallback_share"] is not None for table in report["tables"]):
         lines.append(
-            "min-max: the share of ranges for which nothing better was found than the smallest to the largest."
+            "fallback: the share of ranges for which nothing better was found than the smallest to the largest; of "
+            "trellis codes, that of rows that least squares serves better."
         )
     if report["left_out"]:
         count = len(report["left_out"])

@@ -50,24 +50,13 @@ private struct HotCold {
             throw EmbedCompressError.invalidArgument("give hot_cold either a share or a budget, not both")
         }
         counts = try options.optionalNumbers("counts")
-        if let counts { try Self.check(counts, rows: input.source.rows) }
+        if let counts { try RowOrder.check(counts: counts, rows: input.source.rows) }
         if let stray = options.inner.keys.filter({ !$0.hasPrefix("hot_") && !$0.hasPrefix("cold_") }).min() {
             throw EmbedCompressError.invalidArgument(
                 "hot_cold has no option '\(stray)'; those of its parts begin with hot_ or cold_, such as cold_bits")
         }
         hot = try Self.inner("hot", options)
         cold = try Self.inner("cold", options)
-    }
-
-    private static func check(_ counts: [Double], rows: Int) throws {
-        guard counts.count == rows else {
-            throw EmbedCompressError.invalidArgument(
-                "counts must be \(rows) numbers, one for each row, not \(counts.count)")
-        }
-        for (row, count) in counts.enumerated() where !(count >= 0 && count < .infinity) {
-            throw EmbedCompressError.invalidArgument(
-                "counts has \(count) for row \(row); a count is finite and not negative")
-        }
     }
 
     /// The method of one part, with the options that begin with its name.
@@ -158,6 +147,18 @@ struct RowOrder {
     let ids: [Int]
     /// Whether they are in the order of their numbers, so that nothing has to say which part a row is in.
     let isByNumber: Bool
+
+    /// Refuses counts that are not one for each row, or no counts.
+    static func check(counts: [Double], rows: Int) throws {
+        guard counts.count == rows else {
+            throw EmbedCompressError.invalidArgument(
+                "counts must be \(rows) numbers, one for each row, not \(counts.count)")
+        }
+        for (row, count) in counts.enumerated() where !(count >= 0 && count < .infinity) {
+            throw EmbedCompressError.invalidArgument(
+                "counts has \(count) for row \(row); a count is finite and not negative")
+        }
+    }
 
     /// - Parameter importance: Of each row, at least 0.
     init(_ importance: [Double]) throws {

@@ -27,7 +27,7 @@ struct CandidateList {
             let options = Set(method.options.map(\.name))
             if options.isSuperset(of: ["parts", "bits"]) {
                 found += productCodes(method)
-            } else if !options.isSuperset(of: ["hot", "cold"]) {
+            } else if !options.contains("counts") {
                 found.append(Candidate(method: method))
             }
         }
@@ -40,6 +40,7 @@ struct CandidateList {
         for inner in inners {
             found += call("hot_cold", uses + [("hot", .string(inner)), ("cold", .string(inner))])
         }
+        found += call("tiers", uses)
         if hasUses {
             found += call("hot_cold", uses + [("hot", "f16")])
             if Self.isKnown("pq") { found += call("hot_cold", uses + [("cold", "pq")]) }

@@ -38,6 +38,15 @@ extension ConfiguredMethod {
         case hadamard
     }
 
+    /// What comes before trellis codes.
+    public enum TrellisFirstStage: String, Sendable, CaseIterable, OptionConvertible {
+        case none
+        /// The nearest of 256 vectors, for a byte of each row.
+        case vectors
+        /// Vectors where a sample of rows has less error with them in the same bytes.
+        case auto
+    }
+
     /// KMEANS: a codebook for each row, by k-means of its values (Guan et al. 2019, arXiv 1911.02079).
     ///
     /// - Parameters:
@@ -107,12 +116,19 @@ extension ConfiguredMethod {
     /// - Parameters:
     ///   - bits: Bits of a column on average, 0.25 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`.
-    ///   - seed: Of the rotation at random.
+    ///   - firstStage: What codes are added to.
+    ///   - seed: Of the rotation at random, and of the vectors of a first stage.
+    ///   - fallback: Whether rows that least squares serves better in no more bytes a row have its codes; they have if nil,
+    ///     but not inside another method.
     public static func trellis(
         bits: Double? = nil, budget: Budget? = nil, effort: TrellisEffort = .default,
-        rotation: TrellisRotation = .none, seed: Int = 0
+        rotation: TrellisRotation = .none, firstStage: TrellisFirstStage = .none, seed: Int = 0, fallback: Bool? = nil
     ) -> ConfiguredMethod {
         ConfiguredMethod(
-            "trellis", ["bits": bits, "budget": budget, "effort": effort, "rotation": rotation, "seed": seed])
+            "trellis",
+            [
+                "bits": bits, "budget": budget, "effort": effort, "rotation": rotation,
+                "first_stage": firstStage, "seed": seed, "fallback": fallback,
+            ])
     }
 }

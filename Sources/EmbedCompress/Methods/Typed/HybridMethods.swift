@@ -50,4 +50,22 @@ extension ConfiguredMethod {
                 "share": share, "budget": budget,
             ], beside: inner)
     }
+
+    /// Tiers: rows in classes by how often they are used and how large they are, with bits of their own for each class.
+    ///
+    /// - Parameters:
+    ///   - counts: How often each row is used, `rows` numbers of at least 0; all alike if nil.
+    ///   - inner: What compresses every tier: a method whose rows have bits of their own, which are not given.
+    ///   - tiers: The most classes, 1 to 16.
+    ///   - bits: The result has no more bytes than `inner` with so many bits; 4 if nil and no budget is given.
+    ///   - budget: The most bytes of the result, in place of bits.
+    public static func tiers(
+        counts: [Double]? = nil, inner: ConfiguredMethod = .trellis(), tiers: Int = 4, bits: Double? = nil,
+        budget: Budget? = nil
+    ) -> ConfiguredMethod {
+        ConfiguredMethod(
+            "tiers",
+            ["counts": counts, "inner": inner.name, "tiers": tiers, "bits": bits, "budget": budget],
+            beside: inner.options)
+    }
 }
