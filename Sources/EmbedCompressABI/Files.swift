@@ -52,7 +52,10 @@ public func compressToFile(
         for (index, report) in reports.enumerated() {
             out[index] = ec_report(
                 stored_bytes: Int64(report.storedBytes), quality: ec_quality(report.quality),
-                fallback_share: report.fallbackShare ?? -1)
+                fallback_share: report.fallbackShare ?? -1, choices: ec_string())
+        }
+        for (index, report) in reports.enumerated() where !report.choices.isEmpty {
+            try hand(try MethodChoice.text(report.choices), to: &out[index].choices)
         }
     }
 }

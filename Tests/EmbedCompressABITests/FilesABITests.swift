@@ -124,6 +124,10 @@ final class FilesABITests: ABITestCase {
         refuse(EC_INVALID_ARGUMENT, "asym minimises no error", compress(job, "asym").0)
         let plain = ec_job(name: name, source: source.table, weights: nil, options: nil, arrays: nil, array_count: 0)
         XCTAssertEqual(compress(plain, "asym").1.fallback_share, -1)
+        XCTAssertNil(compress(plain, "asym").1.choices.bytes)
+        let choices = compress(plain, "trellis").1.choices
+        XCTAssertTrue(String(cString: try XCTUnwrap(choices.bytes)).hasPrefix(#"[{"option":"center","value":"none""#))
+        ec_string_release(choices)
         refuse(
             EC_INVALID_ARGUMENT, "source must not be null",
             compress(ec_job(name: name, source: nil, weights: nil, options: nil, arrays: nil, array_count: 0)).0)

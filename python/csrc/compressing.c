@@ -121,18 +121,22 @@ static int describe_job(PyObject *item, ec_job *job, ArrayOptions *arrays) {
     return 0;
 }
 
-/// (stored bytes, quality, fallback share or None) of each.
-static PyObject *report_list(const ec_report *reports, Py_ssize_t total) {
+/// (stored bytes, quality, fallback share or None, choices or None) of each. Takes the choices.
+static PyObject *report_list(ec_report *reports, Py_ssize_t total) {
     PyObject *list = PyList_New(0);
     for (Py_ssize_t i = 0; list != NULL && i < total; i++) {
         PyObject *quality = core_quality(&reports[i].quality);
         PyObject *share = reports[i].fallback_share < 0 ? Py_NewRef(Py_None)
                                                         : PyFloat_FromDouble(reports[i].fallback_share);
-        PyObject *entry = quality == NULL || share == NULL
-                              ? NULL
-                              : Py_BuildValue("(LOO)", (long long)reports[i].stored_bytes, quality, share);
+        PyObject *choices = reports[i].choices.bytes == NULL ? Py_NewRef(Py_None) : core_text(reports[i].choices);
+        reports[i].choices = (ec_string){0};
+        PyObject *entry =
+            quality == NULL || share == NULL || choices == NULL
+                ? NULL
+                : Py_BuildValue("(LOOO)", (long long)reports[i].stored_bytes, quality, share, choices);
         if (entry == NULL || PyList_Append(list, entry) < 0) Py_CLEAR(list);
         Py_XDECREF(entry);
+        Py_XDECREF(choices);
         Py_XDECREF(share);
         Py_XDECREF(quality);
     }
@@ -176,6 +180,7 @@ static PyObject *compress_to_file(PyObject *module, PyObject *const *args, Py_ss
 cleanup:
     Py_XDECREF(path);
     for (Py_ssize_t i = 0; arrays != NULL && i < total; i++) array_options_release(&arrays[i]);
+    for (Py_ssize_t i = 0; reports != NULL && i < total; i++) ec_string_release(reports[i].choices);
     PyMem_Free(jobs);
     PyMem_Free(arrays);
     PyMem_Free(reports);

@@ -36,7 +36,7 @@ WIDTHS = {"U8": 1, "I8": 1, "BOOL": 1, "F16": 2, "BF16": 2, "U16": 2, "I16": 2, 
 WIDTHS |= {"F64": 8, "I64": 8, "U64": 8}
 KINDS = [
     *["dense", "uniform", "codebook", "product", "sparse", "shared_array", "tensor_train", "hash_network"],
-    *["remap", "combine", "columns", "partition", "project", "rotate"],
+    *["remap", "combine", "columns", "partition", "project", "rotate", "normalize"],
 ]
 WORDS = [
     *KINDS,
@@ -227,6 +227,7 @@ def around(node: Any, rng: random.Random) -> dict[str, Any]:
         remap | {"function": "hash", "seed": rng.getrandbits(60), "rows": many},
         {"kind": "combine", **shape, "operation": rng.choice(["sum", "product"]), "children": {"0": node, "1": node}},
         {"kind": "rotate", **shape, "seed": rng.getrandbits(62), "children": {"inner": node}},
+        {"kind": "normalize", **shape, "children": {"inner": node}},
         {"kind": "columns", **shape, "children": {"0": node}},
         {"kind": "partition", **shape, "by": "ranges", "children": {"0": node}},
     ]

@@ -38,7 +38,18 @@ def test_the_public_names():
     assert ec.__all__ == sorted(ec.__all__)
     for name in ec.__all__:
         assert hasattr(ec, name)
-    attributes = {"rows", "dimension", "stored_bytes", "ratio", "shape", "invalid_count", "dtype", "ndim", "size"}
+    attributes = {
+        "rows",
+        "dimension",
+        "stored_bytes",
+        "ratio",
+        "shape",
+        "invalid_count",
+        "dtype",
+        "ndim",
+        "size",
+        "choices",
+    }
     calls = {"lookup", "bag", "decode", "slice", "save", "parts", "from_parts", "aligned", "row_layouts", "warm_up"}
     assert attributes | calls == {name for name in dir(ec.Table) if not name.startswith("_")}
 

@@ -19,6 +19,8 @@ public struct CompressionReport: Sendable {
     /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max; nil for
     /// methods that don't compare with it.
     public var fallbackShare: Double?
+    /// What the method chose for options that leave it to it, such as "auto".
+    public var choices: [MethodChoice] = []
 }
 
 extension TableFile {
@@ -150,6 +152,7 @@ private struct StreamedTable {
         let tally = FallbackTally()
         var sums = QualitySums()
         var report = CompressionReport()
+        report.choices = compressor.choices
         let arrays = arrays
         // Bytes that no array has, such as seeds.
         report.storedBytes = known.storedBytes - arrays.reduce(0) { $0 + $1.bytes.count }

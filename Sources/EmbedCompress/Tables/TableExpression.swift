@@ -102,7 +102,7 @@ extension Node {
 let nodeKinds = Registry<any Node.Type>([
     Dense.self, Uniform.self, Codebook.self, Product.self, Sparse.self, SharedArray.self, TensorTrain.self,
     HashNetwork.self, Trellis.self, Remap.self, Combination.self, Columns.self, Partition.self, Project.self,
-    Rotate.self,
+    Rotate.self, Normalize.self,
 ])
 
 /// More than enough for a block's ids, pointers, parts and segments.

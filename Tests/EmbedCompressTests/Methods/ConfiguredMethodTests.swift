@@ -56,7 +56,9 @@ final class ConfiguredMethodTests: XCTestCase {
             ),
             (
                 .trellis(),
-                .trellis(bits: 2.5, budget: size, effort: .fast, rotation: .hadamard, seed: 1)
+                .trellis(
+                    bits: 2.5, budget: size, effort: .fast, rotation: .hadamard, seed: 1, center: .rows,
+                    normalize: true)
             ),
             (.int8(), .int8(scale: .table, step: 0.5, seed: 1, budget: size)),
             (.int16(), .int16(scale: .table, step: 0.5, seed: 1, budget: size)),
@@ -131,6 +133,8 @@ final class ConfiguredMethodTests: XCTestCase {
             // Sizes and budgets exclude one another, and some options go together only.
             var options = form.full.options
             options["budget"] = nil
+            // For rows of the norm 1.
+            options["normalize"] = nil
             XCTAssertNoThrow(try source.compressed(name, options), name)
         }
     }

@@ -195,6 +195,16 @@ def check_output(output: str, source: str) -> None:
         raise ValueError("the output is the input: what of it is not compressed would be lost")
 
 
+def _choice(choice: dict[str, Any]) -> str:
+    """Return what a method chose by itself, and what it went by, in a line."""
+    candidates = (
+        f"{one['value']}: "
+        + ", ".join(f"{name} {figure(value)}" for name, value in one.items() if name != "value" and value is not None)
+        for one in choice["candidates"]
+    )
+    return f"{choice['option']} {choice['value']} ({'; '.join(candidates)})"
+
+
 def _text(report: dict[str, Any]) -> str:
     header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "worst row", "min-max")
     rows = [
@@ -216,6 +226,7 @@ def _text(report: dict[str, Any]) -> str:
         text_table(header, rows),
         "",
         *(f"{printable(table['name'])}: {table['expression']}" for table in report["tables"]),
+        *(f"{printable(table['name'])}: {_choice(one)}" for table in report["tables"] for one in table["choices"]),
         f"Wrote {output}, {report['output_bytes']:,} bytes, in {report['seconds']:.2f} s.",
     ]
     if any(table["fallback_share"] is not None for table in report["tables"]):

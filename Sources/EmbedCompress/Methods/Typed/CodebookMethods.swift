@@ -30,12 +30,27 @@ extension ConfiguredMethod {
     /// How rows are turned before they become trellis codes.
     public enum TrellisRotation: String, Sendable, CaseIterable, OptionConvertible {
         case none
+        /// None, at random or partial: the next one where it saves 1.5 dB.
+        case auto
         /// A quarter of the principal directions are turned out.
         case partial
         /// All of them are.
         case full
         /// At random.
         case hadamard
+    }
+
+    /// What is taken from rows before they become trellis codes, and added again to what is decoded.
+    public enum TrellisCenter: String, Sendable, CaseIterable, OptionConvertible {
+        /// What saves more bits than it takes.
+        case auto
+        case none
+        /// The mean row of the table.
+        case table
+        /// The mean of each row's columns.
+        case rows
+        /// The mean row, and then that of each row's columns.
+        case both
     }
 
     /// KMEANS: a codebook for each row, by k-means of its values (Guan et al. 2019, arXiv 1911.02079).
@@ -106,11 +121,16 @@ extension ConfiguredMethod {
     ///   - bits: Bits of a column on average, 0.25 to 8; 4 if neither bits nor a budget is given.
     ///   - budget: The most bytes of the result, in place of `bits`.
     ///   - seed: Of the rotation at random.
+    ///   - normalize: Whether rows, which must have the norm 1, are decoded to the norm 1, but for rounding in f32.
     public static func trellis(
         bits: Double? = nil, budget: Budget? = nil, effort: TrellisEffort = .default,
-        rotation: TrellisRotation = .none, seed: Int = 0
+        rotation: TrellisRotation = .none, seed: Int = 0, center: TrellisCenter = .auto, normalize: Bool = false
     ) -> ConfiguredMethod {
         ConfiguredMethod(
-            "trellis", ["bits": bits, "budget": budget, "effort": effort, "rotation": rotation, "seed": seed])
+            "trellis",
+            [
+                "bits": bits, "budget": budget, "effort": effort, "rotation": rotation, "seed": seed, "center": center,
+                "normalize": normalize,
+            ])
     }
 }
