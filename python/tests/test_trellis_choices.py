@@ -122,9 +122,14 @@ def test_a_rotation_is_chosen_where_it_is_worth_it():
     assert found["partial"]["normalized_l2"] ** 2 * 10**0.15 <= found["none"]["normalized_l2"] ** 2
     assert all(one["lookup_ns_per_row"] > 0 for one in found.values())
     assert table.parts()[0] == ec.compress(weight, "trellis", bits=2, effort="fast", rotation="partial").parts()[0]
-    # What the sample said holds for the table, whose rows have the byte that vectors took from them.
-    same = ec.compress(weight, "trellis", bits=9 * 8 / 40, effort="fast", rotation="partial")
-    np.testing.assert_allclose(ec.evaluate(same, weight).normalized_l2, found["partial"]["normalized_l2"], rtol=0.05)
+    assert found["none"]["extra_bits"] == 0
+    assert found["partial"]["extra_bits"] == pytest.approx(8 * (table.stored_bytes - 2000 * 11 - 1024 - 200) / 80_000)
+    # What the sample said of the error holds for the table.
+    np.testing.assert_allclose(ec.evaluate(table, weight).normalized_l2, found["partial"]["normalized_l2"], rtol=0.1)
+    # With a budget, the bytes of vectors are part of it.
+    budgeted = ec.compress(weight, "trellis", budget=table.stored_bytes, effort="fast", rotation="auto")
+    assert budgeted.parts()[0] == table.parts()[0]
+    assert {one["extra_bits"] for one in chosen(budgeted, "rotation")["candidates"]} == {0}
 
 
 def test_tables_keep_their_rows_as_they_are_where_a_rotation_saves_little():

@@ -116,8 +116,8 @@ struct RowCenter: Sendable {
 
     // MARK: - Choosing
 
-    /// Bits that each value must save at least, beyond those that it takes, for a lookup to be slower.
-    private static let leastGain = 0.05
+    /// Bits that each value must save, beyond those that it takes, for a lookup to be slower: as for rotations.
+    private static let leastGain = 0.25
     /// A rest of zeros saves no more than these.
     private static let mostSaved = 16.0
 

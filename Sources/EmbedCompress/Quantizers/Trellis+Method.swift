@@ -89,9 +89,12 @@ extension Method {
             return .none
         }
         if let given { return given }
+        let plan = plan.with(.fast)
         let found = try TrellisRotationChoice(
-            input, center: center, seed: try options.integer("seed"), watch: watch
-        ) { try plan.columnsOfSameBytes($0, center, rows: input.budgetRows) }
+            input, center: center, seed: try options.integer("seed"), watch: watch, isInBudget: plan.budget != nil
+        ) { turn in
+            do { return try plan.columns(turn, center) } catch EmbedCompressError.budget { return nil }
+        }
         choices.append(found.choice)
         return found.kind
     }
@@ -264,6 +267,10 @@ private struct TrellisPlan {
     /// Of the whole table, in place of the bits.
     let budget: Int?
 
+    func with(_ effort: TrellisCompressor.Effort) -> TrellisPlan {
+        TrellisPlan(rows: rows, dimension: dimension, effort: effort, bits: bits, budget: budget)
+    }
+
     /// Every fourth column has a bit, and all together have as many as the fewest states.
     private var least: Int { max((dimension + 31) / 32, TrellisCode.stateBitRange.lowerBound / 8) }
     private var most: Int { dimension * TrellisCode.mostColumnBits / 8 }
@@ -303,16 +310,6 @@ private struct TrellisPlan {
             codeBytes: codeBytes(
                 rowBytes: center.rowBytes, tableBytes: center.tableBytes(dimension: dimension) + turn.storedBytes), turn
         )
-    }
-
-    /// Where the bits are given, those that are left beside the rotation's own bytes; nil if none are.
-    func columnsOfSameBytes(_ turn: TrellisTurn, _ center: RowCenter, rows: Int) throws -> TrellisColumns? {
-        guard budget == nil else {
-            do { return try columns(turn, center) } catch EmbedCompressError.budget { return nil }
-        }
-        let all = try codeBytes(rowBytes: 0, tableBytes: 0)
-        let left = all - (turn.storedBytes + rows - 1) / max(rows, 1)
-        return left >= least ? try columns(codeBytes: left, turn) : nil
     }
 
     private func columns(codeBytes: Int, _ turn: TrellisTurn) throws -> TrellisColumns {

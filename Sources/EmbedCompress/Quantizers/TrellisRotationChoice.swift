@@ -10,8 +10,8 @@
 ///
 /// Rotations are tried in the order of what they add to the time of a lookup: none, at random, by a quarter of the principal
 /// directions. The next one is taken where it has 1.5 dB less squared error than what was taken before, which is what a
-/// quarter of a bit for each value brings. Bytes of the vectors count, by the rows that share them: small tables have no room
-/// for them. Times are measured and told, but play no part.
+/// quarter of a bit for each value brings. Bytes of the vectors count, shared by all rows: small tables have no room for them.
+/// Times are measured and told, but play no part.
 struct TrellisRotationChoice {
     /// Squared errors are to be this many times smaller: 1.5 dB.
     static let worth = pow(10, 0.15)
@@ -28,18 +28,26 @@ struct TrellisRotationChoice {
         let kind: TrellisTurn.Kind
         /// Over the rows' squares.
         let error: Double
+        /// What the rotation keeps beyond the bytes of the codes, in bits of a value.
+        let extraBits: Double
         let nanoseconds: Double
+
+        /// The error at the bytes of the codes: a bit fewer for each value makes it four times as large.
+        var comparableError: Double { error * pow(4, extraBits) }
     }
 
-    /// - Parameter columns: For a rotation, the bits of columns of rows that have its bytes besides; nil where there is no room.
+    /// - Parameters:
+    ///   - isInBudget: Whether the codes leave room for what the rotation keeps.
+    ///   - columns: The bits of columns with a rotation; nil where there is no room for it.
     init(
         _ input: CompressionInput, center: RowCenter, seed: Int, watch: ProgressCounter,
-        columns: (TrellisTurn) throws -> TrellisColumns?
+        isInBudget: Bool, columns: (TrellisTurn) throws -> TrellisColumns?
     ) throws {
         let dimension = input.source.dimension
         let most = min(Self.sampleRows, max(Self.mostFloats / dimension, 1))
         let ids = Array(stride(from: 0, to: input.source.rows, by: max(1, input.source.rows / most)).prefix(most))
         let values = try Table(input.source).lookup(ids)
+        input.source.discardPages()
         let sample = try Dense(values, rows: ids.count, dimension: dimension)
         var found: [Candidate] = []
         for kind in [TrellisTurn.Kind.none, .hadamard, .partial] {
@@ -49,14 +57,21 @@ struct TrellisRotationChoice {
                 continue
             }
             let turn = try TrellisTurn(kind, input, center: center, seed: seed, watch: watch)
+            let valueCount = Double(max(input.budgetRows, 1)) * Double(dimension)
             guard let columns = try columns(turn),
-                let candidate = try Self.measured(sample, kind, turn, columns, center: center, watch: watch)
+                let candidate = try Self.measured(
+                    sample, kind, turn, columns, center: center,
+                    extraBits: isInBudget ? 0 : 8 * Double(turn.storedBytes) / valueCount, watch: watch)
             else { continue }
             found.append(candidate)
         }
         var taken = found.first
         for candidate in found.dropFirst() {
-            if let best = taken, candidate.error * Self.worth <= best.error, best.error > 0 { taken = candidate }
+            if let best = taken, candidate.comparableError * Self.worth <= best.comparableError,
+                best.error > 0
+            {
+                taken = candidate
+            }
         }
         kind = taken?.kind ?? .none
         choice = MethodChoice(
@@ -64,14 +79,17 @@ struct TrellisRotationChoice {
             candidates: found.map {
                 MethodChoice.Candidate(
                     value: $0.kind.rawValue,
-                    figures: [("normalized_l2", $0.error.squareRoot()), ("lookup_ns_per_row", $0.nanoseconds)])
+                    figures: [
+                        ("normalized_l2", $0.error.squareRoot()), ("extra_bits", $0.extraBits),
+                        ("lookup_ns_per_row", $0.nanoseconds),
+                    ])
             })
     }
 
     /// nil for rows that can't be compressed so: which one that is, compressing the table will say.
     private static func measured(
         _ sample: Dense, _ kind: TrellisTurn.Kind, _ turn: TrellisTurn, _ columns: TrellisColumns, center: RowCenter,
-        watch: ProgressCounter
+        extraBits: Double, watch: ProgressCounter
     ) throws -> Candidate? {
         let input = CompressionInput(source: sample)
         do {
@@ -82,7 +100,8 @@ struct TrellisRotationChoice {
             let sums = try Table(node).qualitySums(against: Table(sample))
             guard sums.error.isFinite, sums.norm > 0 else { return nil }
             return Candidate(
-                kind: kind, error: sums.error / sums.norm, nanoseconds: try nanosecondsPerRow(node))
+                kind: kind, error: sums.error / sums.norm, extraBits: extraBits,
+                nanoseconds: try nanosecondsPerRow(node))
         } catch EmbedCompressError.invalidArgument {
             return nil
         }
