@@ -51,8 +51,9 @@ def rotations(name: str, bits: int) -> Cell:
     found: Cell = {"part": "rotations", "table": name, "bits": bits, "chosen": choice["value"]}
     for one in choice["candidates"]:
         found[f"{one['value']}_l2"] = one["normalized_l2"]
+        found[f"{one['value']}_extra_bits"] = one["extra_bits"]
         found[f"{one['value']}_ns"] = one["lookup_ns_per_row"]
-    return found | {"l2": ec.evaluate(table, weight).normalized_l2}
+    return found | {"l2": ec.evaluate(table, weight, queries=0).normalized_l2}
 
 
 def centers(name: str) -> Cell:
@@ -88,13 +89,16 @@ def offsets(kind: str, size: float, bits: int) -> Cell:
 def product_recall(found: Values, weight: Values, queries: Values) -> float:
     """Return the share of the 10 rows of the largest scalar products with exact queries that compressed rows keep."""
 
-    def nearest(rows: Values) -> Values:
-        scores = weight[queries] @ rows.T
-        scores[np.arange(len(queries)), queries] = -np.inf
+    def nearest(rows: Values, some: Values) -> Values:
+        scores = weight[some] @ rows.T
+        scores[np.arange(len(some)), some] = -np.inf
         return np.argpartition(scores, -10, axis=1)[:, -10:]
 
-    kept = [len(set(one) & set(other)) for one, other in zip(nearest(weight), nearest(found), strict=True)]
-    return sum(kept) / (10 * len(queries))
+    kept = 0
+    for some in np.array_split(queries, -(-len(queries) // 50)):
+        for one, other in zip(nearest(weight, some), nearest(found, some), strict=True):
+            kept += len(set(one) & set(other))
+    return kept / (10 * len(queries))
 
 
 def unit_rows(name: str, bits: int, rotation: str) -> Cell:
@@ -109,7 +113,7 @@ def unit_rows(name: str, bits: int, rotation: str) -> Cell:
         rows = table.decode()
         norms = np.linalg.norm(rows.astype(np.float64), axis=1)
         found[f"{label}_row_bytes"] = table.stored_bytes / len(weight)
-        found[f"{label}_l2"] = ec.evaluate(table, weight).normalized_l2
+        found[f"{label}_l2"] = ec.evaluate(table, weight, queries=0).normalized_l2
         found[f"{label}_recall"] = product_recall(rows, weight, queries)
         found[f"{label}_norm_error"] = float(np.abs(norms - 1).max())
     return found
@@ -308,8 +312,8 @@ def group_table(cells: Sequence[Cell]) -> str:
             f"{cell['l2']:.4f}",
             f"{cell['grouped_l2']:.4f}",
             f"{cell['saved_db']:.2f}",
-            " + ".join(map(str, cell["widths"])),
-            " ".join(map(str, cell["group_bits"])),
+            " + ".join(str(width) for width in cell["widths"] if width),
+            " ".join(str(own) for width, own in zip(cell["widths"], cell["group_bits"], strict=True) if width),
         ]
         for cell in cells
     ]
