@@ -53,7 +53,10 @@ public func compressToFile(
             out[index] = ec_report(
                 stored_bytes: Int64(report.storedBytes), quality: ec_quality(report.quality),
                 fallback_share: report.fallbackShare ?? -1, coarse_scale_share: report.coarseScaleShare ?? -1,
-                f16_loss: report.halfLoss ?? -1, f32_loss: report.floatLoss ?? -1)
+                f16_loss: report.halfLoss ?? -1, f32_loss: report.floatLoss ?? -1, choices: ec_string())
+        }
+        for (index, report) in reports.enumerated() where !report.choices.isEmpty {
+            try hand(try MethodChoice.text(report.choices), to: &out[index].choices)
         }
     }
 }

@@ -23,3 +23,8 @@ public func tableRecommend(
 public func tableExpressionSummary(table: OpaquePointer?, out: UnsafeMutablePointer<ec_string>?) -> ec_status {
     withStatus { try hand(try handle(table).table.expressionSummary, to: try required(out, "out")) }
 }
+
+@_cdecl("ec_table_choices")
+public func tableChoices(table: OpaquePointer?, out: UnsafeMutablePointer<ec_string>?) -> ec_status {
+    withStatus { try hand(try MethodChoice.text(try handle(table).table.choices), to: try required(out, "out")) }
+}

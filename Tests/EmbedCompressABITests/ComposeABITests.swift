@@ -21,6 +21,7 @@ final class ComposeABITests: ABITestCase {
             ("partition", nil, [], inner + [two.table], [0, 1, 2, 3, 0, 1]),
             ("partition", nil, [assignment], inner + [two.table], [0, 1, 0, 2, 1, 3]),
             ("project", nil, [matrix], inner, [0, 0, 1, 10, 2, 20, 3, 30]),
+            ("normalize", nil, [], inner, [0, 1, 1, 1]),
         ] {
             XCTAssertEqual(decode(try make { compose(kind, fields, arrays, children, $0) }.table), expected, kind)
         }

@@ -132,6 +132,10 @@ final class FilesABITests: ABITestCase {
         ).1
         XCTAssertGreaterThan(small.f16_loss, small.f32_loss)
         XCTAssertGreaterThan(small.f32_loss, 0)
+        XCTAssertNil(compress(plain, "asym").1.choices.bytes)
+        let choices = compress(plain, "trellis").1.choices
+        XCTAssertTrue(String(cString: try XCTUnwrap(choices.bytes)).hasPrefix(#"[{"option":"center","value":"none""#))
+        ec_string_release(choices)
         refuse(
             EC_INVALID_ARGUMENT, "source must not be null",
             compress(ec_job(name: name, source: nil, weights: nil, options: nil, arrays: nil, array_count: 0)).0)

@@ -11,7 +11,7 @@ enum { most_arrays = 12, most_axes = 4, most_bytes = 1 << 18 };
 
 static const char *const kinds[] = {
     "dense", "uniform", "codebook", "product", "sparse", "shared_array", "tensor_train",
-    "hash_network", "remap", "combine", "columns", "partition", "project", "rotate",
+    "hash_network", "remap", "combine", "columns", "partition", "project", "rotate", "normalize",
 };
 static const uint8_t kind_count = sizeof kinds / sizeof kinds[0];
 /// The arrays that each kind takes, in the order of `kinds`.
@@ -19,7 +19,7 @@ static const char *const names[][7] = {
     {"values"}, {"codes", "scales", "biases"}, {"codes", "codebooks", "clusters", "scales"},
     {"codes", "codebook0", "codebook1", "codebook2"}, {"matrix", "data", "indices", "indptr", "row_indices"}, {"array"},
     {"core0", "core1", "core2"}, {"factors", "summands", "moduli", "weights0", "biases0", "weights1", "biases1"}, {"map"},
-    {NULL}, {NULL}, {"assignment"}, {"matrix", "bias"}, {"offset"},
+    {NULL}, {NULL}, {"assignment"}, {"matrix", "bias"}, {"offset"}, {NULL},
 };
 static const int64_t widths[] = {1, 1, 2, 2, 2, 2, 4, 4, 4, 8, 8, 8};
 

@@ -124,17 +124,19 @@ static int describe_job(PyObject *item, ec_job *job, ArrayOptions *arrays) {
 /// None for what is not known.
 static PyObject *known_or_none(double value) { return value < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(value); }
 
-/// (stored bytes, quality, fallback share, share of coarse scales, loss with f16, loss with f32) of each; None for what is
-/// not known.
-static PyObject *report_list(const ec_report *reports, Py_ssize_t total) {
+/// (stored bytes, quality, fallback share, share of coarse scales, loss with f16, loss with f32, choices) of each; None for
+/// what is not known. Takes the choices.
+static PyObject *report_list(ec_report *reports, Py_ssize_t total) {
     PyObject *list = PyList_New(0);
     for (Py_ssize_t i = 0; list != NULL && i < total; i++) {
         PyObject *quality = core_quality(&reports[i].quality);
+        PyObject *choices = reports[i].choices.bytes == NULL ? Py_NewRef(Py_None) : core_text(reports[i].choices);
+        reports[i].choices = (ec_string){0};
         // Takes over the references, and fails if one of them is null.
         PyObject *entry = Py_BuildValue(
-            "(LNNNNN)", (long long)reports[i].stored_bytes, quality, known_or_none(reports[i].fallback_share),
+            "(LNNNNNN)", (long long)reports[i].stored_bytes, quality, known_or_none(reports[i].fallback_share),
             known_or_none(reports[i].coarse_scale_share), known_or_none(reports[i].f16_loss),
-            known_or_none(reports[i].f32_loss));
+            known_or_none(reports[i].f32_loss), choices);
         if (entry == NULL || PyList_Append(list, entry) < 0) Py_CLEAR(list);
         Py_XDECREF(entry);
     }
@@ -178,6 +180,7 @@ static PyObject *compress_to_file(PyObject *module, PyObject *const *args, Py_ss
 cleanup:
     Py_XDECREF(path);
     for (Py_ssize_t i = 0; arrays != NULL && i < total; i++) array_options_release(&arrays[i]);
+    for (Py_ssize_t i = 0; reports != NULL && i < total; i++) ec_string_release(reports[i].choices);
     PyMem_Free(jobs);
     PyMem_Free(arrays);
     PyMem_Free(reports);

@@ -104,11 +104,19 @@ static PyObject *expression_summary(PyObject *module, PyObject *table) {
     return handle == NULL || core_check(ec_table_expression_summary(handle, &text)) < 0 ? NULL : core_text(text);
 }
 
+static PyObject *choices(PyObject *module, PyObject *table) {
+    (void)module;
+    ec_table *handle = core_table_handle(table, "table");
+    ec_string text;
+    return handle == NULL || core_check(ec_table_choices(handle, &text)) < 0 ? NULL : core_text(text);
+}
+
 PyMethodDef core_quality_methods[] = {
     {"evaluate", FAST(evaluate),
      "(normalized l2, mean cosine, worst row's l2, worst row, mean squared error) and recall@k or None."},
     {"recommend", FAST(recommend), "The best few ways to compress a table within a budget, as JSON."},
     {"expression_summary", expression_summary, METH_O, "The expression of a table in a line."},
+    {"choices", choices, METH_O, "What a method chose by itself, as JSON."},
     {"neighbours", FAST(neighbours), "Fills an array with the nearest rows of a table to rows of another."},
     {NULL, NULL, 0, NULL},
 };

@@ -33,7 +33,7 @@ from ._methods import Method, Option  # noqa: E402
 from ._product import product  # noqa: E402
 from ._registry import methods  # noqa: E402
 from ._rotation import rotate, rotated  # noqa: E402
-from ._routes import columns, combine, partition, project, remap  # noqa: E402
+from ._routes import columns, combine, normalize, partition, project, remap  # noqa: E402
 from ._row_layout import RowLayout, RowPlacement  # noqa: E402
 from ._stores import hash_network, packed_floats, shared_array, sparse, tensor_train, trellis  # noqa: E402
 from ._table import Table, dense  # noqa: E402
@@ -136,6 +136,7 @@ __all__ = [
     "isa",
     "load",
     "methods",
+    "normalize",
     "packed_floats",
     "partition",
     "product",

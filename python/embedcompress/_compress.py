@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -104,8 +104,10 @@ class CompressionReport:
     expression: str
     """The table's stores and routes in a line, with the knobs as the method or the budget set them, such as
     "project(rank=37, uniform(bits=8))"."""
+    choices: list[dict[str, Any]] = field(default_factory=list)
+    """As of `Table.choices`."""
 
-    def as_dict(self) -> dict[str, float | int | str | None]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the figures by name."""
         return asdict(self)
 
@@ -189,8 +191,9 @@ def compress_to_file(
             coarse,
             None if f16_loss is None else _f32_reason(f16_loss, f32_loss),
             _core.expression_summary(load(path, name)),
+            json.loads(choices or "[]"),
         )
-        for (name, source), (stored, quality, fallbacks, coarse, f16_loss, f32_loss) in zip(
+        for (name, source), (stored, quality, fallbacks, coarse, f16_loss, f32_loss, choices) in zip(
             sources.items(), found, strict=True
         )
     }

@@ -53,6 +53,17 @@ class Table(_core.Table):
         return self.stored_bytes / (self.rows * self.dimension * 4) if self.rows else 0.0
 
     @property
+    def choices(self) -> list[dict[str, Any]]:
+        """What the method chose for options that leave it to it, such as "auto", and what it went by.
+
+        Of a table that `compress` has made, such as [{"option": "rotation", "value": "partial", "candidates":
+        [{"value": "none", "normalized_l2": 0.27, "lookup_ns_per_row": 13.0}, ...]}]. Empty where nothing was chosen,
+        and of tables that come from files, slices and other tables.
+        """
+        found: list[dict[str, Any]] = json.loads(_core.choices(self))
+        return found
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(rows, dimension)."""
         return self.rows, self.dimension

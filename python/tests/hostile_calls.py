@@ -114,6 +114,7 @@ def functions(folder: Path) -> dict[str, Call]:
         "isa": (ec.isa, dict),
         "load": (ec.load, lambda: {"path": saved, "name": "a"}),
         "methods": (ec.methods, dict),
+        "normalize": (ec.normalize, lambda: {"table": table}),
         "partition": (ec.partition, lambda: {"tables": [table, dense], "assignment": np.arange(48) % 2}),
         "product": (ec.product, lambda: {"codes": codes[:, :2], "codebooks": [book, book], "bits": 4}),
         "project": (ec.project, lambda: {"table": table, "matrix": np.ones((16, 3)), "bias": np.ones(3)}),

@@ -37,7 +37,7 @@ WIDTHS |= {"F64": 8, "I64": 8, "U64": 8}
 KINDS = [
     *["dense", "uniform", "codebook", "product", "sparse", "shared_array", "tensor_train", "hash_network"],
     *["trellis", "packed_floats", "exceptions", "mantissa_bits", "exponent_bits"],
-    *["remap", "combine", "columns", "partition", "project", "rotate"],
+    *["remap", "combine", "columns", "partition", "project", "rotate", "normalize"],
 ]
 WORDS = [
     *KINDS,
@@ -228,6 +228,7 @@ def around(node: Any, rng: random.Random) -> dict[str, Any]:
         remap | {"function": "hash", "seed": rng.getrandbits(60), "rows": many},
         {"kind": "combine", **shape, "operation": rng.choice(["sum", "product"]), "children": {"0": node, "1": node}},
         {"kind": "rotate", **shape, "seed": rng.getrandbits(62), "children": {"inner": node}},
+        {"kind": "normalize", **shape, "children": {"inner": node}},
         {"kind": "columns", **shape, "children": {"0": node}},
         {"kind": "partition", **shape, "by": "ranges", "children": {"0": node}},
     ]

@@ -131,15 +131,17 @@ def random_route(rng, inner, route):
         matrix = rng.standard_normal((dimension, int(rng.integers(1, 70))), np.float32)
         bias = rng.standard_normal(matrix.shape[1], np.float32) if rng.integers(2) else None
         return ec.project(inner, matrix, bias, element=str(rng.choice(["f32", "f16"])))
+    if route == "normalize":
+        return ec.normalize(inner)
     return random_rotate(rng, inner) if route == "rotate" else random_remap(rng, inner, route)
 
 
 ROUTE_NAMES = [
     *["modulo", "divisor", "hash", "map", "block"],
-    *["sum", "product", "columns", "ranges", "assignment", "project", "rotate"],
+    *["sum", "product", "columns", "ranges", "assignment", "project", "rotate", "normalize"],
 ]
 
-CHAINS = ["modulo", "divisor", "hash", "map", "block", "project", "rotate"]
+CHAINS = ["modulo", "divisor", "hash", "map", "block", "project", "rotate", "normalize"]
 """Routes over one table, called "inner"."""
 
 
@@ -354,6 +356,8 @@ def random_expression(rng, rows, dimension, depth):
             matrix = rng.standard_normal((width, dimension)).astype(np.float32) / np.sqrt(width)
             bias = rng.standard_normal(dimension).astype(np.float32) if rng.integers(2) else None
             return ec.project(inner(dimension=width), matrix, bias, element=str(rng.choice(["f32", "f16"])))
+        case "normalize":
+            return ec.normalize(inner())
         case _:
             return (random_rotate if rng.integers(2) else random_reflection)(rng, inner())
 

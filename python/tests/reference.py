@@ -265,6 +265,18 @@ def rotate_rows(tree, arrays):
     return Rows(values, magnitude)
 
 
+def normalize_rows(tree, arrays):
+    inner = rows_of_parts(tree["children"]["inner"], arrays)
+    norms = np.linalg.norm(inner.values, axis=1, keepdims=True)
+    errors = np.linalg.norm(inner.magnitude, axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.where(norms > 0, inner.values / norms, 0)
+        # An error of the inner row counts in its own column, and through the norm in all. Where a row is nothing but
+        # its errors, its direction may be any.
+        magnitude = (inner.magnitude + np.abs(values) * errors) / norms + np.abs(values)
+    return Rows(values, np.where(norms > 0, magnitude, np.where(errors > 0, 2.0**24, 0)))
+
+
 ROUTES = {
     "remap": remap_rows,
     "combine": combine_rows,
@@ -272,6 +284,7 @@ ROUTES = {
     "partition": partition_rows,
     "project": project_rows,
     "rotate": rotate_rows,
+    "normalize": normalize_rows,
 }
 
 

@@ -38,7 +38,18 @@ def test_the_public_names():
     assert ec.__all__ == sorted(ec.__all__)
     for name in ec.__all__:
         assert hasattr(ec, name)
-    attributes = {"rows", "dimension", "stored_bytes", "ratio", "shape", "invalid_count", "dtype", "ndim", "size"}
+    attributes = {
+        "rows",
+        "dimension",
+        "stored_bytes",
+        "ratio",
+        "shape",
+        "invalid_count",
+        "dtype",
+        "ndim",
+        "size",
+        "choices",
+    }
     calls = {"lookup", "bag", "decode", "slice", "save", "parts", "from_parts", "aligned", "row_layouts", "warm_up"}
     assert attributes | calls == {name for name in dir(ec.Table) if not name.startswith("_")}
 
@@ -139,7 +150,13 @@ def test_a_method_takes_a_budget(method, weight):
         pytest.skip("it has no knob")
     # INT8 and INT16 have one size, which a budget allows or not; trellis codes have 1024 bytes of scales, and
     # what is exact has one size, too.
-    sizes = {"int8": (0.5, 1500), "int16": (0.8, 2500), "trellis": (0.5, 1300), "tiers": (0.5, 1300), "exact": (0.9, 0.95)}
+    sizes = {
+        "int8": (0.5, 1500),
+        "int16": (0.8, 2500),
+        "trellis": (0.5, 1300),
+        "tiers": (0.5, 1300),
+        "exact": (0.9, 0.95),
+    }
     for budget in sizes.get(method.name, (0.5, 1200)):
         table = ec.compress(weight, method.name, budget=budget)
         assert table.stored_bytes <= (budget if isinstance(budget, int) else budget * weight.nbytes)

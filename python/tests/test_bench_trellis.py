@@ -12,6 +12,7 @@ from test_benchmarks import DOCS, ROOT, committed, empty_page
 import embedcompress as ec
 
 sys.path.insert(0, str(ROOT / "python" / "benchmarks"))
+import trellis_choices
 import trellis_codes
 
 
@@ -51,3 +52,36 @@ def test_bound_of_equal_components_is_that_of_normal_values():
 def test_the_page_has_the_committed_figures():
     cells, text = committed("trellis_codes")["cells"], (DOCS / "trellis-codes.md").read_text()
     assert trellis_codes.error_table(cells) in text and trellis_codes.lookup_table(cells) in text
+
+
+def test_trellis_choices(tmp_path, monkeypatch, threads):
+    rng = np.random.default_rng(0)
+    weight = (rng.standard_normal((600, 5)) @ rng.standard_normal((5, 32)) + rng.standard_normal((600, 32))).astype(
+        "f4"
+    )
+
+    class Sample:
+        class weight:
+            decode = staticmethod(lambda: weight)
+
+    monkeypatch.setattr(trellis_choices._samples, "SAMPLES", {"glove": Sample})
+    monkeypatch.setattr(trellis_choices, "TABLES", ("glove",))
+    monkeypatch.setitem(trellis_choices.SETTINGS, "offset_rows", 100)
+    path, page = tmp_path / "figures.json", empty_page(tmp_path / "page.md", DOCS / "trellis-codes.md")
+    trellis_choices.main(["--json", str(path), "--page", str(page)])
+    cells = json.loads(path.read_text())["cells"]
+    for part, keys in trellis_choices.KEYS.items():
+        assert all(key in cell for cell in cells if cell["part"] == part for key in keys)
+    assert all(cell["auto_error"] < cell["none_error"] for cell in cells if cell["part"] == "offsets")
+    units = [cell for cell in cells if cell["part"] == "unit rows"]
+    assert all(cell["normalized_norm_error"] < 1e-6 < cell["plain_norm_error"] for cell in units)
+    monkeypatch.setattr(ec, "compress", lambda *given: pytest.fail("a cell that is there ran again"))
+    trellis_choices.main(["--json", str(path), "--page", str(page)])
+
+
+def test_the_page_has_the_committed_choices():
+    cells, text = committed("trellis_choices")["cells"], (DOCS / "trellis-codes.md").read_text()
+    tables = [trellis_choices.rotation_table, trellis_choices.center_table, trellis_choices.offset_table]
+    tables += [trellis_choices.unit_table, trellis_choices.group_table]
+    for part, table in zip(trellis_choices.KEYS, tables, strict=True):
+        assert table([cell for cell in cells if cell["part"] == part]) in text

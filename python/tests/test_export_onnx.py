@@ -20,7 +20,7 @@ import embedcompress as ec
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 WEIGHT = np.random.default_rng(1).standard_normal((7, 128)).astype(np.float32)
-UNSAID = ("rotate", "ranges", "assignment")
+UNSAID = ("rotate", "normalize", "ranges", "assignment")
 
 
 def rows_of(path, **ids):

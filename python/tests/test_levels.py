@@ -60,6 +60,7 @@ for dimension in reference.DIMENSIONS:
         look(f"trellis {states} {dimension}", random_tables.random_trellis(rng, 20, dimension, states), rng)
     inner = random_tables.random_codebook(rng, 20, dimension, 2, "f16", "scaled")
     look(f"rotate {dimension}", ec.rotate(inner, 3, offset=rng.standard_normal(dimension)), rng)
+    look(f"normalize {dimension}", ec.normalize(inner), rng)
     inner = random_tables.random_uniform(rng, 20, dimension)
     look(f"remap {dimension}", random_tables.random_remap(rng, inner, "map"), rng)
     for kind, factor in (("normal", 1), ("tiny", 1e-7), ("large", 3e3), ("outliers", None)):

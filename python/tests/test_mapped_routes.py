@@ -35,6 +35,7 @@ expressions = {
     "project": lambda: ec.project(source, np.eye(dimension, 16, dtype=np.float32)),
     "rotate": lambda: ec.rotate(source, 3, offset=np.ones(dimension)),
     "rotated": lambda: ec.rotated(source, 3),
+    "normalize": lambda: ec.normalize(source),
     "nested": lambda: ec.columns([ec.rotated(source), ec.combine([ec.partition(halves), source])]),
 }
 table = expressions[sys.argv[3]]()
@@ -44,7 +45,7 @@ print(json.dumps({"peak": int(peak.split()[1]) << 10, "rows": table.rows, "dimen
 """
 ROUTES = [
     "source", "slice", "modulo", "divisor", "map", "blocks", "columns", "combine", "ranges", "assignment", "project",
-    "rotate", "rotated", "nested",
+    "rotate", "rotated", "normalize", "nested",
 ]  # fmt: skip
 STORES = ["f16", "uniform", "codebook", "product", "sparse"]
 

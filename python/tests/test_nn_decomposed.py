@@ -14,7 +14,7 @@ import embedcompress as ec
 torch = pytest.importorskip("torch")
 from embedcompress import nn  # noqa: E402
 
-UNSAID = ("rotate", "ranges", "assignment", "hash")
+UNSAID = ("rotate", "normalize", "ranges", "assignment", "hash")
 WEIGHT = torch.from_numpy(np.random.default_rng(0).standard_normal((30, 16)).astype(np.float32))
 
 

@@ -237,6 +237,9 @@ int64_t ec_table_invalid_count(const ec_table *table);
 ec_status ec_table_description(const ec_table *table, ec_string *out);
 /// The expression in a line, such as "project(rank=37, uniform(bits=8))".
 ec_status ec_table_expression_summary(const ec_table *table, ec_string *out);
+/// What the method that this table comes from chose for options that leave it to it, such as "auto", as a JSON array:
+/// {"option", "value", "candidates": [{"value", and figures by name; null where infinite}]}. Files and slices don't have it.
+ec_status ec_table_choices(const ec_table *table, ec_string *out);
 /// The expression as the JSON that ec_table_assemble takes; each node also has rows, dimension and bytes.
 ec_status ec_table_tree(const ec_table *table, ec_string *out);
 /// Where rows lie among cache lines of 64 bytes, and what ec_table_align would give: a JSON array with, for each store of
@@ -657,6 +660,8 @@ typedef struct ec_report {
     double f16_loss;
     /// The same with f32; negative if that is not known.
     double f32_loss;
+    /// What ec_table_choices says, to be released; null where there was nothing to choose.
+    ec_string choices;
 } ec_report;
 
 // Paths are bytes as the system has them, which need not be UTF-8; errors show others as \xff. A file is written

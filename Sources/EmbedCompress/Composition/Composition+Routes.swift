@@ -113,3 +113,8 @@ extension Rotate {
         }
     }
 }
+
+extension Normalize {
+    /// One table. No fields.
+    init(composing parts: inout Composition) throws { try self.init(try parts.inner()) }
+}

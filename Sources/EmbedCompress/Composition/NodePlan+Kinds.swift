@@ -168,3 +168,7 @@ extension Rotate {
         byteCount(dimension: plan.dimension, hasSeed: plan.children.count < 2, hasOffset: plan.hasTensor("offset"))
     }
 }
+
+extension Normalize {
+    static func plannedBytes(_ plan: NodePlan) throws -> Int? { 0 }
+}

@@ -230,7 +230,7 @@ extension InnerMethod: CustomStringConvertible {
 }
 
 /// The nearest bf16: the upper half of an f32, rounded to even.
-private func brainFloat(_ value: Float) -> UInt16 {
+func brainFloat(_ value: Float) -> UInt16 {
     let bits = value.bitPattern
     return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16)
 }

@@ -48,6 +48,8 @@ protocol RowCompressor: Sendable {
     /// Whether the products and sums that rows are decoded by might leave the range of f32, because the table has very
     /// large values. The result is then decoded once, and refused if a row is not finite.
     var mayOverflow: Bool { get }
+    /// What was chosen for options that leave it open.
+    var choices: [MethodChoice] { get }
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node
 }
 
@@ -55,6 +57,7 @@ extension RowCompressor {
     var finished: (any Node)? { nil }
     var needsWholeTable: Bool { false }
     var mayOverflow: Bool { false }
+    var choices: [MethodChoice] { [] }
 }
 
 /// Products and sums of numbers up to this stay far within the range of f32, whatever the size of a table.
@@ -137,7 +140,9 @@ extension Method {
     ) throws -> Table {
         let progress = progress(rows: source.rows, callback)
         return try MappedFile.reading(source.root.storages + (weights?.root.storages ?? [])) {
-            Table(try compress(source, options, weights: weights, countedRows: countedRows, progress: progress))
+            let (input, compressor) = try begin(
+                source, options, weights: weights, countedRows: countedRows, progress: progress)
+            return Table(try finish(compressor, input, progress: progress), choices: compressor.choices)
         }
     }
 
@@ -150,6 +155,13 @@ extension Method {
     ) throws -> any Node {
         let (input, compressor) = try begin(
             source, options, weights: weights, countedRows: countedRows, progress: progress)
+        return try finish(compressor, input, progress: progress)
+    }
+
+    private func finish(
+        _ compressor: any RowCompressor, _ input: CompressionInput, progress: ProgressCounter
+    ) throws -> any Node {
+        let source = Table(input.source)
         guard let node = compressor.finished else {
             let node = try compressor.compress(input, tally: FallbackTally(), progress: progress)
             if compressor.mayOverflow { try checkDecoded(node, of: source, progress: progress.watch) }

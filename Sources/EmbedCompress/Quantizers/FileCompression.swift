@@ -28,6 +28,8 @@ public struct CompressionReport: Sendable {
     public var halfLoss: Double?
     /// The same with f32; nil if that is not known.
     public var floatLoss: Double?
+    /// What the method chose for options that leave it to it, such as "auto".
+    public var choices: [MethodChoice] = []
 
     /// Adds why a method chose f32.
     fileprivate mutating func add(_ losses: WideScales.Losses?) { (halfLoss, floatLoss) = (losses?.f16, losses?.f32) }
@@ -168,6 +170,7 @@ private struct StreamedTable {
         var sums = QualitySums()
         var report = CompressionReport()
         report.add(input.wideScales.losses)
+        report.choices = compressor.choices
         let arrays = arrays
         // Bytes that no array has, such as seeds.
         report.storedBytes = known.storedBytes - arrays.reduce(0) { $0 + $1.bytes.count }

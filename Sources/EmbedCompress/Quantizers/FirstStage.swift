@@ -95,6 +95,7 @@ struct StagedCompressor: RowCompressor {
 
     /// The sum of two numbers that are in range may be out of it.
     var mayOverflow: Bool { true }
+    var choices: [MethodChoice] { inner.choices }
 
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
         try stage.sum(try inner.compress(try stage.rest(of: input), tally: tally, progress: progress), of: input)

@@ -12,7 +12,8 @@ extension Method {
         paper: "Marcellin and Fischer 1990, IEEE Transactions on Communications 38 (1); QTIP 2024, arXiv 2406.11235",
         summary: "bits of a row by Viterbi's algorithm, whose windows are multiplied to become values",
         bytesPerRow:
-            "ceil(d * bits / 8) + 1, and 1024 + 5 * d for the table; a partial rotation d * d / 4, a full one d * d",
+            "ceil(d * bits / 8) + 1, and 1024 + 5 * d for the table; a partial rotation d * d / 4, a full one d * d; a mean row "
+            + "4 * d, means of rows 2 a row and 4 * d",
         cost: "some 2^10, 2^12 or 2^16 steps for each value: fast, default, best",
         options: [
             Option("bits", .number(0.25...8), default: .integer(4), "bits of a column, on average"),
@@ -20,9 +21,10 @@ extension Method {
                 "effort", .choice(TrellisCompressor.Effort.allCases.map(\.rawValue)), default: .string("default"),
                 "states of the search: 10 bits of them (12 where a column has more than 6), 12 or 16"),
             Option(
-                "rotation", .choice(TrellisTurn.Kind.allCases.map(\.rawValue)), default: .string("none"),
+                "rotation", .choice(["auto"] + TrellisTurn.Kind.allCases.map(\.rawValue)), default: .string("none"),
                 "partial turns a quarter of the principal directions out, full all of them, and columns have bits as they vary; "
-                    + "hadamard turns at random"),
+                    + "hadamard turns at random; auto is one of none, hadamard and partial, the next where it saves 1.5 dB"
+            ),
             Option(
                 "first_stage", .choice(FirstStage.Choice.allCases.map(\.rawValue)), default: .string("none"),
                 "vectors: a byte of each row says to which of 256 vectors its codes are added; auto: where a sample has less error "
@@ -30,49 +32,96 @@ extension Method {
             Option(
                 "seed", .integer(0...Int.max), default: .integer(0), "of the rotation at random, and of the vectors"),
             Option(
+                "center", .choice(["auto"] + RowCenter.Kind.allCases.map(\.rawValue)), default: .string("auto"),
+                "what is kept apart: table the mean row, rows the mean of each row's columns; auto where that saves more bits "
+                    + "than it takes"),
+            Option(
+                "normalize", .flag, default: .bool(false),
+                "rows of norm 1 are decoded to the norm 1, but for rounding in f32; for tables of such rows"),
+            Option(
                 "fallback", .flag, default: .bool(true),
-                "rows that least squares serves better in no more bytes a row have its codes; without it, compress_to_file needs "
-                    + "no memory for the result"),
+                "rows that least squares serves better in no more bytes a row have its codes, but not where rows are normalized; "
+                    + "without it, compress_to_file needs no memory for the result"),
             Option("budget", .budget, default: .null, "most bytes of the result; chooses bits"),
         ],
         takesWeights: true, passes: 2
     ) { input, options, progress in
         let dimension = input.source.dimension
-        guard let effort = TrellisCompressor.Effort(rawValue: try options.string("effort")),
-            let kind = TrellisTurn.Kind(rawValue: try options.string("rotation"))
-        else { throw EmbedCompressError.invalidArgument("trellis has no such effort or rotation") }
-        if kind != .none, input.elementWeights != nil {
-            throw EmbedCompressError.invalidArgument(
-                "trellis: weights of columns go with rotation 'none': a rotated row has other columns")
+        guard let effort = TrellisCompressor.Effort(rawValue: try options.string("effort")) else {
+            throw EmbedCompressError.invalidArgument("trellis has no such effort")
         }
+        let budget = try options.optionalInteger("budget")
+        if budget != nil, options.isGiven("bits") {
+            throw EmbedCompressError.invalidArgument("give trellis either bits or a budget, not both")
+        }
+        let normalizes = try options.flag("normalize")
         let stage = try FirstStage(forTrellis: input, options, watch: progress.watch)
         let rest = try stage?.rest(of: input) ?? input
-        let turn = try TrellisTurn(kind, rest, seed: try options.integer("seed"), watch: progress.watch)
-        let plan = TrellisPlan(
-            dimension: dimension, effort: effort, extraBytes: turn.storedBytes + (stage?.storedBytes ?? 0))
         let stageBytes = stage == nil ? 0 : FirstStage.rowBytes
-        let codeBytes: Int
-        let budget = try options.optionalInteger("budget")
-        if let budget {
-            if options.isGiven("bits") {
-                throw EmbedCompressError.invalidArgument("give trellis either bits or a budget, not both")
-            }
-            codeBytes = try plan.codeBytes(rows: input.source.rows, budget: budget)
-        } else {
-            codeBytes = max(plan.codeBytes(bits: try options.number("bits")) - stageBytes, plan.least)
-        }
-        @Sendable func compressor(_ codeBytes: Int, _ progress: ProgressCounter) throws -> any RowCompressor {
+        let plan = TrellisPlan(
+            rows: input.source.rows, dimension: dimension, effort: effort, bits: try options.number("bits"),
+            budget: budget, stageBytes: stageBytes, extraBytes: stage?.storedBytes ?? 0)
+        var choices: [MethodChoice] = []
+        let center = try center(rest, options, plan, &choices, watch: progress.watch)
+        let kind = try rotation(rest, options, plan, center, &choices, watch: progress.watch)
+        let turn = try TrellisTurn(
+            kind, rest, center: center, seed: try options.integer("seed"), watch: progress.watch)
+        let made = choices
+        @Sendable func compressor(_ columns: TrellisColumns, _ progress: ProgressCounter) throws -> any RowCompressor {
             let codes = try TrellisCompressor(
-                rest,
-                columns: try plan.columns(codeBytes: codeBytes, energies: turn.ordersColumns ? turn.energies : nil),
-                energies: turn.energies, turn: turn, effort: effort, progress: progress)
+                rest, columns: columns, energies: turn.energies, turn: turn, center: center, effort: effort,
+                normalizes: normalizes, choices: made, progress: progress)
             return stage.map { StagedCompressor(stage: $0, inner: codes) } ?? codes
         }
-        let plain = try compressor(codeBytes, progress)
-        guard try options.flag("fallback") else { return plain }
+        let columns = try plan.columns(turn, center)
+        let plain = try compressor(columns, progress)
+        guard try options.flag("fallback"), !normalizes else { return plain }
         return TrellisFallback(
-            codeBytes: codeBytes, compressor: plain, leastCodeBytes: plan.least, otherBytes: 1 + stageBytes,
-            budget: budget, make: compressor)
+            codeBytes: columns.codeBytes, compressor: plain, leastCodeBytes: plan.least,
+            otherBytes: 1 + stageBytes + center.rowBytes, budget: budget
+        ) { codeBytes, progress in
+            try compressor(try plan.columns(codeBytes: codeBytes, turn), progress)
+        }
+    }
+
+    /// What is taken from rows, as the options have it or as a sample shows.
+    private static func center(
+        _ input: CompressionInput, _ options: OptionValues, _ plan: TrellisPlan, _ choices: inout [MethodChoice],
+        watch: ProgressCounter
+    ) throws -> RowCenter {
+        let given = RowCenter.Kind(rawValue: try options.string("center"))
+        if given == RowCenter.Kind.none { return .none }
+        let sample = try TrellisTurn.rows(of: input, watch: watch)
+        if let given { return try RowCenter(given, of: sample) }
+        let (center, choice) = try RowCenter.chosen(for: sample, rows: input.budgetRows) { rowBytes, tableBytes in
+            plan.hasRoom(rowBytes: rowBytes, tableBytes: tableBytes)
+        }
+        choices.append(choice)
+        return center
+    }
+
+    /// How rows are turned, as the options have it or as a sample shows.
+    private static func rotation(
+        _ input: CompressionInput, _ options: OptionValues, _ plan: TrellisPlan, _ center: RowCenter,
+        _ choices: inout [MethodChoice], watch: ProgressCounter
+    ) throws -> TrellisTurn.Kind {
+        let given = TrellisTurn.Kind(rawValue: try options.string("rotation"))
+        guard input.elementWeights == nil else {
+            if let given, given != .none {
+                throw EmbedCompressError.invalidArgument(
+                    "trellis: weights of columns go with rotation 'none': a rotated row has other columns")
+            }
+            return .none
+        }
+        if let given { return given }
+        let plan = plan.with(.fast)
+        let found = try TrellisRotationChoice(
+            input, center: center, seed: try options.integer("seed"), watch: watch, isInBudget: plan.budget != nil
+        ) { turn in
+            do { return try plan.columns(turn, center) } catch EmbedCompressError.budget { return nil }
+        }
+        choices.append(found.choice)
+        return found.kind
     }
 }
 
@@ -80,6 +129,10 @@ extension FirstStage {
     /// The first stage that options of `trellis` ask for; nil for none.
     fileprivate init?(forTrellis input: CompressionInput, _ options: OptionValues, watch: ProgressCounter) throws {
         guard let choice = Choice(rawValue: try options.string("first_stage")), choice != .none else { return nil }
+        if try options.flag("normalize") {
+            if choice == .auto { return nil }
+            throw EmbedCompressError.invalidArgument("trellis: normalize goes with first_stage 'none'")
+        }
         do {
             try self.init(input, seed: try options.integer("seed"), watch: watch)
         } catch EmbedCompressError.invalidArgument where choice == .auto {
@@ -90,8 +143,9 @@ extension FirstStage {
         var (codeBytes, fewer, besides) = (0, 0, 0.0)
         if let budget = try options.optionalInteger("budget") {
             func bytes(extra: Int) throws -> Int {
-                try TrellisPlan(dimension: dimension, effort: .fast, extraBytes: extra).codeBytes(
-                    rows: rows, budget: budget)
+                try TrellisPlan(
+                    rows: rows, dimension: dimension, effort: .fast, bits: 0, budget: budget, extraBytes: extra
+                ).codeBytes(rowBytes: 0, tableBytes: 0)
             }
             do {
                 (codeBytes, fewer) = (try bytes(extra: 0), try bytes(extra: storedBytes))
@@ -99,8 +153,9 @@ extension FirstStage {
                 return nil
             }
         } else {
-            let plan = TrellisPlan(dimension: dimension, effort: .fast, extraBytes: 0)
-            codeBytes = plan.codeBytes(bits: try options.number("bits"))
+            let plan = TrellisPlan(
+                rows: rows, dimension: dimension, effort: .fast, bits: try options.number("bits"), budget: nil)
+            codeBytes = try plan.codeBytes(rowBytes: 0, tableBytes: 0)
             fewer = codeBytes - Self.rowBytes
             besides = Double(storedBytes) / Double(max(rows, 1)) - Double(Self.rowBytes)
             guard fewer >= plan.least else { return nil }
@@ -149,11 +204,34 @@ struct TrellisTurn: Sendable {
         }
     }
 
-    /// Rows that directions and energies are learned from, each divided by its norm. Weights of rows play no part: each row is
-    /// encoded by itself.
-    private static func sample(_ input: CompressionInput, watch: ProgressCounter) throws -> RowSample {
-        let sample = try RowSample(
+    /// Bytes of the vectors that a rotation keeps.
+    static func vectorBytes(_ kind: Kind, dimension: Int) -> Int {
+        // A row of 8-bit codes has a scale and a bias in f16.
+        Checked.product(vectorCount(kind, dimension: dimension), dimension + 4) ?? Int.max
+    }
+
+    private static func vectorCount(_ kind: Kind, dimension: Int) -> Int {
+        switch kind {
+        case .none, .hadamard: return 0
+        case .partial: return max(dimension / 4, 1)
+        case .full: return max(dimension - 1, 1)
+        }
+    }
+
+    /// Rows to learn from. Weights of rows play no part: each row is encoded by itself.
+    static func rows(of input: CompressionInput, watch: ProgressCounter) throws -> RowSample {
+        try RowSample(
             CompressionInput(source: input.source, firstRow: input.firstRow), atMost: 65_536, seed: 0, watch: watch)
+    }
+
+    /// The same without what is taken from them, each divided by its norm: what directions and energies are learned from.
+    private static func sample(
+        _ input: CompressionInput, center: RowCenter, watch: ProgressCounter
+    ) throws -> RowSample {
+        let sample = try rows(of: input, watch: watch)
+        center.take(
+            from: sample.values, stride: sample.dimension, count: sample.count, dimension: sample.dimension,
+            unit: sample.unit)
         for index in 0..<sample.count {
             let row = sample.values + index * sample.dimension
             var square = 0.0
@@ -165,8 +243,8 @@ struct TrellisTurn: Sendable {
         return sample
     }
 
-    init(_ kind: Kind, _ input: CompressionInput, seed: Int, watch: ProgressCounter) throws {
-        let sample = try Self.sample(input, watch: watch)
+    init(_ kind: Kind, _ input: CompressionInput, center: RowCenter, seed: Int, watch: ProgressCounter) throws {
+        let sample = try Self.sample(input, center: center, watch: watch)
         (way, energies) = try withExtendedLifetime(sample) {
             let way = try Self.way(kind, sample, seed: seed, watch: watch)
             return (way, try Self.energies(sample, way))
@@ -179,8 +257,7 @@ struct TrellisTurn: Sendable {
         case .none: return .none
         case .hadamard: return .seeded(try Rotation(dimension: dimension, seed: seed))
         case .partial, .full:
-            let count = max(kind == .full ? dimension - 1 : dimension / 4, 1)
-            let vectors = try vectors(sample, count: count, watch: watch)
+            let vectors = try vectors(sample, count: vectorCount(kind, dimension: dimension), watch: watch)
             return .reflected(try Reflectors(vectors, isForward: true), vectors)
         }
     }
@@ -227,12 +304,16 @@ struct TrellisTurn: Sendable {
         try Scratch.check()
     }
 
-    /// Codes of turned rows as a table of rows.
-    func back(_ codes: Trellis) throws -> any Node {
+    /// Codes of turned rows as a table of rows, to which a row is added that all share.
+    func back(_ codes: Trellis, offset: Bytes?) throws -> any Node {
         switch way {
-        case .none: return codes
-        case .seeded(let rotation): return try Rotate(inner: codes, seed: rotation.seed)
-        case .reflected(_, let vectors): return try Rotate(inner: codes, vectors: vectors)
+        case .none:
+            guard let offset else { return codes }
+            let mean = try Dense(offset, element: .float32, rows: 1, dimension: codes.dimension)
+            let shared = try Remap(.modulo(modulus: 1, offset: 0), rows: codes.rows, inner: mean)
+            return try Combination([codes, shared], operation: .sum)
+        case .seeded(let rotation): return try Rotate(inner: codes, seed: rotation.seed, offset: offset)
+        case .reflected(_, let vectors): return try Rotate(inner: codes, vectors: vectors, offset: offset)
         }
     }
 
@@ -251,32 +332,72 @@ struct TrellisTurn: Sendable {
 
 /// How many bits rows and columns have.
 private struct TrellisPlan: Sendable {
+    let rows: Int
     let dimension: Int
     let effort: TrellisCompressor.Effort
-    /// Beside the trellis.
-    let extraBytes: Int
+    /// Of a column, on average.
+    let bits: Double
+    /// Of the whole table, in place of the bits.
+    let budget: Int?
+    /// Bytes of a row that a first stage takes of those that the bits make.
+    var stageBytes = 0
+    /// Of a first stage, as a budget counts them.
+    var extraBytes = 0
+
+    func with(_ effort: TrellisCompressor.Effort) -> TrellisPlan {
+        TrellisPlan(
+            rows: rows, dimension: dimension, effort: effort, bits: bits, budget: budget, stageBytes: stageBytes,
+            extraBytes: extraBytes)
+    }
 
     /// Every fourth column has a bit, and all together have as many as the fewest states.
     var least: Int { max((dimension + 31) / 32, TrellisCode.stateBitRange.lowerBound / 8) }
     private var most: Int { dimension * TrellisCode.mostColumnBits / 8 }
 
-    func codeBytes(bits: Double) -> Int {
-        min(max(Int((Double(dimension) * bits / 8).rounded(.up)), least), most)
+    /// Whether rows of codes fit beside so many bytes of each row, and of the table.
+    func hasRoom(rowBytes: Int, tableBytes: Int) -> Bool {
+        guard let budget else { return true }
+        guard let used = bytes(least, rowBytes: rowBytes, tableBytes: tableBytes) else { return false }
+        return used <= budget
     }
 
-    func codeBytes(rows: Int, budget: Int) throws -> Int {
-        let table = Trellis.tableBytes(dimension: dimension) + extraBytes
-        let room = rows > 0 ? (budget - table) / rows - 1 : most
-        guard budget >= table, room >= least else {
+    /// Of rows of so many bytes of codes; nil if they are too many to count.
+    private func bytes(_ codeBytes: Int, rowBytes: Int, tableBytes: Int) -> Int? {
+        Checked.sum(of: [
+            Checked.product(rows, codeBytes + 1 + rowBytes), Trellis.tableBytes(dimension: dimension), tableBytes,
+            extraBytes,
+        ])
+    }
+
+    /// Bytes of the codes of a row.
+    ///
+    /// - Parameters:
+    ///   - rowBytes: Of what a row has beside its codes and their scale.
+    ///   - tableBytes: Of what the table has beside the trellis.
+    func codeBytes(rowBytes: Int, tableBytes: Int) throws -> Int {
+        guard let budget else {
+            let bytes = min(max(Int((Double(dimension) * bits / 8).rounded(.up)), least), most)
+            return max(bytes - stageBytes, least)
+        }
+        guard hasRoom(rowBytes: rowBytes, tableBytes: tableBytes) else {
             throw EmbedCompressError.budget(
                 method: "trellis", budgetBytes: budget,
-                floorBytes: Checked.sum(of: [Checked.product(rows, least + 1), table]) ?? Int.max)
+                floorBytes: bytes(least, rowBytes: rowBytes, tableBytes: tableBytes) ?? Int.max)
         }
-        return min(room, most)
+        let table = Trellis.tableBytes(dimension: dimension) + tableBytes + extraBytes
+        return rows > 0 ? min((budget - table) / rows - 1 - rowBytes, most) : most
     }
 
-    /// - Parameter energies: Of columns that are to have bits as they vary; nil for even bits.
-    func columns(codeBytes: Int, energies: [Double]?) throws -> TrellisColumns {
+    func columns(_ turn: TrellisTurn, _ center: RowCenter) throws -> TrellisColumns {
+        try columns(
+            codeBytes: codeBytes(
+                rowBytes: center.rowBytes, tableBytes: center.tableBytes(dimension: dimension) + turn.storedBytes), turn
+        )
+    }
+
+    func columns(codeBytes: Int, _ turn: TrellisTurn) throws -> TrellisColumns {
+        // Those of columns that differ, which have bits as they vary; the others have even bits.
+        let energies = turn.ordersColumns ? turn.energies : nil
         let even = TrellisColumns.evenBits(dimension: dimension, codeBytes: codeBytes)
         // Rows of few bits have fewer states: those of windows of half of the row's bits, or as many as their columns need.
         let needed = Int(even.max() ?? 0) + TrellisCode.leastMemory

@@ -36,6 +36,10 @@ struct TrellisCompressor: RowCompressor {
 
     private let search: TrellisSearch
     private let turn: TrellisTurn
+    private let center: RowCenter
+    /// Whether decoded rows have the norm 1.
+    private let normalizes: Bool
+    let choices: [MethodChoice]
     private let factors: [Float]
     /// As they are stored.
     private let scales: [Float]
@@ -49,29 +53,48 @@ struct TrellisCompressor: RowCompressor {
 
     /// Reads all rows once for the range of their scales.
     init(
-        _ input: CompressionInput, columns: TrellisColumns, energies: [Double], turn: TrellisTurn, effort: Effort,
-        progress: ProgressCounter
+        _ input: CompressionInput, columns: TrellisColumns, energies: [Double], turn: TrellisTurn, center: RowCenter,
+        effort: Effort, normalizes: Bool = false, choices: [MethodChoice] = [], progress: ProgressCounter
     ) throws {
         search = TrellisSearch(columns, seamColumns: effort.seamColumns(columns))
-        self.turn = turn
+        (self.turn, self.center, self.normalizes, self.choices) = (turn, center, normalizes, choices)
         self.effort = effort
         factors = Self.factors(energies, bits: columns.bits, isEven: !turn.ordersColumns)
         let dimension = columns.dimension
         let lock = Lock()
-        var (least, most) = (Double.infinity, 0.0)
+        var (least, most, largest) = (Double.infinity, 0.0, Float(0))
         try RowReader.forEachBlock(of: input.source, progress: progress) { first, count, values in
-            var (low, high) = (Double.infinity, 0.0)
+            var (low, high, magnitude) = (Double.infinity, 0.0, Float(0))
             for index in 0..<count {
                 let row = RowValues(base: values.row(index), count: dimension)
-                guard row.extent() != nil else { throw nonFinite(row, row: input.firstRow + first + index) }
-                let scale = Self.scale(row)
-                if scale > 0 { (low, high) = (min(low, scale), max(high, scale)) }
+                guard let extent = row.extent() else { throw nonFinite(row, row: input.firstRow + first + index) }
+                magnitude = max(magnitude, -extent.minimum, extent.maximum)
+                if normalizes { try Self.checkNorm(row, input.firstRow + first + index) }
             }
-            lock.withLock { (least, most) = (min(least, low), max(most, high)) }
+            try center.withRest(of: values, count: count, dimension: dimension, firstRow: input.firstRow + first) {
+                rest in
+                for index in 0..<count {
+                    let scale = Self.scale(RowValues(base: rest.row(index), count: dimension))
+                    if scale > 0 { (low, high) = (min(low, scale), max(high, scale)) }
+                }
+            }
+            lock.withLock { (least, most, largest) = (min(least, low), max(most, high), max(largest, magnitude)) }
         }
         unit = most < 0x1p-60 ? 0x1p40 : 1
         scales = Self.scales(from: least * unit, to: most * unit)
-        mayOverflow = most > Double(safeMagnitude)
+        mayOverflow = most > Double(safeMagnitude) || largest > safeMagnitude
+    }
+
+    /// Norms may be off by this, as those of rows in bf16 are.
+    private static let normTolerance = 0.01
+
+    private static func checkNorm(_ row: RowValues, _ index: Int) throws {
+        let norm = Double(deviation(row)) * Double(row.count).squareRoot()
+        guard norm == 0 || abs(norm - 1) <= normTolerance else {
+            throw EmbedCompressError.invalidArgument(
+                "row \(index) has the norm \(norm), but normalize is for rows of the norm 1: divide rows by their norms before"
+            )
+        }
     }
 
     /// The standard deviation of a column over that of a row, times what its values are best multiplied by.
@@ -97,10 +120,13 @@ struct TrellisCompressor: RowCompressor {
     }
 
     /// The scale at which a row is encoded first: 0 for a row of zeros. A turn leaves it what it is.
-    private static func scale(_ row: RowValues) -> Double {
+    private static func scale(_ row: RowValues) -> Double { deviation(row) / Double(TrellisCode.deviation) }
+
+    /// The root of the mean of squares.
+    private static func deviation(_ row: RowValues) -> Double {
         var square = 0.0
         for column in 0..<row.count { square += Double(row.base[column]) * Double(row.base[column]) }
-        return (square / Double(row.count)).squareRoot() / Double(TrellisCode.deviation)
+        return (square / Double(row.count)).squareRoot()
     }
 
     /// 0, and 255 scales at equal ratios, with room for what fitting makes of the first and the last.
@@ -119,13 +145,18 @@ struct TrellisCompressor: RowCompressor {
         let bytes = Bytes(try ByteStorage.allocate(size))
         let target = bytes.mutablePointer
         let dimension = columns.dimension
-        try withExtendedLifetime(bytes) {
+        let means = Bytes(try ByteStorage.allocate(rows * center.rowBytes))
+        let meanBits = means.mutablePointer.assumingMemoryBound(to: UInt16.self)
+        try withExtendedLifetime((bytes, means)) {
             try RowReader.forEachBlock(of: input.source, and: input.elementWeights, progress: progress) {
                 first, count, values, weights in
                 try checkFinite(values, count, dimension, firstRow: input.firstRow + first)
                 let stride = MatrixProduct.stride(dimension)
                 try Scratch.with(count * stride, of: Float.self) { rows in
                     for index in 0..<count { (rows + index * stride).update(from: values.row(index), count: dimension) }
+                    center.take(
+                        from: rows, stride: stride, count: count, dimension: dimension,
+                        means: center.rowBytes > 0 ? meanBits + first : nil)
                     try turn.apply(rows, stride: stride, count: count)
                     for index in 0..<count {
                         guard RowValues(base: rows + index * stride, count: dimension).extent() == nil else { continue }
@@ -142,7 +173,8 @@ struct TrellisCompressor: RowCompressor {
         let codes = try Trellis(
             bytes, rows: rows, columns: columns, scales: try scales.withUnsafeBytes { try Bytes(copying: $0) },
             factors: try factors.map { $0 / Float(unit) }.withUnsafeBytes { try Bytes(copying: $0) })
-        return try turn.back(codes)
+        let node = try center.adding(means, to: turn.back(codes, offset: center.offset()))
+        return normalizes ? try Normalize(node) : node
     }
 
     /// Encodes rows that are turned.
@@ -240,11 +272,15 @@ struct TrellisCompressor: RowCompressor {
                 square += product * product
                 own += Double(row[column]) * Double(row[column])
             }
-            let index = square > 0 && mixed > 0 ? compressor.nearestScale(scale * mixed / square) : 0
+            let fitted = square > 0 && mixed > 0 ? compressor.nearestScale(scale * mixed / square) : 0
+            let index = max(fitted, compressor.leastScale)
             let ratio = compressor.size(index) / scale
             return ((own - 2 * ratio * mixed + ratio * ratio * square) * scale * scale, index)
         }
     }
+
+    /// Of a row that is not zeros: one that is to have the norm 1 can't be zeros, however little its codes say of it.
+    private var leastScale: Int { normalizes ? 1 : 0 }
 
     /// A stored scale, without the unit.
     private func size(_ index: Int) -> Double { Double(scales[index]) / unit }

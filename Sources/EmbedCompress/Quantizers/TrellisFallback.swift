@@ -28,6 +28,7 @@ struct TrellisFallback: RowCompressor {
 
     var needsWholeTable: Bool { true }
     var mayOverflow: Bool { compressor.mayOverflow }
+    var choices: [MethodChoice] { compressor.choices }
 
     func compress(_ input: CompressionInput, tally: FallbackTally, progress: ProgressCounter) throws -> any Node {
         let rows = input.source.rows

@@ -15,6 +15,11 @@ extension Rotate {
     }
 }
 
+extension Normalize {
+    /// The rows of a table, each divided by its norm.
+    public init(_ table: Table) throws { try self.init(table.root) }
+}
+
 extension Remap {
     /// `rows` ids over a table: `id % modulus`.
     ///

@@ -12,7 +12,8 @@ private func lineSummary(of tree: JSON) -> String {
 }
 
 private let shownNames = [
-    "element", "bits", "mantissa_bits", "exponent_bits", "code_bytes", "states", "scope", "group", "clusters", "parts", "mode", "nonzeros", "rank1",
+    "element", "bits", "mantissa_bits", "exponent_bits", "code_bytes", "states", "scope", "group", "clusters", "parts",
+    "mode", "nonzeros", "rank1",
     "rank2", "operation",
     "function", "modulus", "divisor",
 ]

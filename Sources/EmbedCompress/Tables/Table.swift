@@ -3,9 +3,12 @@
 /// Tables are immutable values; copies and slices share memory. Any number of threads may use one.
 public struct Table: Sendable, CustomStringConvertible {
     let root: any Node
+    /// What a method chose for options that leave it to it, such as "auto", where this is what compressing gave; files and
+    /// slices don't have it.
+    public let choices: [MethodChoice]
     private let invalid = AtomicInt()
 
-    init(_ root: any Node) { self.root = root }
+    init(_ root: any Node, choices: [MethodChoice] = []) { (self.root, self.choices) = (root, choices) }
 
     /// A table of one store or route.
     public init(_ dense: Dense) { self.init(dense as any Node) }
@@ -24,6 +27,7 @@ public struct Table: Sendable, CustomStringConvertible {
     public init(_ sharedArray: SharedArray) { self.init(sharedArray as any Node) }
     public init(_ hashNetwork: HashNetwork) { self.init(hashNetwork as any Node) }
     public init(_ rotate: Rotate) { self.init(rotate as any Node) }
+    public init(_ normalize: Normalize) { self.init(normalize as any Node) }
 
     /// The expression that this table is.
     public var expression: any TableExpression { root }

@@ -107,8 +107,8 @@ extension Node {
 /// Every piece that a file can hold: this module's, and stores that others register.
 let nodeKinds = Registry<any Node.Type>([
     Dense.self, Uniform.self, Codebook.self, Product.self, Sparse.self, SharedArray.self, TensorTrain.self,
-    HashNetwork.self, Trellis.self, PackedFloats.self, Remap.self, Combination.self, Columns.self, Partition.self, Project.self,
-    Rotate.self,
+    HashNetwork.self, Trellis.self, PackedFloats.self, Remap.self, Combination.self, Columns.self, Partition.self,
+    Project.self, Rotate.self, Normalize.self,
 ])
 
 /// More than enough for a block's ids, pointers, parts and segments.

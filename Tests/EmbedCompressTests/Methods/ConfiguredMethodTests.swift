@@ -58,7 +58,7 @@ final class ConfiguredMethodTests: XCTestCase {
                 .trellis(),
                 .trellis(
                     bits: 2.5, budget: size, effort: .fast, rotation: .hadamard, firstStage: .auto, seed: 1,
-                    fallback: false)
+                    center: .rows, normalize: true, fallback: false)
             ),
             (.exact(), .exact(budget: size)),
             (.int8(), .int8(scale: .table, scaleType: .float32, step: 0.5, seed: 1, budget: size)),
@@ -141,6 +141,8 @@ final class ConfiguredMethodTests: XCTestCase {
             var options = form.full.options
             options["budget"] = nil
             if options["scale"] == "table" { options["scale_dtype"] = nil }
+            // For rows of the norm 1.
+            options["normalize"] = nil
             XCTAssertNoThrow(try source.compressed(name, options), name)
         }
     }

@@ -206,6 +206,16 @@ def _notes(table: dict[str, Any]) -> list[str]:
     return notes
 
 
+def _choice(choice: dict[str, Any]) -> str:
+    """Return what a method chose by itself, and what it went by, in a line."""
+    candidates = (
+        f"{one['value']}: "
+        + ", ".join(f"{name} {figure(value)}" for name, value in one.items() if name != "value" and value is not None)
+        for one in choice["candidates"]
+    )
+    return f"{choice['option']} {choice['value']} ({'; '.join(candidates)})"
+
+
 def _text(report: dict[str, Any]) -> str:
     header = ("table", "rows x dim", "before", "after", "after/before", "norm. l2", "cosine", "worst row", "fallback")
     rows = [
@@ -228,6 +238,7 @@ def _text(report: dict[str, Any]) -> str:
         "",
         *(f"{printable(table['name'])}: {table['expression']}" for table in report["tables"]),
         *(f"{printable(table['name'])}: {note}" for table in report["tables"] for note in _notes(table)),
+        *(f"{printable(table['name'])}: {_choice(one)}" for table in report["tables"] for one in table["choices"]),
         f"Wrote {output}, {report['output_bytes']:,} bytes, in {report['seconds']:.2f} s.",
     ]
     if any(table["fallback_share"] is not None for table in report["tables"]):

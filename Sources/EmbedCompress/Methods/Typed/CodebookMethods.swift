@@ -30,6 +30,8 @@ extension ConfiguredMethod {
     /// How rows are turned before they become trellis codes.
     public enum TrellisRotation: String, Sendable, CaseIterable, OptionConvertible {
         case none
+        /// None, at random or partial: the next one where it saves 1.5 dB.
+        case auto
         /// A quarter of the principal directions are turned out.
         case partial
         /// All of them are.
@@ -45,6 +47,19 @@ extension ConfiguredMethod {
         case vectors
         /// Vectors where a sample of rows has less error with them in the same bytes.
         case auto
+    }
+
+    /// What is taken from rows before they become trellis codes, and added again to what is decoded.
+    public enum TrellisCenter: String, Sendable, CaseIterable, OptionConvertible {
+        /// What saves more bits than it takes.
+        case auto
+        case none
+        /// The mean row of the table.
+        case table
+        /// The mean of each row's columns.
+        case rows
+        /// The mean row, and then that of each row's columns.
+        case both
     }
 
     /// KMEANS: a codebook for each row, by k-means of its values (Guan et al. 2019, arXiv 1911.02079).
@@ -118,17 +133,20 @@ extension ConfiguredMethod {
     ///   - budget: The most bytes of the result, in place of `bits`.
     ///   - firstStage: What codes are added to.
     ///   - seed: Of the rotation at random, and of the vectors of a first stage.
+    ///   - center: What is kept apart of rows.
+    ///   - normalize: Whether rows, which must have the norm 1, are decoded to the norm 1, but for rounding in f32.
     ///   - fallback: Whether rows that least squares serves better in no more bytes a row have its codes; they have if nil,
     ///     but not inside another method.
     public static func trellis(
         bits: Double? = nil, budget: Budget? = nil, effort: TrellisEffort = .default,
-        rotation: TrellisRotation = .none, firstStage: TrellisFirstStage = .none, seed: Int = 0, fallback: Bool? = nil
+        rotation: TrellisRotation = .none, firstStage: TrellisFirstStage = .none, seed: Int = 0,
+        center: TrellisCenter = .auto, normalize: Bool = false, fallback: Bool? = nil
     ) -> ConfiguredMethod {
         ConfiguredMethod(
             "trellis",
             [
-                "bits": bits, "budget": budget, "effort": effort, "rotation": rotation,
-                "first_stage": firstStage, "seed": seed, "fallback": fallback,
+                "bits": bits, "budget": budget, "effort": effort, "rotation": rotation, "first_stage": firstStage,
+                "seed": seed, "center": center, "normalize": normalize, "fallback": fallback,
             ])
     }
 }
