@@ -8,8 +8,8 @@
 
 /// Which rotation a table's rows have: the error of some rows is compared with and without, at the same bytes.
 ///
-/// Rotations are tried in the order of what they add to the time of a lookup: none, at random, by a quarter of the principal
-/// directions. The next one is taken where it has 1.5 dB less squared error than what was taken before, which is what a
+/// Rotations are tried in this order: none; at random, which keeps no more than a seed, and of wide rows takes less of a
+/// lookup; by a quarter of the principal directions. The next one is taken where it has 1.5 dB less squared error than what was taken before, which is what a
 /// quarter of a bit for each value brings. Bytes of the vectors count, shared by all rows: small tables have no room for them.
 /// Times are measured and told, but play no part.
 struct TrellisRotationChoice {
