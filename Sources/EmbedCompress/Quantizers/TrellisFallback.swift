@@ -166,6 +166,11 @@ extension Node {
     fileprivate func picking(_ rows: [Int]) throws -> any Node {
         if let rotate = self as? Rotate { return try rotate.with(rotate.inner.picking(rows)) }
         if let sum = self as? Combination { return try sum.with(try sum.parts.map { try $0.picking(rows) }) }
+        if let project = self as? Project { return try project.with(project.inner.picking(rows)) }
+        if let remap = self as? Remap, remap.inner.rows == 1 {
+            // A row that all share.
+            return try Remap(.modulo(modulus: 1, offset: 0), rows: rows.count, inner: remap.inner)
+        }
         guard let store = self as? any RowStore else {
             return try Remap(Table(self), rows: rows.count, through: rows)
         }

@@ -85,7 +85,7 @@ public struct Project: Node {
         encoder.add("inner", inner)
     }
 
-    private func with(_ inner: any Node) throws -> Project {
+    func with(_ inner: any Node) throws -> Project {
         try Project(matrix: matrix, bias: bias, element: element, dimension: dimension, inner: inner)
     }
 
