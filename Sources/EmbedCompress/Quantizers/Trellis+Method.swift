@@ -26,7 +26,7 @@ extension Method {
             Option("seed", .integer(0...Int.max), default: .integer(0), "of the rotation at random"),
             Option("budget", .budget, default: .null, "most bytes of the result; chooses bits"),
         ],
-        takesWeights: true, passes: 2
+        takesWeights: true, passes: 2, countsSampledRows: true
     ) { input, options, progress in
         let dimension = input.source.dimension
         guard let effort = TrellisCompressor.Effort(rawValue: try options.string("effort")),
@@ -43,7 +43,7 @@ extension Method {
             if options.isGiven("bits") {
                 throw EmbedCompressError.invalidArgument("give trellis either bits or a budget, not both")
             }
-            codeBytes = try plan.codeBytes(rows: input.source.rows, budget: budget)
+            codeBytes = try plan.codeBytes(rows: input.budgetRows, budget: budget)
         } else {
             codeBytes = plan.codeBytes(bits: try options.number("bits"))
         }
