@@ -1,19 +1,20 @@
 """Every method on every real table: bytes, error, neighbours kept, and times.
 
 Methods are those of `ec.methods()`, with their defaults; a new one is in the card the day it is in the registry.
-Figures go to docs/results/comparison_card.json, the card to docs/comparison-card.md. About two minutes on two cores.
+Figures go to docs/results/comparison_card.json, the card to docs/comparison-card.md. With `--methods`, these are
+measured, again or for the first time, and the others stay. About ten minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _pages import DOCS, RESULTS, described_machine, machine_text, write_json
+from _pages import DOCS, RESULTS, described_machine, machine_text, read_json, write_json
 from tqdm import tqdm
 
 import embedcompress as ec
@@ -43,11 +44,13 @@ def measure(
     queries: int = 256,
     lookups: int = 100_000,
     repetitions: int = 15,
+    methods: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the card's figures.
 
     Args:
         samples: The tables.
+        methods: Names of those that are measured; all without any.
         budget: A ratio of the f32 size for every method to meet; None leaves methods their defaults.
         queries: Rows whose neighbours are searched for recall@10.
         lookups: Random ids for each timing, which is on one thread.
@@ -69,7 +72,8 @@ def measure(
     for sample in samples:
         tables: dict[str, ec.Table] = {}
         results: list[dict[str, Any]] = []
-        for method in tqdm(ec.methods(), desc=sample.name, leave=False):
+        wanted = [method for method in ec.methods() if not methods or method.name in methods]
+        for method in tqdm(wanted, desc=sample.name, leave=False):
             result: dict[str, Any] = {"method": method.name, "title": method.title}
             start = time.perf_counter()
             try:
@@ -98,6 +102,26 @@ def measure(
             }
         )
     return card
+
+
+def merged(before: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a card with the methods of another one in their places, each with the machine that it was measured on.
+
+    Raises:
+        ValueError: they were measured in different ways.
+    """
+    if before["settings"] != card["settings"]:
+        raise ValueError(f"the card was measured with {before['settings']}, not with {card['settings']}")
+    order = [method.name for method in ec.methods()]
+    found = {table["name"]: table for table in card["tables"]}
+    tables = []
+    for table in before["tables"]:
+        results = {result["method"]: result for result in table["results"]}
+        for result in found[table["name"]]["results"]:
+            results[result["method"]] = result | {"machine": card["machine"]}
+        known = sorted((name for name in results if name in order), key=order.index)
+        tables.append({**table, "results": [results[name] for name in known]})
+    return {**before, "tables": tables}
 
 
 def table_markdown(table: dict[str, Any]) -> str:
@@ -139,12 +163,24 @@ def page(card: dict[str, Any]) -> str:
         f"Compressing is timed once, on {settings['compress_threads']} threads. Lookups are on one thread: "
         f"{settings['lookups']:,} random ids, in bags of 50 where pooled; medians of {settings['repetitions']} rounds "
         "in which the tables take turns. Methods that lay rows out alike differ by noise.",
-        machine_text(card["machine"]),
+        card_machines(card),
     ]
     for table in card["tables"]:
         heading = f"## {table['title']}, {table['rows']:,} × {table['dimension']}"
         parts += [heading, f"From {table['source']}.", table_markdown(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def card_machines(card: dict[str, Any]) -> str:
+    """Return the machine of a card, and those of the methods that were measured another time."""
+    later: dict[str, list[str]] = {}
+    for table in card["tables"]:
+        for result in table["results"]:
+            if "machine" in result:
+                later.setdefault(machine_text(result["machine"]), []).append(result["title"])
+    texts = [machine_text(card["machine"])]
+    texts += [f"{text} So: {', '.join(dict.fromkeys(titles))}." for text, titles in later.items()]
+    return "\n\n".join(texts)
 
 
 def samples(quick: bool) -> list[Sample]:
@@ -158,12 +194,15 @@ def samples(quick: bool) -> list[Sample]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small table only, to see that it runs")
+    parser.add_argument("--methods", nargs="+", default=[], help="those to measure; the others stay")
     parser.add_argument("--budget", type=float, help="a ratio of the f32 size that every method is to meet")
     parser.add_argument("--json", type=Path, default=RESULTS / "comparison_card.json", help="the figures")
     parser.add_argument("--page", type=Path, default=DOCS / "comparison-card.md", help="the card")
     options = parser.parse_args(arguments)
     small: dict[str, int] = {"queries": 8, "lookups": 4_000, "repetitions": 1} if options.quick else {}
-    card = measure(samples(options.quick), budget=options.budget, **small)
+    card = measure(samples(options.quick), budget=options.budget, methods=options.methods, **small)
+    if options.methods:
+        card = merged(read_json(options.json), card)
     write_json(options.json, card)
     write_text(options.page, page(card))
     for table in card["tables"]:

@@ -1,15 +1,16 @@
 """Trellis codes on real tables: error beside the possible, recall, time to compress and to look up.
 
-The bound is that of normally distributed rows with the table's own principal components: reverse water-filling over
-their variances. Cells that docs/results/trellis_codes.json has are not made again; tables go to docs/trellis-codes.md.
-Half an hour.
+The bound is that of normally distributed rows with the table's own spectrum (`embedcompress.bench._spectrum`). Cells
+that docs/results/trellis_codes.json has are not made again; tables go to docs/trellis-codes.md, and with them what
+table.jsonl and product_codes.json say of trellis codes beside all else, faiss's codes included. Half an hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from _pages import (
     interleaved,
     machines_text,
     median_ratio,
+    read_cells,
     write_cells,
 )
 
 import embedcompress as ec
 from embedcompress import _samples
-from embedcompress._report import figure, markdown_table
+from embedcompress._report import figure, markdown_table, percent
+from embedcompress.bench import _calls, _lines
+from embedcompress.bench._spectrum import Spectrum
 
 Values = np.ndarray[Any, Any]
 Cell = dict[str, Any]
@@ -50,35 +54,22 @@ LOOKED_UP: Mapping[str, tuple[str, dict[str, Any]]] = {
     "trellis, 2 bits": ("trellis", {"bits": 2, "effort": "fast"}),
     "trellis, 4 bits": ("trellis", {"bits": 4, "effort": "fast"}),
 }
+RIVALS = (0.05, 0.3)
+"""Shares of the f32 bytes within which trellis codes are held against everything else."""
 SETTINGS = {"bits": list(BITS), "queries": 1000, "bag": 50, "batch": 2000, "repetitions": 15}
-
-
-def spectrum_bound(energies: Values, bits: float) -> float:
-    """Return the least relative squared error at so many bits a column, for normal rows whose components vary so."""
-    total = bits * len(energies)
-
-    def rate(level: float) -> float:
-        return float(np.maximum(0.5 * np.log2(np.maximum(energies, 1e-300) / level), 0).sum())
-
-    low, high = float(energies.max()) * 1e-12, float(energies.max())
-    for _ in range(200):
-        middle = (low * high) ** 0.5
-        low, high = (middle, high) if rate(middle) > total else (low, middle)
-    return float(np.minimum(energies, high).sum() / energies.sum())
 
 
 def errors(name: str, label: str, bits: int) -> Cell:
     """Return what a method makes of a real table."""
-    weight = _samples.SAMPLES[name]().weight.decode()
+    source = _samples.SAMPLES[name]().weight
+    weight = source.decode()
     method, options = METHODS[label]
     start = time.process_time()
     table = ec.compress(weight, method, bits=bits, **options)
     seconds = time.process_time() - start
     found = ec.evaluate(table, weight, queries=SETTINGS["queries"])
-    energies = np.linalg.eigvalsh(weight.T.astype(np.float64) @ weight.astype(np.float64))
-    row_bytes = table.stored_bytes / len(weight)
     # Bytes that are not bits of columns, such as scales, count too.
-    bound = spectrum_bound(energies, 8 * row_bytes / weight.shape[1])
+    row_bytes = table.stored_bytes / len(weight)
     return {
         "part": "errors",
         "table": name,
@@ -86,7 +77,7 @@ def errors(name: str, label: str, bits: int) -> Cell:
         "bits": bits,
         "row_bytes": row_bytes,
         "l2": found.normalized_l2,
-        "gap": float(10 * np.log10(found.normalized_l2**2 / bound)),
+        "gap": Spectrum.of(source).decibels(found.normalized_l2, row_bytes),
         "recall": found.recall_at_10,
         "microseconds": 1e6 * seconds / len(weight),
     }
@@ -157,6 +148,92 @@ def error_table(cells: Sequence[Cell]) -> str:
     return markdown_table(header, rows, left=2)
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A real table that a benchmark compressed."""
+
+    label: str
+    stored_bytes: int
+    l2: float
+
+    @property
+    def is_trellis(self) -> bool:
+        """Whether trellis codes made it."""
+        return self.label.startswith("trellis")
+
+
+def coded(name: str) -> Iterator[Coded]:
+    """Yield what docs/results has of a real table: all methods, and faiss's codes."""
+    for line in _lines.read(RESULTS / "table.jsonl"):
+        request = line["request"]
+        if request["table"] == name and "method" in request and "figures" in line:
+            figures = line["figures"]
+            yield Coded(_calls.label(request), figures["stored_bytes"], figures["normalized_l2"])
+    for cell in read_cells(RESULTS / "product_codes.json"):
+        if cell["table"] != name:
+            continue
+        if cell["part"] == "trellis":
+            yield Coded("trellis(rotation=partial)", cell["stored_bytes"], cell["normalized_l2"])
+        else:
+            codes = f"{cell['method']} {cell['parts']} x 8"
+            yield Coded(codes, cell["stored_bytes"], cell["normalized_l2"])
+            yield Coded(f"faiss, {codes}", cell["faiss_stored_bytes"], cell["faiss_normalized_l2"])
+
+
+def front(found: Sequence[Coded]) -> list[Coded]:
+    """Return those that no other one beats in bytes and error, the smallest first."""
+    result: list[Coded] = []
+    for one in sorted(found, key=lambda one: (one.stored_bytes, one.l2)):
+        if not result or one.l2 < result[-1].l2:
+            result.append(one)
+    return result
+
+
+def contests(found: Sequence[Coded], size: int) -> list[tuple[Coded, Coded]]:
+    """Return the trellis codes that no others of them beat, each with the best of all else that has no more bytes.
+
+    Args:
+        found: Of a real table; trellis codes of bytes within the shares are asked.
+        size: Its f32 bytes.
+    """
+    least, most = (share * size for share in RIVALS)
+    ours = [one for one in front([one for one in found if one.is_trellis]) if least <= one.stored_bytes <= most]
+    others = front([one for one in found if not one.is_trellis])
+    return [(one, [other for other in others if other.stored_bytes <= one.stored_bytes][-1]) for one in ours]
+
+
+def rival_text() -> str:
+    """Return, as Markdown, where others have less error than trellis codes of as many bytes or more."""
+    found = {name: contests(list(coded(name)), f32_bytes(name)) for name in TABLES}
+    least, most = (f"{100 * share:g} %" for share in RIVALS)
+    rows = []
+    for name, pairs in found.items():
+        for ours, other in pairs:
+            if other.l2 < ours.l2:
+                cell = [name, percent(ours.stored_bytes / f32_bytes(name))]
+                for one in (ours, other):
+                    cell += [one.label, f"{one.stored_bytes:,}", f"{one.l2:.4f}"]
+                rows.append(cell)
+    told = ", ".join(
+        f"{sum(ours.l2 <= other.l2 for ours, other in pairs)} of {len(pairs)} on {name}"
+        for name, pairs in found.items()
+    )
+    text = (
+        f"From {least} to {most} of the f32 bytes, trellis codes have no more error than everything else that has no "
+        f"more bytes in {told}."
+    )
+    if not rows:
+        return text
+    header = ["table", "of f32", "trellis codes", "bytes", "l2", "less error", "bytes", "l2"]
+    return f"{text} Those where something else has less:\n\n{markdown_table(header, rows)}"
+
+
+def f32_bytes(name: str) -> int:
+    """Return the bytes of a real table that is not compressed."""
+    weight = _samples.SAMPLES[name]().weight
+    return 4 * weight.rows * weight.dimension
+
+
 def lookup_table(cells: Sequence[Cell]) -> str:
     """Return the times of lookups as Markdown."""
     header = ["method", "rows", "columns", "rows, ns", "of least squares", "bags of 50, ns a row", "of least squares"]
@@ -205,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.page,
         {
             "trellis errors": f"{text['errors']}\n\n{error_table(cells)}",
+            "trellis rivals": rival_text(),
             "trellis lookups": f"{text['lookups']}\n\n{lookup_table(cells)}",
         },
     )

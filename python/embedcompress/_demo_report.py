@@ -21,7 +21,9 @@ HEADER = (
     "lookup, ns/row",
     "pooled, ns/row",
 )
-TITLES = {"asym": "ASYM", "greedy": "GREEDY", "least_squares": "least squares"}
+TITLES = {"asym": "ASYM", "greedy": "GREEDY", "least_squares": "least squares", "trellis": "trellis"}
+OWN_LAYOUT = ("trellis",)
+"""Methods whose rows are not laid out as those of the others, and take another time to look up."""
 
 
 def summary_rows(table: dict[str, Any]) -> list[list[str]]:
@@ -90,8 +92,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"bags of {settings['ids_per_bag']}, summed. Times are nanoseconds per row, medians of "
         f"{settings['repetitions']} rounds in which the tables take turns. The summaries have the times of one thread; "
         "*norm. l2* is ‖X − Q(X)‖ / ‖X‖, *cosine* the mean over rows, *recall@10* the share of the 10 nearest rows "
-        f"that {settings['queries']} random rows keep. All of them lay rows out alike: what times "
-        "at the same width differ by is noise.",
+        f"that {settings['queries']} random rows keep. All but trellis codes lay rows out "
+        "alike: what their times at the same width differ by is noise.",
     ]
     for table in report["tables"]:
         parts += [
@@ -157,8 +159,8 @@ def _neighbours(neighbours: dict[str, dict[str, list[str]]]) -> str:
     return markdown_table(("word", "table", "nearest"), rows, left=3)
 
 
-COLORS = {"asym": "#c2570c", "greedy": "#1d4e89", "least_squares": "#2e7d32"}
-MARKERS = {"asym": "s", "greedy": "o", "least_squares": "D"}
+COLORS = {"asym": "#c2570c", "greedy": "#1d4e89", "least_squares": "#2e7d32", "trellis": "#7b2d8e"}
+MARKERS = {"asym": "s", "greedy": "o", "least_squares": "D", "trellis": "v"}
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
@@ -174,7 +176,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
         _plot_quality(error, table, "normalized_l2", "normalized l2 loss")
         error.set_yscale("log")
         _plot_quality(recall, table, "recall_at_10", "recall@10")
-        recall.set_ylim(0, 1.05)
+        recall.set_ylim(0, 1.1)
         _plot_times(times, table)
         for axes in (error, recall, times):
             axes.spines[["top", "right"]].set_visible(False)
@@ -199,11 +201,11 @@ def _plot_quality(axes: Axes, table: dict[str, Any], field: str, label: str) -> 
             axes.annotate(
                 f"{result['bits']} bits",
                 (100 * result["ratio"], result[field]),
-                # The side on which neither line passes: one falls, the other rises.
-                xytext=(-7, -11) if field == "normalized_l2" else (6, -12),
+                # The side on which no line passes: the last method's is below the others', or above.
+                xytext=(-7, -11) if field == "normalized_l2" else (-7, 5),
                 textcoords="offset points",
                 fontsize=8,
-                ha="right" if field == "normalized_l2" else "left",
+                ha="right",
             )
     axes.set_xlabel("stored bytes, % of f32", fontsize=9)
     axes.set_ylabel(label, fontsize=9)
@@ -214,12 +216,17 @@ def _plot_quality(axes: Axes, table: dict[str, Any], field: str, label: str) -> 
 
 
 def _plot_times(axes: Axes, table: dict[str, Any]) -> None:
-    """Draw one bar a width: methods share the rows' layout, and therefore the time."""
-    bars = [("NumPy f32\ntake", table["baselines"]["numpy take"]), ("f32,\nthis library", table["baselines"]["f32"])]
-    last = table["results"][-1]["method"]
-    bars += [
-        (f"{result['bits']} bits", result["ns_per_row"]) for result in table["results"] if result["method"] == last
-    ]
+    """Draw one bar a width for all methods that share a layout of rows, and therefore the time."""
+    bars = [("NumPy\ntake", table["baselines"]["numpy take"]), ("f32", table["baselines"]["f32"])]
+    methods = list(dict.fromkeys(result["method"] for result in table["results"]))
+    common = [method for method in methods if method not in OWN_LAYOUT][-1:]
+    for method in (*common, *(method for method in methods if method in OWN_LAYOUT)):
+        name = f"\n{TITLES[method]}" if method in OWN_LAYOUT else ""
+        bars += [
+            (f"{result['bits']} bits{name}", result["ns_per_row"])
+            for result in table["results"]
+            if result["method"] == method
+        ]
     for offset, way, color, label in (
         (-0.2, "lookup", "#1d4e89", "lookup"),
         (0.2, "bag", "#8fb3d9", "pooled, bags of 50"),

@@ -25,7 +25,7 @@ from ._evaluate import neighbours
 from ._report import machine, to_json
 from ._samples import Sample, glove, minilm
 
-METHODS = ("asym", "greedy", "least_squares")
+METHODS = ("asym", "greedy", "least_squares", "trellis")
 BITS = (8, 4, 2)
 KEPT = ("least_squares", 4)
 """The compressed files that stay in the report's folder."""
@@ -170,7 +170,8 @@ def lookup_times(
 
     Tables are `tables`, "f32" for this library's dense table, "numpy take" for `numpy.take` into a reused array, as all
     others write to, and "numpy index" for `weight[ids]`, which makes a new array. Ways are "lookup" and "bag", sums of
-    50 rows. Contenders take turns, so that what else the machine does meets them all.
+    50 rows. Contenders take turns, so that what else the machine does meets them all; times of one thread are those of
+    its processor.
     """
     rows, dimension = weight.shape
     array = weight.decode()
@@ -239,11 +240,12 @@ def _interleaved(
         for repetition in range(repetitions + 1):
             for key, call in calls.items():
                 ec.set_num_threads(key[2])
-                start = time.perf_counter()
+                clock = time.thread_time if key[2] == 1 else time.perf_counter
+                start = clock()
                 call()
                 # The first round warms up.
                 if repetition:
-                    seconds[key].append(time.perf_counter() - start)
+                    seconds[key].append(clock() - start)
     finally:
         ec.set_num_threads(threads_before)
     return {key: statistics.median(taken) for key, taken in seconds.items()}

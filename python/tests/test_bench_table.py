@@ -43,7 +43,9 @@ def test_every_method_is_measured_or_refuses(measured):
     cells = _report_cells.cells(lines)
     methods = ec.methods()
     assert {line["request"]["method"] for line in cells} == {method.name for method in methods}
-    assert {"svd(eden)", "least_squares(group=32)"} <= {_calls.label(line["request"]) for line in cells}
+    assert {"svd(eden)", "least_squares(group=32)", "trellis", "trellis(rotation=partial)"} <= {
+        _calls.label(line["request"]) for line in cells
+    }
     size = 4 * 200 * 24
     for line in cells:
         budget = line["request"]["budget"]
@@ -142,12 +144,15 @@ def test_what_takes_too_long_is_stopped_and_tried_again_with_more_time(saved, tm
     calls = [_calls.Call("asym", {"bits": 4}), _calls.Call("asym", {}, 0.2)]
     with monkeypatch.context() as patch:
         patch.setattr(ec, "compress", slow)
-        lines = table.run("small", weight, calls, out, queries=8, limit=0.05)
+        lines = _report_cells.cells(table.run("small", weight, calls, out, queries=8, limit=0.05))
         # What the budget would choose may be what was stopped.
         assert [(line["stopped"], line["limit_seconds"]) for line in lines] == [("> 0.05 s", 0.05)] * 2
-        assert table.run("small", weight, calls, out, queries=8, limit=0.04) == lines
+        assert _report_cells.cells(table.run("small", weight, calls, out, queries=8, limit=0.04)) == lines
     again = table.run("small", weight, calls, out, queries=8, limit=30)
-    assert [line["figures"]["expression"] for line in again] == ["uniform(bits=4)", "uniform(bits=5)"]
+    assert [line["figures"]["expression"] for line in _report_cells.cells(again)] == [
+        "uniform(bits=4)",
+        "uniform(bits=5)",
+    ]
     assert _lines.read(out) == again
     assert _report_cells.outcome_text(lines[0]) == "> 0.05 s"
 
@@ -226,14 +231,32 @@ def test_the_report_has_every_budget_and_the_front(measured, tmp_path):
             size <= line["figures"]["stored_bytes"] and error <= line["figures"]["normalized_l2"]
             for size, error in zip(sizes, errors, strict=True)
         )
-    _report_tables.plot(lines).savefig(tmp_path / "plot.png")
+    distances = {
+        _calls.label(line["request"]): line["figures"][_report_tables.BOUND_DECIBELS]
+        for line in _report_cells.made(_report_tables.with_distances(lines))
+        if line["request"]["budget"] == 0.1
+    }
+    assert distances["trellis"] > 0 and f" {distances['trellis']:.2f} |" in text
+    assert min(distances.values()) > 0 and f" **{min(distances.values()):.2f}** |" in text
+    assert "How far these are from the bound" in text and "from the bound, dB" in text
+    drawing = _report_tables.plot(lines)
+    assert "bound of the spectrum" in [one.get_label() for one in drawing.axes[0].get_lines()]
+    drawing.savefig(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_lines_without_a_spectrum_are_reported_without_the_bound(measured):
+    pytest.importorskip("matplotlib")
+    lines = [line for line in measured[0] if "spectrum" not in line["request"]]
+    text = "\n\n".join(_report_tables.parts(lines))
+    assert "How far these are from the bound" not in text
+    assert "bound of the spectrum" not in [one.get_label() for one in _report_tables.plot(lines).axes[0].get_lines()]
 
 
 def test_the_committed_figures_are_of_all_tables():
     lines = _lines.read(DOCS / "results" / "table.jsonl")
     assert list(_report_tables.by_table(lines)) == list(_samples.SAMPLES)
-    assert len(_report_cells.cells(lines)) == 1185
+    assert len(_report_cells.cells(lines)) == 1287
 
 
 def test_recommend_is_near_the_best_committed_cells():

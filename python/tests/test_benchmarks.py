@@ -33,6 +33,7 @@ import loss_aware  # noqa: E402
 import many_tables  # noqa: E402
 import multipoint  # noqa: E402
 import packed_auc  # noqa: E402
+import product_codes  # noqa: E402
 import quantized_log_loss  # noqa: E402
 import quantizer_speed  # noqa: E402
 import reproduce_4bit  # noqa: E402
@@ -160,6 +161,25 @@ def test_the_card_has_every_method(tmp_path, capsys):
     assert all(method.title in text for method in ec.methods())
 
 
+def test_the_card_gets_a_method_that_it_lacks(tmp_path, capsys):
+    paths = ["--quick", "--json", str(tmp_path / "card.json"), "--page", str(tmp_path / "card.md"), "--methods"]
+    path = tmp_path / "card.json"
+    first = comparison_card.measure(
+        comparison_card.samples(True), queries=8, lookups=4_000, repetitions=1, methods=["eden", "asym"]
+    )
+    path.write_text(json.dumps(first))
+    comparison_card.main([*paths, "trellis", "asym"])
+    (table,), (before,) = json.loads(path.read_text())["tables"], first["tables"]
+    assert [result["method"] for result in table["results"]] == ["asym", "eden", "trellis"]
+    assert table["results"][1] == before["results"][1]
+    assert ["machine" in result for result in table["results"]] == [True, False, True]
+    assert "So: ASYM, TCQ." in (tmp_path / "card.md").read_text(encoding="utf-8")
+    first["settings"]["queries"] = 9
+    path.write_text(json.dumps(first))
+    with pytest.raises(ValueError, match="the card was measured with"):
+        comparison_card.main([*paths, "trellis"])
+
+
 def test_the_card_says_who_cannot_meet_a_budget():
     card = comparison_card.measure(comparison_card.samples(True), budget=0.1, queries=0, lookups=4_000, repetitions=1)
     (table,) = card["tables"]
@@ -207,6 +227,28 @@ def test_the_pages_quote_the_committed_figures():
     assert text.count("<!-- /") == len(tables) + 1
     card = (DOCS / "comparison-card.md").read_text(encoding="utf-8")
     assert card == comparison_card.page(committed("comparison_card"))
+
+
+def test_the_page_of_product_codes_has_the_committed_figures():
+    cells = _pages.read_cells(DOCS / "results" / "product_codes.json")
+    assert (DOCS / "product-codes.md").read_text(encoding="utf-8") == product_codes.page(cells)
+    codes, trellises = ([cell for cell in cells if cell["part"] == part] for part in ("codes", "trellis"))
+    assert [(cell["table"], cell["method"], cell["parts"]) for cell in codes] == list(product_codes.CELLS)
+    assert len(product_codes.met(codes, trellises)) == len(codes)
+    assert all(found["stored_bytes"] <= cell["stored_bytes"] for cell, found in product_codes.met(codes, trellises))
+
+
+def test_trellis_codes_are_held_against_product_codes():
+    cell = {"table": "glove", "method": "pq", "parts": 2, "stored_bytes": 9, "normalized_l2": 0.4}
+    cell |= {"faiss_normalized_l2": 0.3}
+    found = {"table": "glove", "budget": 9, "stored_bytes": 8, "normalized_l2": 0.2}
+    found |= {"cpu_seconds": 1.0, "lookup_cpu_ns": 2.0, "bag_cpu_ns": 3.0}
+    assert product_codes.trellis_text([cell], [found]) == "Trellis codes have the least error in 1 of 1 rows."
+    assert "| 0.4000 | 0.3000 | **0.2000** |" in product_codes.trellis_table([cell], [found])
+    found["normalized_l2"] = 0.35
+    assert product_codes.trellis_text([cell], [found]).endswith("0 of 1 rows; not beside pq 2 x 8 on glove.")
+    assert product_codes.met([cell], [found | {"budget": 10}]) == []
+    assert product_codes.faiss_bytes("opq", 10, 4, 2) == 20 + 4 * (256 * 4 + 16)
 
 
 def test_the_committed_figures_are_the_paper_s_where_they_should_be():

@@ -57,7 +57,7 @@ def test_its_figures(report):
     result, _ = report
     one = result["tables"][0]
     assert [(r["method"], r["bits"]) for r in one["results"]] == [
-        (m, b) for m in ("asym", "greedy", "least_squares") for b in (8, 4, 2)
+        (m, b) for m in ("asym", "greedy", "least_squares", "trellis") for b in (8, 4, 2)
     ]
     weight = ec.load(report[1] / "one-least_squares-4bit.safetensors")
     four = one["results"][7]
@@ -72,6 +72,9 @@ def test_its_figures(report):
     # Neither search is ever worse than ASYM.
     for asym, *searched in zip(*(one["results"][start : start + 3] for start in (0, 3, 6)), strict=True):
         assert all(found["normalized_l2"] <= asym["normalized_l2"] for found in searched)
+    # At 4 and 2 bits, trellis codes have less error than all others.
+    for trellis, *others in zip(*(one["results"][start : start + 2] for start in (10, 1, 4, 7)), strict=True):
+        assert all(trellis["normalized_l2"] < found["normalized_l2"] for found in others)
 
 
 def test_words_have_neighbours(report):

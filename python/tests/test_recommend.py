@@ -61,6 +61,8 @@ def test_reasons_have_numbers(found):
     first, *others = found
     assert re.match(r"The least loss of \d+ candidates: ", first.reason)
     assert f"normalised l2 {first.normalized_l2:.4g}" in first.reason
+    took = f" It took {first.compress_seconds:.2g} s to make, and {first.lookup_ns_per_row:.0f} ns a row to look up."
+    assert first.reason.endswith(took)
     for one in others:
         assert "% more loss than the best" in one.reason
     assert all(one.reason.endswith(".") for one in found)
@@ -84,6 +86,23 @@ def test_a_table_of_low_rank_gets_an_svd():
     rng = np.random.default_rng(0)
     weight = (rng.standard_normal((2000, 2)) @ rng.standard_normal((2, 32))).astype(np.float32)
     assert ec.recommend(weight, 0.1, sample=500)[0].method in ("svd", "magsvd")
+
+
+def test_a_table_whose_columns_hang_together_gets_turned_trellis_codes():
+    rng = np.random.default_rng(5)
+    turn, _ = np.linalg.qr(rng.standard_normal((32, 32)))
+    weight = (rng.standard_normal((3000, 32)) / np.arange(1, 33) ** 0.5 @ turn).astype(np.float32)
+    first = ec.recommend(weight, 0.1, sample=800)[0]
+    assert (first.method, first.options["rotation"]) == ("trellis", "partial")
+    unturned = ec.evaluate(ec.compress(weight, "trellis", budget=0.1), weight, queries=0)
+    assert first.normalized_l2 < 0.9 * unturned.normalized_l2
+
+
+def test_a_table_whose_rows_differ_in_length_gets_trellis_codes_of_more_and_of_fewer_bits():
+    rng = np.random.default_rng(0)
+    weight = (rng.standard_normal((5000, 32)) * rng.gamma(2, 1, (5000, 1))).astype(np.float32)
+    first = ec.recommend(weight, 0.1, sample=2000)[0]
+    assert (first.method, first.options["hot"], first.options["cold"]) == ("hot_cold", "trellis", "trellis")
 
 
 @pytest.mark.parametrize("metric", ["cosine", "recall"])

@@ -44,7 +44,7 @@ extension Method {
                     + "without it, compress_to_file needs no memory for the result"),
             Option("budget", .budget, default: .null, "most bytes of the result; chooses bits"),
         ],
-        takesWeights: true, passes: 2
+        takesWeights: true, passes: 2, countsSampledRows: true
     ) { input, options, progress in
         let dimension = input.source.dimension
         guard let effort = TrellisCompressor.Effort(rawValue: try options.string("effort")) else {
@@ -59,7 +59,7 @@ extension Method {
         let rest = try stage?.rest(of: input) ?? input
         let stageBytes = stage == nil ? 0 : FirstStage.rowBytes
         let plan = TrellisPlan(
-            rows: input.source.rows, dimension: dimension, effort: effort, bits: try options.number("bits"),
+            rows: input.budgetRows, dimension: dimension, effort: effort, bits: try options.number("bits"),
             budget: budget, stageBytes: stageBytes, extraBytes: stage?.storedBytes ?? 0)
         var choices: [MethodChoice] = []
         let center = try center(rest, options, plan, &choices, watch: progress.watch)

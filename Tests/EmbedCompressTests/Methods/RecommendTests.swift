@@ -130,6 +130,24 @@ final class RecommendTests: XCTestCase {
         }
     }
 
+    func testTrellisCodesAreTriedInSeveralWays() {
+        let found = CandidateList(rows: 1000, dimension: 32, budget: 16_000, hasUses: false).all().map(\.description)
+        for name in ["trellis", "trellis, rotation=partial", "hot_cold, hot=trellis, cold=trellis"] {
+            XCTAssertTrue(found.contains(name), name)
+        }
+    }
+
+    func testTrellisCodesOfASampleHaveTheBytesOfTheWholeTable() throws {
+        let source = try table(rows: 2000, dimension: 32)
+        let method = try Method.named("trellis")
+        for rotation in ["none", "partial"] {
+            let options: [String: OptionValue] = ["budget": .integer(2000 * 12), "rotation": .string(rotation)]
+            let whole = try method.compress(source, options)
+            let sample = try method.compress(source.slice(0..<100), options, countedRows: 2000)
+            XCTAssertEqual(sample.expressionSummary, whole.expressionSummary, rotation)
+        }
+    }
+
     func testSamplesStandForAllRows() {
         let uses = RowUses((0..<1000).map { Double($0 * 377 % 1000) })
         let chosen = RepresentativeRows(100, of: 1000, uses: uses, seed: 0)

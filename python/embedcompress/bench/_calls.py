@@ -13,8 +13,11 @@ from .._labels import label as with_options
 from .._registry import method_name
 
 BITS = range(1, 9)
+VARIANTS = ("group", "rotation")
+"""Options beside nested methods that make a method one of its own."""
 HYBRIDS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("least_squares", {"group": 32}),
+    ("trellis", {"rotation": "partial"}),
     ("svd", {"inner": "f16"}),
     ("svd", {"inner": "least_squares"}),
     ("svd", {"inner": "eden"}),
@@ -47,7 +50,7 @@ class Call:
 def label(request: Mapping[str, Any]) -> str:
     """Return a method with the options that make it a method of its own, such as "svd(eden)": all but its size."""
     options = request["options"]
-    return with_options(request["method"], {name: options[name] for name in (*NESTED, "group") if name in options})
+    return with_options(request["method"], {name: options[name] for name in (*NESTED, *VARIANTS) if name in options})
 
 
 def contenders(wanted: Sequence[str] = ()) -> list[Call]:

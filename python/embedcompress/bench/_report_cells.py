@@ -62,7 +62,7 @@ def matrix(lines: Sequence[Line], value: str, most: bool = False, decimals: int 
 
     Args:
         lines: Of one subject.
-        value: The figure.
+        value: The figure; None is no figure.
         most: Whether more of it is better.
         decimals: How many are shown; None shows three significant digits.
     """
@@ -75,7 +75,7 @@ def matrix(lines: Sequence[Line], value: str, most: bool = False, decimals: int 
     best: dict[float, float | None] = {}
     for budget in budgets:
         found = [row[budget]["figures"][value] for row in rows.values() if "figures" in row.get(budget, {})]
-        best[budget] = choose(found, default=None)
+        best[budget] = choose((one for one in found if one is not None), default=None)
 
     def shown(line: Line | None, least: float | None) -> str:
         if line is None:
@@ -83,6 +83,8 @@ def matrix(lines: Sequence[Line], value: str, most: bool = False, decimals: int 
         if "figures" not in line:
             return outcome_text(line)
         one = line["figures"][value]
+        if one is None:
+            return "-"
         text = figure(one, 3) if decimals is None else f"{one:.{decimals}f}"
         return f"**{text}**" if one == least else text
 

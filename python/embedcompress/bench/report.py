@@ -27,6 +27,7 @@ from . import (
     _report_train,
     _report_train_plots,
     _report_trials,
+    _spectrum,
 )
 from ._lines import Line
 from ._report_findings import Finding
@@ -204,7 +205,8 @@ def tables(lines: Sequence[Line]) -> list[Piece]:
     pieces: list[Piece] = []
     for name, found in _report_tables.by_table(lines).items():
         contest = Contest(found, "normalized_l2", False)
-        drawn = f"table-{name}", "error against bytes", "Error against stored bytes"
+        bound = "" if _spectrum.of_lines(found) is None else ", and the bound of the table's spectrum,"
+        drawn = f"table-{name}", "error against bytes", f"Error{bound} against stored bytes"
         pieces += _subject(_report_tables, name, found, contest, "The least error (normalised l2)", drawn)
     return pieces
 

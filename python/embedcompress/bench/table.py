@@ -2,7 +2,8 @@
 
 Figures of a line: the expression that a call led to, its bytes, normalised l2 and cosine (as `evaluate`), recall@10 of
 random rows, the seconds of `compress`, of the wall and of the processors, and processor nanoseconds of looking up a row
-at random on one thread. A line whose request has `recommend`, a budget, is what `recommend` puts first.
+at random on one thread. A line whose request has `recommend`, a budget, is what `recommend` puts first. One whose
+request has `spectrum` has the variances that the bound on the error of any method follows from.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .._report import machine
 from ._calls import Call
 from ._lines import Line, Lines, key
 from ._measured import Measured, digest
+from ._spectrum import MOST_COLUMNS, Spectrum
 
 BENCH = "table"
 BUDGETS = (0.5, 0.25, 0.13, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
@@ -53,7 +55,7 @@ def run(
     limit: float = LIMIT_SECONDS,
     progress: Progress | None = None,
 ) -> list[Line]:
-    """Measure what the file has no line of, and return the lines of the calls and then of the recommendations.
+    """Measure what the file has no line of, and return the lines of the calls, the recommendations and the spectrum.
 
     Args:
         name: Of the table, in its lines.
@@ -85,6 +87,12 @@ def run(
             request = measured.subject | {"recommend": budget}
             if key(request) not in lines.found:
                 lines.add({"bench": BENCH, "request": request, "machine": machine()} | _first(weight, budget))
+            found.append(lines.found[key(request)])
+        if weight.dimension <= MOST_COLUMNS:
+            request = measured.subject | {"spectrum": "covariance"}
+            if key(request) not in lines.found:
+                figures = Spectrum.of(weight).as_figures()
+                lines.add({"bench": BENCH, "request": request, "machine": machine(), "figures": figures})
             found.append(lines.found[key(request)])
         lines.sort(line["request"] for line in found)
     return found

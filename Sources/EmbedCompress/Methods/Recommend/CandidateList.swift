@@ -32,12 +32,14 @@ struct CandidateList {
             }
         }
         found += Self.groups.filter { $0 < dimension }.flatMap { call("least_squares", [("group", .integer($0))]) }
+        // Of tables whose columns hang together; turned rows take longer to look up.
+        found += call("trellis", [("rotation", "partial")])
         let inners = Self.lossyInner.filter(Self.isKnown)
         for outer in ["svd", "magsvd"] {
             found += (["f16"] + inners).flatMap { call(outer, [("inner", .string($0))]) }
         }
         let uses: [(String, OptionValue?)] = hasUses ? [("counts", nil)] : []
-        for inner in inners {
+        for inner in inners + [Method.trellis.name] {
             found += call("hot_cold", uses + [("hot", .string(inner)), ("cold", .string(inner))])
         }
         found += call("tiers", uses)

@@ -21,7 +21,8 @@ struct Reasons {
         if place == 0 {
             var text = "The least loss of \(tried) candidates: \(shown) in \(share)"
             if results.count > 1 { text += ", \(apart(best, results[1])) \(results[1].candidate)" }
-            return text + "."
+            return text
+                + ". It took \(significant(result.seconds, 2)) s to make, and \(nanoseconds(result)) ns a row to look up."
         }
         var gains: [String] = []
         if result.nanosecondsPerRow < 0.8 * best.nanosecondsPerRow {
@@ -36,6 +37,8 @@ struct Reasons {
         let text = behind.prefix(1).uppercased() + behind.dropFirst()
         return text + (gains.isEmpty ? "." : ", but \(gains.joined(separator: " and ")).")
     }
+
+    private func nanoseconds(_ result: Recommender.Result) -> String { fixed(result.nanosecondsPerRow, 0) }
 
     private func shown(_ result: Recommender.Result) -> String {
         switch judge.metric {
