@@ -177,7 +177,12 @@ def test_invalid_ids_are_rows_of_zeros(rng, mode, length):
     reference.assert_pooled(wanted, reference.bag(reference.rows(route), np.where(bad, 30, ids), offsets, mode), length)
     for value in (-1, 30, 2**40):
         found = table.bag(np.where(bad, value, ids), offsets, mode, on_invalid="zero")
-        np.testing.assert_array_equal(found, wanted)
+        if mode == "max":
+            np.testing.assert_array_equal(found, wanted)
+        else:
+            # Rows behind a route are summed in another order.
+            expected = reference.bag(reference.rows(route), np.where(bad, 30, ids), offsets, mode)
+            reference.assert_pooled(found, expected, length)
     assert table.invalid_count == 3 * bad.sum()
 
 

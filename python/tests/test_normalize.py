@@ -79,7 +79,7 @@ def test_every_row_of_trellis_codes_has_the_norm_1(rows, dimension, bits, rotati
     options = {"bits": bits, "effort": "fast", "rotation": rotation, "center": center}
     table = ec.compress(weight, "trellis", normalize=True, **options)
     assert (np.abs(norms(table) - 1) <= MOST).all()
-    plain = ec.compress(weight, "trellis", **options)
+    plain = ec.compress(weight, "trellis", fallback=False, **options)
     assert table.stored_bytes == plain.stored_bytes
 
 

@@ -173,7 +173,8 @@ def test_the_error_does_not_rise_with_bits_at_any_power_of_two(method, exponent,
     # The smallest f32 scale is 2^-126: smaller values are worth no more than zeros.
     floor = 2**-6 if method == "prune" else 2**-10
     # The factor of an SVD has smaller values once its columns are mixed than those that f16 is tried with.
-    worth = 1.3 if "svd" in method else 1.15
+    # Rows that trellis codes leave to least squares have fewer bits where their scales are f32.
+    worth = 1.3 if "svd" in method or method == "trellis" else 1.15
     most = np.maximum(ordinary * worth, floor) if exponent >= -100 else np.maximum(1, ordinary) * (1 + 1e-6)
     assert (found <= most).all(), (found, ordinary)
 

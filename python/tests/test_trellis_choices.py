@@ -80,17 +80,15 @@ def test_small_rows_are_not_spoilt_for_the_mean_of_large_ones():
 def test_what_is_taken_is_added_again(center, rotation, rows, dimension, seed):
     rng = np.random.default_rng(seed)
     weight = (rng.standard_normal((rows, dimension)) + 3 * rng.standard_normal((rows, 1)) + 2).astype(np.float32)
-    table = ec.compress(weight, "trellis", bits=8, effort="fast", center=center, rotation=rotation)
+    options = {"effort": "fast", "center": center, "rotation": rotation, "fallback": False}
+    table = ec.compress(weight, "trellis", bits=8, **options)
     assert table.shape == weight.shape
     np.testing.assert_allclose(table.decode(), weight, atol=0.5)
     if rows:
         ids = rng.integers(0, rows, 30)
         np.testing.assert_allclose(table.bag(ids, [0])[0], table.decode()[ids].sum(axis=0), atol=1e-2)
         budget = table.stored_bytes
-        assert (
-            ec.compress(weight, "trellis", budget=budget, effort="fast", center=center, rotation=rotation).stored_bytes
-            == budget
-        )
+        assert ec.compress(weight, "trellis", budget=budget, **options).stored_bytes == budget
 
 
 def test_a_budget_counts_what_is_kept_apart():
@@ -149,7 +147,8 @@ def test_tables_keep_their_rows_as_they_are_where_a_rotation_saves_little():
 def test_rows_of_few_large_values_are_turned_at_random():
     rng = np.random.default_rng(3)
     weight = normal(800, 64) * np.exp(2.5 * rng.standard_normal((800, 64)))
-    table = ec.compress(weight.astype(np.float32), "trellis", bits=2, effort="fast", rotation="auto", seed=3)
+    options = {"effort": "fast", "rotation": "auto", "fallback": False}
+    table = ec.compress(weight.astype(np.float32), "trellis", bits=2, seed=3, **options)
     assert chosen(table, "rotation")["value"] == "hadamard" and table.parts()[0]["seed"] == 3
 
 

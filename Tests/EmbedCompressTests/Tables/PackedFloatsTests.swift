@@ -53,7 +53,7 @@ final class PackedFloatsTests: XCTestCase {
     func testExactGivesEveryBitBack() throws {
         var generator = SeededGenerator(seed: 5)
         var values = generator.normals(200 * 24)
-        for (index, special) in [0, -0.0, Float.leastNonzeroMagnitude, -.leastNormalMagnitude, 3e38].enumerated() {
+        for (index, special) in [0, -0.0, Float.leastNonzeroMagnitude, -Float.leastNormalMagnitude, 3e38].enumerated() {
             values[index * 77] = special
         }
         let source = Table(try Dense(values, rows: 200, dimension: 24))
