@@ -53,11 +53,11 @@ def compress(
         The compressed table. With a method that chooses a range for each row, no row has a larger squared error than
         plain min-max at the same bits gives it, unless fallback=False asks for the method as its paper has it; and no
         row of trellis codes a larger one than least squares gives it in no more bytes a row, unless a budget has no
-        room to say which rows are of least squares. Scales in f16 can't say less than 6e-8, nor more than 65504: a
-        table of values so small that this costs more than a tenth of the error, or so large, has scales in f32, unless
-        scale_dtype="f16" asks for the others, or a budget has no room. Up to 256 of its rows are tried;
-        `compress_to_file` reports what they lost. Where an f16 scale is as small as that, it is the one of least error
-        among the nearest number and its neighbours.
+        room to say which rows are of least squares, rows are normalized, or the codes are part of another method.
+        Scales in f16 can't say less than 6e-8, nor more than 65504: a table of values so small that this costs more
+        than a tenth of the error, or so large, has scales in f32, unless scale_dtype="f16" asks for the others, or a
+        budget has no room. Up to 256 of its rows are tried; `compress_to_file` reports what they lost. Where an f16
+        scale is as small as that, it is the one of least error among the nearest number and its neighbours.
 
     Raises:
         ValueError: an unknown method or option; a value that is not finite, does not fit f16 scales, or is too large

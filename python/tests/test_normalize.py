@@ -113,3 +113,13 @@ def test_a_file_of_streamed_rows_is_that_of_memory(tmp_path):
             ec.compress(weight, "trellis", **options).save(tmp_path / "m")
             np.testing.assert_array_equal(ec.load(tmp_path / "t").decode(), ec.load(tmp_path / "m").decode())
             assert ec.load(tmp_path / "t").stored_bytes == ec.load(tmp_path / "m").stored_bytes
+
+
+@pytest.mark.parametrize("rotation", ["none", "hadamard", "partial"])
+def test_zeros_stay_zeros_beside_rows_with_a_mean(rotation):
+    weight = unit_rows((np.random.default_rng(1).standard_normal((300, 24)) + 3).astype(np.float32))
+    weight[[0, 77]] = 0
+    table = ec.compress(weight, "trellis", bits=3, normalize=True, rotation=rotation)
+    assert (table.decode()[[0, 77]] == 0).all()
+    with pytest.raises(ValueError, match=r"row 0 is zeros.*center 'none' and 'rows' keep"):
+        ec.compress(weight, "trellis", bits=3, normalize=True, rotation=rotation, center="table")

@@ -64,3 +64,14 @@ def test_ids_that_there_are_not_are_named_or_zeros():
             table.bag(ids, [0, 2])
         zeros = table.bag(ids, [0, 2], on_invalid="zero")
         assert np.allclose(zeros[1], table.lookup([3])[0])
+
+
+def test_short_bags_beside_a_very_long_one():
+    rng = np.random.default_rng(3)
+    table = random_tables.random_dense(rng, 50, 16, "f32")
+    lengths = [*[7] * 40, 70_000, *[7] * 40]
+    ids = rng.integers(0, 50, sum(lengths))
+    offsets = np.cumsum([0, *lengths[:-1]])
+    wide, narrow = (table.bag(ids.astype(kind), offsets) for kind in (np.int64, np.int32))
+    np.testing.assert_array_equal(wide, narrow)
+    np.testing.assert_array_equal(wide[0], table.bag(ids[:7], [0])[0])

@@ -200,3 +200,33 @@ def test_rotated_tiers_have_a_rotation_each(weight, counts):
 def test_what_is_refused(weight, options, message):
     with pytest.raises(ValueError, match=message):
         ec.compress(weight, "tiers", **options)
+
+
+@pytest.mark.parametrize("offsets", ["of the table", "of rows"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("tiers", {}),
+        ("tiers", {"rotation": "auto", "center": "auto"}),
+        ("hot_cold", {"hot": "trellis", "cold": "trellis"}),
+        ("hot_cold", {"hot": "exact", "cold": "eden"}),
+        ("magsvd", {"inner": "trellis"}),
+        ("magsvd", {"inner": "exact"}),
+        ("tiers", {"inner": "asym", "scale_dtype": "auto"}),
+    ],
+)
+def test_a_budget_holds_whatever_rows_are_like(offsets, method, options):
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((2000, 32)) + (5 if offsets == "of the table" else 9 * rng.standard_normal((2000, 1)))
+    for factor in (1, 1e-8):
+        table = (weight * factor).astype(np.float32)
+        for budget in (60000, 90000):
+            assert ec.compress(table, method, budget=budget, **options).stored_bytes <= budget
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-10])
+def test_tiers_have_wide_scales_where_f16_is_too_narrow(factor):
+    weight = (np.random.default_rng(2).standard_normal((1500, 32)) * factor).astype(np.float32)
+    for options in ({"bits": 4}, {"budget": 50000}):
+        table = ec.compress(weight, "tiers", inner="least_squares", **options)
+        assert ec.evaluate(table, weight, queries=0).normalized_l2 < 0.2

@@ -648,8 +648,8 @@ typedef struct ec_job {
 typedef struct ec_report {
     int64_t stored_bytes;
     ec_quality quality;
-    /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max; negative
-    /// for methods that don't compare with it.
+    /// The share of rows, or of groups of columns, for which a search found nothing better than plain min-max, or, of
+    /// trellis codes, than least squares; negative for methods that don't compare with either.
     double fallback_share;
     /// The share of rows, or of groups of columns, whose f16 scale is so small that the nearest f16 number may leave the end
     /// of the range more than a step away from the last code; the one of least error was taken of it and its neighbours.

@@ -16,6 +16,8 @@ struct InnerMethod: Sendable {
     /// - Parameter owner: The method that it is part of, for errors.
     /// - Throws: ``EmbedCompressError/invalidArgument(_:)`` if there is no such method, or it has no such option.
     init(_ name: String, _ options: [String: OptionValue], within owner: String) throws {
+        // What is left open is chosen before bytes are counted.
+        let options = options.filter { !(["scale_dtype", "entry_dtype"].contains($0.key) && $0.value == "auto") }
         (self.name, self.options, self.owner) = (name, options, owner)
         if let element = Self.plain[name] {
             kind = .plain(element)
@@ -114,7 +116,13 @@ struct InnerMethod: Sendable {
         case .plain(let element): return try dense(source, as: element, progress: progress)
         case .method(let method):
             var options = options
-            if method.name == Method.trellis.name { options["fallback"] = .bool(false) }
+            if method.name == Method.trellis.name {
+                options["fallback"] = .bool(false)
+                // What is chosen by looking at rows takes bytes that have not been counted.
+                for option in ["center", "rotation"] where options[option] ?? "auto" == "auto" {
+                    options[option] = "none"
+                }
+            }
             if let budget {
                 options["budget"] = .integer(budget)
             } else if options["bits"] != 16 {
@@ -188,6 +196,8 @@ struct InnerMethod: Sendable {
 
     private func size(_ dimension: Int) throws -> Size {
         if case .plain(let element) = kind { return Size(row: dimension * element.type.byteCount, shared: 0) }
+        // What is exact takes what its rows need, and no more than f32 does.
+        if name == Method.exact.name { return Size(row: dimension * MemoryLayout<Float>.size, shared: 0) }
         return try sizes.size(dimension) {
             if isByRow { return Size(row: try probeBytes(1, dimension), shared: 0) }
             let (one, two) = (

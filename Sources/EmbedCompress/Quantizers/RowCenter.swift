@@ -33,8 +33,8 @@ struct RowCenter: Sendable {
     /// Of the table.
     func tableBytes(dimension: Int) -> Int { Self.tableBytes(kind, dimension: dimension) }
 
-    private static func rowBytes(_ kind: Kind) -> Int { kind.takesRowMeans ? MemoryLayout<UInt16>.size : 0 }
-    private static func tableBytes(_ kind: Kind, dimension: Int) -> Int {
+    static func rowBytes(_ kind: Kind) -> Int { kind.takesRowMeans ? MemoryLayout<UInt16>.size : 0 }
+    static func tableBytes(_ kind: Kind, dimension: Int) -> Int {
         ((kind.takesMeanRow ? 1 : 0) + (kind.takesRowMeans ? 1 : 0)) * MemoryLayout<Float>.size * dimension
     }
 
@@ -129,16 +129,17 @@ struct RowCenter: Sendable {
     ///
     /// - Parameters:
     ///   - rows: Of the whole table.
+    ///   - keepsZeros: Whether rows of zeros must have a rest of zeros, which they have where no mean row is taken.
     ///   - fits: Whether a budget has room for so many bytes of each row, and for the table.
     static func chosen(
-        for sample: RowSample, rows: Int, fits: (_ rowBytes: Int, _ tableBytes: Int) -> Bool
+        for sample: RowSample, rows: Int, keepsZeros: Bool, fits: (_ rowBytes: Int, _ tableBytes: Int) -> Bool
     ) throws -> (center: RowCenter, choice: MethodChoice) {
         let dimension = sample.dimension
         var best = (center: RowCenter.none, gain: leastGain)
         var candidates = [
             MethodChoice.Candidate(value: Kind.none.rawValue, figures: [("saved_bits", 0), ("bytes", 0)])
         ]
-        for kind in [Kind.table, .rows, .both] {
+        for kind in [Kind.table, .rows, .both] where !(keepsZeros && kind.takesMeanRow) {
             let (rowBytes, tableBytes) = (rowBytes(kind), tableBytes(kind, dimension: dimension))
             guard sample.count > 0, fits(rowBytes, tableBytes),
                 let bytes = Checked.product(rows, rowBytes).flatMap({ Checked.sum($0, tableBytes) })

@@ -93,11 +93,20 @@ extension Method {
         if given == RowCenter.Kind.none { return .none }
         let sample = try TrellisTurn.rows(of: input, watch: watch)
         if let given { return try RowCenter(given, of: sample) }
-        let (center, choice) = try RowCenter.chosen(for: sample, rows: input.budgetRows) { rowBytes, tableBytes in
-            plan.hasRoom(rowBytes: rowBytes, tableBytes: tableBytes)
+        let rotation = givenBytes(rotation: try options.string("rotation"), dimension: input.source.dimension)
+        let (center, choice) = try RowCenter.chosen(
+            for: sample, rows: input.budgetRows, keepsZeros: try options.flag("normalize")
+        ) { rowBytes, tableBytes in
+            plan.hasRoom(rowBytes: rowBytes, tableBytes: Checked.sum(tableBytes, rotation) ?? Int.max)
         }
         choices.append(choice)
         return center
+    }
+
+    /// Bytes of a rotation that the options name; 0 for one that is to be chosen.
+    fileprivate static func givenBytes(rotation: String, dimension: Int) -> Int {
+        guard let kind = TrellisTurn.Kind(rawValue: rotation) else { return 0 }
+        return kind == .hadamard ? MemoryLayout<Int64>.size : TrellisTurn.vectorBytes(kind, dimension: dimension)
     }
 
     /// How rows are turned, as the options have it or as a sample shows.
@@ -142,10 +151,15 @@ extension FirstStage {
         let (rows, dimension) = (input.source.rows, input.source.dimension)
         var (codeBytes, fewer, besides) = (0, 0, 0.0)
         if let budget = try options.optionalInteger("budget") {
+            let center = RowCenter.Kind(rawValue: try options.string("center")) ?? .none
+            let rotation = Method.givenBytes(rotation: try options.string("rotation"), dimension: dimension)
+            guard
+                let beside = Checked.sum(RowCenter.tableBytes(center, dimension: dimension), rotation)
+            else { return nil }
             func bytes(extra: Int) throws -> Int {
                 try TrellisPlan(
                     rows: rows, dimension: dimension, effort: .fast, bits: 0, budget: budget, extraBytes: extra
-                ).codeBytes(rowBytes: 0, tableBytes: 0)
+                ).codeBytes(rowBytes: RowCenter.rowBytes(center), tableBytes: beside)
             }
             do {
                 (codeBytes, fewer) = (try bytes(extra: 0), try bytes(extra: storedBytes))
@@ -160,13 +174,18 @@ extension FirstStage {
             besides = Double(storedBytes) / Double(max(rows, 1)) - Double(Self.rowBytes)
             guard fewer >= plan.least else { return nil }
         }
-        let rotation = try options.string("rotation")
+        let rotation = input.elementWeights == nil ? try options.string("rotation") : "none"
+        let center = try options.string("center")
+        let seed = try options.integer("seed")
         let helps = try helps(input, codeBytes: codeBytes, fewer: fewer, besides: besides) { sample, codeBytes in
             // Half a bit less, so that rounding up gives these bytes whatever the division rounds to.
             let bits = max((8 * Double(codeBytes) - 0.5) / Double(dimension), 0.25)
             return try Method.trellis.compress(
                 sample,
-                ["bits": .number(bits), "effort": "fast", "rotation": .string(rotation), "fallback": false],
+                [
+                    "bits": .number(bits), "effort": "fast", "rotation": .string(rotation), "center": .string(center),
+                    "seed": .integer(seed), "fallback": false,
+                ],
                 progress: { _, _ in (try? watch.report()) != nil })
         }
         guard helps else { return nil }

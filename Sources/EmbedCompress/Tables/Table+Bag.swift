@@ -215,7 +215,7 @@ struct BlockFiller {
     private let longestShortBag: Int
     /// The ids for them, where there are any: element `i` is the call's id `i`.
     private var shortIDs: UnsafePointer<Int64>?
-    /// More ids than a chunk of a call has, unless a bag has very many.
+    /// Ids that are copied at once: more than a chunk of a call has, unless a bag has very many.
     private static let mostCopiedIDs = 1 << 16
     /// After the last id of the bags that are added.
     private var lastID = 0
@@ -246,7 +246,14 @@ struct BlockFiller {
         firstChunkID = bags.start(range.lowerBound)
         lastID = max(bags.start(range.upperBound), firstChunkID)
         let count = lastID - firstChunkID
-        guard longestShortBag >= 0, direct != nil || count <= Self.mostCopiedIDs else { return addBags(range) }
+        if longestShortBag >= 0, direct == nil, count > Self.mostCopiedIDs {
+            // A bag of so many ids is not short; those beside it may be.
+            guard range.count > 1 else { return addBags(range) }
+            let middle = range.lowerBound + range.count / 2
+            add(range.lowerBound..<middle)
+            return add(middle..<range.upperBound)
+        }
+        guard longestShortBag >= 0 else { return addBags(range) }
         if let direct {
             shortIDs = direct
             return addBags(range)
@@ -255,6 +262,7 @@ struct BlockFiller {
             bags.ids.copy(from: firstChunkID, count: count, rows: tableRows, to: copy)
             shortIDs = UnsafePointer(copy - firstChunkID)
             addBags(range)
+            shortIDs = nil
         }
     }
 

@@ -66,6 +66,7 @@ private struct Tiers {
         let importance = counts.map { counts in zip(counts, norms).map { $0 / largest * $1 } } ?? norms
         // Rows that are used as often count by their norms, but an order by counts may be that of their numbers.
         let orders = try ([importance] + (counts.map { [$0] } ?? [])).map { try RowOrder($0) }
+        let inner = try inner.suiting(input.source, of: input)
         let ladder = try TierLadder(inner, input, order: orders[0], watch: searching.watch)
         let bytes = try budget ?? ladder.bytes(rows: input.budgetRows, bits: bits)
         let found = try orders.map { order in
