@@ -102,7 +102,8 @@ def test_a_table_whose_rows_differ_in_length_gets_trellis_codes_of_more_and_of_f
     rng = np.random.default_rng(0)
     weight = (rng.standard_normal((5000, 32)) * rng.gamma(2, 1, (5000, 1))).astype(np.float32)
     first = ec.recommend(weight, 0.1, sample=2000)[0]
-    assert (first.method, first.options["hot"], first.options["cold"]) == ("hot_cold", "trellis", "trellis")
+    # Tiers are of trellis codes.
+    assert first.method == "tiers" and "inner" not in first.options
 
 
 @pytest.mark.parametrize("metric", ["cosine", "recall"])

@@ -69,7 +69,7 @@ struct TrellisCompressor: RowCompressor {
                 let row = RowValues(base: values.row(index), count: dimension)
                 guard let extent = row.extent() else { throw nonFinite(row, row: input.firstRow + first + index) }
                 magnitude = max(magnitude, -extent.minimum, extent.maximum)
-                if normalizes { try checkNorm(row, input.firstRow + first + index) }
+                if normalizes { try Self.checkNorm(row, input.firstRow + first + index, center) }
             }
             try center.withRest(of: values, count: count, dimension: dimension, firstRow: input.firstRow + first) {
                 rest in
@@ -88,14 +88,14 @@ struct TrellisCompressor: RowCompressor {
     /// Norms may be off by this, as those of rows in bf16 are.
     private static let normTolerance = 0.01
 
-    private func checkNorm(_ row: RowValues, _ index: Int) throws {
-        let norm = Self.deviation(row) * Double(row.count).squareRoot()
+    private static func checkNorm(_ row: RowValues, _ index: Int, _ center: RowCenter) throws {
+        let norm = deviation(row) * Double(row.count).squareRoot()
         guard norm > 0 || !center.kind.takesMeanRow else {
             throw EmbedCompressError.invalidArgument(
                 "row \(index) is zeros, which would not stay so with normalize and center '\(center.kind.rawValue)': center "
                     + "'none' and 'rows' keep rows of zeros")
         }
-        guard norm == 0 || abs(norm - 1) <= Self.normTolerance else {
+        guard norm == 0 || abs(norm - 1) <= normTolerance else {
             throw EmbedCompressError.invalidArgument(
                 "row \(index) has the norm \(norm), but normalize is for rows of the norm 1: divide rows by their norms before"
             )
