@@ -86,6 +86,29 @@ def write_cells(path: Path, cells: Sequence[Mapping[str, Any]], **more: Any) -> 
     write_json(path, {"machines": machines, **more, "cells": numbered})
 
 
+def resumed_cells(
+    settings: Mapping[str, Any], path: Path
+) -> tuple[list[dict[str, Any]], Callable[[Sequence[Mapping[str, Any]]], None]]:
+    """Return the cells that a file has of these settings, and what adds measured cells to them and to the file."""
+    cells = cells_made_with(settings, path)
+    described = described_machine()
+
+    def keep(found: Sequence[Mapping[str, Any]]) -> None:
+        cells.extend({**cell, "machine": described} for cell in found)
+        write_cells(path, cells, settings=settings)
+
+    return cells, keep
+
+
+def lookup_figures(cell: Mapping[str, Any]) -> list[str]:
+    """Return the times of a cell's rows and bags in nanoseconds, each with its ratio, as they stand in a table."""
+    return [
+        f"{cell[name]:.{digits}f}"
+        for part in ("rows", "bags")
+        for name, digits in ((f"{part}_ns", 1), (f"{part}_ratio", 2))
+    ]
+
+
 def machines_text(cells: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return a sentence on the machine of cells, or one for each run, with the names of its cells."""
     found: dict[str, list[str]] = {}

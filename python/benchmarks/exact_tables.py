@@ -15,13 +15,12 @@ import numpy as np
 from _pages import (
     DOCS,
     RESULTS,
-    cells_made_with,
-    described_machine,
     fill,
     interleaved,
+    lookup_figures,
     machines_text,
     median_ratio,
-    write_cells,
+    resumed_cells,
 )
 
 import embedcompress as ec
@@ -146,15 +145,7 @@ def lookup_table(cells: Sequence[Cell]) -> str:
     """Return the times of lookups as Markdown."""
     header = ["table", "rows", "columns", "rows, ns", "of f16", "bags of 50, ns a row", "of f16"]
     rows = [
-        [
-            cell["table"],
-            f"{cell['rows']:,}",
-            str(cell["dimension"]),
-            f"{cell['rows_ns']:.1f}",
-            f"{cell['rows_ratio']:.2f}",
-            f"{cell['bags_ns']:.1f}",
-            f"{cell['bags_ratio']:.2f}",
-        ]
+        [cell["table"], f"{cell['rows']:,}", str(cell["dimension"]), *lookup_figures(cell)]
         for cell in cells
         if cell["part"] == "lookups"
     ]
@@ -167,12 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "exact.md")
     given = parser.parse_args(arguments)
     ec.set_num_threads(1)
-    cells = cells_made_with(SETTINGS, given.json)
-    machine = described_machine()
-
-    def keep(found: Sequence[Cell]) -> None:
-        cells.extend(cell | {"machine": machine} for cell in found)
-        write_cells(given.json, cells, settings=SETTINGS)
+    cells, keep = resumed_cells(SETTINGS, given.json)
 
     known = {(cell["table"], cell["element"]) for cell in cells if cell["part"] == "bytes"}
     for name in TABLES:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _pages import DOCS, RESULTS, cells_made_with, described_machine, fill, machines_text, write_cells
+from _pages import DOCS, RESULTS, fill, machines_text, resumed_cells
 
 import embedcompress as ec
 from embedcompress import _samples
@@ -326,13 +326,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "trellis-codes.md")
     given = parser.parse_args(arguments)
     ec.set_num_threads(1)
-    cells = cells_made_with(SETTINGS, given.json)
-    machine = described_machine()
+    cells, keep = resumed_cells(SETTINGS, given.json)
     known = {(cell["part"], *(cell[key] for key in KEYS[cell["part"]])) for cell in cells}
     for make, values in wanted():
         if (PARTS[make], *values) not in known:
-            cells.append(make(*values) | {"machine": machine})
-            write_cells(given.json, cells, settings=SETTINGS)
+            keep([make(*values)])
     made = {part: [cell for cell in cells if cell["part"] == part] for part in KEYS}
     text = machines_text(cells, "part")
     fill(

@@ -18,14 +18,13 @@ import numpy as np
 from _pages import (
     DOCS,
     RESULTS,
-    cells_made_with,
-    described_machine,
     fill,
     interleaved,
+    lookup_figures,
     machines_text,
     median_ratio,
     read_cells,
-    write_cells,
+    resumed_cells,
 )
 
 import embedcompress as ec
@@ -238,15 +237,7 @@ def lookup_table(cells: Sequence[Cell]) -> str:
     """Return the times of lookups as Markdown."""
     header = ["method", "rows", "columns", "rows, ns", "of least squares", "bags of 50, ns a row", "of least squares"]
     rows = [
-        [
-            cell["method"],
-            f"{cell['rows']:,}",
-            str(cell["dimension"]),
-            f"{cell['rows_ns']:.1f}",
-            f"{cell['rows_ratio']:.2f}",
-            f"{cell['bags_ns']:.1f}",
-            f"{cell['bags_ratio']:.2f}",
-        ]
+        [cell["method"], f"{cell['rows']:,}", str(cell["dimension"]), *lookup_figures(cell)]
         for cell in cells
         if cell["part"] == "lookups"
     ]
@@ -259,12 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "trellis-codes.md")
     given = parser.parse_args(arguments)
     ec.set_num_threads(1)
-    cells = cells_made_with(SETTINGS, given.json)
-    machine = described_machine()
-
-    def keep(found: Sequence[Cell]) -> None:
-        cells.extend(cell | {"machine": machine} for cell in found)
-        write_cells(given.json, cells, settings=SETTINGS)
+    cells, keep = resumed_cells(SETTINGS, given.json)
 
     known = {(cell["table"], cell["method"], cell["bits"]) for cell in cells if cell["part"] == "errors"}
     for name in TABLES:

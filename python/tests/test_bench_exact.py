@@ -9,20 +9,11 @@ import numpy as np
 import pytest
 from test_benchmarks import DOCS, ROOT, committed, empty_page
 
-import embedcompress as ec
-
 sys.path.insert(0, str(ROOT / "python" / "benchmarks"))
 import exact_tables
 
 
-@pytest.fixture
-def threads():
-    count = ec.get_num_threads()
-    yield
-    ec.set_num_threads(count)
-
-
-def test_exact_tables(tmp_path, monkeypatch, threads):
+def test_exact_tables(tmp_path, monkeypatch):
     weight = np.random.default_rng(0).standard_normal((400, 64)).astype(np.float32)
 
     class Sample:

@@ -16,14 +16,7 @@ import trellis_choices
 import trellis_codes
 
 
-@pytest.fixture
-def threads():
-    count = ec.get_num_threads()
-    yield
-    ec.set_num_threads(count)
-
-
-def test_trellis_codes(tmp_path, monkeypatch, threads):
+def test_trellis_codes(tmp_path, monkeypatch):
     rows = np.random.default_rng(0).standard_normal((400, 64)).astype(np.float32)
 
     class Sample:
@@ -56,7 +49,7 @@ def test_the_page_has_the_committed_figures():
     assert trellis_codes.rival_text() in text
 
 
-def test_trellis_choices(tmp_path, monkeypatch, threads):
+def test_trellis_choices(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     weight = (rng.standard_normal((600, 5)) @ rng.standard_normal((5, 32)) + rng.standard_normal((600, 32))).astype(
         "f4"

@@ -36,12 +36,8 @@ def test_bags_of_any_length_are_the_sums_of_their_rows(seed, kind, dimension, le
     rows = reference.rows(table)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     ids = rng.integers(0, table.rows, int(offsets[-1])).astype(ids_type)
-    before = ec.get_num_threads()
     ec.set_num_threads(threads)
-    try:
-        found = table.bag(ids, offsets, mode, include_last_offset=True)
-    finally:
-        ec.set_num_threads(before)
+    found = table.bag(ids, offsets, mode, include_last_offset=True)
     expected = reference.bag(rows, ids, offsets[:-1], mode, None)
     reference.assert_pooled(found, expected, max(lengths, default=1), repeated=True)
 
